@@ -1,0 +1,77 @@
+"""What an exported file says about itself: a JSON text in the TFLite metadata table."""
+
+import json
+
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from patchwork_tf.errors import DataError
+
+_ENTRY = b"patchwork.json"
+VERSION = 1
+
+
+def describe(system, model, class_names, weights: str, states: dict[str, tuple]) -> dict:
+    """The facts a host needs to run a file.
+
+    Args:
+        system, model: what is exported.
+        class_names: of the model's classes, in order.
+        weights: where they come from, 'random weights' if from nowhere.
+        states: name in the file -> shape (1, H, W, C).
+    """
+    grid = model.grid
+    return {
+        "patchwork": VERSION,
+        "system": system.name,
+        "task": system.task,
+        "weights": weights,
+        "grid": {"cells": grid.cells, "window": grid.window},
+        "stream": {"interval": system.stream.interval, "delay": system.stream.delay, "flip": system.stream.flip},
+        "input": {
+            "frame": "RGB, stretched to the input's size, float32, value / 127.5 - 1",
+            "window": "row and column of the window's top left cell, each from 0 to cells - window",
+            "image_size": list(model.config.image_size),
+        },
+        "output": {
+            "boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid",
+            "next_window": "what to pass as window with the next frame",
+        },
+        "labels": list(class_names),
+        "states": [{"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in states.items()],
+        "reset": "all states are zero before the first frame; after it, feed every state output back as input",
+    }
+
+
+def insert(tflite_file: bytes, facts: dict) -> bytes:
+    """The file with `facts` in its metadata table."""
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(tflite_file))
+    buffer = schema.BufferT()
+    buffer.data = list(json.dumps(facts).encode())
+    model.buffers.append(buffer)
+    entry = schema.MetadataT()
+    entry.name = _ENTRY
+    entry.buffer = len(model.buffers) - 1
+    model.metadata = [*(model.metadata or []), entry]
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def read(path: str) -> dict:
+    """The facts in a file.
+
+    Raises:
+        DataError: if it is missing, no TFLite file, or was not exported by Patchwork.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    if content[4:8] != b"TFL3":
+        raise DataError(f"{path}: not a TFLite file")
+    model = schema.Model.GetRootAs(content, 0)
+    for number in range(model.MetadataLength()):
+        entry = model.Metadata(number)
+        if entry.Name() == _ENTRY:
+            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+    raise DataError(f"{path}: no Patchwork metadata in it; was it exported by patchwork-export?")

@@ -1,0 +1,114 @@
+"""Holding an exported file against its Keras model over a stream of random frames and windows."""
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+
+from patchwork_tf.errors import DataError
+from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.export.tflite import state_names
+from patchwork_tf.models.suppression import suppress
+
+TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
+# Suppression decides by thresholds: a rounding error may tip a pair of boxes that lies on one.
+MIN_AGREEING = 0.99
+
+
+@dataclasses.dataclass
+class Comparison:
+    """What `compare` found.
+
+    Attributes:
+        steps: how many were run.
+        max_difference: largest |TFLite - Keras| of any state or raw output, as in TOLERANCE.
+        detections: how many Keras found in all steps.
+        agreeing: how many of them TFLite found, same class, box and score within TOLERANCE.
+    """
+
+    steps: int
+    max_difference: float = 0.0
+    detections: int = 0
+    agreeing: int = 0
+
+    @property
+    def passed(self) -> bool:
+        close = self.max_difference <= TOLERANCE
+        return close and self.agreeing >= MIN_AGREEING * self.detections
+
+    def __str__(self):
+        found = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
+        return f"{self.steps} random steps: max difference {self.max_difference:.1e}{found}"
+
+
+def compare(model, path: str, steps: int = 50, seed: int = 0, progress=None) -> Comparison:
+    """Runs a Keras model and its exported file side by side.
+
+    Args:
+        model: the Keras model, TensorFlow backend.
+        path: of the TFLite file.
+        steps: how many frames, of noise at several scales, at random windows.
+        progress: called after every step.
+    """
+    runner = StepRunner(path)
+    rng = np.random.default_rng(seed)
+    step = tf.function(model.step)
+    keras_suppress = tf.function(suppress)
+    state = model.initial_state(1)
+    names = state_names(model)
+    result = Comparison(steps)
+    for _ in range(steps):
+        frame = _random_frame(rng, model.config.image_size)
+        window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
+        outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
+        found = runner.step(frame, window)
+        for name, ours in runner.state().items():
+            result.max_difference = max(result.max_difference, _difference(state[_key(names, name)], ours))
+        boxes, scores = outputs["boxes"][0], outputs["scores"][0]
+        if "classes" in found:
+            expected = [x.numpy() for x in keras_suppress(boxes, scores)]
+            result.detections += int(expected[3])
+            result.agreeing += _agreeing(expected, found)
+        else:
+            for ours, theirs in ((found["boxes"], boxes), (found["scores"], scores)):
+                result.max_difference = max(result.max_difference, _difference(theirs, ours))
+        if progress:
+            progress()
+    return result
+
+
+def check(comparison: Comparison, path: str):
+    """Raises DataError unless a comparison passed."""
+    if not comparison.passed:
+        raise DataError(f"{path}: not written, TFLite and Keras disagree ({comparison})")
+
+
+def _key(names: dict, name_in_file: str) -> str:
+    return next(key for key, value in names.items() if value == name_in_file)
+
+
+def _random_frame(rng, image_size) -> np.ndarray:
+    fine = rng.uniform(-1, 1, (*image_size, 3))
+    coarse = np.kron(rng.uniform(-1, 1, (image_size[0] // 16, image_size[1] // 16, 3)), np.ones((16, 16, 1)))
+    return (0.3 * fine + 0.7 * coarse)[None].astype(np.float32)
+
+
+def _difference(expected, found) -> float:
+    expected = np.asarray(expected)
+    difference = float(np.max(np.abs(expected - found)) / max(1.0, np.max(np.abs(expected))))
+    return difference if np.isfinite(difference) else np.inf  # NaN would lose every comparison
+
+
+def _agreeing(expected, found) -> int:
+    """How many expected detections have a counterpart."""
+    boxes, scores, classes, count = expected
+    total = int(found["count"])
+    agreeing = 0
+    for k in range(int(count)):
+        same = (
+            (found["classes"][:total] == classes[k])
+            & (np.abs(found["scores"][:total] - scores[k]) <= TOLERANCE)
+            & np.all(np.abs(found["boxes"][:total] - boxes[k]) <= TOLERANCE, axis=1)
+        )
+        agreeing += bool(same.any())
+    return agreeing

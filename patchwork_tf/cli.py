@@ -1,0 +1,128 @@
+"""What all commands share: flag parsing, `--help`, and errors as one line with an exit code."""
+
+import itertools
+import os
+import sys
+import tempfile
+import textwrap
+from contextlib import contextmanager
+
+from absl import flags
+
+from patchwork_tf.errors import DataError, UsageError
+
+
+def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> int:
+    """Parses flags and runs a command.
+
+    Args:
+        main: takes no arguments; reads its flags from `flag_values`.
+        flag_values: the command's own flags, in the order `--help` shows them.
+        name: of the command, in front of error messages.
+        doc: what the command does, shown by `--help`.
+        argv: arguments; those of the process by default.
+
+    Returns:
+        The exit code: 0, 1 for bad data or a full disk, 2 for wrong usage, 130 after Ctrl-C.
+    """
+    argv = sys.argv[1:] if argv is None else argv
+    if "--help" in argv or "-h" in argv:
+        print(_help(flag_values, name, doc))
+        return 0
+    try:
+        flag_values.unparse_flags()
+        extra = flag_values([name, *argv])[1:]
+        if extra:
+            raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
+        main()
+        return 0
+    except (flags.Error, UsageError) as error:
+        return _fail(name, f"{error}  (see {name} --help)", 2)
+    except DataError as error:
+        return _fail(name, error, 1)
+    except OSError as error:
+        where = f"{error.filename}: " if error.filename else ""
+        return _fail(name, f"{where}{error.strerror or error}", 1)
+    except KeyboardInterrupt:
+        return _fail(name, "interrupted", 130)
+
+
+def _fail(name, message, code) -> int:
+    print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr)
+    return code
+
+
+def _help(flag_values, name, doc) -> str:
+    lines = [doc.strip(), "", f"{name} flags:"]
+    for flag in itertools.chain(*flag_values.flags_by_module_dict().values()):  # as defined
+        default = "" if flag.default in (None, "") else f"  [{flag.default}]"
+        lines.append(f"  --{'[no]' if flag.boolean else ''}{flag.name}{default}")
+        lines += textwrap.wrap(flag.help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
+    return "\n".join(lines)
+
+
+def parse_image_size(text: str | None) -> tuple[int, int] | None:
+    """'128' or '128x256' (height x width) to (H, W) in pixels; None stays None.
+
+    Raises:
+        UsageError: for anything else.
+    """
+    if text is None:
+        return None
+    sides = text.lower().split("x")
+    if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        raise UsageError(f"--image_size={text}: give one side in pixels, or HEIGHTxWIDTH")
+    return int(sides[0]), int(sides[-1])
+
+
+def override(**fields) -> dict:
+    """The fields that a flag was given for."""
+    return {key: value for key, value in fields.items() if value is not None}
+
+
+def one_per_item(flag: str, values: list[str], items: list) -> list:
+    """Spreads a comma-separated flag over items: none, one for all, or one each.
+
+    Raises:
+        UsageError: for any other number.
+    """
+    values = [value for value in values if value]
+    if len(values) not in (0, 1, len(items)):
+        raise UsageError(f"--{flag} has {len(values)} values for {len(items)} systems; give one, or one each")
+    return (values or [None]) * len(items) if len(values) < 2 else values
+
+
+def make_folder(path: str):
+    """Makes a folder, and makes sure that it can be written to. Raises DataError if not."""
+    try:
+        os.makedirs(path, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise DataError(f"{path}: cannot write to this folder ({error.strerror})") from None
+
+
+@contextmanager
+def atomic_file(path: str, mode: str = "wb"):
+    """Opens a temporary file next to `path` that takes its place if all goes well, else is removed.
+
+    Raises:
+        DataError: if the folder cannot be made or written to.
+    """
+    folder = os.path.dirname(os.path.abspath(path))
+    try:
+        os.makedirs(folder, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
+        os.close(handle)
+    except OSError as error:
+        raise DataError(f"{path}: cannot write there ({error.strerror})") from None
+    try:
+        with open(temporary, mode) as file:
+            yield file
+        os.chmod(temporary, 0o644)
+        os.replace(temporary, path)
+    except OSError as error:
+        raise DataError(f"{path}: cannot write ({error.strerror or error})") from None
+    finally:
+        if os.path.exists(temporary):
+            os.remove(temporary)

@@ -1,0 +1,86 @@
+"""tf.data pipelines: clips and the windows to look at them through, batched for training.
+
+An element of every pipeline is a dict that describes one clip:
+    'frames' (T, H, W, 3) uint8, 'boxes' (T, G, 4) float32 as fractions of the frame,
+    'labels' (T, G) int32, 1 + class or 0 for padding, 'index' () int64.
+"""
+
+import numpy as np
+import tensorflow as tf
+
+from patchwork_tf.data import moving_objects
+from patchwork_tf.data.augmentation import augment
+from patchwork_tf.grid import Grid
+
+# How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
+TRAIN_WINDOWS = ("random", "raster", "mixed")
+_WINDOW_STREAM, _AUGMENTATION_STREAM = 101, 102  # keep the random streams of one clip apart
+
+
+def moving_objects_clips(num_frames, image_size, split="train", seed=0, start=0) -> tf.data.Dataset:
+    """Endless generated clips, rendered on the fly.
+
+    Args:
+        num_frames: T.
+        image_size: (H, W). Scenes are rendered square and stretched to it.
+        split: one of moving_objects.SPLITS.
+        seed: of the data set.
+        start: index of the first clip; a resumed training run starts where it stopped.
+    """
+    size = max(image_size)
+    objects = moving_objects.MAX_OBJECTS
+
+    def render(index):
+        clip = moving_objects.render_clip(int(index), num_frames, size, split, seed)
+        return clip.frames, clip.boxes, clip.labels
+
+    def element(index):
+        frames, boxes, labels = tf.numpy_function(render, [index], (tf.uint8, tf.float32, tf.int32))
+        frames = tf.ensure_shape(frames, (num_frames, size, size, 3))
+        if image_size != (size, size):
+            frames = tf.cast(tf.round(tf.image.resize(frames, image_size)), tf.uint8)
+        return {
+            "frames": frames,
+            "boxes": tf.ensure_shape(boxes, (num_frames, objects, 4)),
+            "labels": tf.ensure_shape(labels, (num_frames, objects)),
+            "index": index,
+        }
+
+    indices = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
+    return indices.map(element, num_parallel_calls=2, deterministic=True)
+
+
+def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmented=True, seed=0):
+    """Batches for `ClipDetector.fit`: (clip, objects) with windows chosen for every clip.
+
+    Everything random is a function of the clip's index and the seed, so that a run that starts
+    at clip k sees what an unbroken run sees from clip k on.
+    """
+
+    def prepare(clip):
+        index = clip["index"]
+        if augmented:
+            clip = augment(clip, seed=tf.stack([index, seed * 1000 + _AUGMENTATION_STREAM]))
+        num_frames = clip["frames"].shape[0]
+        chosen = tf.numpy_function(
+            lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
+        )
+        chosen = tf.ensure_shape(chosen, (num_frames, 2))
+        return (
+            {"frames": clip["frames"], "windows": chosen},
+            {"boxes": clip["boxes"], "labels": clip["labels"]},
+        )
+
+    batches = clips.map(prepare, num_parallel_calls=2, deterministic=True)
+    return batches.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def clip_windows(grid: Grid, num_frames, how, seed=0, index=0) -> np.ndarray:
+    """Windows (T, 2) int32 of one training clip: drawn anew per frame, or a raster from a random start."""
+    rng = np.random.default_rng([seed, _WINDOW_STREAM, index])
+    if how == "mixed":
+        how = "raster" if rng.random() < 0.5 else "random"
+    if how == "random":
+        return rng.integers(0, grid.positions, (num_frames, 2), dtype=np.int32)
+    sweep = np.array(grid.raster, np.int32)
+    return sweep[(rng.integers(len(sweep)) + np.arange(num_frames)) % len(sweep)]

@@ -1,0 +1,55 @@
+"""The grid of cells that a frame is cut into, and the windows that cover it."""
+
+import dataclasses
+
+from patchwork_tf.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Grid:
+    """A frame of `cells` x `cells` cells, seen through windows of `window` x `window` cells.
+
+    The paper's M and N. A window (row, column) names its top left cell, so there are
+    (M - N + 1)^2 windows; they are numbered row by row, the numbers being the actions of
+    the attention network. M = N is the single-frame network: its one window is the frame.
+    """
+
+    cells: int = 1
+    window: int = 1
+
+    def __post_init__(self):
+        if not 1 <= self.window <= self.cells:
+            raise UsageError(
+                f"a window of {self.window} x {self.window} cells does not fit a grid of "
+                f"{self.cells} x {self.cells}; N must be between 1 and M"
+            )
+
+    @property
+    def is_whole_frame(self) -> bool:
+        return self.window == self.cells
+
+    @property
+    def positions(self) -> int:
+        """Window positions along one side, M - N + 1."""
+        return self.cells - self.window + 1
+
+    @property
+    def windows(self) -> list[tuple[int, int]]:
+        """All windows (row, column) in the order of their action numbers."""
+        return [(r, q) for r in range(self.positions) for q in range(self.positions)]
+
+    @property
+    def raster(self) -> list[tuple[int, int]]:
+        """The fewest windows that cover the frame, row by row: one sweep of the raster policy."""
+        starts = list(range(0, self.cells - self.window, self.window)) + [self.positions - 1]
+        return [(r, q) for r in starts for q in starts]
+
+    @property
+    def successors(self) -> list[tuple[int, int]]:
+        """For every window, by action number, the one that the raster policy looks at next.
+
+        Windows off the raster (a host may choose any) continue at the next raster window in
+        row-major order, so that following the table always falls into the sweep.
+        """
+        sweep = self.raster
+        return [next((w for w in sweep if w > window), sweep[0]) for window in self.windows]

@@ -1,0 +1,71 @@
+"""Convolution blocks: batch normalisation and ReLU6 after every convolution, as in MobileNetV2."""
+
+from keras import layers
+
+from patchwork_tf.grid import Grid
+from patchwork_tf.layers.cell import PatchworkCell
+
+# keras.applications uses 0.999, which needs thousands of steps from scratch; the momentum
+# plays no part in inference, so loaded weights behave the same.
+BATCH_NORM_MOMENTUM = 0.99
+
+
+def make_divisible(value: float, divisor: int = 8) -> int:
+    """Rounds a channel count to a multiple of `divisor`, by at most 10 % down (MobileNetV2)."""
+    rounded = max(divisor, int(value + divisor / 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded
+
+
+def batch_norm(name: str) -> layers.BatchNormalization:
+    return layers.BatchNormalization(epsilon=1e-3, momentum=BATCH_NORM_MOMENTUM, name=name)
+
+
+class Pointwise(layers.Layer):
+    """1 x 1 convolution, batch normalisation and, unless `linear`, ReLU6. Needs no memory."""
+
+    def __init__(self, filters, *, name, bn_name=None, linear=False):
+        super().__init__(name=f"{name}_block")
+        self.convolution = layers.Conv2D(filters, 1, use_bias=False, name=name)
+        self.norm = batch_norm(bn_name or f"{name}_BN")
+        self.activation = None if linear else layers.ReLU(6.0, name=f"{name}_relu")
+
+    def call(self, x):
+        x = self.norm(self.convolution(x))
+        return self.activation(x) if self.activation else x
+
+
+class ConvCell(layers.Layer):
+    """A Patchwork Cell, batch normalisation and ReLU6."""
+
+    def __init__(self, convolution, grid: Grid, frame_shape, *, name, bn_name=None, **kwargs):
+        super().__init__(name=f"{name}_block")
+        self.cell = PatchworkCell(convolution, grid, frame_shape, name=name, use_bias=False, **kwargs)
+        self.norm = batch_norm(bn_name or f"{name}_BN")
+        self.activation = layers.ReLU(6.0, name=f"{name}_relu")
+
+    def memory_shapes(self):
+        return self.cell.memory_shapes()
+
+    def step(self, x, window, state):
+        """(B, h, w, C) -> (B, h / stride, w / stride, F) and the new state; see PatchworkCell.step."""
+        x, state = self.cell.step(x, window, state)
+        return self.activation(self.norm(x)), state
+
+
+class SepConvCell(layers.Layer):
+    """Depthwise 3 x 3 cell, then 1 x 1 convolution to `filters`: the paper's SepConv3x3."""
+
+    def __init__(self, filters, grid: Grid, frame_shape, *, name, strides=1):
+        super().__init__(name=f"{name}_block")
+        self.depthwise = ConvCell(
+            layers.DepthwiseConv2D, grid, frame_shape, strides=strides, name=f"{name}_depthwise"
+        )
+        self.pointwise = Pointwise(filters, name=f"{name}_pointwise")
+
+    def memory_shapes(self):
+        return self.depthwise.memory_shapes()
+
+    def step(self, x, window, state):
+        """(B, h, w, C) -> (B, h / stride, w / stride, filters) and the new state."""
+        x, state = self.depthwise.step(x, window, state)
+        return self.pointwise(x), state

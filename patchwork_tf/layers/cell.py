@@ -1,0 +1,139 @@
+"""The Patchwork Cell (paper, Section 3.2 and Figure 1b): a convolution that remembers its frame.
+
+A Patchwork network looks at one window of every frame. Where a convolution needs pixels
+just outside of the window, a cell fills in what was there when a window last covered them:
+
+    write    memory[window] = x
+    read     the window plus its border, from the memory
+    convolve with VALID padding
+
+All functions are pure: memory goes in and comes out. Every item of a batch has a window of
+its own. The memory is kept with a ring of zeros as wide as the border, so that a window at
+the frame's edge finds the zeros of SAME padding there without being a special case.
+"""
+
+from keras import layers, ops
+
+from patchwork_tf.grid import Grid
+
+
+class PatchworkCell(layers.Layer):
+    """A 3 x 3 convolution on a window, its border filled from a memory of the full frame.
+
+    Args:
+        convolution: `layers.Conv2D` or `layers.DepthwiseConv2D`, the class.
+        grid: the frame's grid. If its window is the whole frame, the cell is the plain
+            convolution with SAME padding and keeps no memory.
+        frame_shape: (H, W, C) of the full-frame feature map at the convolution's input.
+        name: the convolution's name, also the key of the cell's memory in the state.
+        strides, dilation_rate, **kwargs: passed on to the convolution.
+    """
+
+    def __init__(self, convolution, grid: Grid, frame_shape, *, name, strides=1, dilation_rate=1, **kwargs):
+        super().__init__(name=f"{name}_cell")
+        self.key = name
+        self.grid = grid
+        self.frame_shape = tuple(frame_shape)
+        # SAME padding of an even-sized map at stride 2 adds a pixel at the bottom and right only.
+        self.border = (0, 1) if strides == 2 else (dilation_rate, dilation_rate)
+        self.convolution = convolution(
+            kernel_size=3,
+            strides=strides,
+            dilation_rate=dilation_rate,
+            padding="same" if grid.is_whole_frame else "valid",
+            name=name,
+            **kwargs,
+        )
+
+    def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """The state this cell needs, by name: none if the window is the whole frame."""
+        if self.grid.is_whole_frame:
+            return {}
+        height, width, channels = self.frame_shape
+        ring = sum(self.border)
+        return {self.key: (height + ring, width + ring, channels)}
+
+    def step(self, x, window, state):
+        """Convolves one window and remembers it.
+
+        Args:
+            x: (B, h, w, C) float32, the features of the window.
+            window: (B, 2) int32, row and column of the window's top left cell.
+            state: dict with this cell's memory (B, H + ring, W + ring, C) among others.
+
+        Returns:
+            The convolution's output (B, h / stride, w / stride, F), and the state with the
+            memory updated.
+        """
+        if self.grid.is_whole_frame:
+            return self.convolution(x), state
+        before, after = self.border
+        height, width = x.shape[1:3]
+        corner = window_corner(window, self.grid, self.frame_shape)
+        memory = write(state[self.key], x, corner + before)
+        context = read(memory, corner, (before + height + after, before + width + after))
+        return self.convolution(context), {**state, self.key: memory}
+
+
+def window_corner(window, grid: Grid, frame_shape):
+    """Top left pixel (B, 2) int32 of windows (B, 2) on a feature map of `frame_shape` (H, W, ...)."""
+    cell = [frame_shape[0] // grid.cells, frame_shape[1] // grid.cells]
+    return window * ops.convert_to_tensor(cell, dtype="int32")
+
+
+def write(memory, x, corner):
+    """Replaces the part of each memory that starts at `corner`.
+
+    Args:
+        memory: (B, H, W, C).
+        x: (B, h, w, C), the new content.
+        corner: (B, 2) int32, where its top left pixel goes.
+
+    Returns:
+        The new memory (B, H, W, C).
+    """
+    if x.shape[0] == 1:  # One stream: a slice, which is what a mobile runtime is good at.
+        return ops.slice_update(memory, _start(corner), x)
+    flat = ops.reshape(memory, (-1, memory.shape[-1]))
+    rows = ops.reshape(_pixels(memory, corner, x.shape[1:3]), (-1, 1))
+    flat = ops.scatter_update(flat, rows, ops.reshape(x, (-1, x.shape[-1])))
+    return ops.reshape(flat, ops.shape(memory))
+
+
+def read(memory, corner, size):
+    """Cuts one part of `size` (h, w) out of each memory (B, H, W, C), from `corner` (B, 2) on.
+
+    Returns:
+        (B, h, w, C).
+    """
+    if memory.shape[0] == 1:
+        return ops.slice(memory, _start(corner), (1, *size, memory.shape[-1]))
+    flat = ops.reshape(memory, (-1, memory.shape[-1]))
+    return ops.take(flat, _pixels(memory, corner, size), axis=0)
+
+
+def _start(corner):
+    return [0, corner[0, 0], corner[0, 1], 0]
+
+
+def _pixels(memory, corner, size):
+    """Numbers (B, h, w) of the pixels from `corner` on, counted through the whole batch."""
+    height, width = memory.shape[1:3]
+    item = ops.arange(ops.shape(memory)[0], dtype="int32")[:, None, None]
+    row = corner[:, 0, None, None] + ops.arange(size[0], dtype="int32")[:, None]
+    column = corner[:, 1, None, None] + ops.arange(size[1], dtype="int32")
+    return (item * height + row) * width + column
+
+
+def crop_window(frame, window, grid: Grid):
+    """Cuts the window's pixels (B, h, w, C) out of full frames (B, H, W, C)."""
+    if grid.is_whole_frame:
+        return frame
+    height, width = frame.shape[1:3]
+    size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
+    return read(frame, window_corner(window, grid, frame.shape[1:3]), size)
+
+
+def action_of(window, grid: Grid):
+    """Number of a window (..., 2), as in `grid.windows`: (...,) int32."""
+    return window[..., 0] * grid.positions + window[..., 1]

@@ -1,0 +1,29 @@
+"""From a config to a model with weights."""
+
+import dataclasses
+
+import keras
+from keras import KerasTensor
+
+from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.detector import PatchworkDetector
+
+
+def build(config: ModelConfig, **overrides) -> keras.Model:
+    """Builds a model with freshly initialised weights.
+
+    Args:
+        config: a system's `model`.
+        **overrides: ModelConfig fields to replace, such as image_size, depth, num_classes.
+
+    Raises:
+        UsageError: if the image does not divide into the grid, or a field is out of range.
+    """
+    config = dataclasses.replace(config, **overrides)
+    model = PatchworkDetector(config)
+    frame = KerasTensor((1, *config.image_size, 3))
+    window = KerasTensor((1, 2), dtype="int32")
+    state = {name: KerasTensor((1, *shape)) for name, shape in model.memory_shapes().items()}
+    model.built = True  # all its layers build themselves when they are first called:
+    model(frame, window, state)  # here, on shapes alone, without computing anything
+    return model

@@ -1,0 +1,266 @@
+"""The Patchwork detector (paper, Figure 10): SSD heads on the window and on the restored map.
+
+High-resolution heads see only the window and predict what lies in it; their predictions
+overwrite that part of a full-frame prediction memory. Low-resolution heads see a feature
+pyramid on a full map that a cell restores from memory, and are fresh in every frame. The
+answer for a frame is the whole memory, stale outside of the window, and the fresh ones.
+"""
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from patchwork_tf.grid import Grid
+from patchwork_tf.layers.blocks import ConvCell, SepConvCell, make_divisible
+from patchwork_tf.layers.cell import read, window_corner, write
+from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION
+from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
+
+# Feature maps under the high-resolution heads, with their strides.
+HEAD_ENDPOINTS = (("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32))
+HEAD_WIDTH = 128  # times depth on the window, fixed on the full map
+PYRAMID_LEVELS = 4
+BACKGROUND = 0  # class logits are background first, then the foreground classes
+# Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
+FOREGROUND_PRIOR = 0.01
+
+
+class DetectionHead(layers.Layer):
+    """SepConv3x3 -> k, two Conv3x3 k -> k, then SSDLite predictors of classes and boxes.
+
+    The SepConv of a low-resolution head has stride 2 and is one layer of the feature pyramid.
+    """
+
+    def __init__(self, grid: Grid, frame_shape, *, width, num_classes, strides=1, name):
+        super().__init__(name=name)
+        size = tuple(-(-side // strides) for side in frame_shape[:2])
+        self.out_shape = shape = (*size, width)  # of the SepConv and everything after it
+        self.entry = SepConvCell(width, grid, frame_shape, strides=strides, name=f"{name}_sep")
+        self.trunk = [
+            ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv1"),
+            ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv2"),
+        ]
+        self.class_depthwise = ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_class_depthwise")
+        self.box_depthwise = ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_box_depthwise")
+        self.classes = layers.Conv2D(
+            ANCHORS_PER_LOCATION * (1 + num_classes),
+            1,
+            bias_initializer=_BackgroundPrior(),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
+            name=f"{name}_classes",
+        )
+        self.boxes = layers.Conv2D(ANCHORS_PER_LOCATION * 4, 1, name=f"{name}_boxes")
+
+    def memory_shapes(self):
+        shapes = {}
+        for part in (self.entry, *self.trunk, self.class_depthwise, self.box_depthwise):
+            shapes |= part.memory_shapes()
+        return shapes
+
+    def step(self, x, window, state):
+        """One step.
+
+        Args:
+            x: (B, h, w, C) float32, window: (B, 2) int32, state: dict.
+
+        Returns:
+            Class logits (B, h w 6, 1 + classes) and box codes (B, h w 6, 4), the SepConv's
+            output (B, h, w, width) at the same (strided) size, and the new state.
+        """
+        entry, state = self.entry.step(x, window, state)
+        x = entry
+        for block in self.trunk:
+            x, state = block.step(x, window, state)
+        y, state = self.class_depthwise.step(x, window, state)
+        logits = _per_anchor(self.classes(y))
+        y, state = self.box_depthwise.step(x, window, state)
+        return (logits, _per_anchor(self.boxes(y))), entry, state
+
+
+class PatchworkDetector(keras.Model):
+    """SSD detector that looks at one window per frame.
+
+    Attributes:
+        config: the ModelConfig.
+        backbone: StatefulMobileNetV2; `backbone.step` gives its feature maps by layer name.
+        anchors: (A, 4) float32 in centre form, high-resolution levels first, row by row.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(name="patchwork_detector")
+        self.config = config
+        self.grid = config.grid
+        height, width = config.image_size
+        self.backbone = StatefulMobileNetV2(self.grid, config.image_size, config.depth)
+        channels = self.backbone.endpoint_channels
+        self.heads = [
+            DetectionHead(
+                self.grid,
+                (height // stride, width // stride, channels[endpoint]),
+                width=make_divisible(HEAD_WIDTH * config.depth),
+                num_classes=config.num_classes,
+                name=f"head_{stride}",
+            )
+            for endpoint, stride in HEAD_ENDPOINTS
+        ]
+        self.pyramid = []
+        shape = self.backbone.out_shape
+        for level in range(PYRAMID_LEVELS):
+            head = DetectionHead(
+                Grid(),
+                shape,
+                width=HEAD_WIDTH,
+                num_classes=config.num_classes,
+                strides=2,
+                name=f"pyramid_{level}",
+            )
+            shape = head.out_shape
+            self.pyramid.append(head)
+        self.level_anchors = [
+            box_ops.level_anchors(level, head.out_shape[:2])
+            for level, head in enumerate(self.heads + self.pyramid)
+        ]
+        self.anchors = np.concatenate([a.reshape(-1, 4) for a in self.level_anchors])
+
+    def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (H, W, C) of every state tensor by name; empty for a single-frame model."""
+        if self.grid.is_whole_frame:
+            return {}
+        shapes = self.backbone.memory_shapes()
+        for head in self.heads:
+            shapes |= head.memory_shapes()
+        shapes["restored"] = self.backbone.out_shape
+        for head, (_, stride) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
+            height, width, _ = head.out_shape
+            shapes[f"boxes_{stride}"] = (height, width, ANCHORS_PER_LOCATION * 4)
+            shapes[f"scores_{stride}"] = (height, width, ANCHORS_PER_LOCATION * self.config.num_classes)
+        return shapes
+
+    def initial_state(self, batch_size: int = 1) -> dict:
+        """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
+        return {name: ops.zeros((batch_size, *shape)) for name, shape in self.memory_shapes().items()}
+
+    def step(self, frame, window, state):
+        """One frame.
+
+        Args:
+            frame: (B, H, W, 3) float32 in [-1, 1].
+            window: (B, 2) int32, row and column of the window's top left cell.
+            state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
+
+        Returns:
+            outputs: 'boxes' (B, A, 4) corner boxes as fractions of the frame and 'scores'
+                (B, A, classes) in [0, 1]; both 0 where no window has been yet.
+            state: the new state, same names and shapes.
+        """
+        predictions, state = self.predict_window(frame, window, state)
+        levels = []
+        for level, (logits, codes) in enumerate(predictions):
+            scores = ops.softmax(logits)[..., 1:]
+            boxes = box_ops.decode(codes, self._anchors_at(level, window))
+            if level < len(self.heads) and not self.grid.is_whole_frame:
+                boxes, scores, state = self._remember(level, boxes, scores, window, state)
+            levels.append((boxes, scores))
+        boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
+        return {"boxes": boxes, "scores": scores}, state
+
+    call = step
+
+    def predict_window(self, frame, window, state):
+        """The fresh predictions of one frame, undecoded, and the new state.
+
+        Returns:
+            One pair per level, high-resolution levels first: class logits
+            (B, h w 6, 1 + classes) and box codes (B, h w 6, 4), where (h, w) is the window's
+            size on the high-resolution levels and the whole map on the others.
+        """
+        endpoints, state = self.backbone.step(frame, window, state)
+        predictions = []
+        for head, (endpoint, _) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
+            prediction, _, state = head.step(endpoints[endpoint], window, state)
+            predictions.append(prediction)
+        x, state = self._restore(endpoints["out_relu"], window, state)
+        for head in self.pyramid:
+            prediction, x, state = head.step(x, window, state)
+            predictions.append(prediction)
+        return predictions, state
+
+    def select_window(self, values, window):
+        """Keeps of full-frame values those that one step predicts freshly.
+
+        Args:
+            values: (B, A, C), one row per anchor of the full frame.
+            window: (B, 2) int32.
+
+        Returns:
+            (B, a, C), the rows in the order of `predict_window`, levels concatenated.
+        """
+        if self.grid.is_whole_frame:
+            return values
+        kept, first = [], 0
+        for level, anchors in enumerate(self.level_anchors):
+            height, width, per_location, _ = anchors.shape
+            count = height * width * per_location
+            rows = values[:, first : first + count]
+            first += count
+            if level < len(self.heads):
+                maps = ops.reshape(rows, (-1, height, width, per_location * values.shape[-1]))
+                corner = window_corner(window, self.grid, (height, width))
+                rows = _per_anchor(read(maps, corner, self._window_size(level)))
+            kept.append(rows)
+        return ops.concatenate(kept, axis=1)
+
+    def _restore(self, x, window, state):
+        """The last feature map of the full frame (B, H / 32, W / 32, C), window fresh, rest remembered."""
+        if self.grid.is_whole_frame:
+            return x, state
+        corner = window_corner(window, self.grid, self.backbone.out_shape)
+        restored = write(state["restored"], x, corner)
+        return restored, {**state, "restored": restored}
+
+    def _anchors_at(self, level, window):
+        """Anchors (B or 1, h w 6, 4) under the predictions of one level."""
+        anchors = self.level_anchors[level]
+        if level >= len(self.heads) or self.grid.is_whole_frame:
+            return anchors.reshape(1, -1, 4)
+        height, width = self._window_size(level)
+        first = anchors[:height, :width].reshape(1, -1, 4)
+        shift = ops.cast(window, "float32") / self.grid.cells  # (B, 2)
+        return first + ops.pad(shift, [(0, 0), (0, 2)])[:, None]
+
+    def _remember(self, level, boxes, scores, window, state):
+        """Writes a window's predictions to the prediction memory, and returns the whole of it."""
+        height, width = self._window_size(level)
+        corner = window_corner(window, self.grid, self.heads[level].out_shape)
+        stride = HEAD_ENDPOINTS[level][1]
+        answers = []
+        for key, values in ((f"boxes_{stride}", boxes), (f"scores_{stride}", scores)):
+            memory = state[key]
+            values_map = ops.reshape(values, (-1, height, width, memory.shape[-1]))
+            memory = write(memory, values_map, corner)
+            state = {**state, key: memory}
+            answers.append(_per_anchor(memory))
+        return *answers, state
+
+    def _window_size(self, level):
+        height, width, _ = self.heads[level].out_shape
+        return height * self.grid.window // self.grid.cells, width * self.grid.window // self.grid.cells
+
+
+class _BackgroundPrior(keras.initializers.Initializer):
+    """Class biases (6 (1 + classes),) under which an anchor is foreground with FOREGROUND_PRIOR."""
+
+    def __call__(self, shape, dtype=None):
+        classes = shape[0] // ANCHORS_PER_LOCATION
+        bias = np.zeros((ANCHORS_PER_LOCATION, classes), np.float32)
+        bias[:, BACKGROUND] = np.log((classes - 1) * (1 - FOREGROUND_PRIOR) / FOREGROUND_PRIOR)
+        return ops.convert_to_tensor(bias.reshape(-1), dtype=dtype)
+
+
+def _per_anchor(x):
+    """(B, h, w, 6 n) -> (B, h w 6, n)."""
+    _, height, width, channels = x.shape
+    locations = height * width * ANCHORS_PER_LOCATION
+    return ops.reshape(x, (-1, locations, channels // ANCHORS_PER_LOCATION))

@@ -1,0 +1,115 @@
+"""Weights by layer name: the form of checkpoints, of published MobileNetV2 files, and between them."""
+
+import os
+import zipfile
+
+import keras
+import numpy as np
+
+from patchwork_tf.errors import DataError
+
+# keras.applications' width multipliers for which ImageNet weights are published.
+IMAGENET_DEPTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+_OLD_NAMES = {"depthwise_kernel": "kernel"}  # Keras 2 -> Keras 3
+
+
+def variable_key(variable) -> str:
+    """`<layer>/<variable>`, for example 'block_1_expand_BN/gamma'."""
+    return "/".join(variable.path.split("/")[-2:])
+
+
+def get_weights(model) -> dict[str, np.ndarray]:
+    """All weights of a model by `<layer>/<variable>`."""
+    return {variable_key(v): keras.ops.convert_to_numpy(v) for v in model.variables}
+
+
+def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
+    """Sets variables from arrays by `<layer>/<variable>`; arrays without a variable are ignored.
+
+    Raises:
+        DataError: if an array is missing or has another shape. Nothing is set then.
+    """
+    for variable in variables:
+        key = variable_key(variable)
+        if key not in arrays:
+            raise DataError(f"{source}: no weights for layer {key}; it belongs to another architecture")
+        if tuple(arrays[key].shape) != tuple(variable.shape):
+            raise DataError(
+                f"{source}: {key} has shape {tuple(arrays[key].shape)}, the model needs "
+                f"{tuple(variable.shape)}; depth or number of classes differ"
+            )
+    for variable in variables:
+        variable.assign(arrays[variable_key(variable)])
+
+
+def read_npz(path: str) -> dict[str, np.ndarray]:
+    """All arrays of an .npz file.
+
+    Raises:
+        DataError: if it is missing, unreadable or corrupt.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return {key: file[key] for key in file.files}
+    except FileNotFoundError:
+        raise DataError(f"{path}: no such file") from None
+    except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
+        raise DataError(f"{path}: not a readable .npz file, or corrupt ({error})") from None
+
+
+def load_backbone_weights(model, source: str):
+    """Loads MobileNetV2 weights into a model's backbone by layer name.
+
+    Args:
+        model: a model of the zoo.
+        source: 'imagenet' to download what keras.applications publishes for the model's depth,
+            or the path of an .npz file (`<layer>/<variable>` arrays) or a .keras model.
+
+    Raises:
+        DataError: if the file is unreadable, the download fails, or the weights do not fit.
+    """
+    assign_weights(model.backbone.variables, _backbone_arrays(source, model.config.depth), source)
+
+
+def _backbone_arrays(source: str, depth: float) -> dict[str, np.ndarray]:
+    if source.endswith(".npz"):
+        arrays = read_npz(source)
+    elif source == "imagenet":
+        arrays = _layer_arrays(_imagenet_model(depth))
+    elif source.endswith(".keras"):
+        arrays = _layer_arrays(_keras_model(source))
+    else:
+        raise DataError(f"{source}: backbone weights are 'imagenet', a .npz or a .keras file")
+    renamed = {}
+    for key, array in arrays.items():
+        layer, _, variable = key.rpartition("/")
+        renamed[f"{layer}/{_OLD_NAMES.get(variable, variable)}"] = array
+    return renamed
+
+
+def _imagenet_model(depth):
+    if depth not in IMAGENET_DEPTHS:
+        raise DataError(f"no ImageNet weights are published for depth {depth}; there are {IMAGENET_DEPTHS}")
+    try:
+        return keras.applications.MobileNetV2(
+            input_shape=(224, 224, 3), alpha=depth, include_top=False, weights="imagenet"
+        )
+    except Exception as error:  # keras wraps network errors in a bare Exception
+        raise DataError(f"could not download ImageNet weights: {error}") from None
+
+
+def _keras_model(path):
+    if not os.path.exists(path):
+        raise DataError(f"{path}: no such file")
+    try:
+        return keras.saving.load_model(path, compile=False)
+    except Exception as error:  # keras raises anything from ValueError to KeyError here
+        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]})") from None
+
+
+def _layer_arrays(model) -> dict[str, np.ndarray]:
+    arrays = {}
+    for layer in model.layers:
+        for variable in layer.variables:
+            arrays[f"{layer.name}/{variable.name}"] = keras.ops.convert_to_numpy(variable)
+    return arrays

@@ -1,0 +1,163 @@
+"""Trains a system's model on clips of video.
+
+Checkpoints, TensorBoard events and history.csv go to --model_dir. The same command resumes a
+run that was stopped, and continues one that is finished if --steps is raised.
+
+  patchwork-train --system=vid-pw-m4n2 --image_size=128 --depth=0.35 --model_dir=/tmp/pw --steps=2000
+"""
+
+import dataclasses
+import sys
+
+import keras
+from absl import flags
+
+from patchwork_tf import cli
+from patchwork_tf.data import clips, moving_objects
+from patchwork_tf.errors import UsageError
+from patchwork_tf.models.build import build
+from patchwork_tf.models.weights import assign_weights, load_backbone_weights
+from patchwork_tf.training import checkpoints
+from patchwork_tf.training.fit import fit, make_optimizer
+from patchwork_tf.zoo.systems import get_system
+
+_FLAGS = flags.FlagValues()
+_SYSTEM = flags.DEFINE_string(
+    "system", "vid-pw-m4n2", "System of the zoo whose model to train.", flag_values=_FLAGS
+)
+_MODEL_DIR = flags.DEFINE_string(
+    "model_dir", None, "Folder for checkpoints and logs; resumes from what is there. Required.", flag_values=_FLAGS
+)
+_DATASET = flags.DEFINE_enum(
+    "dataset", "moving_objects", ["moving_objects"], "What to train on.", flag_values=_FLAGS
+)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "TFDS folder that holds the prepared data set; without it moving_objects is generated on the fly.",
+    flag_values=_FLAGS,
+)
+_STEPS = flags.DEFINE_integer("steps", 2000, "Optimizer steps in all.", lower_bound=1, flag_values=_FLAGS)
+_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips per step.", lower_bound=1, flag_values=_FLAGS)
+_CLIP_FRAMES = flags.DEFINE_integer(
+    "clip_frames",
+    None,
+    "Frames per clip, through which gradients flow; by default 8, and 1 for single-frame models.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+_IMAGE_SIZE = flags.DEFINE_string(
+    "image_size", None, "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the system's.", flag_values=_FLAGS
+)
+_DEPTH = flags.DEFINE_float("depth", None, "Width multiplier; by default the system's.", flag_values=_FLAGS)
+_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate of Adam.", flag_values=_FLAGS)
+_WARMUP_STEPS = flags.DEFINE_integer(
+    "warmup_steps", 100, "Steps of linear warm-up; then a cosine falls to 0.", lower_bound=0, flag_values=_FLAGS
+)
+_WINDOWS = flags.DEFINE_enum(
+    "windows", "mixed", list(clips.TRAIN_WINDOWS), "How windows of training clips are chosen.", flag_values=_FLAGS
+)
+_AUGMENT = flags.DEFINE_boolean("augment", True, "Flip, crop and recolour clips.", flag_values=_FLAGS)
+_INIT_CHECKPOINT = flags.DEFINE_string(
+    "init_checkpoint",
+    None,
+    "Checkpoint to take all weights from before the first step, for example of the single-frame twin.",
+    flag_values=_FLAGS,
+)
+_BACKBONE_WEIGHTS = flags.DEFINE_string(
+    "backbone_weights",
+    None,
+    "MobileNetV2 weights to start from: imagenet, or a .npz or .keras file.",
+    flag_values=_FLAGS,
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of weights, data, windows and augmentation.", flag_values=_FLAGS)
+_LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps between log entries.", lower_bound=1, flag_values=_FLAGS)
+_SAVE_EVERY = flags.DEFINE_integer("save_every", 500, "Steps between checkpoints.", lower_bound=1, flag_values=_FLAGS)
+_KEEP = flags.DEFINE_integer("keep_checkpoints", 3, "How many to keep.", lower_bound=1, flag_values=_FLAGS)
+
+
+def _train():
+    system = get_system(_SYSTEM.value)
+    if not _MODEL_DIR.value:
+        raise UsageError("--model_dir is required: the folder for checkpoints and logs")
+    config = dataclasses.replace(
+        system.model,
+        num_classes=len(moving_objects.CLASSES),
+        **cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value),
+    )
+    clip_frames = _CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8)
+    cli.make_folder(_MODEL_DIR.value)
+    keras.utils.set_random_seed(_SEED.value)
+    model = build(config)
+    resume_from = _resume_point(config)
+    if resume_from is None:
+        _initialise(model)
+    elif resume_from.step >= _STEPS.value:
+        print(f"{resume_from.path}: already at step {resume_from.step} of {_STEPS.value}, nothing to do")
+        return
+
+    def batches(first_step):
+        start = first_step * _BATCH_SIZE.value
+        videos = clips.moving_objects_clips(clip_frames, config.image_size, "train", _SEED.value, start)
+        return clips.training_batches(
+            videos,
+            config.grid,
+            _BATCH_SIZE.value,
+            windows=_WINDOWS.value,
+            augmented=_AUGMENT.value,
+            seed=_SEED.value,
+        )
+
+    metadata = {
+        "system": system.name,
+        "class_names": list(moving_objects.CLASSES),
+        "training": {name: _FLAGS[name].value for name in _FLAGS if name != "model_dir"},
+    }
+    fit(
+        model,
+        batches,
+        make_optimizer(_LEARNING_RATE.value, _STEPS.value, _WARMUP_STEPS.value),
+        steps=_STEPS.value,
+        model_dir=_MODEL_DIR.value,
+        metadata=metadata,
+        resume_from=resume_from,
+        log_every=_LOG_EVERY.value,
+        save_every=_SAVE_EVERY.value,
+        keep=_KEEP.value,
+    )
+    print(f"trained {system.name} for {_STEPS.value} steps: {checkpoints.latest(_MODEL_DIR.value)}")
+
+
+def _resume_point(config):
+    path = checkpoints.latest(_MODEL_DIR.value)
+    if path is None:
+        return None
+    checkpoint = checkpoints.read(path)
+    if checkpoint.config != config:
+        raise UsageError(
+            f"{path} holds another model ({_difference(checkpoint.config, config)}); "
+            "use another --model_dir, or the flags it was trained with"
+        )
+    print(f"resuming from {path}")
+    return checkpoint
+
+
+def _difference(a, b) -> str:
+    a, b = dataclasses.asdict(a), dataclasses.asdict(b)
+    return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])
+
+
+def _initialise(model):
+    if _INIT_CHECKPOINT.value:
+        checkpoint = checkpoints.read(_INIT_CHECKPOINT.value)
+        assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
+    if _BACKBONE_WEIGHTS.value:
+        load_backbone_weights(model, _BACKBONE_WEIGHTS.value)
+
+
+def main(argv=None) -> int:
+    return cli.run(_train, _FLAGS, "patchwork-train", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

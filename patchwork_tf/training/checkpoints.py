@@ -1,0 +1,144 @@
+"""Checkpoints: one .npz file with weights by layer name, the optimizer's state, and what they belong to.
+
+A file holds `<layer>/<variable>` and `optimizer/<number>` arrays and one JSON text, `metadata`. It
+is written under a temporary name first, so a file that has its name is complete.
+"""
+
+import dataclasses
+import json
+import os
+import re
+
+import keras
+import numpy as np
+
+from patchwork_tf.cli import atomic_file
+from patchwork_tf.errors import DataError
+from patchwork_tf.models.build import build
+from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
+from patchwork_tf.zoo.systems import System, get_system
+
+_NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A checkpoint that was read.
+
+    Attributes:
+        path: of its file.
+        arrays: weights and optimizer state.
+        metadata: 'step', 'system', 'model' (the fields of its ModelConfig), 'class_names', 'training'.
+    """
+
+    path: str
+    arrays: dict[str, np.ndarray]
+    metadata: dict
+
+    @property
+    def step(self) -> int:
+        return self.metadata["step"]
+
+    @property
+    def class_names(self) -> list[str]:
+        return self.metadata["class_names"]
+
+    @property
+    def description(self) -> str:
+        """What was trained on what, for how long."""
+        training = self.metadata.get("training", {})
+        return f"{training.get('dataset')} as {self.metadata['system']}, step {self.step}"
+
+    @property
+    def config(self) -> ModelConfig:
+        return ModelConfig(**self.metadata["model"])
+
+
+def save(folder: str, step: int, model, optimizer, metadata: dict, keep: int) -> str:
+    """Writes checkpoint-<step>.npz and removes all but the newest `keep`; returns its path."""
+    arrays = get_weights(model)
+    for number, variable in enumerate(optimizer.variables):
+        arrays[f"optimizer/{number:04d}"] = keras.ops.convert_to_numpy(variable)
+    metadata = {**metadata, "step": step, "model": dataclasses.asdict(model.config)}
+    arrays["metadata"] = np.array(json.dumps(metadata))
+    path = os.path.join(folder, f"checkpoint-{step:08d}.npz")
+    with atomic_file(path) as file:
+        np.savez(file, **arrays)
+    for old in _steps(folder)[:-keep]:
+        os.remove(os.path.join(folder, f"checkpoint-{old:08d}.npz"))
+    return path
+
+
+def latest(folder: str) -> str | None:
+    """Path of the newest checkpoint in a folder, None if there is none."""
+    steps = _steps(folder)
+    return os.path.join(folder, f"checkpoint-{steps[-1]:08d}.npz") if steps else None
+
+
+def _steps(folder: str) -> list[int]:
+    if not os.path.isdir(folder):
+        return []
+    return sorted(int(match[1]) for name in os.listdir(folder) if (match := _NAME.match(name)))
+
+
+def read(source: str) -> Checkpoint:
+    """Reads a checkpoint file, or the newest one of a folder.
+
+    Raises:
+        DataError: if there is none, or it is corrupt or of another kind.
+    """
+    path = latest(source) if os.path.isdir(source) else source
+    if path is None:
+        raise DataError(f"{source}: no checkpoint-*.npz in this folder")
+    arrays = read_npz(path)
+    try:
+        metadata = json.loads(str(arrays.pop("metadata")))
+        checkpoint = Checkpoint(path, arrays, metadata)
+        if not {"step", "system", "class_names"} <= metadata.keys():
+            raise KeyError("step, system or class_names")
+        checkpoint.config  # noqa: B018  raises if the model is not one of ours
+    except (KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{path}: not a Patchwork checkpoint ({error})") from None
+    return checkpoint
+
+
+def restore_optimizer(optimizer, checkpoint: Checkpoint):
+    """Sets a built optimizer's variables. Raises DataError if they do not fit."""
+    for number, variable in enumerate(optimizer.variables):
+        array = checkpoint.arrays.get(f"optimizer/{number:04d}")
+        if array is None or tuple(array.shape) != tuple(variable.shape):
+            raise DataError(f"{checkpoint.path}: its optimizer state does not fit this model")
+        variable.assign(array)
+
+
+def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
+    """A system's model with a checkpoint's weights.
+
+    Any system whose layers have the weights' shapes will do, not only the one that was trained:
+    the single-frame and all Patchwork models of one depth share their layers. The system gives the
+    grid; the checkpoint gives depth, number of classes and image size (a quarter of the pixels
+    for the resolution system, if it was trained as another).
+
+    Args:
+        system: of the zoo.
+        checkpoint: None for fresh weights.
+        **overrides: ModelConfig fields that win over both.
+
+    Raises:
+        DataError: if the weights do not fit.
+        UsageError: if the image does not divide into the system's grid.
+    """
+    if checkpoint is not None:
+        trained = checkpoint.config
+        nominal = get_system(checkpoint.metadata["system"]).model.image_size
+        size = tuple(
+            side * ours // theirs
+            for side, ours, theirs in zip(trained.image_size, system.model.image_size, nominal, strict=True)
+        )
+        fields = {"depth": trained.depth, "num_classes": trained.num_classes, "image_size": size}
+        overrides = {**fields, **overrides}
+    model = build(system.model, **overrides)
+    if checkpoint is not None:
+        assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
+    return model

@@ -1,0 +1,132 @@
+"""The training loop: keras `fit`, with exact resume, checkpoints, TensorBoard and a progress bar."""
+
+import csv
+import math
+import os
+import time
+
+import keras
+import tensorflow as tf
+from tqdm import tqdm
+
+from patchwork_tf.errors import DataError
+from patchwork_tf.training import checkpoints
+from patchwork_tf.training.clip_model import ClipDetector
+
+_GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
+_HISTORY = "history.csv"
+
+
+def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras.optimizers.Optimizer:
+    """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`."""
+    schedule = keras.optimizers.schedules.CosineDecay(
+        initial_learning_rate=0.0,
+        warmup_target=learning_rate,
+        warmup_steps=warmup_steps,
+        decay_steps=max(1, steps - warmup_steps),
+    )
+    return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
+
+
+def fit(detector, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep):
+    """Trains a detector until `steps`, from a checkpoint on if there is one.
+
+    Args:
+        detector: a model with `predict_window`, already initialised.
+        make_batches: function of the first step to a tf.data.Dataset of its and all later batches.
+        optimizer: as from `make_optimizer`.
+        steps: optimizer steps in all, those before the checkpoint included.
+        model_dir: folder of checkpoints, TensorBoard events and history.csv.
+        metadata: kept in the checkpoints.
+        resume_from: Checkpoint or None.
+        log_every, save_every: steps between log lines and checkpoints.
+        keep: how many checkpoints to keep.
+
+    Raises:
+        DataError: if the loss is not finite; the last checkpoint stays good.
+    """
+    trainer = ClipDetector(detector)
+    optimizer.build(trainer.trainable_variables)
+    start = 0
+    if resume_from is not None:
+        checkpoints.assign_weights(detector.variables, resume_from.arrays, resume_from.path)
+        checkpoints.restore_optimizer(optimizer, resume_from)
+        start = resume_from.step
+    # XLA would spend minutes compiling the unrolled clip for a CPU.
+    trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
+    saver = _Progress(start, steps, model_dir, metadata, log_every, save_every, keep)
+    trainer.fit(make_batches(start), steps_per_epoch=steps - start, callbacks=[saver], verbose=0, shuffle=False)
+
+
+class _Progress(keras.callbacks.Callback):
+    """Logs, watches and saves a run, step by step."""
+
+    def __init__(self, start, steps, model_dir, metadata, log_every, save_every, keep):
+        super().__init__()
+        self.step = start
+        self.steps = steps
+        self.model_dir = model_dir
+        self.metadata = metadata
+        self.log_every, self.save_every, self.keep = log_every, save_every, keep
+
+    def on_train_begin(self, logs=None):
+        self.bar = tqdm(total=self.steps, initial=self.step, unit="step", dynamic_ncols=True, desc="training")
+        self.events = tf.summary.create_file_writer(self.model_dir)
+        _truncate_history(os.path.join(self.model_dir, _HISTORY), self.step)
+        self.history = open(os.path.join(self.model_dir, _HISTORY), "a", newline="")
+        self.since = time.monotonic()
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.step += 1
+        if not math.isfinite(logs["loss"]):
+            raise DataError(
+                f"the loss is {logs['loss']} at step {self.step}; the last checkpoint in {self.model_dir} is good, "
+                "resume it with a lower --learning_rate"
+            )
+        self.bar.update()
+        if self.step % self.log_every == 0 or self.step == self.steps:
+            self._log(logs)
+            self.model.reset_metrics()
+        if self.step % self.save_every == 0 or self.step == self.steps:
+            self.save()
+
+    def on_train_end(self, logs=None):
+        self.close()
+
+    def save(self):
+        model = self.model
+        checkpoints.save(
+            self.model_dir, self.step, model.detector, model.optimizer, self.metadata, self.keep
+        )
+
+    def close(self):
+        self.bar.close()
+        self.history.close()
+        self.events.close()
+
+    def _log(self, logs):
+        rate = float(self.model.optimizer.learning_rate)
+        now = time.monotonic()
+        row = {"step": self.step, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate}
+        self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", "class_loss", "box_loss")})
+        writer = csv.DictWriter(self.history, row)
+        if self.history.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
+        self.history.flush()
+        with self.events.as_default(step=self.step):
+            for key in row.keys() - {"step"}:
+                tf.summary.scalar(f"train/{key}", row[key])
+            tf.summary.scalar("train/steps_per_second", self.log_every / (now - self.since))
+        self.since = now
+
+
+def _truncate_history(path: str, step: int):
+    """Drops the rows that a resumed run will write again."""
+    if not os.path.exists(path):
+        return
+    with open(path, newline="") as file:
+        rows = list(csv.reader(file))
+    kept = rows[:1] + [row for row in rows[1:] if int(row[0]) <= step]
+    with open(path, "w", newline="") as file:
+        csv.writer(file).writerows(kept if len(kept) > 1 else [])

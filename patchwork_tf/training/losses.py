@@ -1,0 +1,90 @@
+"""Matching anchors to objects, and the SSD loss on what a step freshly predicts.
+
+The class loss is focal loss, not hard-negative mining: mining takes the hardest three
+negatives per positive of an image, and half of all windows hold no positive at all. Focal
+loss weighs every anchor on its own, whatever else is in its window.
+"""
+
+from keras import ops
+
+from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.detector import BACKGROUND
+
+MATCH_IOU = 0.5  # at least: an anchor is an object's (SSD)
+IGNORE_IOU = 0.4  # between this and MATCH_IOU: neither object nor background
+FORCED_IOU = 0.1  # an object's best anchors are its own from here on, however poor
+IGNORED = -1
+FOCAL_GAMMA = 2.0
+
+
+def match_anchors(anchors, boxes, labels):
+    """Decides what every anchor should predict.
+
+    Args:
+        anchors: (A, 4) in centre form.
+        boxes: (..., G, 4) corner boxes, padded with anything.
+        labels: (..., G) int32: 1 + class, 0 for padding, IGNORED for objects that should
+            be neither learned nor called background.
+
+    Returns:
+        classes: (..., A) int32: 1 + class, BACKGROUND or IGNORED.
+        codes: (..., A, 4) box regression targets, meaningful where classes > 0.
+    """
+    overlap = box_ops.iou(box_ops.to_corners(anchors), boxes)  # (..., A, G)
+    overlap = ops.where(labels[..., None, :] == 0, -1.0, overlap)
+    best_of_object = ops.max(overlap, axis=-2, keepdims=True)
+    forced = (overlap >= best_of_object - 1e-5) & (best_of_object > FORCED_IOU)
+    overlap = ops.where(forced, overlap + 1.0, overlap)  # beats every other object
+    best = ops.max(overlap, axis=-1)  # (..., A)
+    choice = ops.one_hot(ops.argmax(overlap, axis=-1), labels.shape[-1])  # (..., A, G)
+    chosen_label = ops.sum(choice * ops.cast(labels, "float32")[..., None, :], axis=-1)
+    classes = ops.where(best >= IGNORE_IOU, IGNORED, BACKGROUND)
+    classes = ops.where(best >= MATCH_IOU, ops.cast(chosen_label, "int32"), classes)
+    return classes, box_ops.encode(ops.matmul(choice, boxes), anchors)
+
+
+def seen_labels(boxes, labels, windows, grid):
+    """Marks as IGNORED the objects whose centre no window of the clip has covered so far.
+
+    Nobody can be asked about a part of the frame that was never looked at.
+
+    Args:
+        boxes: (B, T, G, 4), labels: (B, T, G) int32, windows: (B, T, 2) int32.
+
+    Returns:
+        (B, T, G) int32.
+    """
+    cells = ops.arange(grid.cells, dtype="int32")
+    first = windows[..., None]  # (B, T, 2, 1)
+    covered = (cells >= first) & (cells < first + grid.window)  # (B, T, 2, M)
+    covered = covered[:, :, 0, :, None] & covered[:, :, 1, None, :]  # (B, T, M, M)
+    seen = ops.cumsum(ops.cast(covered, "float32"), axis=1) > 0
+    center = (boxes[..., :2] + boxes[..., 2:]) / 2 * grid.cells
+    center = ops.clip(ops.cast(ops.floor(center), "int32"), 0, grid.cells - 1)  # (B, T, G, 2)
+    here = center[..., None] == cells  # (B, T, G, 2, M)
+    here = here[..., 0, :, None] & here[..., 1, None, :]  # (B, T, G, M, M)
+    center_seen = ops.any(here & seen[:, :, None], axis=(-2, -1))
+    return ops.where((labels > 0) & ~center_seen, IGNORED, labels)
+
+
+def detection_loss(logits, codes, class_targets, code_targets):
+    """SSD loss over a batch, per matched anchor.
+
+    Args:
+        logits: (..., A, 1 + classes), codes: (..., A, 4).
+        class_targets: (..., A) int32, code_targets: (..., A, 4), from `match_anchors`.
+
+    Returns:
+        The focal loss of the classes and the smooth L1 loss of the boxes, scalars.
+    """
+    positive = ops.cast(class_targets > 0, "float32")
+    count = ops.maximum(ops.sum(positive), 1.0)
+    target = ops.one_hot(ops.maximum(class_targets, 0), logits.shape[-1])
+    log_p = ops.sum(ops.log_softmax(logits) * target, axis=-1)
+    focal = -((1 - ops.exp(log_p)) ** FOCAL_GAMMA) * log_p
+    class_loss = ops.sum(focal * ops.cast(class_targets != IGNORED, "float32")) / count
+    error = ops.abs(codes - code_targets)
+    smooth_l1 = ops.where(error < 1, 0.5 * error**2, error - 0.5)
+    box_loss = ops.sum(ops.sum(smooth_l1, axis=-1) * positive) / count
+    return class_loss, box_loss
+

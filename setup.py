@@ -1,0 +1,47 @@
+"""Packaging: `export/` and `benchmarks/` install as subpackages of patchwork_tf."""
+
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+
+# Folder at the top -> its name below patchwork_tf; one name lands in site-packages.
+SUBPACKAGES = {"export": "patchwork_tf.export", "benchmarks": "patchwork_tf.benchmarks"}
+
+setup(
+    name="patchwork-tf",
+    version="0.1.0",
+    description="Patchwork: video models for mobile CPUs that look at one window of each frame.",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=find_packages(include=["patchwork_tf", "patchwork_tf.*"]) + list(SUBPACKAGES.values()),
+    package_dir={name: folder for folder, name in SUBPACKAGES.items()},
+    install_requires=[
+        "absl-py>=2.0",
+        "ai-edge-litert>=2.1",
+        "av>=12.0",
+        "keras>=3.5",
+        "numpy>=1.26",
+        "opencv-python-headless>=4.9",
+        "pillow>=10.0",
+        "tensorflow>=2.18",
+        "tensorflow-datasets>=4.9.6",
+        "tqdm>=4.65",
+    ],
+    extras_require={
+        "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6"],
+        "jax": ["jax>=0.4.30"],
+    },
+    entry_points={
+        "console_scripts": [
+            "patchwork-train = patchwork_tf.train:main",
+            "patchwork-evaluate = patchwork_tf.evaluate:main",
+            "patchwork-export = patchwork_tf.export.__main__:main",
+            "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
+            "patchwork-demo = patchwork_tf.demo:main",
+        ]
+    },
+)
