@@ -36,7 +36,10 @@ _IMAGE_SIZE = flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 _SUPPRESSION = flags.DEFINE_boolean(
-    "suppression", True, "Put per-class suppression into the graph; else all anchors are output.", flag_values=_FLAGS
+    "suppression",
+    True,
+    "Put per-class suppression into the graph; else all anchors are output.",
+    flag_values=_FLAGS,
 )
 _VERIFY_STEPS = flags.DEFINE_integer(
     "verify_steps", 50, "Random steps that must agree with Keras.", lower_bound=1, flag_values=_FLAGS

@@ -6,6 +6,7 @@ from ai_edge_litert.compiled_model import CompiledModel
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.tflite import SIGNATURE
+from patchwork_tf.quiet import hidden_stderr
 
 
 class StepRunner:
@@ -20,10 +21,11 @@ class StepRunner:
 
     def __init__(self, path: str):
         self.facts = metadata.read(path)
-        try:
-            self._model = CompiledModel.from_file(path)
-        except RuntimeError as error:
-            raise DataError(f"{path}: LiteRT cannot load it ({error})") from None
+        with hidden_stderr() as printed:
+            try:
+                self._model = CompiledModel.from_file(path)
+            except RuntimeError as error:
+                raise DataError(f"{path}: LiteRT cannot load it ({error}) {printed()}") from None
         self._state_names = [state["name"] for state in self.facts["states"]]
         self._inputs = {
             name: self._model.create_input_buffer_by_name(SIGNATURE, name)

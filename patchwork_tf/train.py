@@ -47,7 +47,10 @@ _CLIP_FRAMES = flags.DEFINE_integer(
     flag_values=_FLAGS,
 )
 _IMAGE_SIZE = flags.DEFINE_string(
-    "image_size", None, "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the system's.", flag_values=_FLAGS
+    "image_size",
+    None,
+    "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the system's.",
+    flag_values=_FLAGS,
 )
 _DEPTH = flags.DEFINE_float("depth", None, "Width multiplier; by default the system's.", flag_values=_FLAGS)
 _LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate of Adam.", flag_values=_FLAGS)
@@ -72,7 +75,9 @@ _BACKBONE_WEIGHTS = flags.DEFINE_string(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, data, windows and augmentation.", flag_values=_FLAGS)
 _LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps between log entries.", lower_bound=1, flag_values=_FLAGS)
-_SAVE_EVERY = flags.DEFINE_integer("save_every", 500, "Steps between checkpoints.", lower_bound=1, flag_values=_FLAGS)
+_SAVE_EVERY = flags.DEFINE_integer(
+    "save_every", 500, "Steps between checkpoints.", lower_bound=1, flag_values=_FLAGS
+)
 _KEEP = flags.DEFINE_integer("keep_checkpoints", 3, "How many to keep.", lower_bound=1, flag_values=_FLAGS)
 
 

@@ -9,6 +9,7 @@ Clip `index` of a split under a seed is always the same clip, whatever was drawn
 """
 
 import dataclasses
+import functools
 
 import cv2
 import numpy as np
@@ -157,8 +158,19 @@ def _render_frame(t, size, bodies, camera, canvas, noise_level, rng, clip):
         before = _seen(body, t - _SHUTTER, shift_before, zoom, size)
         areas[number] = _draw(image, clip.instances[t], number + 1, body, now, now[0] - before[0])
     _annotate(clip, t, bodies, areas)
-    image += noise_level * rng.standard_normal(image.shape, dtype=np.float32)
-    return np.clip(image, 0, 255).astype(np.uint8)
+    image += noise_level * _noise(size, rng)
+    return np.clip(image, 0, 255, out=image).astype(np.uint8)
+
+
+@functools.lru_cache(maxsize=4)
+def _noise_plate(size):
+    return np.random.default_rng(0).standard_normal((2 * size, 2 * size, 3), dtype=np.float32)
+
+
+def _noise(size, rng):
+    """Sensor noise (S, S, 3), a random part of a fixed plate: drawing it anew would take longer than the frame."""
+    top, left = rng.integers(0, size, 2)
+    return _noise_plate(size)[top : top + size, left : left + size]
 
 
 def _seen(body, t, shift, zoom, frame_size):

@@ -1,5 +1,8 @@
 """Silhouettes and surfaces of the moving objects, drawn as square RGBA sprites."""
 
+import colorsys
+import math
+
 import cv2
 import numpy as np
 
@@ -36,7 +39,8 @@ _CROSS = np.array(
 )
 _ARROW = np.array([(0, -1), (0.9, 0), (0.4, 0), (0.4, 1), (-0.4, 1), (-0.4, 0), (-0.9, 0)])
 
-# Class -> outline and surface. The outline makes the class; the surface helps, its colours do not.
+# A class is an outline with its own kind of surface and a typical hue, as a zebra or a fire engine has;
+# where hues overlap, and on what a network has not learned yet to tell by colour, the outline decides.
 OUTLINES = {
     "disc": _regular(48),
     "square": _regular(4, np.pi / 4) * np.sqrt(2) * 0.85,
@@ -51,6 +55,7 @@ OUTLINES = {
 }
 SURFACES = ("stripes", "checks", "dots", "rays", "bricks", "waves", "shading", "speckles", "bands", "plain")
 CLASSES = tuple(OUTLINES)
+HUE_SPREAD = 0.5  # standard deviation, in steps from one class's hue to the next
 
 
 def silhouette(name: str) -> np.ndarray:
@@ -69,32 +74,35 @@ def silhouette(name: str) -> np.ndarray:
 _SILHOUETTES = {name: silhouette(name) for name in CLASSES}
 
 
+_Y, _X = (np.mgrid[:SPRITE_SIZE, :SPRITE_SIZE].astype(np.float32) + 0.5) / SPRITE_SIZE - 0.5
+
+
 def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
     """How much of the second colour a surface shows where, (96, 96) float32 in [0, 1]."""
-    y, x = np.mgrid[:SPRITE_SIZE, :SPRITE_SIZE].astype(np.float32) / SPRITE_SIZE - 0.5
-    turn = rng.uniform(0, np.pi)
-    u, v = x * np.cos(turn) + y * np.sin(turn), y * np.cos(turn) - x * np.sin(turn)
+    x, y = _X, _Y
+    turn = rng.uniform(0, math.pi)
+    u, v = x * math.cos(turn) + y * math.sin(turn), y * math.cos(turn) - x * math.sin(turn)
     n = rng.uniform(3, 6)
     if kind == "stripes":
-        wave = np.sin(2 * np.pi * n * u)
+        wave = np.sin(2 * math.pi * n * u)
     elif kind == "checks":
-        wave = np.sin(2 * np.pi * n * u) * np.sin(2 * np.pi * n * v) * 4
+        wave = np.sin(2 * math.pi * n * u) * np.sin(2 * math.pi * n * v) * 4
     elif kind == "dots":
-        wave = np.cos(2 * np.pi * n * u) + np.cos(2 * np.pi * n * v) - 0.8
+        wave = np.cos(2 * math.pi * n * u) + np.cos(2 * math.pi * n * v) - 0.8
     elif kind == "rays":
         wave = np.sin(round(2 * n) * np.arctan2(y, x))
     elif kind == "bricks":
         row = np.floor(n * v * 2)
         wave = np.minimum(np.abs(n * v * 2 - row - 0.5), np.abs((n * u + row / 2) % 1 - 0.5) * 2) * 8 - 1
     elif kind == "waves":
-        wave = np.sin(2 * np.pi * (n * u + 0.3 * np.sin(4 * np.pi * v)))
+        wave = np.sin(2 * math.pi * (n * u + 0.3 * np.sin(4 * math.pi * v)))
     elif kind == "shading":
         return u / 1.4 + 0.5
     elif kind == "speckles":
         small = rng.random((16, 16), dtype=np.float32)
         wave = cv2.resize(small, (SPRITE_SIZE, SPRITE_SIZE), interpolation=cv2.INTER_CUBIC) * 6 - 3
     elif kind == "bands":
-        wave = np.sin(2 * np.pi * n * np.hypot(x, y) * 1.5)
+        wave = np.sin(2 * math.pi * n * np.hypot(x, y) * 1.5)
     else:
         return np.zeros_like(x)
     return np.clip(wave * 2 + 0.5, 0, 1)
@@ -103,12 +111,13 @@ def _pattern(kind: str, rng: np.random.Generator) -> np.ndarray:
 def sprite(name: str, rng: np.random.Generator) -> np.ndarray:
     """One object's look: (96, 96, 4) float32, colours in [0, 255] times alpha, alpha in [0, 1]."""
     surface = SURFACES[CLASSES.index(name)]
-    first = rng.uniform(0, 255, 3)
-    second = (first + rng.uniform(70, 185, 3)) % 255
-    pattern = _pattern(surface, rng)[..., None]
-    alpha = _SILHOUETTES[name][..., None]
-    colour = (first * (1 - pattern) + second * pattern) * alpha
-    return np.concatenate([colour, alpha], axis=2).astype(np.float32)
+    hue = (CLASSES.index(name) + rng.normal(0, HUE_SPREAD)) / len(CLASSES)
+    first = np.array(colorsys.hsv_to_rgb(hue % 1, rng.uniform(0.5, 1), rng.uniform(0.5, 1))) * 255
+    second = first * rng.uniform(0.1, 0.5) if rng.random() < 0.5 else 255 - (255 - first) * rng.uniform(0.1, 0.5)
+    pattern = _pattern(surface, rng)
+    alpha = _SILHOUETTES[name]
+    channels = [(float(a) + float(b - a) * pattern) * alpha for a, b in zip(first, second, strict=True)]
+    return np.dstack([*channels, alpha])
 
 
 def background(size: int, rng: np.random.Generator) -> np.ndarray:

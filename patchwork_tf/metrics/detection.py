@@ -53,9 +53,7 @@ class DetectionMetric:
         for c, name in enumerate(self.class_names):
             row = {"objects": int(self._objects[c])}
             for rule in RULES:
-                row[f"AP_{rule}"] = average_precision(
-                    self._scores[c], self._matches[rule][c], self._objects[c]
-                )
+                row[f"AP_{rule}"] = average_precision(self._scores[c], self._matches[rule][c], self._objects[c])
             per_class[name] = row
         means = {}
         for rule in RULES:

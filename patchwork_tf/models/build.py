@@ -24,6 +24,8 @@ def build(config: ModelConfig, **overrides) -> keras.Model:
     frame = KerasTensor((1, *config.image_size, 3))
     window = KerasTensor((1, 2), dtype="int32")
     state = {name: KerasTensor((1, *shape)) for name, shape in model.memory_shapes().items()}
-    model.built = True  # all its layers build themselves when they are first called:
-    model(frame, window, state)  # here, on shapes alone, without computing anything
+    for layer in model._flatten_layers():  # composite layers have nothing of their own to build,
+        if layer._layers:  # their parts do when they are first called: here, on shapes alone
+            layer.built = True
+    model(frame, window, state)
     return model

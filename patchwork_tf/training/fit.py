@@ -28,7 +28,9 @@ def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras
     return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
 
 
-def fit(detector, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep):
+def fit(
+    detector, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep
+):
     """Trains a detector until `steps`, from a checkpoint on if there is one.
 
     Args:
@@ -95,9 +97,7 @@ class _Progress(keras.callbacks.Callback):
 
     def save(self):
         model = self.model
-        checkpoints.save(
-            self.model_dir, self.step, model.detector, model.optimizer, self.metadata, self.keep
-        )
+        checkpoints.save(self.model_dir, self.step, model.detector, model.optimizer, self.metadata, self.keep)
 
     def close(self):
         self.bar.close()

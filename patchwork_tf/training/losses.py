@@ -87,4 +87,3 @@ def detection_loss(logits, codes, class_targets, code_targets):
     smooth_l1 = ops.where(error < 1, 0.5 * error**2, error - 0.5)
     box_loss = ops.sum(ops.sum(smooth_l1, axis=-1) * positive) / count
     return class_loss, box_loss
-

@@ -1,0 +1,54 @@
+# `make demo` and `make test` are all a newcomer needs; each makes .venv first if there is none.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+DEMO := demo
+# Small enough for 2 cores and 10 minutes, installing aside.
+MODEL_FLAGS := --image_size=128 --depth=0.35
+SF_STEPS ?= 700
+PW_STEPS ?= 150
+
+.PHONY: setup demo test test-fast lint format clean
+
+setup: $(VENV)/installed
+
+$(VENV)/installed: setup.py
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --upgrade pip
+	$(BIN)/pip install --quiet --editable '.[dev]'
+	touch $@
+
+# Train the single-frame network and, from its weights, Patchwork; score, export, time and show both.
+demo: $(VENV)/installed
+	@mkdir -p $(DEMO)
+	$(BIN)/patchwork-train --system=vid-sf $(MODEL_FLAGS) --model_dir=$(DEMO)/sf \
+	    --steps=$(SF_STEPS)
+	$(BIN)/patchwork-train --system=vid-pw-m4n2 $(MODEL_FLAGS) --model_dir=$(DEMO)/pw \
+	    --init_checkpoint=$(DEMO)/sf --steps=$(PW_STEPS) --clip_frames=4 --learning_rate=5e-4 --warmup_steps=20
+	$(BIN)/patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 \
+	    --checkpoint=$(DEMO)/sf,$(DEMO)/sf,$(DEMO)/pw --num_videos=20 --video_frames=24 --json=$(DEMO)/scores.json
+	$(BIN)/patchwork-export --system=vid-sf --checkpoint=$(DEMO)/sf --output=$(DEMO)/sf.tflite
+	$(BIN)/patchwork-export --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --output=$(DEMO)/pw.tflite
+	$(BIN)/patchwork-benchmark --target=host --systems=vid-sf,vid-pw-m4n2 --depth=0.35 --image_size=384 \
+	    --steps=200 --json=$(DEMO)/latency.json
+	$(BIN)/patchwork-demo --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --video=moving_objects:0 \
+	    --output=$(DEMO)/annotated.mp4
+	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest the darker the staler."
+
+test: $(VENV)/installed
+	$(BIN)/python -m pytest
+
+test-fast: $(VENV)/installed
+	$(BIN)/python -m pytest -m 'not slow'
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(DEMO) build *.egg-info

@@ -1,0 +1,1 @@
+"""Latency benchmarks. Imported as patchwork_tf.benchmarks."""

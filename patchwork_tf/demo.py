@@ -1,0 +1,120 @@
+"""Runs a system over a video and writes it annotated: boxes, the window looked at, stale parts dark.
+
+  patchwork-demo --system=vid-pw-m4n2 --checkpoint=/tmp/pw --video=clip.mp4 --output=annotated.mp4
+
+--video is any file that FFmpeg reads, or a folder of frames, of any size and shape. For
+moving_objects, `moving_objects:K` is clip K of the validation set.
+"""
+
+import sys
+
+from absl import flags
+from tqdm import tqdm
+
+from patchwork_tf import cli
+from patchwork_tf.data import moving_objects
+from patchwork_tf.data.video import Video, check_output, write_video
+from patchwork_tf.errors import UsageError
+from patchwork_tf.streaming import overlay
+from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.stream import stream
+from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo.systems import get_system
+
+_GENERATED = "moving_objects:"
+_GENERATED_FRAMES, _GENERATED_FPS = 96, 12.0
+
+_FLAGS = flags.FlagValues()
+_SYSTEM = flags.DEFINE_string("system", "vid-pw-m4n2", "System of the zoo.", flag_values=_FLAGS)
+_CHECKPOINT = flags.DEFINE_string(
+    "checkpoint",
+    None,
+    "Checkpoint file or training folder. Without it the weights are random, and the video says so.",
+    flag_values=_FLAGS,
+)
+_VIDEO = flags.DEFINE_string(
+    "video", None, "Video file, folder of frames, or moving_objects:K. Required.", flag_values=_FLAGS
+)
+_OUTPUT = flags.DEFINE_string("output", None, "The .mp4 or .gif to write. Required.", flag_values=_FLAGS)
+_POLICY = flags.DEFINE_enum("policy", "raster", list(POLICIES), "How windows are chosen.", flag_values=_FLAGS)
+_MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Boxes with a lower score are not drawn.", flag_values=_FLAGS)
+_MAX_FRAMES = flags.DEFINE_integer(
+    "max_frames", None, "Stop after this many frames.", lower_bound=1, flag_values=_FLAGS
+)
+_FPS = flags.DEFINE_float(
+    "fps", None, "Frames per second of the output; by default the video's.", lower_bound=0.1, flag_values=_FLAGS
+)
+_IMAGE_SIZE = flags.DEFINE_string(
+    "image_size",
+    None,
+    "What frames are stretched to for the model: one side, or HEIGHTxWIDTH in pixels.",
+    flag_values=_FLAGS,
+)
+_SEED = flags.DEFINE_integer("seed", 0, "Of the random policy.", flag_values=_FLAGS)
+
+
+def _demo():
+    system = get_system(_SYSTEM.value)
+    for flag in (_VIDEO, _OUTPUT):
+        if not flag.value:
+            raise UsageError(f"--{flag.name} is required")
+    check_output(_OUTPUT.value)
+    checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
+    overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
+    model = checkpoints.build_from(system, checkpoint, **overrides)
+    frames, num_frames, fps = _open(_VIDEO.value, max(model.config.image_size))
+    limits = [n for n in (num_frames, _MAX_FRAMES.value) if n]
+    with tqdm(total=min(limits, default=None), unit="frame", desc=system.name, dynamic_ncols=True) as bar:
+        annotated = annotate(system, model, frames, checkpoint, bar.update)
+        write_video(_OUTPUT.value, annotated, _FPS.value or fps)
+    print(f"wrote {_OUTPUT.value}: {bar.n} frames")
+
+
+def annotate(system, model, frames, checkpoint, progress):
+    """Yields the annotated frames of a video."""
+    names = checkpoint.class_names if checkpoint else [f"class {c}" for c in range(model.config.num_classes)]
+    weights = f"step {checkpoint.step}" if checkpoint else "RANDOM WEIGHTS"
+    title = f"{system.name}, {weights}"
+    if not model.grid.is_whole_frame:
+        title += f", {_POLICY.value} windows"
+    ages = overlay.fresh_ages(model.grid)
+    shown = _Remembering(frames, _MAX_FRAMES.value)
+    for answer in stream(system, model, shown, _POLICY.value, _SEED.value):
+        ages = overlay.advance_ages(ages, model.grid, answer.window)
+        yield overlay.draw(shown.frame, answer, ages, names, title, _MIN_SCORE.value)
+        progress()
+
+
+class _Remembering:
+    """Iterates over frames and keeps the last one handed out."""
+
+    def __init__(self, frames, limit):
+        self.frame = None
+        self._frames, self._limit = frames, limit
+
+    def __iter__(self):
+        for count, self.frame in enumerate(self._frames):
+            if count == self._limit:
+                return
+            yield self.frame
+
+
+def _open(source: str, size: int):
+    """Frames, their number if known, and frames per second."""
+    if not source.startswith(_GENERATED):
+        video = Video(source)
+        return video, video.num_frames, video.fps
+    index = source.removeprefix(_GENERATED)
+    if not index.isdigit():
+        raise UsageError(f"--video={source}: give a number, such as {_GENERATED}3")
+    count = min(_GENERATED_FRAMES, _MAX_FRAMES.value or _GENERATED_FRAMES)
+    clip = moving_objects.render_clip(int(index), count, max(256, size), "validation")
+    return clip.frames, count, _GENERATED_FPS
+
+
+def main(argv=None) -> int:
+    return cli.run(_demo, _FLAGS, "patchwork-demo", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

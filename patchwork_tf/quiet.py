@@ -1,0 +1,34 @@
+"""Keeps native libraries from writing banners to the terminal, so that a command's one clear line is seen."""
+
+import os
+import sys
+import tempfile
+from contextlib import contextmanager
+
+
+@contextmanager
+def hidden_stderr():
+    """Hides what native code writes to standard error, and yields a function that tells it."""
+    sys.stderr.flush()
+    saved = os.dup(2)
+    with tempfile.TemporaryFile() as hidden:
+        os.dup2(hidden.fileno(), 2)
+        try:
+            yield lambda: _content(hidden)
+        finally:
+            os.dup2(saved, 2)
+            os.close(saved)
+
+
+def _content(file) -> str:
+    file.seek(0)
+    return file.read().decode(errors="replace")
+
+
+def import_tensorflow():
+    """Imports TensorFlow without its banner. Its own setting for log messages, if any, stays."""
+    if "tensorflow" not in sys.modules:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        with hidden_stderr():
+            import tensorflow  # noqa: F401
+            import tensorflow.lite.python.lite  # noqa: F401  prints it once more

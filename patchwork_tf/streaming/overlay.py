@@ -1,0 +1,107 @@
+"""Drawing an answer onto its frame: boxes, the attended window, and how stale the rest is."""
+
+import colorsys
+
+import cv2
+import numpy as np
+
+from patchwork_tf.grid import Grid
+
+MIN_SIDE = 384  # smaller frames are enlarged, so that text can be read
+NEVER = -1  # age of a cell that no window has covered yet
+_STALEST = 16  # frames; older cells are drawn alike
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_WINDOW_COLOUR = (255, 220, 40)
+
+
+def fresh_ages(grid: Grid) -> np.ndarray:
+    """Ages (M, M) of the cells before the first frame: never seen."""
+    return np.full((grid.cells, grid.cells), NEVER)
+
+
+def advance_ages(ages: np.ndarray, grid: Grid, window) -> np.ndarray:
+    """Ages (M, M) in frames after a frame whose `window` was (row, column), or None if it was skipped."""
+    ages = np.where(ages == NEVER, NEVER, ages + 1)
+    if window is not None:
+        row, column = window
+        ages[row : row + grid.window, column : column + grid.window] = 0
+    return ages
+
+
+def draw(frame, answer, ages, class_names, title="", min_score=0.3) -> np.ndarray:
+    """Draws one answer.
+
+    Args:
+        frame: (H, W, 3) uint8 RGB.
+        answer: Detections; boxes below `min_score` are left out.
+        ages: (M, M) frames since each cell was looked at, or NEVER. Stale cells are darkened,
+            the staler the darker, and cells never seen are grey.
+        class_names: of answer.classes.
+        title: shown at the bottom.
+
+    Returns:
+        A new image, (H, W, 3) uint8, or larger if the frame was small.
+    """
+    factor = max(1, -(-MIN_SIDE // min(frame.shape[:2])))
+    image = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
+    image = _shade(image, ages)
+    if answer.window is not None and ages.shape[0] > 1:
+        _outline_window(image, ages)
+    for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
+        if score >= min_score:
+            _draw_box(image, box, f"{class_names[label]} {score:.2f}", _colour(label, len(class_names)))
+    if title:
+        _caption(image, title)
+    return image
+
+
+def _shade(image, ages):
+    """Darkens stale cells and takes the colour out of those never seen."""
+    height, width = image.shape[:2]
+    light = np.where(ages == NEVER, 1.0, 1.0 - 0.6 * np.minimum(ages, _STALEST) / _STALEST).astype(np.float32)
+    light = cv2.resize(light, (width, height), interpolation=cv2.INTER_NEAREST)[..., None]
+    unseen = cv2.resize((ages == NEVER).astype(np.uint8), (width, height), interpolation=cv2.INTER_NEAREST)
+    shaded = (image * light).astype(np.uint8)
+    grey = (0.25 * image.mean(axis=2, keepdims=True)).astype(np.uint8)
+    return np.where(unseen[..., None] > 0, grey, shaded)
+
+
+def _outline_window(image, ages):
+    cells = ages.shape[0]
+    rows, columns = np.nonzero(ages == 0)
+    height, width = image.shape[:2]
+    top, bottom = rows.min() * height // cells, (rows.max() + 1) * height // cells
+    left, right = columns.min() * width // cells, (columns.max() + 1) * width // cells
+    thickness = _thickness(image) + 1
+    corner = (right - thickness // 2 - 1, bottom - thickness // 2 - 1)
+    cv2.rectangle(image, (left + thickness // 2, top + thickness // 2), corner, _WINDOW_COLOUR, thickness)
+
+
+def _draw_box(image, box, text, colour):
+    height, width = image.shape[:2]
+    ymin, xmin, ymax, xmax = (box * [height, width, height, width]).round().astype(int).tolist()
+    thickness = _thickness(image)
+    cv2.rectangle(image, (xmin, ymin), (xmax - 1, ymax - 1), colour, thickness, cv2.LINE_AA)
+    scale = 0.4 * thickness**0.5
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    bottom = max(ymin, text_height + 6)
+    left = min(xmin, max(0, width - text_width - 4))
+    cv2.rectangle(image, (left, bottom - text_height - 6), (left + text_width + 4, bottom), colour, -1)
+    cv2.putText(image, text, (left + 2, bottom - 4), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _caption(image, text):
+    height, width = image.shape[:2]
+    scale = 0.45 * _thickness(image) ** 0.5
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    scale = min(scale, scale * (width - 12) / text_width)
+    cv2.rectangle(image, (0, height - text_height - 12), (width, height), (0, 0, 0), -1)
+    cv2.putText(image, text, (6, height - 6), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def _thickness(image) -> int:
+    return max(1, round(min(image.shape[:2]) / 360))
+
+
+def _colour(label: int, count: int):
+    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(label / max(1, count), 0.65, 1.0))
