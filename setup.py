@@ -21,13 +21,14 @@ setup(
     package_dir={name: folder for folder, name in SUBPACKAGES.items()},
     install_requires=[
         "absl-py>=2.0",
-        "ai-edge-litert>=2.1",
+        "ai-edge-litert>=2.3",
         "av>=12.0",
-        "keras>=3.5",
+        "importlib_resources>=6.0",  # tensorflow-datasets 4.9 needs it and does not say so
+        "keras>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
         "pillow>=10.0",
-        "tensorflow>=2.18",
+        "tensorflow>=2.20",
         "tensorflow-datasets>=4.9.6",
         "tqdm>=4.65",
     ],

@@ -6,6 +6,7 @@
 moving_objects, `moving_objects:K` is clip K of the validation set.
 """
 
+import itertools
 import sys
 
 from absl import flags
@@ -78,25 +79,12 @@ def annotate(system, model, frames, checkpoint, progress):
     if not model.grid.is_whole_frame:
         title += f", {_POLICY.value} windows"
     ages = overlay.fresh_ages(model.grid)
-    shown = _Remembering(frames, _MAX_FRAMES.value)
-    for answer in stream(system, model, shown, _POLICY.value, _SEED.value):
+    seen, shown = itertools.tee(itertools.islice(frames, _MAX_FRAMES.value))
+    answers = stream(system, model, seen, _POLICY.value, _SEED.value)
+    for answer, frame in zip(answers, shown, strict=True):
         ages = overlay.advance_ages(ages, model.grid, answer.window)
-        yield overlay.draw(shown.frame, answer, ages, names, title, _MIN_SCORE.value)
+        yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value)
         progress()
-
-
-class _Remembering:
-    """Iterates over frames and keeps the last one handed out."""
-
-    def __init__(self, frames, limit):
-        self.frame = None
-        self._frames, self._limit = frames, limit
-
-    def __iter__(self):
-        for count, self.frame in enumerate(self._frames):
-            if count == self._limit:
-                return
-            yield self.frame
 
 
 def _open(source: str, size: int):

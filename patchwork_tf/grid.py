@@ -41,7 +41,7 @@ class Grid:
     @property
     def raster(self) -> list[tuple[int, int]]:
         """The fewest windows that cover the frame, row by row: one sweep of the raster policy."""
-        starts = list(range(0, self.cells - self.window, self.window)) + [self.positions - 1]
+        starts = [*range(0, self.cells - self.window, self.window), self.positions - 1]
         return [(r, q) for r in starts for q in starts]
 
     @property

@@ -30,5 +30,5 @@ def import_tensorflow():
     if "tensorflow" not in sys.modules:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with hidden_stderr():
-            import tensorflow  # noqa: F401
+            import tensorflow
             import tensorflow.lite.python.lite  # noqa: F401  prints it once more

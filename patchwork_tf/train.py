@@ -103,7 +103,11 @@ def _train():
 
     def batches(first_step):
         start = first_step * _BATCH_SIZE.value
-        videos = clips.moving_objects_clips(clip_frames, config.image_size, "train", _SEED.value, start)
+        source = (clip_frames, config.image_size, "train", _SEED.value, start)
+        if _DATA_DIR.value:
+            videos = clips.prepared_clips(_DATA_DIR.value, *source)
+        else:
+            videos = clips.moving_objects_clips(*source)
         return clips.training_batches(
             videos,
             config.grid,

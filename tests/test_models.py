@@ -1,4 +1,4 @@
-"""The networks against keras.applications (I1), against themselves on still video (I2), and each item alone (I4)."""
+"""The networks against keras.applications (I1), on still video (I2), and each item of a batch alone (I4)."""
 
 import keras
 import numpy as np

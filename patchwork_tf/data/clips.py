@@ -10,6 +10,8 @@ import tensorflow as tf
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.augmentation import augment
+from patchwork_tf.data.moving_objects_builder import MovingObjects
+from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.grid import Grid
 
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
@@ -48,6 +50,56 @@ def moving_objects_clips(num_frames, image_size, split="train", seed=0, start=0)
 
     indices = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
     return indices.map(element, num_parallel_calls=2, deterministic=True)
+
+
+def prepared_clips(data_dir, num_frames, image_size, split="train", seed=0, start=0) -> tf.data.Dataset:
+    """Endless clips of moving_objects as prepared by its TFDS builder.
+
+    Args:
+        data_dir: TFDS folder. Its config of the size nearest above `image_size` is used.
+        num_frames: T, at most the prepared clips' length; a random part of each clip is taken.
+        image_size, split, seed, start: as for `moving_objects_clips`.
+
+    Raises:
+        DataError: if no suitable data set was prepared there.
+    """
+    builder = _open_builder(data_dir, max(image_size), num_frames)
+    # TFDS has shuffled the clips on disk; with their order fixed, a run can resume anywhere.
+    videos = builder.as_dataset(split=split, shuffle_files=False).repeat().enumerate().skip(start)
+
+    def element(index, clip):
+        length = clip["frames"].shape[0]
+        first = tf.random.stateless_uniform((), [index, seed], 0, length - num_frames + 1, tf.int64)
+        part = {key: clip[key][first : first + num_frames] for key in ("frames", "boxes", "labels")}
+        frames = tf.ensure_shape(part["frames"], (num_frames, *clip["frames"].shape[1:]))
+        if frames.shape[1:3] != image_size:
+            frames = tf.cast(tf.round(tf.image.resize(frames, image_size)), tf.uint8)
+        objects = (num_frames, moving_objects.MAX_OBJECTS)
+        return {
+            "frames": frames,
+            "boxes": tf.ensure_shape(part["boxes"], (*objects, 4)),
+            "labels": tf.ensure_shape(part["labels"], objects),
+            "index": index,
+        }
+
+    return videos.map(element, num_parallel_calls=2, deterministic=True)
+
+
+def _open_builder(data_dir, size, num_frames):
+    for config in MovingObjects.BUILDER_CONFIGS:
+        if config.image_size >= size or config is MovingObjects.BUILDER_CONFIGS[-1]:
+            break
+    builder = MovingObjects(config=config.name, data_dir=data_dir)
+    if not builder.is_prepared():
+        raise DataError(
+            f"{data_dir}: moving_objects/{config.name} was not prepared there; run python -m "
+            f"patchwork_tf.data.moving_objects_builder --data_dir={data_dir} --config={config.name}"
+        )
+    if num_frames > config.clip_frames:
+        raise UsageError(
+            f"--clip_frames={num_frames}: the clips in {data_dir} have {config.clip_frames} frames"
+        )
+    return builder
 
 
 def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmented=True, seed=0):

@@ -74,16 +74,16 @@ class _Progress(keras.callbacks.Callback):
     def on_train_begin(self, logs=None):
         self.bar = tqdm(total=self.steps, initial=self.step, unit="step", dynamic_ncols=True, desc="training")
         self.events = tf.summary.create_file_writer(self.model_dir)
-        _truncate_history(os.path.join(self.model_dir, _HISTORY), self.step)
-        self.history = open(os.path.join(self.model_dir, _HISTORY), "a", newline="")
+        self.history = os.path.join(self.model_dir, _HISTORY)
+        _truncate_history(self.history, self.step)
         self.since = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if not math.isfinite(logs["loss"]):
             raise DataError(
-                f"the loss is {logs['loss']} at step {self.step}; the last checkpoint in {self.model_dir} is good, "
-                "resume it with a lower --learning_rate"
+                f"the loss is {logs['loss']} at step {self.step}; the last checkpoint in "
+                f"{self.model_dir} is good, resume it with a lower --learning_rate"
             )
         self.bar.update()
         if self.step % self.log_every == 0 or self.step == self.steps:
@@ -101,7 +101,6 @@ class _Progress(keras.callbacks.Callback):
 
     def close(self):
         self.bar.close()
-        self.history.close()
         self.events.close()
 
     def _log(self, logs):
@@ -109,11 +108,11 @@ class _Progress(keras.callbacks.Callback):
         now = time.monotonic()
         row = {"step": self.step, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate}
         self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", "class_loss", "box_loss")})
-        writer = csv.DictWriter(self.history, row)
-        if self.history.tell() == 0:
-            writer.writeheader()
-        writer.writerow(row)
-        self.history.flush()
+        with open(self.history, "a", newline="") as file:
+            writer = csv.DictWriter(file, row)
+            if file.tell() == 0:
+                writer.writeheader()
+            writer.writerow(row)
         with self.events.as_default(step=self.step):
             for key in row.keys() - {"step"}:
                 tf.summary.scalar(f"train/{key}", row[key])

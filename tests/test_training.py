@@ -1,0 +1,149 @@
+"""Training: exact resume, same seed same run, learning at all, and one step equal on TensorFlow and JAX."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from patchwork_tf import train
+from patchwork_tf.models.weights import get_weights
+from patchwork_tf.training import checkpoints
+
+TINY = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=2", "--log_every=1", "--warmup_steps=2"]
+
+
+def run(model_dir, *flags, system="vid-pw-m2n1"):
+    code = train.main([f"--system={system}", f"--model_dir={model_dir}", *TINY, *flags])
+    assert code == 0
+
+
+def history(model_dir):
+    with open(os.path.join(model_dir, "history.csv"), newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.slow
+def test_resume_gives_the_losses_and_weights_of_an_unbroken_run(tmp_path):
+    run(tmp_path / "unbroken", "--steps=6", "--save_every=3", "--keep_checkpoints=2")
+    # The broken run is stopped after step 3 (its later files are taken away), then resumed.
+    run(tmp_path / "broken", "--steps=6", "--save_every=3", "--keep_checkpoints=2")
+    os.remove(tmp_path / "broken" / "checkpoint-00000006.npz")
+    run(tmp_path / "broken", "--steps=6", "--save_every=3", "--keep_checkpoints=2")
+    unbroken, broken = history(tmp_path / "unbroken"), history(tmp_path / "broken")
+    assert [row["step"] for row in broken] == [str(step) for step in range(1, 7)]
+    for expected, found in zip(unbroken, broken, strict=True):
+        assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-5)
+    expected = checkpoints.read(str(tmp_path / "unbroken")).arrays
+    found = checkpoints.read(str(tmp_path / "broken")).arrays
+    assert expected.keys() == found.keys()
+    for key in expected:
+        np.testing.assert_allclose(found[key], expected[key], rtol=1e-3, atol=1e-5, err_msg=key)
+    assert sorted(os.listdir(tmp_path / "broken"))[0] == "checkpoint-00000003.npz"
+    assert any(name.startswith("events") for name in os.listdir(tmp_path / "broken"))
+
+
+@pytest.mark.slow
+def test_same_seed_same_run_and_another_seed_another(tmp_path):
+    for name, seed in (("a", 1), ("b", 1), ("c", 2)):
+        run(tmp_path / name, "--steps=2", f"--seed={seed}", system="vid-sf")
+    a, b, c = (float(history(tmp_path / name)[-1]["loss"]) for name in "abc")
+    assert a == pytest.approx(b, rel=1e-6)
+    assert a != pytest.approx(c, rel=1e-3)
+
+
+@pytest.mark.slow
+def test_training_learns_a_clip_by_heart():
+    """Loss falls to a fraction within a hundred steps on one fixed batch, through two frames of memory."""
+    import keras
+    import tensorflow as tf
+
+    import patchwork_tf as pw
+    from patchwork_tf.data import clips
+    from patchwork_tf.training.clip_model import ClipDetector
+
+    keras.utils.set_random_seed(0)
+    model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
+    videos = clips.moving_objects_clips(2, (64, 64))
+    batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
+    trainer = ClipDetector(model)
+    trainer.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
+    data = tf.data.Dataset.from_tensors(batch).repeat()
+    losses = trainer.fit(data, steps_per_epoch=20, epochs=6, verbose=0, shuffle=False).history["loss"]
+    assert losses[-1] < 0.3 * losses[0]
+
+
+def test_gradients_flow_through_the_memory(small):
+    """What is predicted in the second frame depends on what the first frame's window left behind."""
+    import tensorflow as tf
+
+    model = small("vid-pw-m2n1", image_size=64)
+    frames = tf.random.stateless_uniform((2, 1, 64, 64, 3), [0, 0], -1, 1)
+    with tf.GradientTape() as tape:
+        tape.watch(frames)
+        _, state = model.predict_window(frames[0], np.array([[0, 0]], np.int32), model.initial_state(1))
+        predictions, _ = model.predict_window(frames[1], np.array([[0, 1]], np.int32), state)
+        high_resolution = tf.reduce_sum(predictions[0][0] ** 2)
+    gradient = tape.gradient(high_resolution, frames).numpy()
+    assert np.abs(gradient[0, :, :, :32]).max() > 0  # the first window, left half
+    assert np.abs(gradient[0, :, :, 32:]).max() == 0  # was not looked at
+    assert np.abs(gradient[1, :, :, :32]).max() == 0
+
+
+ONE_STEP = """
+import json, keras, numpy as np
+import patchwork_tf as pw
+from patchwork_tf.data import clips
+from patchwork_tf.models.weights import get_weights
+from patchwork_tf.training.clip_model import ClipDetector
+
+keras.utils.set_random_seed(0)
+model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
+rng = np.random.default_rng(0)
+for variable in model.variables:
+    if variable.path.endswith("kernel"):
+        variable.assign(rng.normal(0, 0.1, variable.shape))
+videos = clips.moving_objects_clips(2, (64, 64))
+data = clips.training_batches(videos, model.grid, 2)
+trainer = ClipDetector(model)
+trainer.compile(optimizer=keras.optimizers.SGD(1e-2), jit_compile=False)
+losses = [trainer.fit(data, steps_per_epoch=1, verbose=0, shuffle=False).history["loss"][0] for _ in range(2)]
+sums = {key: float(np.sum(value.astype(np.float64) ** 2)) for key, value in get_weights(model).items()}
+print(json.dumps({"backend": keras.backend.backend(), "losses": losses, "sums": sums}))
+"""
+
+
+@pytest.mark.slow
+def test_one_training_step_is_equal_on_tensorflow_and_jax():
+    pytest.importorskip("jax", reason="JAX is an extra: pip install patchwork-tf[jax]")
+    results = {}
+    for backend in ("tensorflow", "jax"):
+        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+        output = subprocess.run(
+            [sys.executable, "-c", ONE_STEP], env=environment, capture_output=True, text=True, check=True
+        )
+        results[backend] = json.loads(output.stdout.splitlines()[-1])
+        assert results[backend]["backend"] == backend
+    expected, found = results["tensorflow"], results["jax"]
+    # The second loss is after one update: gradients agree, not only the forward pass.
+    assert found["losses"] == pytest.approx(expected["losses"], rel=1e-4)
+    assert found["sums"] == pytest.approx(expected["sums"], rel=1e-3, abs=1e-6)
+
+
+def test_checkpoint_round_trip(small, tmp_path):
+    import keras
+
+    model = small("vid-sf", image_size=64)
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    metadata = {"system": "vid-sf", "class_names": ["a"] * 10, "training": {}}
+    for step in (10, 20, 30):
+        checkpoints.save(str(tmp_path), step, model, optimizer, metadata, keep=2)
+    assert sorted(os.listdir(tmp_path)) == ["checkpoint-00000020.npz", "checkpoint-00000030.npz"]
+    checkpoint = checkpoints.read(str(tmp_path))
+    assert (checkpoint.step, checkpoint.config) == (30, model.config)
+    for key, value in get_weights(model).items():
+        np.testing.assert_array_equal(checkpoint.arrays[key], value)
