@@ -6,8 +6,10 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Small enough for 2 cores and 10 minutes, installing aside.
 MODEL_FLAGS := --image_size=128 --depth=0.35
-SF_STEPS ?= 700
-PW_STEPS ?= 150
+SF_STEPS ?= 450
+PW_STEPS ?= 60
+# Where the backbone starts: ImageNet weights as keras.applications downloads them, or a .npz or .keras file.
+BACKBONE ?= imagenet
 
 .PHONY: setup demo test test-fast lint format clean
 
@@ -23,9 +25,13 @@ $(VENV)/installed: setup.py
 demo: $(VENV)/installed
 	@mkdir -p $(DEMO)
 	$(BIN)/patchwork-train --system=vid-sf $(MODEL_FLAGS) --model_dir=$(DEMO)/sf \
-	    --steps=$(SF_STEPS)
+	    --steps=$(SF_STEPS) --batch_size=32 --backbone_weights=$(BACKBONE) || { \
+	  echo "No backbone weights: training from scratch, which learns little in so few steps."; \
+	  $(BIN)/patchwork-train --system=vid-sf $(MODEL_FLAGS) --model_dir=$(DEMO)/sf \
+	    --steps=$(SF_STEPS) --batch_size=32; }
 	$(BIN)/patchwork-train --system=vid-pw-m4n2 $(MODEL_FLAGS) --model_dir=$(DEMO)/pw \
-	    --init_checkpoint=$(DEMO)/sf --steps=$(PW_STEPS) --clip_frames=4 --learning_rate=5e-4 --warmup_steps=20
+	    --init_checkpoint=$(DEMO)/sf --steps=$(PW_STEPS) --clip_frames=4 \
+	    --learning_rate=5e-4 --warmup_steps=10
 	$(BIN)/patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 \
 	    --checkpoint=$(DEMO)/sf,$(DEMO)/sf,$(DEMO)/pw --num_videos=20 --video_frames=24 --json=$(DEMO)/scores.json
 	$(BIN)/patchwork-export --system=vid-sf --checkpoint=$(DEMO)/sf --output=$(DEMO)/sf.tflite

@@ -12,11 +12,11 @@ import sys
 import tempfile
 
 from absl import flags
-from patchwork_tf.benchmarks import host, report
-from patchwork_tf.export.__main__ import export
 from tqdm import tqdm
 
 from patchwork_tf import cli
+from patchwork_tf.benchmarks import host, report
+from patchwork_tf.export.__main__ import export
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system
 

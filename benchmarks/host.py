@@ -10,6 +10,7 @@ import time
 from importlib.metadata import version
 
 import numpy as np
+
 from patchwork_tf.export.runner import StepRunner
 
 WARMUP_FRAMES = 20

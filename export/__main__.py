@@ -11,12 +11,12 @@ import sys
 import tempfile
 
 from absl import flags
-from patchwork_tf.export import metadata, verify
-from patchwork_tf.export.tflite import convert, state_names
 from tqdm import tqdm
 
 from patchwork_tf import cli
 from patchwork_tf.errors import UsageError
+from patchwork_tf.export import metadata, verify
+from patchwork_tf.export.tflite import convert, state_names
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system
 

@@ -2,10 +2,10 @@
 
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel
-from patchwork_tf.export import metadata
-from patchwork_tf.export.tflite import SIGNATURE
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.export import metadata
+from patchwork_tf.export.tflite import SIGNATURE
 from patchwork_tf.quiet import hidden_stderr
 
 

@@ -12,9 +12,9 @@ import tempfile
 
 import keras
 import tensorflow as tf
-from patchwork_tf.export import metadata
 
 from patchwork_tf.errors import UsageError
+from patchwork_tf.export import metadata
 from patchwork_tf.layers.cell import action_of
 from patchwork_tf.models.suppression import suppress
 

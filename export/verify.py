@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import tensorflow as tf
-from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.export.tflite import state_names
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.export.tflite import state_names
 from patchwork_tf.models.suppression import suppress
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1

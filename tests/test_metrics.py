@@ -49,7 +49,9 @@ def test_small_objects_may_be_missed_by_more():
 
 
 def test_large_objects_have_the_plain_threshold():
-    assert match_thresholds(np.array([[0, 0, 30, 30], [0, 0, 24, 24]]), "vid") == pytest.approx([0.5, 0.498], abs=1e-3)
+    assert match_thresholds(np.array([[0, 0, 30, 30], [0, 0, 24, 24]]), "vid") == pytest.approx(
+        [0.5, 0.498], abs=1e-3
+    )
 
 
 def test_a_box_takes_the_best_free_object():

@@ -96,9 +96,7 @@ def _open_builder(data_dir, size, num_frames):
             f"patchwork_tf.data.moving_objects_builder --data_dir={data_dir} --config={config.name}"
         )
     if num_frames > config.clip_frames:
-        raise UsageError(
-            f"--clip_frames={num_frames}: the clips in {data_dir} have {config.clip_frames} frames"
-        )
+        raise UsageError(f"--clip_frames={num_frames}: the clips in {data_dir} have {config.clip_frames} frames")
     return builder
 
 

@@ -1,0 +1,213 @@
+"""The commands as users run them: end to end, and what they say to bad input."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from patchwork_tf import demo, evaluate, train
+from patchwork_tf.benchmarks import __main__ as benchmark
+from patchwork_tf.benchmarks import report
+from patchwork_tf.data.video import Video
+from patchwork_tf.export import __main__ as export
+from patchwork_tf.export import metadata
+from patchwork_tf.training import checkpoints
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """Training folder of a tiny Patchwork detector, 2 steps old."""
+    folder = str(tmp_path_factory.mktemp("runs") / "pw")
+    flags = ["--system=vid-pw-m2n1", "--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=2"]
+    assert train.main([*flags, f"--model_dir={folder}", "--steps=2", "--log_every=1"]) == 0
+    return folder
+
+
+def fails(command, flags, code, *words):
+    """Runs a command that must fail with one line that has all the words."""
+
+    def check(capsys):
+        assert command.main(flags) == code
+        lines = capsys.readouterr().err.strip().splitlines()
+        assert "Traceback" not in "".join(lines)
+        for word in words:
+            assert word in lines[-1]
+
+    return check
+
+
+@pytest.mark.slow
+def test_from_training_to_the_annotated_video(trained, tmp_path, capsys):
+    assert os.path.exists(os.path.join(trained, "checkpoint-00000002.npz"))
+    with open(os.path.join(trained, "history.csv"), newline="") as file:
+        assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
+
+    scores = tmp_path / "scores.json"
+    flags = [f"--checkpoint={trained}", "--num_videos=2", "--video_frames=5", f"--json={scores}"]
+    assert evaluate.main(["--system=vid-sf-int4,vid-pw-m2n1", "--policy=raster,random", *flags]) == 0
+    rows = json.loads(scores.read_text())
+    assert [(row["system"], row["policy"]) for row in rows] == [
+        ("vid-sf-int4", "whole frame"),
+        ("vid-pw-m2n1", "raster"),
+        ("vid-pw-m2n1", "random"),
+    ]
+    assert all(row["frames"] == 10 and 0 <= row["mAP_vid"] <= 1 and row["step"] == 2 for row in rows)
+    assert "mAP@0.5" in capsys.readouterr().out
+
+    path = tmp_path / "pw.tflite"
+    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--verify_steps=5"]
+    assert export.main([*flags, f"--output={path}"]) == 0
+    assert metadata.read(str(path))["weights"] == "trained on moving_objects as vid-pw-m2n1, step 2"
+    assert "max difference" in capsys.readouterr().out
+
+    video = tmp_path / "out.mp4"
+    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--video=moving_objects:1", "--max_frames=6"]
+    assert demo.main([*flags, f"--output={video}"]) == 0
+    assert Video(str(video)).num_frames == 6
+
+
+@pytest.mark.slow
+def test_benchmark(tmp_path, capsys):
+    path = tmp_path / "latency.json"
+    flags = ["--systems=vid-pw-m2n1,vid-sf-int4-delay3", "--image_size=64", "--depth=0.35", "--steps=12"]
+    assert benchmark.main([*flags, f"--json={path}"]) == 0
+    result = json.loads(path.read_text())
+    assert list(result["systems"]) == ["vid-sf", "vid-pw-m2n1", "vid-sf-int4-delay3"]
+    for row in result["systems"].values():
+        assert len(row["samples"]) == 12
+        assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
+        assert row["p95_ms"] <= row["p99_ms"] <= max(row["samples"]) + 1e-3
+    assert result["systems"]["vid-sf"]["ratio_median"] == 1.0
+    late = result["systems"]["vid-sf-int4-delay3"]["samples"]
+    assert late[0] == late[1] == late[2] == late[3]  # one inference, spread over four frames
+    assert result["machine"]["threads"] == 1
+    assert "p95 / p99" in capsys.readouterr().out
+
+
+def test_percentiles_are_numpy_s():
+    rows = report.summarise({"vid-sf": [float(x) for x in range(101)], "other": [50.0] * 7})
+    assert (rows["vid-sf"]["median_ms"], rows["vid-sf"]["p95_ms"], rows["vid-sf"]["p99_ms"]) == (50, 95, 99)
+    assert rows["other"]["ratio_median"] == 1.0
+
+
+@pytest.mark.slow
+def test_demo_on_real_videos(trained, tmp_path, real_data):
+    for number, source in enumerate(("vid_clip_00007010/frames", "misc_video/mmtracking_demo.mp4")):
+        output = tmp_path / f"{number}.mp4"
+        flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", f"--video={real_data(source)}"]
+        assert demo.main([*flags, f"--output={output}", "--max_frames=5"]) == 0
+        frames = list(Video(str(output)))
+        assert len(frames) == 5
+        assert frames[0].shape[1] / frames[0].shape[0] == pytest.approx(16 / 9, rel=0.01)
+
+
+BAD = {
+    "unknown system": (train, ["--system=vid-sg", "--model_dir=x"], 2, "vid-sg", "vid-pw-m4n2"),
+    "no model_dir": (train, ["--system=vid-sf"], 2, "--model_dir is required"),
+    "size": (train, ["--image_size=100", "--model_dir=x"], 2, "100x100", "128x128"),
+    "size text": (train, ["--image_size=big", "--model_dir=x"], 2, "--image_size=big", "HEIGHTxWIDTH"),
+    "unknown flag": (train, ["--modeldir=x"], 2, "modeldir"),
+    "stray word": (train, ["sf"], 2, "'sf'"),
+    "not a number": (train, ["--steps=many"], 2, "steps"),
+    "policy": (evaluate, ["--policy=best"], 2, "best", "raster"),
+    "too many checkpoints": (evaluate, ["--checkpoint=a,b"], 2, "2 values for 1 systems"),
+    "no checkpoint": (evaluate, ["--checkpoint=/nowhere"], 1, "/nowhere", "no such file"),
+    "no output": (export, [], 2, "--output is required"),
+    "no video": (demo, ["--output=x.mp4"], 2, "--video is required"),
+    "video": (demo, ["--image_size=128", "--video=/none.mp4", "--output=x.mp4"], 1, "/none.mp4", "no such file"),
+    "format": (demo, ["--video=a.mp4", "--output=x.avi"], 2, "x.avi", ".mp4 or a .gif"),
+    "clip": (demo, ["--image_size=128", "--video=moving_objects:x", "--output=x.gif"], 2, "moving_objects:3"),
+    "benchmark": (benchmark, ["--systems=vid-xx"], 2, "vid-xx", "vid-sf"),
+    "target": (benchmark, ["--target=moon"], 2, "moon"),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_is_one_clear_line(case, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command, flags, code, *words = BAD[case]
+    fails(command, flags, code, *words)(capsys)
+    assert os.listdir(tmp_path) == []
+
+
+def test_corrupt_and_foreign_checkpoints(trained, tmp_path, capsys):
+    good = checkpoints.latest(trained)
+    with open(good, "rb") as file:
+        content = file.read()
+    cut = tmp_path / "checkpoint-00000002.npz"
+    cut.write_bytes(content[: len(content) // 2])
+    fails(export, [f"--checkpoint={cut}", f"--output={tmp_path}/x.tflite"], 1, str(cut), "corrupt")(capsys)
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 0xFF
+    cut.write_bytes(flipped)
+    fails(export, [f"--checkpoint={tmp_path}", f"--output={tmp_path}/x.tflite"], 1, str(cut))(capsys)
+    foreign = tmp_path / "other.npz"
+    np.savez(foreign, weights=np.zeros(3))
+    fails(export, [f"--checkpoint={foreign}", f"--output={tmp_path}/x.tflite"], 1, "not a Patchwork checkpoint")(
+        capsys
+    )
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    fails(evaluate, [f"--checkpoint={empty}"], 1, "no checkpoint-*.npz")(capsys)
+    assert not os.path.exists(tmp_path / "x.tflite")
+
+
+def test_image_size_that_does_not_divide_the_system_s_grid(trained, tmp_path, capsys):
+    """The checkpoint's 64 pixels suit M=2, but not M=4."""
+    flags = ["--system=vid-pw-m4n2", f"--checkpoint={trained}", f"--output={tmp_path}/x.tflite"]
+    fails(export, flags, 2, "64x64", "multiples of 128")(capsys)
+
+
+def test_model_dir_of_another_model(trained, capsys):
+    flags = ["--system=vid-pw-m2n1", "--image_size=128", "--depth=0.35", f"--model_dir={trained}"]
+    fails(train, flags, 2, "holds another model", "image_size")(capsys)
+
+
+def test_unwritable_folders(trained, tmp_path, capsys):
+    blocker = tmp_path / "file"
+    blocker.write_text("a file where a folder is wanted")
+    fails(train, ["--image_size=128", f"--model_dir={blocker}/run"], 1, "cannot write")(capsys)
+    fails(export, [f"--checkpoint={trained}", f"--output={blocker}/x.tflite"], 1, "cannot write")(capsys)
+    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--video=moving_objects:0", "--max_frames=2"]
+    fails(demo, [*flags, f"--output={blocker}/x.mp4"], 1, "cannot write")(capsys)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_full_disk(trained, tmp_path, capsys, monkeypatch):
+    """A disk that fills up while the file is written: one line, and no file."""
+    import builtins
+
+    real_open = builtins.open
+
+    def open_full(path, mode="r", *args, **kwargs):
+        inside = str(path).startswith(str(tmp_path)) and "w" in mode
+        return real_open("/dev/full" if inside else path, mode, *args, **kwargs)
+
+    monkeypatch.setattr(builtins, "open", open_full)
+    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--verify_steps=1"]
+    fails(export, [*flags, f"--output={tmp_path}/x.tflite"], 1, "x.tflite", "No space left")(capsys)
+    monkeypatch.undo()
+    assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.slow
+def test_a_stopped_process_prints_no_traceback_and_help_helps():
+    for module in ("train", "evaluate", "export", "benchmarks", "demo"):
+        done = subprocess.run(
+            [sys.executable, "-m", f"patchwork_tf.{module}", "--help"], capture_output=True, text=True, check=True
+        )
+        assert "--system" in done.stdout
+        assert done.stderr == ""
+    done = subprocess.run(
+        [sys.executable, "-m", "patchwork_tf.train", "--system=nothing"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert done.stderr.startswith("patchwork-train: unknown system 'nothing'; there are vid-sf,")
+    assert len(done.stderr.strip().splitlines()) == 1

@@ -1,0 +1,133 @@
+"""The exported file against Keras, over long streams, and what it says about itself."""
+
+import numpy as np
+import pytest
+from ai_edge_litert.interpreter import Interpreter
+from conftest import random_frames
+
+import patchwork_tf as pw
+from patchwork_tf.errors import DataError
+from patchwork_tf.export import metadata, verify
+from patchwork_tf.export.__main__ import export
+from patchwork_tf.export.runner import StepRunner
+
+SIZE = 128
+
+
+@pytest.fixture(scope="module")
+def exported(small, tmp_path_factory):
+    """(model, path) of a small Patchwork detector without suppression."""
+    model = small("vid-pw-m4n2")
+    path = str(tmp_path_factory.mktemp("export") / "raw.tflite")
+    export(pw.get_system("vid-pw-m4n2"), model, None, path, suppression=False, verify_steps=5)
+    return model, path
+
+
+@pytest.mark.slow
+def test_a_thousand_steps_without_drift(exported):
+    """Every state tensor and raw output after 1000 random frames at random windows is still Keras'."""
+    model, path = exported
+    comparison = verify.compare(model, path, steps=1000)
+    assert comparison.max_difference <= 1e-4
+    assert comparison.passed
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1", "vid-pw-m2n1"])
+def test_suppressed_detections_agree_with_keras(name, small, tmp_path):
+    model = small(name)
+    path = str(tmp_path / "model.tflite")
+    comparison = export(pw.get_system(name), model, None, path)
+    assert comparison.steps >= 50
+    assert comparison.max_difference <= 1e-4
+    assert comparison.detections > 100
+    assert comparison.agreeing >= 0.99 * comparison.detections
+    facts = metadata.read(path)
+    assert facts["system"] == name
+    assert facts["weights"] == "random weights"
+    if name == "vid-sf":
+        assert facts["states"] == []
+
+
+def test_aliased_buffers_equal_copies(exported):
+    """The runner's state stays in place; the plain interpreter's is copied out and in. Bit for bit the same."""
+    model, path = exported
+    runner = StepRunner(path)
+    interpreter = Interpreter(path).get_signature_runner("step")
+    states = {s["name"]: np.zeros(s["shape"], np.float32) for s in runner.facts["states"]}
+    rng = np.random.default_rng(0)
+    for frame in random_frames(rng, 20, (SIZE, SIZE)):
+        window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
+        found = runner.step(frame[None], window)
+        copied = interpreter(frame=frame[None], window=window, **states)
+        states = {name: copied[name] for name in states}
+        for name, value in runner.state().items():
+            np.testing.assert_array_equal(value, states[name], err_msg=name)
+        np.testing.assert_array_equal(found["scores"], copied["scores"])
+    runner.reset()
+    assert all(np.all(value == 0) for value in runner.state().values())
+
+
+def test_signature_names_shapes_and_metadata(exported):
+    model, path = exported
+    runner = Interpreter(path).get_signature_runner("step")
+    facts = metadata.read(path)
+    inputs, outputs = runner.get_input_details(), runner.get_output_details()
+    names = [state["name"] for state in facts["states"]]
+    assert names == sorted(names)
+    assert set(inputs) == {"frame", "window", *names}
+    assert set(outputs) == {"boxes", "scores", "next_window", *names}
+    for state, shape in zip(facts["states"], model.memory_shapes().values(), strict=True):
+        assert state["shape"] == [1, *shape] == list(inputs[state["name"]]["shape"])
+    assert facts["grid"] == {"cells": 4, "window": 2}
+    assert facts["input"]["image_size"] == [SIZE, SIZE]
+    assert len(facts["labels"]) == 10
+    assert "zero before the first frame" in facts["reset"]
+
+
+def test_only_built_in_operators(exported):
+    _, path = exported
+    interpreter = Interpreter(path)
+    names = {op["op_name"] for op in interpreter._get_ops_details()}
+    assert "DYNAMIC_UPDATE_SLICE" in names
+    assert not any(name.startswith("Flex") or name == "CUSTOM" for name in names)
+
+
+def test_next_window_walks_the_raster(exported):
+    model, path = exported
+    runner = StepRunner(path)
+    frame = np.zeros((1, SIZE, SIZE, 3), np.float32)
+    window, visited = (0, 0), []
+    for _ in range(4):
+        visited.append(tuple(int(v) for v in window))
+        window = runner.step(frame, window)["next_window"]
+    assert visited == model.grid.raster
+
+
+def test_a_window_off_the_grid_is_moved_onto_it(exported):
+    _, path = exported
+    frame = random_frames(np.random.default_rng(0), 1, (SIZE, SIZE))
+    inside, outside = StepRunner(path), StepRunner(path)
+    inside.step(frame, (2, 0))
+    outside.step(frame, (7, -3))
+    for name, value in inside.state().items():
+        np.testing.assert_array_equal(outside.state()[name], value)
+
+
+def test_disagreement_is_refused(exported, small, tmp_path):
+    """Another model's file: verification must see it, and nothing may be written."""
+    _, path = exported
+    other = small("vid-pw-m4n2", seed=9)
+    comparison = verify.compare(other, path, steps=2)
+    assert not comparison.passed
+    with pytest.raises(DataError, match="not written"):
+        verify.check(comparison, "out.tflite")
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "No such file"), (b"text", "not a TFLite file")])
+def test_foreign_files_are_named(tmp_path, content, message):
+    path = tmp_path / "some.tflite"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(DataError, match=message):
+        StepRunner(str(path))
