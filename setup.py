@@ -33,7 +33,7 @@ setup(
         "tqdm>=4.65",
     ],
     extras_require={
-        "dev": ["hypothesis>=6.100", "pytest>=8.0", "ruff>=0.6"],
+        "dev": ["hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"],
         "jax": ["jax>=0.4.30"],
     },
     entry_points={

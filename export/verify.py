@@ -20,16 +20,22 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        steps: how many were run.
-        max_difference: largest |TFLite - Keras| of any state or raw output, as in TOLERANCE.
+        differences: largest |TFLite - Keras| of any state or raw output per step, as in TOLERANCE.
         detections: how many Keras found in all steps.
         agreeing: how many of them TFLite found, same class, box and score within TOLERANCE.
     """
 
-    steps: int
-    max_difference: float = 0.0
+    differences: list[float] = dataclasses.field(default_factory=list)
     detections: int = 0
     agreeing: int = 0
+
+    @property
+    def steps(self) -> int:
+        return len(self.differences)
+
+    @property
+    def max_difference(self) -> float:
+        return max(self.differences, default=0.0)
 
     @property
     def passed(self) -> bool:
@@ -56,22 +62,22 @@ def compare(model, path: str, steps: int = 50, seed: int = 0, progress=None) -> 
     keras_suppress = tf.function(suppress)
     state = model.initial_state(1)
     names = state_names(model)
-    result = Comparison(steps)
+    result = Comparison()
     for _ in range(steps):
         frame = _random_frame(rng, model.config.image_size)
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
         outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
         found = runner.step(frame, window)
-        for name, ours in runner.state().items():
-            result.max_difference = max(result.max_difference, _difference(state[_key(names, name)], ours))
+        ours = runner.state()
+        differences = [_difference(state[name], ours[names[name]]) for name in state]
         boxes, scores = outputs["boxes"][0], outputs["scores"][0]
         if "classes" in found:
             expected = [x.numpy() for x in keras_suppress(boxes, scores)]
             result.detections += int(expected[3])
             result.agreeing += _agreeing(expected, found)
         else:
-            for ours, theirs in ((found["boxes"], boxes), (found["scores"], scores)):
-                result.max_difference = max(result.max_difference, _difference(theirs, ours))
+            differences += [_difference(boxes, found["boxes"]), _difference(scores, found["scores"])]
+        result.differences.append(max(differences, default=0.0))
         if progress:
             progress()
     return result
@@ -81,10 +87,6 @@ def check(comparison: Comparison, path: str):
     """Raises DataError unless a comparison passed."""
     if not comparison.passed:
         raise DataError(f"{path}: not written, TFLite and Keras disagree ({comparison})")
-
-
-def _key(names: dict, name_in_file: str) -> str:
-    return next(key for key, value in names.items() if value == name_in_file)
 
 
 def _random_frame(rng, image_size) -> np.ndarray:

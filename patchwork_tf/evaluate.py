@@ -8,6 +8,7 @@ systems are run once per policy.
 """
 
 import json
+import os
 import sys
 
 import numpy as np
@@ -94,6 +95,8 @@ def _evaluate():
             raise cli.UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
     sources = cli.one_per_item("checkpoint", _CHECKPOINT.value, systems)
     size = cli.parse_image_size(_IMAGE_SIZE.value)
+    if _JSON.value:
+        cli.make_folder(os.path.dirname(os.path.abspath(_JSON.value)))
     rows = []
     for system, source in zip(systems, sources, strict=True):
         checkpoint = checkpoints.read(source) if source else None

@@ -45,8 +45,10 @@ def randomise(model, seed=0):
         name = variable.path.split("/")[-1]
         if name in ("gamma", "moving_variance"):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
-        elif name in ("beta", "moving_mean", "bias") or "_classes/" in variable.path:
+        elif name in ("beta", "moving_mean", "bias"):
             variable.assign(rng.normal(0, 0.3, variable.shape))
+        elif "_classes/" in variable.path:
+            variable.assign(rng.normal(0, 0.1, variable.shape))
 
 
 def random_frames(rng, count, image_size):

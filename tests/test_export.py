@@ -28,12 +28,13 @@ def test_a_thousand_steps_without_drift(exported):
     """Every state tensor and raw output after 1000 random frames at random windows is still Keras'."""
     model, path = exported
     comparison = verify.compare(model, path, steps=1000)
+    assert comparison.steps == 1000
     assert comparison.max_difference <= 1e-4
-    assert comparison.passed
+    assert max(comparison.differences[-200:]) <= 5 * max(comparison.differences[:200])
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1", "vid-pw-m2n1"])
+@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1"])
 def test_suppressed_detections_agree_with_keras(name, small, tmp_path):
     model = small(name)
     path = str(tmp_path / "model.tflite")

@@ -9,7 +9,7 @@ from patchwork_tf.grid import Grid
 
 MIN_SIDE = 384  # smaller frames are enlarged, so that text can be read
 NEVER = -1  # age of a cell that no window has covered yet
-_STALEST = 16  # frames; older cells are drawn alike
+_STALEST = 8  # frames; older cells are drawn alike
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WINDOW_COLOUR = (255, 220, 40)
 
