@@ -3,6 +3,7 @@
 import os
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 
@@ -30,6 +31,7 @@ def small():
     """Function that builds a system's model, small unless overridden, with weights as if trained."""
 
     def build(name, seed=0, **overrides):
+        keras.utils.set_random_seed(seed)
         fields = {"image_size": 128, "depth": 0.35, "num_classes": 10, **overrides}
         model = pw.build(pw.get_system(name).model, **fields)
         randomise(model, seed)
