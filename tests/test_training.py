@@ -97,17 +97,21 @@ def test_training_learns_a_clip_by_heart():
     assert losses[-1] < 0.3 * losses[0]
 
 
-def test_gradients_flow_through_the_memory(small):
+@pytest.mark.parametrize("batch", [1, 2])
+def test_gradients_flow_through_the_memory(batch, small):
     """What is predicted in the second frame depends on what the first frame's window left behind."""
     import tensorflow as tf
 
+    from patchwork_tf.training import tensorflow_gradients
+
+    tensorflow_gradients.register()
     model = small("vid-pw-m2n1", image_size=64)
     step = tf.function(model.predict_window)
-    frames = tf.random.stateless_uniform((2, 1, 64, 64, 3), [0, 0], -1, 1)
+    frames = tf.random.stateless_uniform((2, batch, 64, 64, 3), [0, 0], -1, 1)
     with tf.GradientTape() as tape:
         tape.watch(frames)
-        _, state = step(frames[0], np.array([[0, 0]], np.int32), model.initial_state(1))
-        predictions, _ = step(frames[1], np.array([[0, 1]], np.int32), state)
+        _, state = step(frames[0], np.array([[0, 0]] * batch, np.int32), model.initial_state(batch))
+        predictions, _ = step(frames[1], np.array([[0, 1]] * batch, np.int32), state)
         high_resolution = tf.reduce_sum(predictions[0][0] ** 2)
     gradient = tape.gradient(high_resolution, frames).numpy()
     assert np.abs(gradient[0, :, :, :32]).max() > 0  # the first window, left half

@@ -72,6 +72,9 @@ class _Unrolled(keras.layers.Layer):
             return step
         import tensorflow as tf
 
+        from patchwork_tf.training import tensorflow_gradients
+
+        tensorflow_gradients.register()
         return tf.function(step)
 
     def call(self, clip, training=None):
