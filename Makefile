@@ -31,7 +31,7 @@ demo: $(VENV)/installed
 	    --steps=$(SF_STEPS) --batch_size=32; }
 	$(BIN)/patchwork-train --system=vid-pw-m4n2 $(MODEL_FLAGS) --model_dir=$(DEMO)/pw \
 	    --init_checkpoint=$(DEMO)/sf --steps=$(PW_STEPS) --clip_frames=4 \
-	    --learning_rate=5e-4 --warmup_steps=10
+	    --learning_rate=1e-4 --warmup_steps=10
 	$(BIN)/patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 \
 	    --checkpoint=$(DEMO)/sf,$(DEMO)/sf,$(DEMO)/pw --num_videos=20 --video_frames=24 --json=$(DEMO)/scores.json
 	$(BIN)/patchwork-export --system=vid-sf --checkpoint=$(DEMO)/sf --output=$(DEMO)/sf.tflite
