@@ -28,6 +28,7 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
         "pillow>=10.0",
+        "tensorboard>=2.18",
         "tensorflow>=2.20",
         "tensorflow-datasets>=4.9.6",
         "tqdm>=4.65",
