@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 # Small enough for 2 cores and 10 minutes, installing aside.
 MODEL_FLAGS := --image_size=128 --depth=0.35
-SF_STEPS ?= 450
+SF_STEPS ?= 900
 PW_STEPS ?= 60
 # Where the backbone starts: ImageNet weights as keras.applications downloads them, or a .npz or .keras file.
 BACKBONE ?= imagenet
@@ -38,7 +38,7 @@ demo: $(VENV)/installed
 	$(BIN)/patchwork-export --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --output=$(DEMO)/pw.tflite
 	$(BIN)/patchwork-benchmark --target=host --systems=vid-sf,vid-pw-m4n2 --depth=0.35 --image_size=384 \
 	    --steps=200 --json=$(DEMO)/latency.json
-	$(BIN)/patchwork-demo --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --video=moving_objects:0 \
+	$(BIN)/patchwork-demo --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --video=moving_objects:7 --min_score=0.2 \
 	    --output=$(DEMO)/annotated.mp4
 	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest the darker the staler."
 
