@@ -6,10 +6,10 @@ from keras import layers
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.cell import PatchworkCell
 
-# He et al.: keeps the variance of what passes through. Keras counts a depthwise kernel's fan-in as if
-# it were a full convolution's; its fan-out is what one channel really sees. Without this the signal
-# of wide depthwise layers falls below batch norm's epsilon, and training from scratch stalls.
-CONV_INIT = {"scale": 2.0, "mode": "fan_in"}
+# He et al.: keeps the variance of what passes through a ReLU, or through none. Keras counts a depthwise
+# kernel's fan-in as if it were a full convolution's; its fan-out is what one channel really sees.
+RELU_INIT = {"scale": 2.0, "mode": "fan_in"}
+LINEAR_INIT = {"scale": 1.0, "mode": "fan_in"}
 DEPTHWISE_INIT = {"scale": 2.0, "mode": "fan_out"}
 
 # keras.applications uses 0.999, which needs thousands of steps from scratch; the momentum
@@ -32,7 +32,7 @@ class Pointwise(layers.Layer):
 
     def __init__(self, filters, *, name, bn_name=None, linear=False):
         super().__init__(name=f"{name}_block")
-        init = keras.initializers.VarianceScaling(**CONV_INIT)
+        init = keras.initializers.VarianceScaling(**(LINEAR_INIT if linear else RELU_INIT))
         self.convolution = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=init, name=name)
         self.norm = batch_norm(bn_name or f"{name}_BN")
         self.activation = None if linear else layers.ReLU(6.0, name=f"{name}_relu")
@@ -50,7 +50,7 @@ class ConvCell(layers.Layer):
         if convolution is layers.DepthwiseConv2D:
             kwargs["depthwise_initializer"] = keras.initializers.VarianceScaling(**DEPTHWISE_INIT)
         else:
-            kwargs["kernel_initializer"] = keras.initializers.VarianceScaling(**CONV_INIT)
+            kwargs["kernel_initializer"] = keras.initializers.VarianceScaling(**RELU_INIT)
         self.cell = PatchworkCell(convolution, grid, frame_shape, name=name, use_bias=False, **kwargs)
         self.norm = batch_norm(bn_name or f"{name}_BN")
         self.activation = layers.ReLU(6.0, name=f"{name}_relu")
