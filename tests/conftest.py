@@ -9,8 +9,15 @@ import pytest
 
 import patchwork_tf as pw
 
-# Real files to try things on; they are not part of the project.
-DATA = Path(os.environ.get("PATCHWORK_TEST_DATA", Path(__file__).parents[2] / "shared" / "data"))
+
+def _data_folder() -> Path:
+    """Real files to try things on, which are not part of the project: named, or found beside the checkout."""
+    named = os.environ.get("PATCHWORK_TEST_DATA")
+    beside = Path(__file__).parents[2].glob("*/data/imagenet_photos")
+    return Path(named) if named else next((folder.parent for folder in beside), Path("real data"))
+
+
+DATA = _data_folder()
 
 
 @pytest.fixture(scope="session")
