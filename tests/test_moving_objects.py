@@ -135,6 +135,21 @@ def test_tfds_builder_holds_the_same_clips(tmp_path):
     assert seen == {0, 1, 2}
 
 
+def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
+    monkeypatch.setattr(MovingObjects.BUILDER_CONFIGS[0], "clips", {"train": 3, "validation": 1, "test": 1})
+    MovingObjects(config="128", data_dir=str(tmp_path)).download_and_prepare()
+
+    def batches(start):
+        videos = clips.prepared_clips(str(tmp_path), 2, (64, 64), start=start)
+        return iter(clips.training_batches(videos, Grid(2, 1), 2))
+
+    unbroken, resumed = batches(0), batches(2)
+    next(unbroken)
+    for expected, found in zip(next(unbroken), next(resumed), strict=True):
+        for key in expected:
+            np.testing.assert_array_equal(expected[key], found[key])
+
+
 def test_unprepared_folder_says_how_to_prepare_it(tmp_path):
     with pytest.raises(DataError, match="moving_objects_builder --data_dir"):
         clips.prepared_clips(str(tmp_path), 2, (128, 128))
