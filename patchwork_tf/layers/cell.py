@@ -10,6 +10,8 @@ just outside of the window, a cell fills in what was there when a window last co
 All functions are pure: memory goes in and comes out. Every item of a batch has a window of
 its own. The memory is kept with a ring of zeros as wide as the border, so that a window at
 the frame's edge finds the zeros of SAME padding there without being a special case.
+
+A window of None is the whole frame: a warm start, which renews all memory at once.
 """
 
 from keras import layers, ops
@@ -58,7 +60,8 @@ class PatchworkCell(layers.Layer):
 
         Args:
             x: (B, h, w, C) float32, the features of the window.
-            window: (B, 2) int32, row and column of the window's top left cell.
+            window: (B, 2) int32, row and column of the window's top left cell. None if x is
+                the full frame: all of the memory is renewed then.
             state: dict with this cell's memory (B, H + ring, W + ring, C) among others.
 
         Returns:
@@ -68,10 +71,13 @@ class PatchworkCell(layers.Layer):
         if self.grid.is_whole_frame:
             return self.convolution(x), state
         before, after = self.border
-        height, width = x.shape[1:3]
-        corner = window_corner(window, self.grid, self.frame_shape)
-        memory = write(state[self.key], x, corner + before)
-        context = read(memory, corner, (before + height + after, before + width + after))
+        if window is None:
+            memory = context = ops.pad(x, ((0, 0), self.border, self.border, (0, 0)))
+        else:
+            height, width = x.shape[1:3]
+            corner = window_corner(window, self.grid, self.frame_shape)
+            memory = write(state[self.key], x, corner + before)
+            context = read(memory, corner, (before + height + after, before + width + after))
         return self.convolution(context), {**state, self.key: memory}
 
 
@@ -79,6 +85,11 @@ def window_corner(window, grid: Grid, frame_shape):
     """Top left pixel (B, 2) int32 of windows (B, 2) on a feature map of `frame_shape` (H, W, ...)."""
     cell = [frame_shape[0] // grid.cells, frame_shape[1] // grid.cells]
     return window * ops.convert_to_tensor(cell, dtype="int32")
+
+
+def remember(memory, x, window, grid: Grid):
+    """A full-frame map (B, H, W, C) with the window renewed by x; all of it if `window` is None."""
+    return x if window is None else write(memory, x, window_corner(window, grid, memory.shape[1:3]))
 
 
 def write(memory, x, corner):
@@ -126,14 +137,15 @@ def _pixels(memory, corner, size):
 
 
 def crop_window(frame, window, grid: Grid):
-    """Cuts the window's pixels (B, h, w, C) out of full frames (B, H, W, C)."""
-    if grid.is_whole_frame:
+    """Cuts the window's pixels (B, h, w, C) out of full frames (B, H, W, C); all of them if it is None."""
+    if grid.is_whole_frame or window is None:
         return frame
     height, width = frame.shape[1:3]
     size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
     return read(frame, window_corner(window, grid, frame.shape[1:3]), size)
 
 
-def action_of(window, grid: Grid):
-    """Number of a window (..., 2), as in `grid.windows`: (...,) int32."""
-    return window[..., 0] * grid.positions + window[..., 1]
+def window_of(action, grid: Grid):
+    """The window (..., 2) int32 of an action number (...,), as in `grid.windows`."""
+    action = ops.cast(action, "int32")
+    return ops.stack([action // grid.positions, action % grid.positions], axis=-1)

@@ -7,6 +7,9 @@ from keras import KerasTensor
 
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.detector import PatchworkDetector
+from patchwork_tf.models.segmenter import PatchworkSegmenter
+
+_MODELS = {"detection": PatchworkDetector, "segmentation": PatchworkSegmenter}
 
 
 def build(config: ModelConfig, **overrides) -> keras.Model:
@@ -20,7 +23,7 @@ def build(config: ModelConfig, **overrides) -> keras.Model:
         UsageError: if the image does not divide into the grid, or a field is out of range.
     """
     config = dataclasses.replace(config, **overrides)
-    model = PatchworkDetector(config)
+    model = _MODELS[config.task](config)
     frame = KerasTensor((1, *config.image_size, 3))
     window = KerasTensor((1, 2), dtype="int32")
     state = {name: KerasTensor((1, *shape)) for name, shape in model.memory_shapes().items()}

@@ -1,10 +1,16 @@
 """What a model is: everything that decides its layers and their shapes."""
 
 import dataclasses
+import math
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.mobilenet_v2 import STRIDE
+
+TASKS = ("detection", "segmentation")
+# Where context is remembered: at every convolution (Figure 11b), or at the input alone (Figure 11a).
+MEMORIES = ("features", "pixels")
+VID_CLASSES = 30
 
 
 @dataclasses.dataclass(frozen=True)
@@ -12,12 +18,18 @@ class ModelConfig:
     """A model of the zoo.
 
     Attributes:
-        task: 'detection'.
+        task: 'detection' or 'segmentation'.
         cells: M, the frame is a grid of M x M cells.
         window: N, one step looks at N x N cells; M = N is the single-frame network.
         depth: width multiplier of what runs on the window.
-        image_size: (H, W) in pixels, both divisible by 32 M. An int means a square.
-        num_classes: foreground classes.
+        image_size: (H, W) of the frame in pixels. An int means a square.
+        resolution: part of the frame's pixels that the network works on; 0.25 is half the side.
+            Height and width times its square root must be divisible by 32 M.
+        num_classes: foreground classes; by default the 30 of ImageNet VID, and 1 for segmentation,
+            which knows no other number.
+        memory: 'features', a cell at every convolution (Figure 11b), or 'pixels', one cell at
+            the input, after which the whole network runs on the assembled image (Figure 11a): the
+            ceiling of accuracy, at the cost of the single-frame network.
     """
 
     task: str = "detection"
@@ -25,26 +37,52 @@ class ModelConfig:
     window: int = 1
     depth: float = 1.0
     image_size: tuple[int, int] = (384, 384)
-    num_classes: int = 30
+    resolution: float = 1.0
+    num_classes: int | None = None
+    memory: str = "features"
 
     def __post_init__(self):
         if isinstance(self.image_size, int):
             object.__setattr__(self, "image_size", (self.image_size, self.image_size))
         object.__setattr__(self, "image_size", tuple(self.image_size))
-        multiple = STRIDE * self.grid.cells
-        height, width = self.image_size
-        if height < multiple or width < multiple or height % multiple or width % multiple:
-            nearest = [max(1, round(side / multiple)) * multiple for side in self.image_size]
-            raise UsageError(
-                f"image size {height}x{width} does not divide into {self.cells} x {self.cells} cells of "
-                f"whole {STRIDE} pixel blocks: both sides must be multiples of {multiple}, "
-                f"for example {nearest[0]}x{nearest[1]}"
-            )
+        if self.num_classes is None:
+            object.__setattr__(self, "num_classes", VID_CLASSES if self.task == "detection" else 1)
+        for field, known in (("task", TASKS), ("memory", MEMORIES)):
+            if getattr(self, field) not in known:
+                raise UsageError(f"{field} must be one of {', '.join(known)}, not {getattr(self, field)}")
+        if not 0 < self.resolution <= 1:
+            raise UsageError(f"resolution is a part of the frame's pixels, above 0 and at most 1, not {self.resolution}")
+        self._check_image_size()
         if self.depth <= 0:
             raise UsageError(f"depth must be positive, not {self.depth}")
         if self.num_classes < 1:
             raise UsageError(f"num_classes must be at least 1, not {self.num_classes}")
+        if self.task == "segmentation" and self.num_classes != 1:
+            raise UsageError(f"a segmenter tells foreground from background: 1 class, not {self.num_classes}")
+
+    def _check_image_size(self):
+        multiple = STRIDE * self.grid.cells / math.sqrt(self.resolution)
+        if all(side > 0 and side % multiple == 0 for side in self.image_size):
+            return
+        height, width = self.image_size
+        nearest = [max(1, round(side / multiple)) * multiple for side in self.image_size]
+        raise UsageError(
+            f"image size {height}x{width} does not divide into {self.cells} x {self.cells} cells of "
+            f"whole {STRIDE} pixel blocks: both sides must be multiples of {multiple:g}, "
+            f"for example {nearest[0]:g}x{nearest[1]:g}"
+        )
 
     @property
     def grid(self) -> Grid:
+        """The grid that windows are counted in."""
         return Grid(self.cells, self.window)
+
+    @property
+    def feature_grid(self) -> Grid:
+        """The grid of the layers: of one cell if they see whole frames, assembled at the input."""
+        return self.grid if self.memory == "features" else Grid()
+
+    @property
+    def network_size(self) -> tuple[int, int]:
+        """(H, W) in pixels of the image that the network works on."""
+        return tuple(round(side * math.sqrt(self.resolution)) for side in self.image_size)

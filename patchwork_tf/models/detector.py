@@ -12,11 +12,11 @@ from keras import layers, ops
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, SepConvCell, make_divisible
-from patchwork_tf.layers.cell import read, window_corner, write
+from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
+from patchwork_tf.models.patchwork_model import PatchworkModel
 
 # Feature maps under the high-resolution heads, with their strides.
 HEAD_ENDPOINTS = (("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32))
@@ -79,25 +79,23 @@ class DetectionHead(layers.Layer):
         return (logits, _per_anchor(self.boxes(y))), entry, state
 
 
-class PatchworkDetector(keras.Model):
+class PatchworkDetector(PatchworkModel):
     """SSD detector that looks at one window per frame.
 
+    Outputs of `step`: 'boxes' (B, A, 4) float32, corner boxes as fractions of the frame, and
+    'scores' (B, A, classes) in [0, 1]; both 0 where no window has been yet.
+
     Attributes:
-        config: the ModelConfig.
-        backbone: StatefulMobileNetV2; `backbone.step` gives its feature maps by layer name.
         anchors: (A, 4) float32 in centre form, high-resolution levels first, row by row.
     """
 
     def __init__(self, config: ModelConfig):
-        super().__init__(name="patchwork_detector")
-        self.config = config
-        self.grid = config.grid
-        height, width = config.image_size
-        self.backbone = StatefulMobileNetV2(self.grid, config.image_size, config.depth)
+        super().__init__(config, "patchwork_detector")
+        height, width = config.network_size
         channels = self.backbone.endpoint_channels
         self.heads = [
             DetectionHead(
-                self.grid,
+                self.feature_grid,
                 (height // stride, width // stride, channels[endpoint]),
                 width=make_divisible(HEAD_WIDTH * config.depth),
                 num_classes=config.num_classes,
@@ -124,68 +122,45 @@ class PatchworkDetector(keras.Model):
         ]
         self.anchors = np.concatenate([a.reshape(-1, 4) for a in self.level_anchors])
 
-    def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Shape (H, W, C) of every state tensor by name; empty for a single-frame model."""
-        if self.grid.is_whole_frame:
-            return {}
-        shapes = self.backbone.memory_shapes()
+    @property
+    def full_map_parts(self) -> list:
+        return [*self.pyramid, *super().full_map_parts]
+
+    def head_memory_shapes(self):
+        shapes = {}
         for head in self.heads:
             shapes |= head.memory_shapes()
-        shapes["restored"] = self.backbone.out_shape
         for head, (_, stride) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
             height, width, _ = head.out_shape
             shapes[f"boxes_{stride}"] = (height, width, ANCHORS_PER_LOCATION * 4)
             shapes[f"scores_{stride}"] = (height, width, ANCHORS_PER_LOCATION * self.config.num_classes)
         return shapes
 
-    def initial_state(self, batch_size: int = 1) -> dict:
-        """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
-        return {name: ops.zeros((batch_size, *shape)) for name, shape in self.memory_shapes().items()}
-
-    def step(self, frame, window, state):
-        """One frame.
-
-        Args:
-            frame: (B, H, W, 3) float32 in [-1, 1].
-            window: (B, 2) int32, row and column of the window's top left cell.
-            state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
-
-        Returns:
-            outputs: 'boxes' (B, A, 4) corner boxes as fractions of the frame and 'scores'
-                (B, A, classes) in [0, 1]; both 0 where no window has been yet.
-            state: the new state, same names and shapes.
+    def _predict(self, endpoints, restored, window, state):
+        """One pair per level, high-resolution levels first: class logits (B, h w 6, 1 + classes) and box
+        codes (B, h w 6, 4), where (h, w) is the window's size on the high-resolution levels and the
+        whole map on the others; and the new state.
         """
-        predictions, state = self.predict_window(frame, window, state)
-        levels = []
-        for level, (logits, codes) in enumerate(predictions):
-            scores = ops.softmax(logits)[..., 1:]
-            boxes = box_ops.decode(codes, self._anchors_at(level, window))
-            if level < len(self.heads) and not self.grid.is_whole_frame:
-                boxes, scores, state = self._remember(level, boxes, scores, window, state)
-            levels.append((boxes, scores))
-        boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
-        return {"boxes": boxes, "scores": scores}, state
-
-    call = step
-
-    def predict_window(self, frame, window, state):
-        """The fresh predictions of one frame, undecoded, and the new state.
-
-        Returns:
-            One pair per level, high-resolution levels first: class logits
-            (B, h w 6, 1 + classes) and box codes (B, h w 6, 4), where (h, w) is the window's
-            size on the high-resolution levels and the whole map on the others.
-        """
-        endpoints, state = self.backbone.step(frame, window, state)
         predictions = []
         for head, (endpoint, _) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
             prediction, _, state = head.step(endpoints[endpoint], window, state)
             predictions.append(prediction)
-        x, state = self._restore(endpoints["out_relu"], window, state)
+        x = restored
         for head in self.pyramid:
             prediction, x, state = head.step(x, window, state)
             predictions.append(prediction)
         return predictions, state
+
+    def _answer(self, predictions, window, state):
+        levels = []
+        for level, (logits, codes) in enumerate(predictions):
+            scores = ops.softmax(logits)[..., 1:]
+            boxes = box_ops.decode(codes, self._anchors_at(level, window))
+            if level < len(self.heads) and not self.feature_grid.is_whole_frame:
+                boxes, scores, state = self._remember(level, boxes, scores, window, state)
+            levels.append((boxes, scores))
+        boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
+        return {"boxes": boxes, "scores": scores}, state
 
     def select_window(self, values, window):
         """Keeps of full-frame values those that one step predicts freshly.
@@ -197,7 +172,7 @@ class PatchworkDetector(keras.Model):
         Returns:
             (B, a, C), the rows in the order of `predict_window`, levels concatenated.
         """
-        if self.grid.is_whole_frame:
+        if self.feature_grid.is_whole_frame:
             return values
         kept, first = [], 0
         for level, anchors in enumerate(self.level_anchors):
@@ -212,18 +187,10 @@ class PatchworkDetector(keras.Model):
             kept.append(rows)
         return ops.concatenate(kept, axis=1)
 
-    def _restore(self, x, window, state):
-        """The last feature map of the full frame (B, H / 32, W / 32, C), window fresh, rest remembered."""
-        if self.grid.is_whole_frame:
-            return x, state
-        corner = window_corner(window, self.grid, self.backbone.out_shape)
-        restored = write(state["restored"], x, corner)
-        return restored, {**state, "restored": restored}
-
     def _anchors_at(self, level, window):
         """Anchors (B or 1, h w 6, 4) under the predictions of one level."""
         anchors = self.level_anchors[level]
-        if level >= len(self.heads) or self.grid.is_whole_frame:
+        if level >= len(self.heads) or self.feature_grid.is_whole_frame or window is None:
             return anchors.reshape(1, -1, 4)
         height, width = self._window_size(level)
         first = anchors[:height, :width].reshape(1, -1, 4)
@@ -232,14 +199,13 @@ class PatchworkDetector(keras.Model):
 
     def _remember(self, level, boxes, scores, window, state):
         """Writes a window's predictions to the prediction memory, and returns the whole of it."""
-        height, width = self._window_size(level)
-        corner = window_corner(window, self.grid, self.heads[level].out_shape)
         stride = HEAD_ENDPOINTS[level][1]
+        height, width = self.heads[level].out_shape[:2] if window is None else self._window_size(level)
         answers = []
         for key, values in ((f"boxes_{stride}", boxes), (f"scores_{stride}", scores)):
             memory = state[key]
-            values_map = ops.reshape(values, (-1, height, width, memory.shape[-1]))
-            memory = write(memory, values_map, corner)
+            values = ops.reshape(values, (-1, height, width, memory.shape[-1]))
+            memory = remember(memory, values, window, self.grid)
             state = {**state, key: memory}
             answers.append(_per_anchor(memory))
         return *answers, state

@@ -132,7 +132,8 @@ class StatefulMobileNetV2(layers.Layer):
 
         Args:
             frame: (B, H, W, 3) float32 in [-1, 1]; only the window's pixels are looked at.
-            window: (B, 2) int32, row and column of the window's top left cell.
+            window: (B, 2) int32, row and column of the window's top left cell, or None to look
+                at the whole frame.
             state: dict name -> tensor.
 
         Returns:

@@ -1,4 +1,4 @@
-"""The systems of the paper's Table 4: a model, and a way to run it over a stream."""
+"""The systems of the paper's Tables 4 and 5: a model, and a way to run it over a stream."""
 
 import dataclasses
 
@@ -27,7 +27,7 @@ class System:
 
     Attributes:
         name: as in `list_systems()`.
-        task: 'detection'.
+        task: 'detection' or 'segmentation'.
         model: the ModelConfig.
         stream: the StreamConfig.
     """
@@ -38,29 +38,40 @@ class System:
     stream: StreamConfig = StreamConfig()
 
 
-def _vid(name, model=None, **stream):
-    model = ModelConfig(**(model or {}))
-    return System(f"vid-{name}", model.task, model, StreamConfig(**stream))
+def _systems(prefix: str, task: str, variants) -> list[System]:
+    return [
+        System(f"{prefix}-{name}", task, ModelConfig(task=task, **model), StreamConfig(**stream))
+        for name, model, stream in variants
+    ]
 
 
 _M4N2 = {"cells": 4, "window": 2}
+_M4N1 = {"cells": 4, "window": 1}
+_M2N1 = {"cells": 2, "window": 1}
 
-# Table 4 (ImageNet VID detection), row by row, and Patchwork M=2 N=1, which Table 3 describes.
-_SYSTEMS = (
-    _vid("sf"),
-    _vid("sf-int4", interval=4),
-    _vid("sf-int16", interval=16),
-    _vid("pw-m4n2-d1.4-flip", {**_M4N2, "depth": 1.4}, flip=True),
-    _vid("pw-m4n2-d1.4", {**_M4N2, "depth": 1.4}),
-    _vid("sf-d0.5", {"depth": 0.5}),
-    _vid("sf-r0.25", {"image_size": (192, 192)}),  # half the side, a quarter of the pixels
-    _vid("sf-int4-delay3", interval=4, delay=3),
-    _vid("pw-m4n2", _M4N2),
-    _vid("sf-int16-delay15", interval=16, delay=15),
-    _vid("pw-m4n1", {"cells": 4, "window": 1}),
-    _vid("pw-m2n1", {"cells": 2, "window": 1}),
+# Rows of Table 4 (ImageNet VID detection), and Patchwork M=2 N=1, which Table 3 describes:
+# name, model, stream.
+_TABLE_4 = (
+    ("sf", {}, {}),
+    ("sf-int4", {}, {"interval": 4}),
+    ("sf-int16", {}, {"interval": 16}),
+    ("pw-m4n2-d1.4-flip", {**_M4N2, "depth": 1.4}, {"flip": True}),
+    ("pw-m4n2-d1.4", {**_M4N2, "depth": 1.4}, {}),
+    ("sf-d0.5", {"depth": 0.5}, {}),
+    ("sf-r0.25", {"resolution": 0.25}, {}),
+    ("sf-int4-delay3", {}, {"interval": 4, "delay": 3}),
+    ("pw-m4n2", _M4N2, {}),
+    ("sf-int16-delay15", {}, {"interval": 16, "delay": 15}),
+    ("pw-m4n1", _M4N1, {}),
+    ("pw-m2n1", _M2N1, {}),
 )
-_BY_NAME = {system.name: system for system in _SYSTEMS}
+# Rows of Table 5 (DAVIS 2016 segmentation), and Patchwork M=2 N=1.
+_TABLE_5 = tuple(row for row in _TABLE_4 if "d1.4" not in row[0])
+
+_BY_NAME = {
+    system.name: system
+    for system in _systems("vid", "detection", _TABLE_4) + _systems("davis", "segmentation", _TABLE_5)
+}
 
 
 def list_systems() -> list[str]:

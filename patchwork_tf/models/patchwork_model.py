@@ -1,0 +1,116 @@
+"""What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
+
+import keras
+from keras import ops
+
+from patchwork_tf.layers.cell import crop_window, remember
+from patchwork_tf.models.attention import AttentionNetwork, advance_freshness
+from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
+
+
+class PatchworkModel(keras.Model):
+    """A video model that looks at one window per frame and remembers the rest.
+
+    A subclass adds heads: `head_memory_shapes`, `_predict`, which runs them on the window,
+    and `_answer`, which turns what they predict into the answer for the full frame.
+
+    Attributes:
+        config: the ModelConfig.
+        grid: the grid that windows are counted in.
+        backbone: StatefulMobileNetV2; `backbone.step` gives its feature maps by layer name.
+        attention: AttentionNetwork; None in single-frame models.
+    """
+
+    def __init__(self, config: ModelConfig, name: str):
+        super().__init__(name=name)
+        self.config = config
+        self.grid = config.grid
+        self.feature_grid = config.feature_grid
+        self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth)
+        self.attention = (
+            None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.backbone.out_shape)
+        )
+
+    @property
+    def full_map_parts(self) -> list:
+        """The layers that run on the map of the full frame in every step, whatever the window."""
+        return [self.attention] if self.attention else []
+
+    def head_memory_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (H, W, C) of the heads' memories by name, for models with a cell at every convolution."""
+        raise NotImplementedError
+
+    def _predict(self, endpoints, restored, window, state):
+        """Runs the heads; returns what they predict freshly, and the new state."""
+        raise NotImplementedError
+
+    def _answer(self, predictions, window, state):
+        """Returns the outputs for the full frame, and the new state."""
+        raise NotImplementedError
+
+    def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
+        """Shape (H, W, C) of every state tensor by name; empty for a single-frame model."""
+        if self.grid.is_whole_frame:
+            return {}
+        if self.config.memory == "pixels":
+            shapes = {"pixels": (*self.config.network_size, 3)}
+        else:
+            shapes = self.backbone.memory_shapes() | self.head_memory_shapes()
+            shapes["restored"] = self.backbone.out_shape
+        return {**shapes, "freshness": (self.grid.cells, self.grid.cells, 1)}
+
+    def initial_state(self, batch_size: int = 1) -> dict:
+        """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
+        return {name: ops.zeros((batch_size, *shape)) for name, shape in self.memory_shapes().items()}
+
+    def step(self, frame, window, state):
+        """One frame.
+
+        Args:
+            frame: (B, H, W, 3) float32 in [-1, 1].
+            window: (B, 2) int32, row and column of the window's top left cell. None looks at the
+                whole frame, at the cost of the single-frame network, and renews all memory: a
+                warm start.
+            state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
+
+        Returns:
+            outputs: the task's answer for the full frame, see the subclass; 'next_window' (B, 2)
+                int32; and of Patchwork models 'q_values' (B, windows).
+            state: the new state, same names and shapes.
+        """
+        predictions, restored, state = self._look(frame, window, state)
+        outputs, state = self._answer(predictions, window, state)
+        if self.attention is None:
+            return {**outputs, "next_window": ops.zeros((frame.shape[0], 2), "int32")}, state
+        freshness = advance_freshness(state["freshness"], window, self.grid)
+        outputs["q_values"] = self.attention.q_values(restored, freshness)
+        outputs["next_window"] = self.attention.next_window(outputs["q_values"])
+        return outputs, {**state, "freshness": freshness}
+
+    call = step
+
+    def predict_window(self, frame, window, state):
+        """The fresh predictions of one frame, as losses want them, and the new state.
+
+        Attention plays no part in it: `freshness` stays as it is.
+        """
+        predictions, _, state = self._look(frame, window, state)
+        return predictions, state
+
+    def _look(self, frame, window, state):
+        """Runs backbone and heads; returns predictions, the restored map and the new state."""
+        if self.config.network_size != self.config.image_size:
+            frame = ops.image.resize(
+                frame, self.config.network_size, interpolation="bilinear", data_format="channels_last"
+            )
+        if "pixels" in state:
+            pixels = remember(state["pixels"], crop_window(frame, window, self.grid), window, self.grid)
+            frame, window, state = pixels, None, {**state, "pixels": pixels}
+        endpoints, state = self.backbone.step(frame, window, state)
+        restored = endpoints["out_relu"]
+        if "restored" in state:
+            restored = remember(state["restored"], restored, window, self.grid)
+            state = {**state, "restored": restored}
+        predictions, state = self._predict(endpoints, restored, window, state)
+        return predictions, restored, state

@@ -1,0 +1,136 @@
+"""The Patchwork segmenter: foreground and background of the window, remembered for the full frame.
+
+Atrous spatial pyramid pooling on the last feature map, upsampled eight times to stride 4 and
+refined there beside an early feature map (DeepLabv3+). Every layer that looks at neighbours is a
+cell: the dilated convolutions, whose border is as wide as their rate, and the upsampling.
+"""
+
+from keras import layers, ops
+
+from patchwork_tf.grid import Grid
+from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
+from patchwork_tf.layers.cell import read, remember, window_corner
+from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.patchwork_model import PatchworkModel
+
+ASPP_ENDPOINT, ASPP_STRIDE = "out_relu", 32
+REFINE_ENDPOINT, REFINE_STRIDE = "block_3_expand_relu", 4
+ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth
+ASPP_RATES = (1, 2, 3)
+OUTPUTS = 2  # background, foreground
+
+
+class UpsampleCell(layers.Layer):
+    """Bilinear upsampling of a window as if the full frame, remembered, were upsampled.
+
+    It looks one pixel beyond the window. At the frame's edge that pixel is the edge's own, for
+    that is what resizing an image does there.
+    """
+
+    def __init__(self, factor, grid: Grid, frame_shape, *, name):
+        super().__init__(name=f"{name}_cell")
+        self.key = name
+        self.factor = factor
+        self.grid = grid
+        self.frame_shape = tuple(frame_shape)
+
+    def memory_shapes(self):
+        return {} if self.grid.is_whole_frame else {self.key: self.frame_shape}
+
+    def step(self, x, window, state):
+        """(B, h, w, C) -> (B, factor h, factor w, C) and the new state."""
+        if self.grid.is_whole_frame:
+            return self._resize(x), state
+        memory = remember(state[self.key], x, window, self.grid)
+        state = {**state, self.key: memory}
+        if window is None:
+            return self._resize(x), state
+        height, width = x.shape[1:3]
+        ringed = ops.pad(memory, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
+        corner = window_corner(window, self.grid, self.frame_shape)
+        context = self._resize(read(ringed, corner, (height + 2, width + 2)))
+        border = self.factor
+        return context[:, border:-border, border:-border], state
+
+    def _resize(self, x):
+        size = (x.shape[1] * self.factor, x.shape[2] * self.factor)
+        return ops.image.resize(x, size, interpolation="bilinear", data_format="channels_last")
+
+
+class PatchworkSegmenter(PatchworkModel):
+    """Segments foreground from background, looking at one window per frame.
+
+    Outputs of `step`: 'mask' (B, H, W) float32, the probability in [0, 1] of each pixel of the
+    frame to be foreground; 1/2 where no window has been yet.
+    """
+
+    def __init__(self, config: ModelConfig):
+        super().__init__(config, "patchwork_segmenter")
+        grid = self.feature_grid
+        channels = self.backbone.endpoint_channels
+        height, width = config.network_size
+        low = (height // ASPP_STRIDE, width // ASPP_STRIDE)
+        high = (height // REFINE_STRIDE, width // REFINE_STRIDE)
+        aspp, early, refine = (
+            make_divisible(width * config.depth) for width in (ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH)
+        )
+        self.aspp_pointwise = Pointwise(aspp, name="aspp_rate_0")
+        self.aspp_dilated = [
+            ConvCell(
+                layers.Conv2D,
+                grid,
+                (*low, channels[ASPP_ENDPOINT]),
+                filters=aspp,
+                dilation_rate=rate,
+                name=f"aspp_rate_{rate}",
+            )
+            for rate in ASPP_RATES
+        ]
+        self.aspp_join = Pointwise(aspp, name="aspp_join")
+        self.upsample = UpsampleCell(ASPP_STRIDE // REFINE_STRIDE, grid, (*low, aspp), name="upsample")
+        self.early = Pointwise(early, name="early")
+        self.refine = [
+            SepConvCell(refine, grid, (*high, aspp + early), name="refine_1"),
+            SepConvCell(refine, grid, (*high, refine), name="refine_2"),
+        ]
+        self.classify = layers.Conv2D(OUTPUTS, 1, name="mask_logits")
+        self.logits_shape = (*high, OUTPUTS)
+
+    def head_memory_shapes(self):
+        shapes = {}
+        for part in (*self.aspp_dilated, self.upsample, *self.refine):
+            shapes |= part.memory_shapes()
+        return {**shapes, "logits": self.logits_shape}
+
+    def _predict(self, endpoints, restored, window, state):
+        """Logits (B, h, w, 2) of background and foreground at stride 4 in the window, and the new state."""
+        del restored  # segmenting is local (supplement, Section A)
+        x = endpoints[ASPP_ENDPOINT]
+        branches = [self.aspp_pointwise(x)]
+        for part in self.aspp_dilated:
+            branch, state = part.step(x, window, state)
+            branches.append(branch)
+        x = self.aspp_join(ops.concatenate(branches, axis=-1))
+        x, state = self.upsample.step(x, window, state)
+        x = ops.concatenate([x, self.early(endpoints[REFINE_ENDPOINT])], axis=-1)
+        for part in self.refine:
+            x, state = part.step(x, window, state)
+        return self.classify(x), state
+
+    def _answer(self, predictions, window, state):
+        logits = predictions
+        if "logits" in state:
+            logits = remember(state["logits"], logits, window, self.grid)
+            state = {**state, "logits": logits}
+        margin = logits[..., 1:] - logits[..., :1]
+        margin = ops.image.resize(
+            margin, self.config.image_size, interpolation="bilinear", data_format="channels_last"
+        )
+        return {"mask": ops.sigmoid(margin[..., 0])}, state
+
+    def select_window(self, values, window):
+        """Keeps of full-frame values (B, H / 4, W / 4, C) those (B, h, w, C) that one step predicts freshly."""
+        if self.feature_grid.is_whole_frame:
+            return values
+        size = [side * self.grid.window // self.grid.cells for side in self.logits_shape[:2]]
+        return read(values, window_corner(window, self.grid, self.logits_shape), size)
