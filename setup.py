@@ -44,6 +44,7 @@ setup(
             "patchwork-export = patchwork_tf.export.__main__:main",
             "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
             "patchwork-demo = patchwork_tf.demo:main",
+            "patchwork-tables = patchwork_tf.tables:main",
         ]
     },
 )

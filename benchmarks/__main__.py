@@ -27,7 +27,8 @@ _TARGET = flags.DEFINE_enum(
 _SYSTEMS = flags.DEFINE_list(
     "systems",
     "vid-sf,vid-pw-m4n2,vid-pw-m4n1",
-    "Systems of the zoo, separated by commas; vid-sf, the reference, is added if it is missing.",
+    "Systems of the zoo, separated by commas; the single-frame network of a task, to which its ratios refer, "
+    "is added if it is missing.",
     flag_values=_FLAGS,
 )
 _STEPS = flags.DEFINE_integer("steps", 1000, "Frames to time per system.", lower_bound=1, flag_values=_FLAGS)
@@ -47,14 +48,16 @@ _DEPTH = flags.DEFINE_float(
     "Width multiplier of all systems; by default the checkpoint's or each system's.",
     flag_values=_FLAGS,
 )
-_SUPPRESSION = flags.DEFINE_boolean("suppression", True, "Include per-class suppression.", flag_values=_FLAGS)
+_SUPPRESSION = flags.DEFINE_boolean(
+    "suppression", True, "Include per-class suppression of detectors.", flag_values=_FLAGS
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of frames, windows and turns.", flag_values=_FLAGS)
 
 
 def _benchmark():
-    names = list(dict.fromkeys([report.REFERENCE, *_SYSTEMS.value]))
-    for name in names:
+    for name in _SYSTEMS.value:
         get_system(name)
+    names = list(dict.fromkeys([*map(report.reference_of, _SYSTEMS.value), *_SYSTEMS.value]))
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     if _JSON.value:
         cli.make_folder(os.path.dirname(os.path.abspath(_JSON.value)))

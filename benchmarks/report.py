@@ -2,24 +2,26 @@
 
 import numpy as np
 
-REFERENCE = "vid-sf"  # ratios are to the single-frame network
+
+def reference_of(system: str) -> str:
+    """The system that a system's ratios refer to: the single-frame network of its task."""
+    return f"{system.partition('-')[0]}-sf"
 
 
 def summarise(samples: dict[str, list[float]]) -> dict[str, dict]:
     """Statistics per system.
 
     Args:
-        samples: system name -> milliseconds per frame; REFERENCE among them.
+        samples: system name -> milliseconds per frame; with every system its `reference_of`.
 
     Returns:
         System name -> 'median_ms', 'mean_ms', 'std_ms', 'p95_ms', 'p99_ms' (numpy's linear
-        interpolation between order statistics), 'ratio_median' and 'ratio_mean' to REFERENCE, and
+        interpolation between order statistics), 'ratio_median' and 'ratio_mean' to the reference, and
         the raw 'samples'.
     """
-    reference = np.asarray(samples[REFERENCE])
     rows = {}
     for name, values in samples.items():
-        values = np.asarray(values)
+        values, reference = np.asarray(values), np.asarray(samples[reference_of(name)])
         p95, p99 = np.percentile(values, [95, 99])
         rows[name] = {
             "median_ms": float(np.median(values)),

@@ -2,8 +2,8 @@
 
   patchwork-export --system=vid-pw-m4n2 --checkpoint=/tmp/pw --output=/tmp/pw.tflite
 
-The file has one signature, `step`: frame, window and state in; boxes, scores, classes, count,
-next_window and state out. Its metadata says how to feed it.
+The file has one signature, `step`: frame, window and state in; boxes, scores, classes and count, or
+mask, and next_window and state out. Its metadata says how to feed it.
 """
 
 import os
@@ -18,6 +18,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.tflite import convert, state_names
 from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo.costs import state_bytes
 from patchwork_tf.zoo.systems import get_system
 
 _FLAGS = flags.FlagValues()
@@ -38,7 +39,7 @@ _IMAGE_SIZE = flags.DEFINE_string(
 _SUPPRESSION = flags.DEFINE_boolean(
     "suppression",
     True,
-    "Put per-class suppression into the graph; else all anchors are output.",
+    "Put per-class suppression into a detector's graph; else all anchors are output.",
     flag_values=_FLAGS,
 )
 _VERIFY_STEPS = flags.DEFINE_integer(
@@ -56,10 +57,9 @@ def _export():
     size = cli.parse_image_size(_IMAGE_SIZE.value)
     model = checkpoints.build_from(system, checkpoint, **cli.override(image_size=size))
     comparison = export(system, model, checkpoint, output, _SUPPRESSION.value, _VERIFY_STEPS.value)
-    state_bytes = sum(4 * height * width * depth for height, width, depth in model.memory_shapes().values())
     print(
         f"{output}: {os.path.getsize(output) / 1e6:.1f} MB, {len(model.memory_shapes())} state tensors of "
-        f"{state_bytes / 1e6:.2f} MB in all; {comparison}"
+        f"{state_bytes(model) / 1e6:.2f} MB in all; {comparison}"
     )
 
 

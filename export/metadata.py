@@ -9,6 +9,12 @@ from patchwork_tf.errors import DataError
 
 _ENTRY = b"patchwork.json"
 VERSION = 1
+_ANSWERS = {
+    "detection": {"boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid"},
+    "segmentation": {
+        "mask": "probability of each pixel of the frame to be foreground; 0.5 where nothing is known"
+    },
+}
 
 
 def describe(system, model, class_names, weights: str, states: dict[str, tuple]) -> dict:
@@ -34,7 +40,7 @@ def describe(system, model, class_names, weights: str, states: dict[str, tuple])
             "image_size": list(model.config.image_size),
         },
         "output": {
-            "boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid",
+            **_ANSWERS[system.task],
             "next_window": "what to pass as window with the next frame",
         },
         "labels": list(class_names),

@@ -2,7 +2,7 @@
 
 The file has one signature, `step`:
     inputs   frame [1, H, W, 3] float32 in [-1, 1], window [2] int32 (row, column), state_NN_*
-    outputs  boxes [100, 4], scores [100], classes [100] int32, count [] int32,
+    outputs  boxes [100, 4], scores [100], classes [100] int32, count [] int32, or mask [H, W];
              next_window [2] int32, state_NN_* under the same names
 State is zero before the first frame; feed the outputs back as inputs. Only operators that are
 built into LiteRT are used. Single-frame models have no state.
@@ -15,7 +15,6 @@ import tensorflow as tf
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
-from patchwork_tf.layers.cell import action_of
 from patchwork_tf.models.suppression import suppress
 
 SIGNATURE = "step"
@@ -33,7 +32,7 @@ def convert(model, facts: dict, suppression: bool = True) -> bytes:
         model: as from `build`, on the TensorFlow backend.
         facts: metadata to put into the file.
         suppression: False leaves out per-class suppression: boxes [A, 4] and scores
-            [A, classes] of all anchors are the output then.
+            [A, classes] of all anchors are the output then. Segmenters have none.
 
     Returns:
         The TFLite file.
@@ -58,18 +57,16 @@ def convert(model, facts: dict, suppression: bool = True) -> bytes:
 
 def _step_function(model, suppression):
     names = state_names(model)
-    successors = tf.constant(model.grid.successors, tf.int32)
 
     def step(frame, window, **states):
         # The runtime would clamp a window off the grid layer by layer, each to another place.
         window = tf.clip_by_value(window, 0, model.grid.positions - 1)
         state = {name: states[names[name]] for name in names}
         outputs, state = model.step(frame, window[None], state)
-        boxes, scores = outputs["boxes"][0], outputs["scores"][0]
-        results = {"boxes": boxes, "scores": scores}
-        if suppression:
-            results = dict(zip(("boxes", "scores", "classes", "count"), suppress(boxes, scores), strict=True))
-        next_window = tf.gather(successors, action_of(window, model.grid))
-        return {**results, "next_window": next_window, **{names[name]: state[name] for name in names}}
+        results = {key: value[0] for key, value in outputs.items() if key != "q_values"}
+        if "boxes" in results and suppression:
+            found = suppress(results.pop("boxes"), results.pop("scores"))
+            results |= dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
+        return {**results, **{names[name]: state[name] for name in names}}
 
     return step

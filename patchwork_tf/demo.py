@@ -1,4 +1,4 @@
-"""Runs a system over a video and writes it annotated: boxes, the window looked at, stale parts dark.
+"""Runs a system over a video and writes it annotated: boxes or mask, the window looked at, stale parts dark.
 
   patchwork-demo --system=vid-pw-m4n2 --checkpoint=/tmp/pw --video=clip.mp4 --output=annotated.mp4
 
@@ -38,6 +38,9 @@ _VIDEO = flags.DEFINE_string(
 )
 _OUTPUT = flags.DEFINE_string("output", None, "The .mp4 or .gif to write. Required.", flag_values=_FLAGS)
 _POLICY = flags.DEFINE_enum("policy", "raster", list(POLICIES), "How windows are chosen.", flag_values=_FLAGS)
+_WARM_START = flags.DEFINE_boolean(
+    "warm_start", False, "Look at the whole first frame instead of starting blind.", flag_values=_FLAGS
+)
 _MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Boxes with a lower score are not drawn.", flag_values=_FLAGS)
 _MAX_FRAMES = flags.DEFINE_integer(
     "max_frames", None, "Stop after this many frames.", lower_bound=1, flag_values=_FLAGS
@@ -80,9 +83,9 @@ def annotate(system, model, frames, checkpoint, progress):
         title += f", {_POLICY.value} windows"
     ages = overlay.fresh_ages(model.grid)
     seen, shown = itertools.tee(itertools.islice(frames, _MAX_FRAMES.value))
-    answers = stream(system, model, seen, _POLICY.value, _SEED.value)
+    answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value)
     for answer, frame in zip(answers, shown, strict=True):
-        ages = overlay.advance_ages(ages, model.grid, answer.window)
+        ages = overlay.advance_ages(ages, model.grid, answer)
         yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value)
         progress()
 

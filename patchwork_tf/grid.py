@@ -43,13 +43,3 @@ class Grid:
         """The fewest windows that cover the frame, row by row: one sweep of the raster policy."""
         starts = [*range(0, self.cells - self.window, self.window), self.positions - 1]
         return [(r, q) for r in starts for q in starts]
-
-    @property
-    def successors(self) -> list[tuple[int, int]]:
-        """For every window, by action number, the one that the raster policy looks at next.
-
-        Windows off the raster (a host may choose any) continue at the next raster window in
-        row-major order, so that following the table always falls into the sweep.
-        """
-        sweep = self.raster
-        return [next((w for w in sweep if w > window), sweep[0]) for window in self.windows]

@@ -21,6 +21,8 @@ from patchwork_tf.training import checkpoints
 from patchwork_tf.training.fit import fit, make_optimizer
 from patchwork_tf.zoo.systems import get_system
 
+_CLASS_NAMES = {"detection": list(moving_objects.CLASSES), "segmentation": ["foreground"]}
+
 _FLAGS = flags.FlagValues()
 _SYSTEM = flags.DEFINE_string(
     "system", "vid-pw-m4n2", "System of the zoo whose model to train.", flag_values=_FLAGS
@@ -87,7 +89,7 @@ def _train():
         raise UsageError("--model_dir is required: the folder for checkpoints and logs")
     config = dataclasses.replace(
         system.model,
-        num_classes=len(moving_objects.CLASSES),
+        num_classes=len(_CLASS_NAMES[system.task]),
         **cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value),
     )
     clip_frames = _CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8)
@@ -103,7 +105,7 @@ def _train():
 
     def batches(first_step):
         start = first_step * _BATCH_SIZE.value
-        source = (clip_frames, config.image_size, "train", _SEED.value, start)
+        source = (clip_frames, config.image_size, "train", _SEED.value, start, config.task)
         if _DATA_DIR.value:
             videos = clips.prepared_clips(_DATA_DIR.value, *source)
         else:
@@ -119,7 +121,7 @@ def _train():
 
     metadata = {
         "system": system.name,
-        "class_names": list(moving_objects.CLASSES),
+        "class_names": _CLASS_NAMES[system.task],
         "training": {name: _FLAGS[name].value for name in _FLAGS if name != "model_dir"},
     }
     fit(

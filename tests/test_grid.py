@@ -19,13 +19,6 @@ def test_raster_covers_every_cell_with_the_fewest_windows(cells):
         assert len(raster) == (-(-cells // window)) ** 2
 
 
-def test_successors_fall_into_the_raster_from_anywhere():
-    grid = Grid(cells=4, window=2)
-    following = dict(zip(grid.windows, grid.successors, strict=True))
-    assert [following[w] for w in grid.raster] == [*grid.raster[1:], grid.raster[0]]
-    assert following[(1, 1)] == (2, 0)
-
-
 def test_window_larger_than_grid_is_refused():
     with pytest.raises(UsageError, match="N must be between 1 and M"):
         Grid(cells=2, window=3)

@@ -84,13 +84,13 @@ def test_training_learns_a_clip_by_heart():
 
     import patchwork_tf as pw
     from patchwork_tf.data import clips
-    from patchwork_tf.training.clip_model import ClipDetector
+    from patchwork_tf.training.clip_model import CLIP_MODELS
 
     keras.utils.set_random_seed(0)
     model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
     videos = clips.moving_objects_clips(2, (64, 64))
     batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
-    trainer = ClipDetector(model)
+    trainer = CLIP_MODELS["detection"](model)
     trainer.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()
     losses = trainer.fit(data, steps_per_epoch=20, epochs=6, verbose=0, shuffle=False).history["loss"]
@@ -124,7 +124,7 @@ import json, keras, numpy as np
 import patchwork_tf as pw
 from patchwork_tf.data import clips
 from patchwork_tf.models.weights import get_weights
-from patchwork_tf.training.clip_model import ClipDetector
+from patchwork_tf.training.clip_model import CLIP_MODELS
 
 keras.utils.set_random_seed(0)
 model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
@@ -138,7 +138,7 @@ data = clips.training_batches(videos, model.grid, 2)
 for layer in model._flatten_layers():  # a batch norm over the two pixels of a 1 x 1 map is chaos
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.trainable = False
-trainer = ClipDetector(model)
+trainer = CLIP_MODELS["detection"](model)
 jax = keras.backend.backend() == "jax"
 trainer.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jax)
 losses = [trainer.fit(data, steps_per_epoch=1, verbose=0, shuffle=False).history["loss"][0] for _ in range(2)]

@@ -11,42 +11,57 @@ def augment(clip: dict, seed) -> dict:
     """Flips, crops and recolours a clip, all frames alike.
 
     Args:
-        clip: 'frames' (T, H, W, 3) uint8, 'boxes' (T, G, 4), 'labels' (T, G), and others, which
-            are passed through.
+        clip: 'frames' (T, H, W, 3) uint8, 'boxes' (T, G, 4) and 'labels' (T, G), or 'masks'
+            (T, H, W) uint8, and others, which are passed through.
         seed: (2,) integer tensor; the result is a function of the clip and the seed.
 
     Returns:
-        The clip with 'frames', 'boxes' and 'labels' replaced; labels of boxes cut off become 0.
+        The clip with its frames, boxes, labels and masks replaced; labels of boxes cut off become 0.
     """
     draw = tf.random.stateless_uniform((8,), seed=seed)
-    frames, boxes, labels = clip["frames"], clip["boxes"], clip["labels"]
-    frames, boxes, labels = _crop(frames, boxes, labels, draw[:3])
-    frames, boxes = tf.cond(draw[3] < 0.5, lambda: _flip(frames, boxes), lambda: (frames, boxes))
-    frames = _recolour(frames, 2 * draw[4:7] - 1)
-    return {**clip, "frames": frames, "boxes": boxes, "labels": labels}
+    region = _crop_region(draw[:3])
+    flips = draw[3] < 0.5
+    frames = _flip(_crop(clip["frames"], region, "bilinear"), flips)
+    result = {**clip, "frames": _recolour(frames, 2 * draw[4:7] - 1)}
+    if "masks" in clip:
+        masks = _flip(_crop(clip["masks"][..., None], region, "nearest"), flips)
+        result["masks"] = tf.cast(masks[..., 0], tf.uint8)
+    if "boxes" in clip:
+        result["boxes"], result["labels"] = _move_boxes(clip["boxes"], clip["labels"], region, flips)
+    return result
 
 
-def _flip(frames, boxes):
-    ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
-    return frames[:, :, ::-1], tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
-
-
-def _crop(frames, boxes, labels, draw):
-    """Zooms into a random part of the frame with its aspect ratio."""
+def _crop_region(draw):
+    """A part (ymin, xmin, ymax, xmax) of the frame with its aspect ratio."""
     side = MIN_CROP + (1 - MIN_CROP) * draw[0]
     corner = (1 - side) * draw[1:]
-    region = tf.concat([corner, corner + side], axis=0)  # (4,)
-    num_frames, height, width = frames.shape[:3]
-    crops = tf.image.crop_and_resize(
-        tf.cast(frames, tf.float32),
+    return tf.concat([corner, corner + side], axis=0)
+
+
+def _crop(images, region, method):
+    """Zooms (T, H, W, C) into a region; float32."""
+    num_frames, height, width = images.shape[:3]
+    return tf.image.crop_and_resize(
+        tf.cast(images, tf.float32),
         tf.tile(region[None], (num_frames, 1)),
         tf.range(num_frames),
         (height, width),
+        method=method,
     )
-    moved = (boxes - tf.tile(corner, (2,))) / side
+
+
+def _flip(images, flips):
+    return tf.where(flips, images[:, :, ::-1], images)
+
+
+def _move_boxes(boxes, labels, region, flips):
+    corner, side = tf.tile(region[:2], (2,)), region[2] - region[0]
+    moved = (boxes - corner) / side
     clipped = tf.clip_by_value(moved, 0.0, 1.0)
     kept = _area(clipped) >= MIN_VISIBLE * _area(moved)
-    return crops, clipped, tf.where(kept, labels, 0)
+    ymin, xmin, ymax, xmax = tf.unstack(clipped, axis=-1)
+    mirrored = tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
+    return tf.where(flips, mirrored, clipped), tf.where(kept, labels, 0)
 
 
 def _area(boxes):

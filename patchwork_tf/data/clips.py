@@ -1,8 +1,9 @@
 """tf.data pipelines: clips and the windows to look at them through, batched for training.
 
 An element of every pipeline is a dict that describes one clip:
-    'frames' (T, H, W, 3) uint8, 'boxes' (T, G, 4) float32 as fractions of the frame,
-    'labels' (T, G) int32, 1 + class or 0 for padding, 'index' () int64.
+    'frames' (T, H, W, 3) uint8, 'index' () int64,
+    for detection 'boxes' (T, G, 4) float32 as fractions of the frame and 'labels' (T, G) int32,
+    1 + class or 0 for padding, for segmentation 'masks' (T, H, W) uint8, 1 for foreground.
 """
 
 import numpy as np
@@ -19,7 +20,9 @@ TRAIN_WINDOWS = ("random", "raster", "mixed")
 _WINDOW_STREAM, _AUGMENTATION_STREAM = 101, 102  # keep the random streams of one clip apart
 
 
-def moving_objects_clips(num_frames, image_size, split="train", seed=0, start=0) -> tf.data.Dataset:
+def moving_objects_clips(
+    num_frames, image_size, split="train", seed=0, start=0, task="detection"
+) -> tf.data.Dataset:
     """Endless generated clips, rendered on the fly.
 
     Args:
@@ -28,37 +31,51 @@ def moving_objects_clips(num_frames, image_size, split="train", seed=0, start=0)
         split: one of moving_objects.SPLITS.
         seed: of the data set.
         start: index of the first clip; a resumed training run starts where it stopped.
+        task: 'detection' or 'segmentation', of objects from anything else.
     """
     size = max(image_size)
     objects = moving_objects.MAX_OBJECTS
 
     def render(index):
         clip = moving_objects.render_clip(int(index), num_frames, size, split, seed)
-        return clip.frames, clip.boxes, clip.labels
+        return clip.frames, clip.instances[..., None], clip.boxes, clip.labels
 
     def element(index):
-        frames, boxes, labels = tf.numpy_function(render, [index], (tf.uint8, tf.float32, tf.int32))
-        frames = tf.ensure_shape(frames, (num_frames, size, size, 3))
-        if image_size != (size, size):
-            frames = tf.cast(tf.round(tf.image.resize(frames, image_size)), tf.uint8)
-        return {
-            "frames": frames,
+        frames, instances, boxes, labels = tf.numpy_function(
+            render, [index], (tf.uint8, tf.uint8, tf.float32, tf.int32)
+        )
+        clip = {
+            "frames": tf.ensure_shape(frames, (num_frames, size, size, 3)),
+            "instances": tf.ensure_shape(instances, (num_frames, size, size, 1)),
             "boxes": tf.ensure_shape(boxes, (num_frames, objects, 4)),
             "labels": tf.ensure_shape(labels, (num_frames, objects)),
-            "index": index,
         }
+        return {**_for_task(clip, image_size, task), "index": index}
 
     indices = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
     return indices.map(element, num_parallel_calls=2, deterministic=True)
 
 
-def prepared_clips(data_dir, num_frames, image_size, split="train", seed=0, start=0) -> tf.data.Dataset:
+def _for_task(clip, image_size, task):
+    """Frames of `image_size` and what a task has to predict in them."""
+    frames, masks = clip["frames"], clip["instances"] > 0
+    if frames.shape[1:3] != image_size:
+        frames = tf.cast(tf.round(tf.image.resize(frames, image_size)), tf.uint8)
+        masks = tf.image.resize(tf.cast(masks, tf.uint8), image_size, method="nearest")
+    if task == "segmentation":
+        return {"frames": frames, "masks": tf.cast(masks[..., 0], tf.uint8)}
+    return {"frames": frames, "boxes": clip["boxes"], "labels": clip["labels"]}
+
+
+def prepared_clips(
+    data_dir, num_frames, image_size, split="train", seed=0, start=0, task="detection"
+) -> tf.data.Dataset:
     """Endless clips of moving_objects as prepared by its TFDS builder.
 
     Args:
         data_dir: TFDS folder. Its config of the size nearest above `image_size` is used.
         num_frames: T, at most the prepared clips' length; a random part of each clip is taken.
-        image_size, split, seed, start: as for `moving_objects_clips`.
+        image_size, split, seed, start, task: as for `moving_objects_clips`.
 
     Raises:
         DataError: if no suitable data set was prepared there.
@@ -70,17 +87,11 @@ def prepared_clips(data_dir, num_frames, image_size, split="train", seed=0, star
     def element(index, clip):
         length = clip["frames"].shape[0]
         first = tf.random.stateless_uniform((), [index, seed], 0, length - num_frames + 1, tf.int64)
-        part = {key: clip[key][first : first + num_frames] for key in ("frames", "boxes", "labels")}
-        frames = tf.ensure_shape(part["frames"], (num_frames, *clip["frames"].shape[1:]))
-        if frames.shape[1:3] != image_size:
-            frames = tf.cast(tf.round(tf.image.resize(frames, image_size)), tf.uint8)
-        objects = (num_frames, moving_objects.MAX_OBJECTS)
-        return {
-            "frames": frames,
-            "boxes": tf.ensure_shape(part["boxes"], (*objects, 4)),
-            "labels": tf.ensure_shape(part["labels"], objects),
-            "index": index,
-        }
+        part = {}
+        for key in ("frames", "instances", "boxes", "labels"):
+            shape = (num_frames, *clip[key].shape[1:])
+            part[key] = tf.ensure_shape(clip[key][first : first + num_frames], shape)
+        return {**_for_task(part, image_size, task), "index": index}
 
     return videos.map(element, num_parallel_calls=2, deterministic=True)
 
@@ -101,7 +112,7 @@ def _open_builder(data_dir, size, num_frames):
 
 
 def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmented=True, seed=0):
-    """Batches for `ClipDetector.fit`: (clip, objects) with windows chosen for every clip.
+    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
 
     Everything random is a function of the clip's index and the seed, so that a run that starts
     at clip k sees what an unbroken run sees from clip k on.
@@ -116,10 +127,8 @@ def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmente
             lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
         )
         chosen = tf.ensure_shape(chosen, (num_frames, 2))
-        return (
-            {"frames": clip["frames"], "windows": chosen},
-            {"boxes": clip["boxes"], "labels": clip["labels"]},
-        )
+        truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
+        return {"frames": clip["frames"], "windows": chosen}, truth
 
     batches = clips.map(prepare, num_parallel_calls=2, deterministic=True)
     return batches.batch(batch_size, drop_remainder=True).prefetch(2)

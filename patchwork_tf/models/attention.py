@@ -16,7 +16,7 @@ WIDTH = 64
 FRESHNESS_DECAY = 0.9  # per frame; told apart well up to some 40 frames, two raster sweeps of 4 x 4 windows
 # Before training, windows of equal staleness are visited in the order of their numbers. The
 # preference is stronger than rounding errors, so that every runtime decides alike.
-_ORDER = 1e-4
+_ORDER = 1e-3
 
 
 def advance_freshness(freshness, window, grid: Grid):
@@ -79,7 +79,8 @@ class AttentionNetwork(layers.Layer):
 
     def next_window(self, q_values):
         """The best window (B, 2) int32 of Q-values (B, windows)."""
-        return window_of(ops.argmax(q_values, axis=-1), self.grid)
+        _, best = ops.top_k(q_values, 1)  # LiteRT has no operator for Keras' argmax
+        return window_of(best[:, 0], self.grid)
 
 
 class _FirstWindowsFirst(keras.initializers.Initializer):

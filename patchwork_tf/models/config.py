@@ -51,7 +51,9 @@ class ModelConfig:
             if getattr(self, field) not in known:
                 raise UsageError(f"{field} must be one of {', '.join(known)}, not {getattr(self, field)}")
         if not 0 < self.resolution <= 1:
-            raise UsageError(f"resolution is a part of the frame's pixels, above 0 and at most 1, not {self.resolution}")
+            raise UsageError(
+                f"resolution is a part of the frame's pixels, above 0 and at most 1, not {self.resolution}"
+            )
         self._check_image_size()
         if self.depth <= 0:
             raise UsageError(f"depth must be positive, not {self.depth}")

@@ -44,6 +44,7 @@ class Bottleneck(layers.Layer):
         self.project = Pointwise(filters, name=f"{prefix}project", linear=True)
         self.has_shortcut = stride == 1 and channels == filters
         self.prefix = prefix
+        self.expansion = expansion
         self.out_shape = (height // stride, width // stride, filters)
         self.endpoint_channels = {
             f"{prefix}expand_relu": expanded,

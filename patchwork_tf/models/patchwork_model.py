@@ -28,9 +28,7 @@ class PatchworkModel(keras.Model):
         self.grid = config.grid
         self.feature_grid = config.feature_grid
         self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth)
-        self.attention = (
-            None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.backbone.out_shape)
-        )
+        self.attention = None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.backbone.out_shape)
 
     @property
     def full_map_parts(self) -> list:

@@ -10,6 +10,7 @@ from patchwork_tf.errors import DataError
 
 # keras.applications' width multipliers for which ImageNet weights are published.
 IMAGENET_DEPTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+_ATTENTION = "attention_"  # its layers' names start with this
 _OLD_NAMES = {"depthwise_kernel": "kernel"}  # Keras 2 -> Keras 3
 
 
@@ -26,9 +27,15 @@ def get_weights(model) -> dict[str, np.ndarray]:
 def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
     """Sets variables from arrays by `<layer>/<variable>`; arrays without a variable are ignored.
 
+    The attention network stays as it is if the arrays have none, as those of a single-frame
+    network, or one for another grid or image size.
+
     Raises:
         DataError: if an array is missing or has another shape. Nothing is set then.
     """
+    attention = [v for v in variables if variable_key(v).startswith(_ATTENTION)]
+    if not all(_fits(v, arrays) for v in attention):
+        variables = [v for v in variables if not variable_key(v).startswith(_ATTENTION)]
     for variable in variables:
         key = variable_key(variable)
         if key not in arrays:
@@ -40,6 +47,11 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
             )
     for variable in variables:
         variable.assign(arrays[variable_key(variable)])
+
+
+def _fits(variable, arrays) -> bool:
+    key = variable_key(variable)
+    return key in arrays and tuple(arrays[key].shape) == tuple(variable.shape)
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:

@@ -6,12 +6,14 @@ import cv2
 import numpy as np
 
 from patchwork_tf.grid import Grid
+from patchwork_tf.streaming.stream import Segmentation
 
 MIN_SIDE = 384  # smaller frames are enlarged, so that text can be read
 NEVER = -1  # age of a cell that no window has covered yet
 _STALEST = 8  # frames; older cells are drawn alike
 _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WINDOW_COLOUR = (255, 220, 40)
+_MASK_COLOUR = (60, 200, 255)
 
 
 def fresh_ages(grid: Grid) -> np.ndarray:
@@ -19,11 +21,13 @@ def fresh_ages(grid: Grid) -> np.ndarray:
     return np.full((grid.cells, grid.cells), NEVER)
 
 
-def advance_ages(ages: np.ndarray, grid: Grid, window) -> np.ndarray:
-    """Ages (M, M) in frames after a frame whose `window` was (row, column), or None if it was skipped."""
+def advance_ages(ages: np.ndarray, grid: Grid, answer) -> np.ndarray:
+    """Ages (M, M) in frames after a frame that was answered."""
     ages = np.where(ages == NEVER, NEVER, ages + 1)
-    if window is not None:
-        row, column = window
+    if answer.whole_frame:
+        return np.zeros_like(ages)
+    if answer.window is not None:
+        row, column = answer.window
         ages[row : row + grid.window, column : column + grid.window] = 0
     return ages
 
@@ -33,7 +37,8 @@ def draw(frame, answer, ages, class_names, title="", min_score=0.3) -> np.ndarra
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        answer: Detections; boxes below `min_score` are left out.
+        answer: Detections, of which boxes below `min_score` are left out, or Segmentation, whose
+            foreground is tinted.
         ages: (M, M) frames since each cell was looked at, or NEVER. Stale cells are darkened,
             the staler the darker, and cells never seen are grey.
         class_names: of answer.classes.
@@ -47,9 +52,12 @@ def draw(frame, answer, ages, class_names, title="", min_score=0.3) -> np.ndarra
     image = _shade(image, ages)
     if answer.window is not None and ages.shape[0] > 1:
         _outline_window(image, ages)
-    for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
-        if score >= min_score:
-            _draw_box(image, box, f"{class_names[label]} {score:.2f}", _colour(label, len(class_names)))
+    if isinstance(answer, Segmentation):
+        image = _tint(image, answer.mask)
+    else:
+        for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
+            if score >= min_score:
+                _draw_box(image, box, f"{class_names[label]} {score:.2f}", _colour(label, len(class_names)))
     if title:
         _caption(image, title)
     return image
@@ -64,6 +72,16 @@ def _shade(image, ages):
     shaded = (image * light).astype(np.uint8)
     grey = (0.25 * image.mean(axis=2, keepdims=True)).astype(np.uint8)
     return np.where(unseen[..., None] > 0, grey, shaded)
+
+
+def _tint(image, mask):
+    """Colours the foreground and draws its outline."""
+    mask = cv2.resize(mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    tinted = (0.5 * image + 0.5 * np.array(_MASK_COLOUR)).astype(np.uint8)
+    image = np.where(mask[..., None] > 0, tinted, image)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, outlines, -1, _MASK_COLOUR, _thickness(image), cv2.LINE_AA)
+    return image
 
 
 def _outline_window(image, ages):

@@ -1,4 +1,8 @@
-"""Which window to look at next, for those who choose without looking: endless window streams."""
+"""Which window to look at next.
+
+A policy is a generator of windows (row, column), endless. It is sent the model's choice for the
+next frame, the `next_window` of the last step, and follows it or not.
+"""
 
 import itertools
 
@@ -8,7 +12,7 @@ from patchwork_tf.grid import Grid
 
 
 def random_windows(grid: Grid, seed: int = 0):
-    """Every window equally likely in every frame: yields (row, column)."""
+    """Every window equally likely in every frame."""
     rng = np.random.default_rng(seed)
     while True:
         row, column = rng.integers(0, grid.positions, 2)
@@ -16,9 +20,18 @@ def random_windows(grid: Grid, seed: int = 0):
 
 
 def raster_windows(grid: Grid, seed: int = 0):
-    """Sweeps the frame with the fewest windows that cover it, row by row: yields (row, column)."""
+    """Sweeps the frame with the fewest windows that cover it, row by row."""
     del seed
-    yield from itertools.cycle(grid.raster)
+    for window in itertools.cycle(grid.raster):  # `yield from` would pass on what is sent
+        yield window
 
 
-POLICIES = {"random": random_windows, "raster": raster_windows}
+def learned_windows(grid: Grid, seed: int = 0):
+    """What the attention network chooses, from the first window on."""
+    del grid, seed
+    window = (0, 0)
+    while True:
+        window = yield window
+
+
+POLICIES = {"random": random_windows, "raster": raster_windows, "learned": learned_windows}

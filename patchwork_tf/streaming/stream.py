@@ -12,59 +12,96 @@ import tensorflow as tf
 
 from patchwork_tf.models.suppression import suppress
 from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.zoo.systems import System
 
+FOREGROUND = 0.5  # pixels that are more probably foreground than this are; one never seen is at 0.5
 
-@dataclasses.dataclass(frozen=True)
-class Detections:
-    """The answer for one frame.
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Answer:
+    """What a system says after a frame.
+
+    Attributes:
+        window: (row, column) looked at in this frame; None if the frame was not processed, or
+            looked at as a whole.
+        whole_frame: whether this frame was a warm start.
+        mflops: what this frame cost, multiply-adds / 10^6.
+    """
+
+    window: tuple[int, int] | None = None
+    whole_frame: bool = False
+    mflops: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Detections(Answer):
+    """Objects in a frame.
 
     Attributes:
         boxes: (D, 4) float32, ymin, xmin, ymax, xmax as fractions of the frame, best score first.
         scores: (D,) float32.
         classes: (D,) int32, from 0.
-        window: (row, column) looked at in this frame, None if the frame was not processed.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     classes: np.ndarray
-    window: tuple[int, int] | None = None
 
 
-NOTHING = Detections(np.zeros((0, 4), np.float32), np.zeros(0, np.float32), np.zeros(0, np.int32))
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Segmentation(Answer):
+    """The foreground of a frame.
+
+    Attributes:
+        probability: (H, W) float32 at the model's image size, of each pixel to be foreground.
+        mask: (h, w) bool at the frame's own size, True where it is.
+    """
+
+    probability: np.ndarray
+    mask: np.ndarray
 
 
 def stream(
-    system: System, model, frames: Iterable[np.ndarray], policy: str = "raster", seed: int = 0
-) -> Iterator[Detections]:
+    system: System,
+    model,
+    frames: Iterable[np.ndarray],
+    policy: str = "raster",
+    seed: int = 0,
+    warm_start: bool = False,
+) -> Iterator[Detections | Segmentation]:
     """Answers every frame of a video.
 
     Args:
         system: the system, whose `stream` says which frames are processed and how.
         model: its model, from `build(system.model, ...)`.
-        frames: (H, W, 3) uint8 RGB images of any size; they are stretched to the model's.
+        frames: (h, w, 3) uint8 RGB images of any size; they are stretched to the model's.
         policy: key of POLICIES, chooses the window of each frame.
         seed: of the policy.
+        warm_start: look at the whole first frame, at the cost of the single-frame network, instead
+            of starting blind.
 
     Yields:
-        One Detections per frame, in the order of the frames.
+        One Detections or Segmentation per frame, in the order of the frames.
     """
     config = system.stream
+    warm_start = warm_start and not model.grid.is_whole_frame
     windows = POLICIES[policy](model.grid, seed)
+    window = next(windows)
+    costs = frame_mflops(config, model, warm_start)
     run = compiled_step(model, config.flip)
     state = model.initial_state(batch_size=2 if config.flip else 1)
-    late = deque([NOTHING] * config.delay)  # answers that are still being worked on
-    answer = NOTHING
-    for t, frame in enumerate(frames):
-        window = None
-        if t % config.interval == 0:
-            window = next(windows)
-            boxes, scores, classes, count, state = run(model_input(frame, model), window, state)
-            n = int(count)
-            answer = Detections(np.array(boxes[:n]), np.array(scores[:n]), np.array(classes[:n]))
-        late.append(answer)
-        yield dataclasses.replace(late.popleft(), window=window)
+    late = deque()  # answers that are still being worked on
+    for number, frame in enumerate(frames):
+        looked_at, whole_frame = None, warm_start and number == 0
+        if is_key_frame(config, number):
+            looked_at = None if whole_frame else window
+            outputs, state = run(model_input(frame, model), looked_at, state)
+            window = windows.send(tuple(outputs["next_window"].tolist()))
+        late.append(outputs)
+        done = late.popleft() if len(late) > config.delay else None
+        answer = _ANSWERS[model.config.task](done, frame, model)
+        yield dataclasses.replace(answer, window=looked_at, whole_frame=whole_frame, mflops=next(costs))
 
 
 def model_input(frame: np.ndarray, model) -> np.ndarray:
@@ -80,21 +117,45 @@ def model_input(frame: np.ndarray, model) -> np.ndarray:
     return frame[None].astype(np.float32) / 127.5 - 1.0
 
 
+def _detections(outputs, frame, model) -> Detections:
+    """Outputs of `compiled_step` as an answer; no objects if there are none yet."""
+    del frame, model
+    if outputs is None:
+        nothing = np.zeros(0, np.float32)
+        return Detections(boxes=nothing.reshape(0, 4), scores=nothing, classes=nothing.astype(np.int32))
+    n = int(outputs["count"])
+    return Detections(**{key: outputs[key][:n] for key in ("boxes", "scores", "classes")})
+
+
+def _segmentation(outputs, frame, model) -> Segmentation:
+    """Outputs of `compiled_step` as an answer at the frame's size; undecided if there are none yet."""
+    probability = np.full(model.config.image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
+    height, width = frame.shape[:2]
+    resized = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
+    return Segmentation(probability=probability, mask=resized > FOREGROUND)
+
+
+_ANSWERS = {"detection": _detections, "segmentation": _segmentation}
+
+
 @functools.lru_cache(maxsize=8)  # tracing takes seconds, and a test set has many videos
 def compiled_step(model, flip: bool = False):
-    """One frame to suppressed detections, compiled where the backend can.
+    """One frame to the answer's arrays, compiled where the backend can.
 
     Returns:
-        A function of frame (1, H, W, 3), window (row, column) and state that returns boxes (D, 4),
-        scores (D,), classes (D,), their count, and the new state. With `flip` the state
-        has two items, the second for the mirrored frame.
+        A function of frame (1, H, W, 3), window (row, column) or None for all of the frame, and state
+        that returns numpy outputs and the new state: 'next_window' (2,), and 'boxes' (D, 4), 'scores'
+        (D,), 'classes' (D,) and their 'count', or 'mask' (H, W). With `flip` the state has
+        two items, the second for the mirrored frame, and both are merged: before suppression,
+        or as the mean of both masks.
     """
 
     def step(frame, window, state):
         if flip:
             frame = keras.ops.concatenate([frame, frame[:, :, ::-1]])
-            mirrored = [window[0, 0], model.grid.positions - 1 - window[0, 1]]
-            window = keras.ops.stack([window[0], keras.ops.stack(mirrored)])
+            if window is not None:
+                mirrored = [window[0, 0], model.grid.positions - 1 - window[0, 1]]
+                window = keras.ops.stack([window[0], keras.ops.stack(mirrored)])
         return model.step(frame, window, state)
 
     if keras.backend.backend() == "tensorflow":
@@ -103,15 +164,32 @@ def compiled_step(model, flip: bool = False):
         import jax
 
         step = jax.jit(step)
-    suppress_compiled = tf.function(suppress)
+    merge = {"detection": _merge_detections, "segmentation": _merge_masks}[model.config.task]
 
     def run(frame, window, state):
-        window = keras.ops.convert_to_tensor([window], dtype="int32")
+        window = None if window is None else keras.ops.convert_to_tensor([window], dtype="int32")
         outputs, state = step(keras.ops.convert_to_tensor(frame), window, state)
-        boxes, scores = (keras.ops.convert_to_numpy(outputs[key]) for key in ("boxes", "scores"))
-        if flip:
-            boxes[1] = boxes[1][:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, 1, 0, 1]
-        flat_boxes, flat_scores = boxes.reshape(-1, 4), scores.reshape(-1, scores.shape[-1])
-        return *(np.array(x) for x in suppress_compiled(flat_boxes, flat_scores)), state
+        outputs = {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()}
+        answer = {**merge(outputs, flip), "next_window": outputs["next_window"][0]}
+        if "q_values" in outputs:
+            answer["q_values"] = outputs["q_values"][0]
+        return answer, state
 
     return run
+
+
+_suppress = tf.function(suppress)
+
+
+def _merge_detections(outputs, flip) -> dict:
+    boxes, scores = outputs["boxes"], outputs["scores"]
+    if flip:
+        boxes = np.stack([boxes[0], boxes[1][:, [0, 3, 2, 1]] * [1, -1, 1, -1] + [0, 1, 0, 1]])
+    boxes, scores = boxes.reshape(-1, 4).astype(np.float32), scores.reshape(-1, scores.shape[-1])
+    kept = (np.array(x) for x in _suppress(boxes, scores))
+    return dict(zip(("boxes", "scores", "classes", "count"), kept, strict=True))
+
+
+def _merge_masks(outputs, flip) -> dict:
+    mask = outputs["mask"]
+    return {"mask": (mask[0] + mask[1][:, ::-1]) / 2 if flip else mask[0]}

@@ -17,7 +17,7 @@ from patchwork_tf.errors import DataError
 from patchwork_tf.models.build import build
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
-from patchwork_tf.zoo.systems import System, get_system
+from patchwork_tf.zoo.systems import System
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 
@@ -116,9 +116,8 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
     """A system's model with a checkpoint's weights.
 
     Any system whose layers have the weights' shapes will do, not only the one that was trained:
-    the single-frame and all Patchwork models of one depth share their layers. The system gives the
-    grid; the checkpoint gives depth, number of classes and image size (a quarter of the pixels
-    for the resolution system, if it was trained as another).
+    the single-frame and all Patchwork models of a task and depth share their layers. The system
+    gives grid and resolution; the checkpoint gives depth, number of classes and image size.
 
     Args:
         system: of the zoo.
@@ -131,12 +130,11 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
     """
     if checkpoint is not None:
         trained = checkpoint.config
-        nominal = get_system(checkpoint.metadata["system"]).model.image_size
-        size = tuple(
-            side * ours // theirs
-            for side, ours, theirs in zip(trained.image_size, system.model.image_size, nominal, strict=True)
-        )
-        fields = {"depth": trained.depth, "num_classes": trained.num_classes, "image_size": size}
+        if trained.task != system.task:
+            raise DataError(
+                f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
+            )
+        fields = {key: getattr(trained, key) for key in ("depth", "num_classes", "image_size", "memory")}
         overrides = {**fields, **overrides}
     model = build(system.model, **overrides)
     if checkpoint is not None:

@@ -1,4 +1,8 @@
-"""A detector unrolled over clips, in the form that `keras.Model.fit` trains."""
+"""A model unrolled over clips, in the form that `keras.Model.fit` trains.
+
+Each step is judged by what it freshly predicts, against the truth of that frame. Stale
+predictions are not, for no weight could have known the future when they were made.
+"""
 
 import keras
 from keras import ops
@@ -6,58 +10,98 @@ from keras import ops
 from patchwork_tf.training import losses
 
 
-class ClipDetector(keras.Model):
-    """Trains a detector on every frame of clips, gradients flowing through its memory.
+class ClipModel(keras.Model):
+    """Trains a model on every frame of clips, gradients flowing through its memory.
 
-    Each step is judged by what it freshly predicts: the window's high-resolution anchors and
-    all low-resolution ones, against the objects of that frame. Stale predictions are not, for no
-    weight could have known the future when they were made.
-
-    `fit` takes (clip, objects):
+    `fit` takes (clip, truth):
         clip: 'frames' (B, T, H, W, 3) uint8 and 'windows' (B, T, 2) int32, B and T static.
-        objects: 'boxes' (B, T, G, 4) float32 and 'labels' (B, T, G) int32, 0 for padding.
+        truth: what the task's subclass says.
+
+    Attributes:
+        network: the model that is trained.
     """
 
-    def __init__(self, detector):
-        super().__init__(name="clip_detector")
-        self.detector = detector
-        self.unrolled = _Unrolled(detector)
-        self.class_loss = keras.metrics.Mean(name="class_loss")
-        self.box_loss = keras.metrics.Mean(name="box_loss")
-        self.built = True  # the detector's layers are
+    LOSSES = ()  # names of what `clip_losses` returns
+
+    def __init__(self, network):
+        super().__init__(name="clip_model")
+        self.network = network
+        self.unrolled = _Unrolled(network)
+        self.means = [keras.metrics.Mean(name=name) for name in self.LOSSES]
+        self.built = True  # the network's layers are
+
+    def clip_losses(self, windows, truth, predictions) -> list:
+        """The losses named by LOSSES, scalars.
+
+        Args:
+            windows: (B, T, 2) int32.
+            truth: of the frames.
+            predictions: list over T of what `network.predict_window` predicts.
+        """
+        raise NotImplementedError
 
     def call(self, clip, training=None):
-        """Returns class logits (B, T, a, 1 + classes) and box codes (B, T, a, 4) of the fresh anchors."""
+        """Returns the fresh predictions of every frame, a list over T."""
         # JAX's `fit` does not enter this model through __call__, which tells nested layers that they train.
         return self.unrolled(clip, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Focal loss of the classes plus smooth L1 of the boxes, averaged over matched anchors."""
-        class_targets, code_targets = self._targets(x["windows"], y["boxes"], y["labels"])
-        class_loss, box_loss = losses.detection_loss(
-            y_pred["logits"], y_pred["codes"], class_targets, code_targets
-        )
-        self.class_loss.update_state(class_loss)
-        self.box_loss.update_state(box_loss)
-        return class_loss + box_loss
+        """The sum of `clip_losses`, each also kept as a metric."""
+        values = self.clip_losses(x["windows"], y, y_pred)
+        for mean, value in zip(self.means, values, strict=True):
+            mean.update_state(value)
+        return sum(values[1:], start=values[0])
 
-    def _targets(self, windows, boxes, labels):
-        """Targets (B, T, a) and (B, T, a, 4) of the anchors that each step predicts freshly."""
-        labels = losses.seen_labels(boxes, labels, windows, self.detector.grid)
-        classes, codes = losses.match_anchors(self.detector.anchors, boxes, labels)
-        batch, time, anchors = classes.shape
-        windows = ops.reshape(windows, (batch * time, 2))
-        classes = self.detector.select_window(ops.reshape(classes, (batch * time, anchors, 1)), windows)
-        codes = self.detector.select_window(ops.reshape(codes, (batch * time, anchors, 4)), windows)
-        return ops.reshape(classes, (batch, time, -1)), ops.reshape(codes, (batch, time, -1, 4))
+    def _select(self, values, windows):
+        """Keeps of full-frame values (B, T, ...) what the step of each frame predicts freshly."""
+        batch, time = values.shape[:2]
+        flat = ops.reshape(values, (batch * time, *values.shape[2:]))
+        selected = self.network.select_window(flat, ops.reshape(windows, (batch * time, 2)))
+        return ops.reshape(selected, (batch, time, *selected.shape[1:]))
+
+
+class ClipDetector(ClipModel):
+    """Truth: 'boxes' (B, T, G, 4) float32 as fractions, 'labels' (B, T, G) int32, 1 + class or 0 for padding."""
+
+    LOSSES = ("class_loss", "box_loss")
+
+    def clip_losses(self, windows, truth, predictions):
+        """Focal loss of the classes and smooth L1 of the boxes, averaged over matched anchors."""
+        logits, codes = [], []
+        for levels in predictions:
+            level_logits, level_codes = zip(*levels, strict=True)
+            logits.append(ops.concatenate(level_logits, axis=1))
+            codes.append(ops.concatenate(level_codes, axis=1))
+        labels = losses.seen_labels(truth["boxes"], truth["labels"], windows, self.network.grid)
+        classes, targets = losses.match_anchors(self.network.anchors, truth["boxes"], labels)
+        return losses.detection_loss(
+            ops.stack(logits, axis=1),
+            ops.stack(codes, axis=1),
+            self._select(classes[..., None], windows)[..., 0],
+            self._select(targets, windows),
+        )
+
+
+class ClipSegmenter(ClipModel):
+    """Truth: 'masks' (B, T, H, W) uint8, 1 for foreground, 0 for background, losses.UNKNOWN for neither."""
+
+    LOSSES = ("mask_loss",)
+
+    def clip_losses(self, windows, truth, predictions):
+        """Cross-entropy of the window's pixels."""
+        targets = losses.mask_targets(truth["masks"], self.network.logits_shape[:2])
+        return [losses.mask_loss(ops.stack(predictions, axis=1), self._select(targets, windows))]
+
+
+CLIP_MODELS = {"detection": ClipDetector, "segmentation": ClipSegmenter}
 
 
 class _Unrolled(keras.layers.Layer):
-    """A detector run over the frames of clips from zero memory on."""
+    """A model run over the frames of clips from zero memory on."""
 
-    def __init__(self, detector):
+    def __init__(self, network):
         super().__init__(name="unrolled")
-        self.detector = detector
+        self.network = network
         self.built = True
         self._step = self._traced_once()
 
@@ -66,7 +110,7 @@ class _Unrolled(keras.layers.Layer):
 
         def step(training, frame, window, state):
             del training  # layers read it from Keras' call context; here it only keys the trace
-            return self.detector.predict_window(frame, window, state)
+            return self.network.predict_window(frame, window, state)
 
         if keras.backend.backend() != "tensorflow":
             return step
@@ -79,12 +123,10 @@ class _Unrolled(keras.layers.Layer):
 
     def call(self, clip, training=None):
         frames, windows = clip["frames"], clip["windows"]
-        state = self.detector.initial_state(frames.shape[0])
-        logits, codes = [], []
+        state = self.network.initial_state(frames.shape[0])
+        predictions = []
         for t in range(frames.shape[1]):
             frame = ops.cast(frames[:, t], "float32") / 127.5 - 1.0
-            predictions, state = self._step(bool(training), frame, windows[:, t], state)
-            level_logits, level_codes = zip(*predictions, strict=True)
-            logits.append(ops.concatenate(level_logits, axis=1))
-            codes.append(ops.concatenate(level_codes, axis=1))
-        return {"logits": ops.stack(logits, axis=1), "codes": ops.stack(codes, axis=1)}
+            prediction, state = self._step(bool(training), frame, windows[:, t], state)
+            predictions.append(prediction)
+        return predictions

@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.training import checkpoints
-from patchwork_tf.training.clip_model import ClipDetector
+from patchwork_tf.training.clip_model import CLIP_MODELS
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _HISTORY = "history.csv"
@@ -28,13 +28,11 @@ def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras
     return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
 
 
-def fit(
-    detector, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep
-):
-    """Trains a detector until `steps`, from a checkpoint on if there is one.
+def fit(network, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep):
+    """Trains a model until `steps`, from a checkpoint on if there is one.
 
     Args:
-        detector: a model with `predict_window`, already initialised.
+        network: a model of the zoo, already initialised.
         make_batches: function of the first step to a tf.data.Dataset of its and all later batches.
         optimizer: as from `make_optimizer`.
         steps: optimizer steps in all, those before the checkpoint included.
@@ -47,11 +45,11 @@ def fit(
     Raises:
         DataError: if the loss is not finite; the last checkpoint stays good.
     """
-    trainer = ClipDetector(detector)
+    trainer = CLIP_MODELS[network.config.task](network)
     optimizer.build(trainer.trainable_variables)
     start = 0
     if resume_from is not None:
-        checkpoints.assign_weights(detector.variables, resume_from.arrays, resume_from.path)
+        checkpoints.assign_weights(network.variables, resume_from.arrays, resume_from.path)
         checkpoints.restore_optimizer(optimizer, resume_from)
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
@@ -97,7 +95,7 @@ class _Progress(keras.callbacks.Callback):
 
     def save(self):
         model = self.model
-        checkpoints.save(self.model_dir, self.step, model.detector, model.optimizer, self.metadata, self.keep)
+        checkpoints.save(self.model_dir, self.step, model.network, model.optimizer, self.metadata, self.keep)
 
     def close(self):
         self.bar.close()
@@ -107,7 +105,7 @@ class _Progress(keras.callbacks.Callback):
         rate = float(self.model.optimizer.learning_rate)
         now = time.monotonic()
         row = {"step": self.step, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate}
-        self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", "class_loss", "box_loss")})
+        self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", *self.model.LOSSES)})
         with open(self.history, "a", newline="") as file:
             writer = csv.DictWriter(file, row)
             if file.tell() == 0:

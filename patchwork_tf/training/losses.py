@@ -1,6 +1,6 @@
-"""Matching anchors to objects, and the SSD loss on what a step freshly predicts.
+"""What a step freshly predicts against the truth: the SSD loss of detectors, cross-entropy of segmenters.
 
-The class loss is focal loss, not hard-negative mining: mining takes the hardest three
+The class loss of detectors is focal loss, not hard-negative mining: mining takes the hardest three
 negatives per positive of an image, and half of all windows hold no positive at all. Focal
 loss weighs every anchor on its own, whatever else is in its window.
 """
@@ -15,6 +15,7 @@ IGNORE_IOU = 0.4  # between this and MATCH_IOU: neither object nor background
 FORCED_IOU = 0.1  # an object's best anchors are its own from here on, however poor
 IGNORED = -1
 FOCAL_GAMMA = 2.0
+UNKNOWN = 255  # in a mask: neither foreground nor background, left out of the loss
 
 
 def match_anchors(anchors, boxes, labels):
@@ -87,3 +88,37 @@ def detection_loss(logits, codes, class_targets, code_targets):
     smooth_l1 = ops.where(error < 1, 0.5 * error**2, error - 0.5)
     box_loss = ops.sum(ops.sum(smooth_l1, axis=-1) * positive) / count
     return class_loss, box_loss
+
+
+def mask_targets(masks, size):
+    """Shrinks masks to the resolution of the logits.
+
+    Args:
+        masks: (B, T, H, W) uint8: 1 foreground, 0 background, UNKNOWN.
+        size: (h, w), which divides (H, W).
+
+    Returns:
+        (B, T, h, w, 2) float32: the part of each block that is foreground, and its weight, 0 if
+        any of it is unknown.
+    """
+    batch, time, height, width = masks.shape
+    blocks = (batch, time, size[0], height // size[0], size[1], width // size[1])
+    foreground = ops.mean(ops.cast(ops.reshape(masks == 1, blocks), "float32"), axis=(3, 5))
+    known = ops.all(ops.reshape(masks != UNKNOWN, blocks), axis=(3, 5))
+    return ops.stack([foreground, ops.cast(known, "float32")], axis=-1)
+
+
+def mask_loss(logits, targets):
+    """Cross-entropy per known pixel.
+
+    Args:
+        logits: (..., 2) of background and foreground.
+        targets: (..., 2), part of foreground and weight, from `mask_targets`.
+
+    Returns:
+        A scalar; 0 if nothing is known.
+    """
+    foreground, weight = targets[..., 0], targets[..., 1]
+    log_p = ops.log_softmax(logits)
+    error = -foreground * log_p[..., 1] - (1 - foreground) * log_p[..., 0]
+    return ops.sum(error * weight) / ops.maximum(ops.sum(weight), 1.0)

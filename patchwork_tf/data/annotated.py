@@ -1,0 +1,41 @@
+"""Whole videos with the truth about every frame, as evaluation wants them."""
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from patchwork_tf.data import moving_objects
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video of T frames and what is true of each.
+
+    Attributes:
+        name: of the video.
+        frames: T images (h, w, 3) uint8, RGB.
+        boxes: of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions; or empty.
+        labels: T arrays (G,) int32, classes from 0; or empty.
+        masks: of the foreground, T arrays (h, w) bool; or empty.
+    """
+
+    name: str
+    frames: Iterable[np.ndarray]
+    boxes: Iterable[np.ndarray] = ()
+    labels: Iterable[np.ndarray] = ()
+    masks: Iterable[np.ndarray] = ()
+
+
+def moving_objects_videos(count, num_frames, size, split, seed=0) -> Iterator[AnnotatedVideo]:
+    """The first `count` generated clips of a split, `size` pixels square."""
+    for index in range(count):
+        clip = moving_objects.render_clip(index, num_frames, size, split, seed)
+        there = clip.labels > 0
+        yield AnnotatedVideo(
+            name=f"{split}-{index:05d}",
+            frames=clip.frames,
+            boxes=[boxes[kept] for boxes, kept in zip(clip.boxes, there, strict=True)],
+            labels=[labels[kept] - 1 for labels, kept in zip(clip.labels, there, strict=True)],
+            masks=clip.instances > 0,
+        )

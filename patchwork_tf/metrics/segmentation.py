@@ -1,0 +1,111 @@
+"""Region similarity J and contour accuracy F of DAVIS 2016 (Perazzi et al., CVPR 2016).
+
+The numbers are those of the official code (davis-matlab, davis2017-evaluation): statistics of a
+sequence leave out its first and last frame, and overall numbers are means over sequences.
+"""
+
+import functools
+import itertools
+
+import cv2
+import numpy as np
+
+MEASURES = ("J", "F")
+STATISTICS = ("mean", "recall", "decay")
+BOUNDARY_WIDTH = 0.008  # how far a contour may be off, relative to the frame's diagonal
+RECALL_THRESHOLD = 0.5
+_DECAY_BINS = 4
+
+
+class SegmentationMetric:
+    """Collects masks frame by frame, then computes the statistics of J and F."""
+
+    def __init__(self):
+        self._frames = {}  # sequence -> measure -> values
+
+    def add_frame(self, sequence: str, mask: np.ndarray, truth: np.ndarray):
+        """Compares the mask of the next frame of a sequence with the true one, (H, W) bool both."""
+        values = self._frames.setdefault(sequence, {measure: [] for measure in MEASURES})
+        values["J"].append(region_similarity(mask, truth))
+        values["F"].append(contour_accuracy(mask, truth))
+
+    def result(self) -> dict:
+        """The statistics, in [0, 1].
+
+        Returns:
+            'J' and 'F', each with 'mean', 'recall', 'decay' over all sequences, and 'per_sequence',
+            sequence -> {'mean', 'recall', 'decay', 'per_frame'}.
+        """
+        result = {}
+        for measure in MEASURES:
+            per_sequence = {}
+            for name, frames in self._frames.items():
+                per_sequence[name] = {**statistics(frames[measure]), "per_frame": frames[measure]}
+            means = {}
+            for key in STATISTICS:
+                values = [row[key] for row in per_sequence.values() if row[key] is not None]
+                means[key] = float(np.mean(values)) if values else None
+            result[measure] = {**means, "per_sequence": per_sequence}
+        return result
+
+
+def region_similarity(mask: np.ndarray, truth: np.ndarray) -> float:
+    """J: intersection over union of two masks (H, W) bool; 1 if both are empty."""
+    union = np.count_nonzero(mask | truth)
+    return np.count_nonzero(mask & truth) / union if union else 1.0
+
+
+def contour_accuracy(mask: np.ndarray, truth: np.ndarray) -> float:
+    """F: harmonic mean of the precision and recall of a mask's contour pixels.
+
+    A contour pixel counts as found if the other contour has one within BOUNDARY_WIDTH.
+
+    Args:
+        mask, truth: (H, W) bool.
+    """
+    radius = int(np.ceil(BOUNDARY_WIDTH * np.linalg.norm(mask.shape)))
+    found, true = contour(mask), contour(truth)
+    if not found.any() or not true.any():
+        return float(not found.any() and not true.any())
+    precision = np.count_nonzero(found & _dilate(true, radius)) / np.count_nonzero(found)
+    recall = np.count_nonzero(true & _dilate(found, radius)) / np.count_nonzero(true)
+    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+
+
+def contour(mask: np.ndarray) -> np.ndarray:
+    """Pixels (H, W) of a mask that differ from their right, lower or lower right neighbour."""
+    padded = np.pad(mask, ((0, 1), (0, 1)), mode="edge")
+    here = padded[:-1, :-1]
+    return (here ^ padded[:-1, 1:]) | (here ^ padded[1:, :-1]) | (here ^ padded[1:, 1:])
+
+
+def statistics(values) -> dict[str, float | None]:
+    """Mean, recall and decay of a measure over the frames of a sequence, its first and last left out.
+
+    Args:
+        values: (T,) per frame.
+
+    Returns:
+        'mean'; 'recall', the part of frames above RECALL_THRESHOLD; 'decay', the mean of the first
+        quarter minus that of the last. All None if nothing is left.
+    """
+    values = np.asarray(values, float)[1:-1]
+    if not len(values):
+        return dict.fromkeys(STATISTICS)
+    edges = np.round(np.linspace(1, len(values), _DECAY_BINS + 1) + 1e-10).astype(int) - 1
+    bins = [values[first : last + 1] for first, last in itertools.pairwise(edges)]
+    return {
+        "mean": float(values.mean()),
+        "recall": float((values > RECALL_THRESHOLD).mean()),
+        "decay": float(bins[0].mean() - bins[-1].mean()),
+    }
+
+
+def _dilate(mask, radius):
+    return cv2.dilate(mask.astype(np.uint8), _disk(radius)) > 0
+
+
+@functools.lru_cache
+def _disk(radius):
+    y, x = np.ogrid[-radius : radius + 1, -radius : radius + 1]
+    return (x**2 + y**2 <= radius**2).astype(np.uint8)
