@@ -17,6 +17,7 @@ from patchwork_tf import cli
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.tflite import convert, state_names
+from patchwork_tf.models.config import untrained_names
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.costs import state_bytes
 from patchwork_tf.zoo.systems import get_system
@@ -78,7 +79,7 @@ def export(system, model, checkpoint, output, suppression=True, verify_steps=50)
     if checkpoint:
         class_names, weights = checkpoint.class_names, f"trained on {checkpoint.description}"
     else:
-        class_names, weights = [str(c) for c in range(model.config.num_classes)], "random weights"
+        class_names, weights = untrained_names(model.config), "random weights"
     names = state_names(model)
     shapes = {names[name]: (1, *shape) for name, shape in model.memory_shapes().items()}
     content = convert(model, metadata.describe(system, model, class_names, weights, shapes), suppression)

@@ -16,6 +16,7 @@ from patchwork_tf import cli
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.video import Video, check_output, write_video
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.config import untrained_names
 from patchwork_tf.streaming import overlay
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.stream import stream
@@ -76,7 +77,7 @@ def _demo():
 
 def annotate(system, model, frames, checkpoint, progress):
     """Yields the annotated frames of a video."""
-    names = checkpoint.class_names if checkpoint else [f"class {c}" for c in range(model.config.num_classes)]
+    names = checkpoint.class_names if checkpoint else untrained_names(model.config)
     weights = f"step {checkpoint.step}" if checkpoint else "RANDOM WEIGHTS"
     title = f"{system.name}, {weights}"
     if not model.grid.is_whole_frame:

@@ -157,7 +157,7 @@ def _table_3_text(rows) -> str:
 def _cost_text(title, rows) -> str:
     lines = [
         f"{title}: MFLOPs per frame",
-        f"{'':<22}{'max':>26}{'avg, as the paper divides':>28}{'avg of':>10}{'params':>9}{'state':>9}",
+        f"{'':<22}{'max':>18}{'avg, as the paper divides':>35}{'avg of':>11}{'params':>9}{'state':>9}",
         f"{'system':<22}" + 2 * f"{'ours':>10}{'paper':>8}{'':>9}" + f"{'a run':>10}{'M':>9}{'MB':>9}",
     ]
     for row in rows:

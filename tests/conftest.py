@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import functools
 import os
 from pathlib import Path
 
@@ -33,18 +34,25 @@ def real_data():
     return find
 
 
+@functools.lru_cache(maxsize=8)
+def small_model(name, seed=0, **overrides):
+    """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
+    return fresh_model(name, seed, **overrides)
+
+
+def fresh_model(name, seed=0, **overrides):
+    """The same, to do with as one likes."""
+    keras.utils.set_random_seed(seed)
+    system = pw.get_system(name)
+    classes = {"num_classes": 10} if system.task == "detection" else {}
+    model = pw.build(system.model, **{"image_size": 128, "depth": 0.35, **classes, **overrides})
+    randomise(model, seed)
+    return model
+
+
 @pytest.fixture(scope="session")
 def small():
-    """Function that builds a system's model, small unless overridden, with weights as if trained."""
-
-    def build(name, seed=0, **overrides):
-        keras.utils.set_random_seed(seed)
-        fields = {"image_size": 128, "depth": 0.35, "num_classes": 10, **overrides}
-        model = pw.build(pw.get_system(name).model, **fields)
-        randomise(model, seed)
-        return model
-
-    return build
+    return small_model
 
 
 def randomise(model, seed=0):
@@ -56,9 +64,10 @@ def randomise(model, seed=0):
             variable.assign(rng.uniform(0.5, 1.5, variable.shape))
         elif name in ("beta", "moving_mean", "bias"):
             variable.assign(rng.normal(0, 0.3, variable.shape))
-        elif "_classes/" in variable.path:
+        elif "_classes/" in variable.path or "mask_logits/" in variable.path:
             variable.assign(rng.normal(0, 0.1, variable.shape))
-        elif "_boxes/" in variable.path:  # sizes are exponentials: tame, or they magnify rounding errors
+        elif "attention_value/" in variable.path or "_boxes/" in variable.path:
+            # Sizes of boxes are exponentials: tame, or they magnify rounding errors.
             variable.assign(rng.normal(0, 0.03, variable.shape))
 
 

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from conftest import random_frames
+from conftest import fresh_model, random_frames
 
 import patchwork_tf as pw
 from patchwork_tf.errors import DataError
@@ -31,6 +32,20 @@ def test_a_thousand_steps_without_drift(exported):
     assert comparison.steps == 1000
     assert comparison.max_difference <= 1e-4
     assert max(comparison.differences[-200:]) <= 5 * max(comparison.differences[:200])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["davis-sf", "davis-pw-m4n1", "davis-pw-m4n2"])
+def test_segmenters_agree_with_keras(name, small, tmp_path):
+    model = small(name)
+    path = str(tmp_path / "model.tflite")
+    export(pw.get_system(name), model, None, path, verify_steps=5)
+    comparison = verify.compare(model, path, steps=200)
+    assert comparison.passed
+    assert comparison.max_difference <= 1e-4
+    mask = StepRunner(path).step(np.zeros((1, SIZE, SIZE, 3), np.float32), (0, 0))["mask"]
+    assert mask.shape == (SIZE, SIZE)
+    assert metadata.read(path)["labels"] == ["foreground"]
 
 
 @pytest.mark.slow
@@ -94,15 +109,19 @@ def test_only_built_in_operators(exported):
     assert not any(name.startswith("Flex") or name == "CUSTOM" for name in names)
 
 
-def test_next_window_walks_the_raster(exported):
+def test_next_window_is_keras_choice(exported):
+    """These weights do look at the frames. Without training it is a raster: see test_attention.py."""
     model, path = exported
     runner = StepRunner(path)
-    frame = np.zeros((1, SIZE, SIZE, 3), np.float32)
-    window, visited = (0, 0), []
-    for _ in range(4):
-        visited.append(tuple(int(v) for v in window))
-        window = runner.step(frame, window)["next_window"]
-    assert visited == model.grid.raster
+    step = tf.function(model.step)
+    state, window, visited = model.initial_state(1), np.zeros(2, np.int32), set()
+    for frame in random_frames(np.random.default_rng(0), 30, (SIZE, SIZE)):
+        visited.add(tuple(window.tolist()))
+        found = runner.step(frame[None], window)["next_window"]
+        outputs, state = step(frame[None], window[None], state)
+        window = np.array(outputs["next_window"][0])
+        np.testing.assert_array_equal(found, window)
+    assert len(visited) > 1
 
 
 def test_a_window_off_the_grid_is_moved_onto_it(exported):
@@ -118,7 +137,7 @@ def test_a_window_off_the_grid_is_moved_onto_it(exported):
 def test_disagreement_is_refused(exported, small, tmp_path):
     """Another model's file: verification must see it, and nothing may be written."""
     _, path = exported
-    other = small("vid-pw-m4n2", seed=9)
+    other = fresh_model("vid-pw-m4n2", seed=9)
     comparison = verify.compare(other, path, steps=2)
     assert not comparison.passed
     with pytest.raises(DataError, match="not written"):

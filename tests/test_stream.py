@@ -1,5 +1,7 @@
 """Every frame answered, by every system; when, and with what."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,8 @@ from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.data.video import Video
 from patchwork_tf.streaming import overlay
 from patchwork_tf.streaming.policies import POLICIES
-from patchwork_tf.streaming.stream import model_input
+from patchwork_tf.streaming.stream import Answer, Segmentation, model_input
+from patchwork_tf.zoo.costs import count_macs
 
 
 @pytest.fixture(scope="module")
@@ -93,26 +96,79 @@ def test_answers_are_fractions_of_a_frame_of_any_shape(small):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", pw.list_systems())
 def test_every_system_answers_every_frame_of_a_real_clip(name, small, real_data):
+    """And the dearest frame and the average one cost what the tables say."""
     video = Video(real_data("vid_clip_00007010/frames"))
-    few = [frame for frame, _ in zip(video, range(18), strict=False)]
-    fields = {"image_size": 64} if name == "vid-sf-r0.25" else {}
-    answers = list(pw.stream(pw.get_system(name), small(name, **fields), few))
-    assert len(answers) == 18
-    assert any(len(answer.boxes) for answer in answers)
+    few = [frame for frame, _ in zip(video, range(16), strict=False)]
+    system = pw.get_system(name)
+    answers = list(pw.stream(system, small(name), few, policy="learned"))
+    assert len(answers) == 16
+    if system.task == "detection":
+        assert any(len(answer.boxes) for answer in answers)
+    else:
+        assert all(answer.mask.shape == (720, 1280) and answer.mask.dtype == bool for answer in answers)
+        assert any(0 < answer.mask.mean() < 1 for answer in answers)
+    single = small(f"{name.split('-')[0]}-sf")
+    step = 2 * count_macs(small(name)) if system.stream.flip else count_macs(small(name))
+    if single.grid == system.model.grid and system.model.resolution == 1:
+        assert step == count_macs(single)
+    costs = [answer.mflops * 1e6 for answer in answers]
+    assert max(costs) == pytest.approx(step / (system.stream.delay + 1))
+    assert sum(costs) == pytest.approx(step * 16 / system.stream.interval)
+
+
+@pytest.mark.parametrize("name", ["vid-pw-m4n2", "davis-pw-m4n2"])
+def test_warm_start_knows_the_whole_frame_at_once_and_pays_for_it(name, small, frames):
+    cold, warm = run(small, name, frames[:3]), run(small, name, frames[:3], warm_start=True)
+    assert [answer.whole_frame for answer in warm] == [True, False, False]
+    assert warm[0].window is None
+    assert warm[0].mflops > 3 * cold[0].mflops
+    assert warm[1].mflops == cold[1].mflops
+    single = run(small, name.replace("pw-m4n2", "sf"), frames[:1])
+    assert single[0].mflops < warm[0].mflops < 1.2 * single[0].mflops
+    if name.startswith("davis"):
+        assert np.all(cold[0].probability[:, 80:] == 0.5)  # never seen
+        assert np.all(warm[0].probability != 0.5)
+        assert not cold[0].mask[:, 80:].any()
+
+
+def test_flipped_segmenter_answers_the_mean_of_both(small, frames):
+    """On a frame that is its own mirror image, both streams see the same, so the mask is symmetric."""
+    frame = np.concatenate([frames[0][:, :64], frames[0][:, :64][:, ::-1]], axis=1)
+    system = pw.get_system("davis-sf")
+    flip = dataclasses.replace(system, stream=dataclasses.replace(system.stream, flip=True))
+    (answer,) = pw.stream(flip, small("davis-sf"), [frame])
+    np.testing.assert_allclose(answer.probability, answer.probability[:, ::-1], atol=1e-6)
+    (plain,) = pw.stream(system, small("davis-sf"), [frame])
+    mirrored = (plain.probability + plain.probability[:, ::-1]) / 2
+    np.testing.assert_allclose(answer.probability, mirrored, atol=1e-5)
+    assert answer.mflops == 2 * plain.mflops
 
 
 def test_ages_and_drawing(frames, small):
     grid = pw.get_system("vid-pw-m4n1").model.grid
     ages = overlay.fresh_ages(grid)
     for window in [(0, 0), (1, 1), None]:
-        ages = overlay.advance_ages(ages, grid, window)
+        ages = overlay.advance_ages(ages, grid, Answer(window=window))
     assert ages[0, 0] == 2
     assert ages[1, 1] == 1
     assert ages[3, 3] == overlay.NEVER
-    ages = overlay.advance_ages(ages, grid, (1, 1))
+    assert np.all(overlay.advance_ages(ages, grid, Answer(whole_frame=True)) == 0)
+    ages = overlay.advance_ages(ages, grid, Answer(window=(1, 1)))
     answer = run(small, "vid-pw-m4n1", frames[:1])[0]
     image = overlay.draw(frames[0], answer, ages, [str(c) for c in range(10)], "title", min_score=0.0)
     assert min(image.shape[:2]) >= overlay.MIN_SIDE
     assert image.dtype == np.uint8
     bright, unseen = image[110:180, 110:180].mean(), image[300:350, 300:350].mean()
     assert unseen < bright  # cell (1, 1) against one never seen
+
+
+def test_masks_are_drawn(frames):
+    mask = np.zeros(frames[0].shape[:2], bool)
+    mask[20:60, 20:60] = True
+    answer = Segmentation(probability=mask.astype(np.float32), mask=mask, window=(0, 0))
+    ages = np.zeros((1, 1), int)
+    plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, [])
+    tinted = overlay.draw(frames[0], answer, ages, [])
+    changed = np.any(plain != tinted, axis=-1)
+    assert changed[70:170, 70:170].all()
+    assert not changed[190:, 190:].any()

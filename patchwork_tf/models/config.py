@@ -88,3 +88,10 @@ class ModelConfig:
     def network_size(self) -> tuple[int, int]:
         """(H, W) in pixels of the image that the network works on."""
         return tuple(round(side * math.sqrt(self.resolution)) for side in self.image_size)
+
+
+def untrained_names(config: ModelConfig) -> list[str]:
+    """Names of the classes of a model that has not learned any."""
+    if config.task == "segmentation":
+        return ["foreground"]
+    return [f"class {number}" for number in range(config.num_classes)]
