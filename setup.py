@@ -28,13 +28,15 @@ setup(
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
         "pillow>=10.0",
+        "pycocotools>=2.0.8",
         "tensorboard>=2.18",
         "tensorflow>=2.20",
         "tensorflow-datasets>=4.9.6",
         "tqdm>=4.65",
     ],
     extras_require={
-        "dev": ["hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"],
+        "beam": ["apache-beam>=2.60"],
+        "dev": ["dill>=0.3", "hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"],
         "jax": ["jax>=0.4.30"],
     },
     entry_points={

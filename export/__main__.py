@@ -82,7 +82,8 @@ def export(system, model, checkpoint, output, suppression=True, verify_steps=50)
         class_names, weights = untrained_names(model.config), "random weights"
     names = state_names(model)
     shapes = {names[name]: (1, *shape) for name, shape in model.memory_shapes().items()}
-    content = convert(model, metadata.describe(system, model, class_names, weights, shapes), suppression)
+    fit = checkpoint.fit if checkpoint else "stretch"
+    content = convert(model, metadata.describe(system, model, class_names, weights, shapes, fit), suppression)
     with tempfile.TemporaryDirectory() as folder:
         unproven = os.path.join(folder, "model.tflite")
         with open(unproven, "wb") as file:

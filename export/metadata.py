@@ -9,6 +9,7 @@ from patchwork_tf.errors import DataError
 
 _ENTRY = b"patchwork.json"
 VERSION = 1
+_FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 _ANSWERS = {
     "detection": {"boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid"},
     "segmentation": {
@@ -17,7 +18,7 @@ _ANSWERS = {
 }
 
 
-def describe(system, model, class_names, weights: str, states: dict[str, tuple]) -> dict:
+def describe(system, model, class_names, weights: str, states: dict[str, tuple], fit: str = "stretch") -> dict:
     """The facts a host needs to run a file.
 
     Args:
@@ -25,6 +26,7 @@ def describe(system, model, class_names, weights: str, states: dict[str, tuple])
         class_names: of the model's classes, in order.
         weights: where they come from, 'random weights' if from nowhere.
         states: name in the file -> shape (1, H, W, C).
+        fit: how frames got to the input's size in training.
     """
     grid = model.grid
     return {
@@ -35,7 +37,7 @@ def describe(system, model, class_names, weights: str, states: dict[str, tuple])
         "grid": {"cells": grid.cells, "window": grid.window},
         "stream": {"interval": system.stream.interval, "delay": system.stream.delay, "flip": system.stream.flip},
         "input": {
-            "frame": "RGB, stretched to the input's size, float32, value / 127.5 - 1",
+            "frame": f"RGB, {_FITS[fit]} to the input's size, float32, value / 127.5 - 1",
             "window": "row and column of the window's top left cell, each from 0 to cells - window",
             "image_size": list(model.config.image_size),
         },

@@ -52,7 +52,7 @@ _FPS = flags.DEFINE_float(
 _IMAGE_SIZE = flags.DEFINE_string(
     "image_size",
     None,
-    "What frames are stretched to for the model: one side, or HEIGHTxWIDTH in pixels.",
+    "What frames are brought to for the model: one side, or HEIGHTxWIDTH in pixels.",
     flag_values=_FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the random policy.", flag_values=_FLAGS)
@@ -84,7 +84,8 @@ def annotate(system, model, frames, checkpoint, progress):
         title += f", {_POLICY.value} windows"
     ages = overlay.fresh_ages(model.grid)
     seen, shown = itertools.tee(itertools.islice(frames, _MAX_FRAMES.value))
-    answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value)
+    fit = checkpoint.fit if checkpoint else "stretch"
+    answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value, fit)
     for answer, frame in zip(answers, shown, strict=True):
         ages = overlay.advance_ages(ages, model.grid, answer)
         yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value)

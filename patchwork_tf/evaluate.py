@@ -6,8 +6,17 @@ per policy.
 
   patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=/tmp/sf,/tmp/sf,/tmp/pw \\
       --policy=raster,random --json=/tmp/scores.json
+
+With --task it scores what any method has written to files: PNG masks as DAVIS has them, detections
+in the format of the VID devkit, or COCO's.
+
+  patchwork-evaluate --task=segmentation --predictions=MASKS --ground_truth=DAVIS
+  patchwork-evaluate --task=detection --detections=detections.txt --annotations=Annotations/VID/val \\
+      --image_set=image_set.txt
+  patchwork-evaluate --task=detection --detections=detections.json --annotations=instances_val2017.json
 """
 
+import functools
 import itertools
 import json
 import os
@@ -17,11 +26,13 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from patchwork_tf import cli
-from patchwork_tf.data import moving_objects
-from patchwork_tf.data.annotated import moving_objects_videos
+from patchwork_tf import cli, scoring
+from patchwork_tf.data.datasets import COCO_IDS, DATASETS, annotated_videos, class_names
+from patchwork_tf.errors import UsageError
+from patchwork_tf.metrics.coco import CocoMetric
 from patchwork_tf.metrics.detection import DetectionMetric
-from patchwork_tf.metrics.segmentation import SegmentationMetric
+from patchwork_tf.metrics.formats import DetectionWriter, MaskWriter
+from patchwork_tf.metrics.segmentation import STATISTICS, SegmentationMetric
 from patchwork_tf.models.config import MEMORIES
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.stream import stream
@@ -39,12 +50,17 @@ _CHECKPOINT = flags.DEFINE_list(
     "Without it the weights are random.",
     flag_values=_FLAGS,
 )
-_DATASET = flags.DEFINE_enum(
-    "dataset", "moving_objects", ["moving_objects"], "What to score on.", flag_values=_FLAGS
+_DATASET = flags.DEFINE_enum("dataset", "moving_objects", list(DATASETS), "What to score on.", flag_values=_FLAGS)
+_DATA_DIR = flags.DEFINE_string(
+    "data_dir",
+    None,
+    "TFDS folder that holds the prepared data set (see docs/data.md); without it moving_objects is generated.",
+    flag_values=_FLAGS,
 )
-_SPLIT = flags.DEFINE_enum(
-    "split", "validation", list(moving_objects.SPLITS), "Part of the data set.", flag_values=_FLAGS
+_CONFIG = flags.DEFINE_string(
+    "config", None, "Which form of the data set; by default the first.", flag_values=_FLAGS
 )
+_SPLIT = flags.DEFINE_string("split", "validation", "Part of the data set.", flag_values=_FLAGS)
 _POLICY = flags.DEFINE_list(
     "policy", "raster", f"How windows are chosen: {', '.join(POLICIES)}; separated by commas.", flag_values=_FLAGS
 )
@@ -64,15 +80,67 @@ _MEMORY = flags.DEFINE_enum(
     flag_values=_FLAGS,
 )
 _JSON = flags.DEFINE_string("json", None, "Where to write the scores.", flag_values=_FLAGS)
-_NUM_VIDEOS = flags.DEFINE_integer("num_videos", 50, "How many videos.", lower_bound=1, flag_values=_FLAGS)
+_SAVE_PREDICTIONS = flags.DEFINE_string(
+    "save_predictions",
+    None,
+    "Folder to write the answers to, one below it per system and policy if there are several: PNG masks, or "
+    "detections.txt with image_set.txt (VID devkit) and detections.json (COCO).",
+    flag_values=_FLAGS,
+)
+_COCO = flags.DEFINE_boolean(
+    "coco",
+    True,
+    "Compute COCO's numbers of detections too; on the whole of ImageNet VID they take gigabytes.",
+    flag_values=_FLAGS,
+)
+_NUM_VIDEOS = flags.DEFINE_integer(
+    "num_videos",
+    None,
+    "At most how many videos; by default all, and 50 generated ones.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
 _VIDEO_FRAMES = flags.DEFINE_integer(
-    "video_frames", 32, "Frames per video (of moving_objects).", lower_bound=1, flag_values=_FLAGS
+    "video_frames",
+    None,
+    "At most how many frames per video; by default all, and 32 of generated ones.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _IMAGE_SIZE = flags.DEFINE_string(
     "image_size", None, "One side or HEIGHTxWIDTH in pixels; by default the checkpoint's.", flag_values=_FLAGS
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of the data set and the random policy.", flag_values=_FLAGS)
 
+
+_TASK = flags.DEFINE_enum(
+    "task",
+    None,
+    ["segmentation", "detection"],
+    "Score files instead of a system: of this kind.",
+    flag_values=_FLAGS,
+)
+_PREDICTIONS = flags.DEFINE_string(
+    "predictions", None, "With --task=segmentation: folder of <sequence>/<frame>.png.", flag_values=_FLAGS
+)
+_GROUND_TRUTH = flags.DEFINE_string(
+    "ground_truth", None, "With --task=segmentation: the true masks, or the root of DAVIS.", flag_values=_FLAGS
+)
+_DETECTIONS = flags.DEFINE_string(
+    "detections",
+    None,
+    "With --task=detection: file with a line 'frame_id class_id score x1 y1 x2 y2' each, or COCO's .json.",
+    flag_values=_FLAGS,
+)
+_ANNOTATIONS = flags.DEFINE_string(
+    "annotations",
+    None,
+    "With --task=detection: folder of <video>/<frame>.xml, or COCO's instances .json.",
+    flag_values=_FLAGS,
+)
+_IMAGE_SET = flags.DEFINE_string(
+    "image_set", None, "With --task=detection: file with a line 'video/frame frame_id' each.", flag_values=_FLAGS
+)
 
 # Columns of the printed table: title, and how to find the number in a result.
 _COLUMNS = {
@@ -81,37 +149,61 @@ _COLUMNS = {
 }
 
 
-def evaluate_stream(system, model, videos, class_names, policy, seed=0, warm_start=False, progress=None) -> dict:
+def evaluate_stream(
+    system,
+    model,
+    videos,
+    class_names,
+    policy,
+    *,
+    seed=0,
+    warm_start=False,
+    fit="stretch",
+    coco=True,
+    writer=None,
+    progress=None,
+) -> dict:
     """Runs a system over videos and scores the answer to every frame.
 
     Args:
-        system, model, warm_start: as for `stream`.
+        system, model, warm_start, fit: as for `stream`.
         videos: iterable of AnnotatedVideo.
         class_names: of the labels, in order.
         policy: key of POLICIES; seed: video k is run with seed + k.
+        coco: whether COCO's numbers of detections are computed too.
+        writer: DetectionWriter or MaskWriter that gets every answer, or None.
         progress: called after every frame.
 
     Returns:
-        The metric's `result()`; the number of 'videos' and 'frames'; 'mflops_max' and 'mflops_avg' of
-        the frames.
+        The metric's `result()`, and 'coco'; the number of 'videos' and 'frames'; 'mflops_max' and
+        'mflops_avg' of the frames.
     """
-    metric = SegmentationMetric() if system.task == "segmentation" else DetectionMetric(class_names)
-    costs = []
+    metrics = _metrics(system.task, class_names, coco)
+    costs, number = [], -1
     for number, video in enumerate(videos):
-        frames, sizes = itertools.tee(video.frames)
-        answers = stream(system, model, frames, policy, seed + number, warm_start)
-        for answer, frame, *truth in zip(answers, sizes, *_truth(system.task, video), strict=True):
-            _add_frame(metric, video.name, answer, frame.shape[:2], *truth)
+        frames, shown = itertools.tee(video.frames)
+        answers = stream(system, model, frames, policy, seed + number, warm_start, fit)
+        truth = _truth(system.task, video)
+        for answer, frame, name, *true in zip(answers, shown, video.frame_names, *truth, strict=True):
+            size = frame.shape[:2]
+            for metric in metrics.values():
+                _add_frame(metric, video.name, answer, size, *true)
+            if writer:
+                writer.add_frame(video.name, name, answer, size)
             costs.append(answer.mflops)
             if progress:
                 progress()
-    return {
-        **metric.result(),
-        "videos": number + 1,
-        "frames": len(costs),
-        "mflops_max": max(costs),
-        "mflops_avg": float(np.mean(costs)),
-    }
+    result = metrics["main"].result()
+    if "coco" in metrics:
+        result["coco"] = metrics["coco"].result()
+    cost = {"mflops_max": max(costs), "mflops_avg": float(np.mean(costs))}
+    return {**result, "videos": number + 1, "frames": len(costs), **cost}
+
+
+def _metrics(task, class_names, coco) -> dict:
+    if task == "segmentation":
+        return {"main": SegmentationMetric()}
+    return {"main": DetectionMetric(class_names), **({"coco": CocoMetric(class_names)} if coco else {})}
 
 
 def _truth(task, video):
@@ -128,58 +220,141 @@ def _add_frame(metric, video_name, answer, size, *truth):
 
 
 def _evaluate():
-    systems = [get_system(name) for name in _SYSTEM.value]
-    if len({system.task for system in systems}) > 1:
-        raise cli.UsageError("--system names detectors and segmenters; score them in two runs")
-    for policy in _POLICY.value:
-        if policy not in POLICIES:
-            raise cli.UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
-    sources = cli.one_per_item("checkpoint", _CHECKPOINT.value, systems)
     if _JSON.value:
         cli.make_folder(os.path.dirname(os.path.abspath(_JSON.value)))
-    rows = []
-    for system, source in zip(systems, sources, strict=True):
-        checkpoint = checkpoints.read(source) if source else None
-        model, names = _build(system, checkpoint)
-        for policy in ["whole frame"] if model.grid.is_whole_frame else _POLICY.value:
-            score = _score(system, model, names, policy)
-            rows.append(
-                {
-                    "system": system.name,
-                    "policy": policy,
-                    "warm_start": _WARM_START.value,
-                    "memory": model.config.memory,
-                    "checkpoint": checkpoint.path if checkpoint else "random weights",
-                    "step": checkpoint.step if checkpoint else 0,
-                    "dataset": f"{_DATASET.value}/{_SPLIT.value}, seed {_SEED.value}",
-                    "image_size": list(model.config.image_size),
-                    **score,
-                }
-            )
-    print(_table(rows, systems[0].task))
+    if _TASK.value:
+        result = _score_files()
+        print(_file_table(result))
+    else:
+        rows = _score_systems()
+        result = rows[0] if len(rows) == 1 else rows
+        print(_table(rows, get_system(_SYSTEM.value[0]).task))
     if _JSON.value:
         with cli.atomic_file(_JSON.value, "w") as file:
-            json.dump(rows[0] if len(rows) == 1 else rows, file, indent=1)
+            json.dump(result, file, indent=1)
 
 
-def _build(system, checkpoint):
-    """A system's model, and the names of its classes."""
+def _score_files() -> dict:
+    if _TASK.value == "segmentation":
+        _require(_PREDICTIONS, _GROUND_TRUTH)
+        return scoring.score_masks(_PREDICTIONS.value, _GROUND_TRUTH.value)
+    _require(_DETECTIONS, _ANNOTATIONS)
+    if _DETECTIONS.value.endswith(".json"):
+        return scoring.score_coco(_DETECTIONS.value, _ANNOTATIONS.value)
+    _require(_IMAGE_SET)
+    return scoring.score_detections(_DETECTIONS.value, _ANNOTATIONS.value, _IMAGE_SET.value, _COCO.value)
+
+
+def _require(*needed):
+    for flag in needed:
+        if not flag.value:
+            raise UsageError(f"--{flag.name} is required with --task={_TASK.value}")
+
+
+def _score_systems() -> list[dict]:
+    systems = [get_system(name) for name in _SYSTEM.value]
+    if len({system.task for system in systems}) > 1:
+        raise UsageError("--system names detectors and segmenters; score them in two runs")
+    for policy in _POLICY.value:
+        if policy not in POLICIES:
+            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
+    true_names = class_names(_DATASET.value, systems[0].task)
+    sources = cli.one_per_item("checkpoint", _CHECKPOINT.value, systems)
+    runs = []
+    for system, source in zip(systems, sources, strict=True):
+        checkpoint = checkpoints.read(source) if source else None
+        if checkpoint and checkpoint.class_names != true_names:
+            known = checkpoint.class_names
+            raise UsageError(
+                f"{checkpoint.path} knows {len(known)} classes ({known[0]}, ...), "
+                f"{_DATASET.value} has {len(true_names)} ({true_names[0]}, ...)"
+            )
+        policies = ["whole frame"] if system.model.grid.is_whole_frame else _POLICY.value
+        runs += [(system, checkpoint, policy) for policy in policies]
+    return [_score(system, checkpoint, policy, true_names, len(runs) > 1) for system, checkpoint, policy in runs]
+
+
+def _score(system, checkpoint, policy, names, one_of_many) -> dict:
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), memory=_MEMORY.value)
-    if checkpoint:
-        return checkpoints.build_from(system, checkpoint, **overrides), checkpoint.class_names
-    names = list(moving_objects.CLASSES) if system.task == "detection" else ["foreground"]
-    return checkpoints.build_from(system, None, num_classes=len(names), **overrides), names
-
-
-def _score(system, model, names, policy):
-    size = max(model.config.image_size)
-    videos = moving_objects_videos(_NUM_VIDEOS.value, _VIDEO_FRAMES.value, size, _SPLIT.value, _SEED.value)
-    total = _NUM_VIDEOS.value * _VIDEO_FRAMES.value
+    if not checkpoint:
+        overrides["num_classes"] = len(names)
+    model = _model(system, checkpoint, **overrides)
+    videos, total = annotated_videos(
+        _DATASET.value,
+        _DATA_DIR.value,
+        _SPLIT.value,
+        count=_NUM_VIDEOS.value,
+        num_frames=_VIDEO_FRAMES.value,
+        size=max(model.config.image_size),
+        seed=_SEED.value,
+        config=_CONFIG.value,
+    )
+    writer = _writer(system, policy, one_of_many)
     with tqdm(total=total, unit="frame", desc=f"{system.name}, {policy}", dynamic_ncols=True) as bar:
-        policy = "raster" if model.grid.is_whole_frame else policy
-        return evaluate_stream(
-            system, model, videos, names, policy, _SEED.value, _WARM_START.value, progress=bar.update
+        score = evaluate_stream(
+            system,
+            model,
+            videos,
+            names,
+            "raster" if model.grid.is_whole_frame else policy,
+            seed=_SEED.value,
+            warm_start=_WARM_START.value,
+            fit=checkpoint.fit if checkpoint else "stretch",
+            coco=_COCO.value,
+            writer=writer,
+            progress=bar.update,
         )
+    if writer:
+        writer.close()
+    return {
+        "system": system.name,
+        "policy": policy,
+        "warm_start": _WARM_START.value,
+        "memory": model.config.memory,
+        "checkpoint": checkpoint.path if checkpoint else "random weights",
+        "step": checkpoint.step if checkpoint else 0,
+        "dataset": f"{_DATASET.value}/{_SPLIT.value}, seed {_SEED.value}",
+        "image_size": list(model.config.image_size),
+        **score,
+    }
+
+
+@functools.lru_cache(maxsize=1)  # the policies of a system share it, and what was compiled of it
+def _model(system, checkpoint, **overrides):
+    return checkpoints.build_from(system, checkpoint, **overrides)
+
+
+def _writer(system, policy, one_of_many):
+    folder = _SAVE_PREDICTIONS.value
+    if not folder:
+        return None
+    if one_of_many:
+        folder = os.path.join(folder, f"{system.name}-{policy.replace(' ', '-')}")
+    if system.task == "segmentation":
+        return MaskWriter(folder)
+    return DetectionWriter(folder, COCO_IDS if _DATASET.value == "coco" else None)
+
+
+def _file_table(result) -> str:
+    """The main numbers of `_score_files` as text."""
+    if "J" in result:
+        lines = [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
+        for name in [*result["J"]["per_sequence"], None]:
+            parts = [result[m]["per_sequence"][name] if name else result[m] for m in "JF"]
+            numbers = "".join(f"{_number(part[key]):>10}" for part in parts for key in STATISTICS)
+            lines.append(f"{name or 'mean of sequences':<24}{numbers}")
+        return "\n".join(lines)
+    lines = [f"{'class':<24}{'objects':>9}{'AP@0.5':>9}{'AP VID':>9}"] if "mAP_50" in result else []
+    for name, row in result.get("per_class", {}).items():
+        lines.append(f"{name:<24}{row['objects']:>9}{_number(row['AP_50']):>9}{_number(row['AP_vid']):>9}")
+    if "mAP_50" in result:
+        lines.append(f"{'mean':<24}{'':>9}{_number(result['mAP_50']):>9}{_number(result['mAP_vid']):>9}")
+    lines += [f"COCO {key:<19}{_number(value):>18}" for key, value in result.get("coco", {}).items()]
+    return "\n".join(lines)
+
+
+def _number(value) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def _table(rows, task) -> str:
@@ -190,7 +365,7 @@ def _table(rows, task) -> str:
         f"{'system':<24}{'policy':<14}" + "".join(f"{title:>9}" for title, _ in columns) + "  weights",
     ]
     for row in rows:
-        scores = "".join(f"{100 * find(row):>9.1f}" for _, find in columns)
+        scores = "".join(f"{_number(find(row)):>9}" for _, find in columns)
         lines.append(f"{row['system']:<24}{row['policy']:<14}{scores}  {row['checkpoint']}")
     return "\n".join(lines)
 

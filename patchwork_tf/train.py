@@ -13,15 +13,15 @@ import keras
 from absl import flags
 
 from patchwork_tf import cli
-from patchwork_tf.data import clips, moving_objects
+from patchwork_tf.data import clips
+from patchwork_tf.data.datasets import DATASETS, class_names
+from patchwork_tf.data.fitting import FITS
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.build import build
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
 from patchwork_tf.training import checkpoints
 from patchwork_tf.training.fit import fit, make_optimizer
 from patchwork_tf.zoo.systems import get_system
-
-_CLASS_NAMES = {"detection": list(moving_objects.CLASSES), "segmentation": ["foreground"]}
 
 _FLAGS = flags.FlagValues()
 _SYSTEM = flags.DEFINE_string(
@@ -31,14 +31,26 @@ _MODEL_DIR = flags.DEFINE_string(
     "model_dir", None, "Folder for checkpoints and logs; resumes from what is there. Required.", flag_values=_FLAGS
 )
 _DATASET = flags.DEFINE_enum(
-    "dataset", "moving_objects", ["moving_objects"], "What to train on.", flag_values=_FLAGS
+    "dataset",
+    "moving_objects",
+    list(DATASETS),
+    "What to train on. Of COCO's still images, crops that wander over them make clips.",
+    flag_values=_FLAGS,
 )
 _DATA_DIR = flags.DEFINE_string(
     "data_dir",
     None,
-    "TFDS folder that holds the prepared data set; without it moving_objects is generated on the fly.",
+    "TFDS folder that holds the prepared data set (see docs/data.md); without it moving_objects is generated "
+    "on the fly.",
     flag_values=_FLAGS,
 )
+_CONFIG = flags.DEFINE_string(
+    "config",
+    None,
+    "Which form of the data set, such as frames15 of imagenet_vid; by default the first.",
+    flag_values=_FLAGS,
+)
+_SPLIT = flags.DEFINE_string("split", "train", "Part of the data set to train on.", flag_values=_FLAGS)
 _STEPS = flags.DEFINE_integer("steps", 2000, "Optimizer steps in all.", lower_bound=1, flag_values=_FLAGS)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips per step.", lower_bound=1, flag_values=_FLAGS)
 _CLIP_FRAMES = flags.DEFINE_integer(
@@ -46,6 +58,17 @@ _CLIP_FRAMES = flags.DEFINE_integer(
     None,
     "Frames per clip, through which gradients flow; by default 8, and 1 for single-frame models.",
     lower_bound=1,
+    flag_values=_FLAGS,
+)
+_STRIDE = flags.DEFINE_integer(
+    "stride", 1, "Every so many frames of a video one is taken for a clip.", lower_bound=1, flag_values=_FLAGS
+)
+_FIT = flags.DEFINE_enum(
+    "fit",
+    "stretch",
+    list(FITS),
+    "How frames get to the image size: stretched, or letterboxed, which keeps the shape of things and "
+    "leaves bars.",
     flag_values=_FLAGS,
 )
 _IMAGE_SIZE = flags.DEFINE_string(
@@ -76,6 +99,12 @@ _BACKBONE_WEIGHTS = flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, data, windows and augmentation.", flag_values=_FLAGS)
+_DETERMINISTIC = flags.DEFINE_boolean(
+    "deterministic",
+    True,
+    "Clips in their fixed order, so that runs repeat; without it none waits for a slow one.",
+    flag_values=_FLAGS,
+)
 _LOG_EVERY = flags.DEFINE_integer("log_every", 20, "Steps between log entries.", lower_bound=1, flag_values=_FLAGS)
 _SAVE_EVERY = flags.DEFINE_integer(
     "save_every", 500, "Steps between checkpoints.", lower_bound=1, flag_values=_FLAGS
@@ -87,11 +116,14 @@ def _train():
     system = get_system(_SYSTEM.value)
     if not _MODEL_DIR.value:
         raise UsageError("--model_dir is required: the folder for checkpoints and logs")
+    names = class_names(_DATASET.value, system.task)
     config = dataclasses.replace(
         system.model,
-        num_classes=len(_CLASS_NAMES[system.task]),
+        num_classes=len(names),
         **cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value),
     )
+    if _DATASET.value != "moving_objects" or _DATA_DIR.value:  # before a model is built or a folder made
+        clips.open_source(_DATASET.value, _DATA_DIR.value, _SPLIT.value, _CONFIG.value, config.image_size)
     clip_frames = _CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8)
     cli.make_folder(_MODEL_DIR.value)
     keras.utils.set_random_seed(_SEED.value)
@@ -104,12 +136,17 @@ def _train():
         return
 
     def batches(first_step):
-        start = first_step * _BATCH_SIZE.value
-        source = (clip_frames, config.image_size, "train", _SEED.value, start, config.task)
-        if _DATA_DIR.value:
-            videos = clips.prepared_clips(_DATA_DIR.value, *source)
-        else:
-            videos = clips.moving_objects_clips(*source)
+        wanted = clips.ClipConfig(
+            task=system.task,
+            num_frames=clip_frames,
+            image_size=config.image_size,
+            stride=_STRIDE.value,
+            fit=_FIT.value,
+            seed=_SEED.value,
+            start=first_step * _BATCH_SIZE.value,
+            deterministic=_DETERMINISTIC.value,
+        )
+        videos = clips.training_clips(_DATASET.value, _DATA_DIR.value, _SPLIT.value, wanted, _CONFIG.value)
         return clips.training_batches(
             videos,
             config.grid,
@@ -121,7 +158,7 @@ def _train():
 
     metadata = {
         "system": system.name,
-        "class_names": _CLASS_NAMES[system.task],
+        "class_names": names,
         "training": {name: _FLAGS[name].value for name in _FLAGS if name != "model_dir"},
     }
     fit(

@@ -82,7 +82,8 @@ def test_windows_of_a_clip():
 
 def test_batches_from_clip_k_on_are_those_of_an_unbroken_run():
     def batches(start):
-        videos = clips.moving_objects_clips(3, (64, 64), start=start)
+        settings = clips.ClipConfig("detection", num_frames=3, image_size=(64, 64), start=start)
+        videos = clips.training_clips("moving_objects", None, "train", settings)
         return iter(clips.training_batches(videos, Grid(2, 1), 2))
 
     unbroken, resumed = batches(0), batches(4)
@@ -125,14 +126,21 @@ def test_tfds_builder_holds_the_same_clips(tmp_path):
     builder = MovingObjects(config=config, data_dir=str(tmp_path))
     builder.download_and_prepare()
     assert builder.info.splits["train"].num_examples == 3
-    seen = set()
+    names = set()
     for example in builder.as_dataset(split="train").as_numpy_iterator():
-        clip = render_clip(int(example["index"]), 4, 128, "train")
-        for key in ("frames", "boxes", "labels", "track_ids"):
-            np.testing.assert_array_equal(example[key], getattr(clip, key))
-        np.testing.assert_array_equal(example["instances"][..., 0], clip.instances)
-        seen.add(int(example["index"]))
-    assert seen == {0, 1, 2}
+        name = example["video"].decode()
+        clip = render_clip(int(name.removeprefix("train-")), 4, 128, "train")
+        np.testing.assert_array_equal(example["frames"], clip.frames)
+        np.testing.assert_array_equal(example["masks"][..., 0], clip.instances)
+        objects = example["objects"]
+        for t in range(4):
+            (there,) = np.nonzero(clip.labels[t])
+            here = objects["frame"] == t
+            np.testing.assert_array_equal(objects["box"][here], clip.boxes[t, there])
+            np.testing.assert_array_equal(objects["label"][here] + 1, clip.labels[t, there])
+            np.testing.assert_array_equal(objects["track_id"][here], clip.track_ids[there])
+        names.add(name)
+    assert names == {"train-00000", "train-00001", "train-00002"}
 
 
 def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
@@ -140,7 +148,8 @@ def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
     MovingObjects(config="128", data_dir=str(tmp_path)).download_and_prepare()
 
     def batches(start):
-        videos = clips.prepared_clips(str(tmp_path), 2, (64, 64), start=start)
+        settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64), start=start)
+        videos = clips.training_clips("moving_objects", str(tmp_path), "train", settings)
         return iter(clips.training_batches(videos, Grid(2, 1), 2))
 
     unbroken, resumed = batches(0), batches(2)
@@ -151,5 +160,6 @@ def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
 
 
 def test_unprepared_folder_says_how_to_prepare_it(tmp_path):
-    with pytest.raises(DataError, match="moving_objects_builder --data_dir"):
-        clips.prepared_clips(str(tmp_path), 2, (128, 128))
+    settings = clips.ClipConfig("detection", num_frames=2, image_size=(128, 128))
+    with pytest.raises(DataError, match="prepare --dataset=moving_objects"):
+        clips.training_clips("moving_objects", str(tmp_path), "train", settings)

@@ -88,7 +88,8 @@ def test_training_learns_a_clip_by_heart():
 
     keras.utils.set_random_seed(0)
     model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
-    videos = clips.moving_objects_clips(2, (64, 64))
+    settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64))
+    videos = clips.training_clips("moving_objects", None, "train", settings)
     batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
     trainer = CLIP_MODELS["detection"](model)
     trainer.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
@@ -133,7 +134,8 @@ for variable in model.variables:
     if variable.path.endswith("kernel"):
         fan_in = np.prod(variable.shape[:2]) * (1 if "depthwise" in variable.path else variable.shape[2])
         variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
-videos = clips.moving_objects_clips(2, (64, 64))
+settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64))
+videos = clips.training_clips("moving_objects", None, "train", settings)
 data = clips.training_batches(videos, model.grid, 2)
 for layer in model._flatten_layers():  # a batch norm over the two pixels of a 1 x 1 map is chaos
     if isinstance(layer, keras.layers.BatchNormalization):

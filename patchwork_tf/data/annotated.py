@@ -15,6 +15,7 @@ class AnnotatedVideo:
     Attributes:
         name: of the video.
         frames: T images (h, w, 3) uint8, RGB.
+        frame_names: T, as in the data set's files.
         boxes: of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions; or empty.
         labels: T arrays (G,) int32, classes from 0; or empty.
         masks: of the foreground, T arrays (h, w) bool; or empty.
@@ -22,6 +23,7 @@ class AnnotatedVideo:
 
     name: str
     frames: Iterable[np.ndarray]
+    frame_names: list[str]
     boxes: Iterable[np.ndarray] = ()
     labels: Iterable[np.ndarray] = ()
     masks: Iterable[np.ndarray] = ()
@@ -35,6 +37,7 @@ def moving_objects_videos(count, num_frames, size, split, seed=0) -> Iterator[An
         yield AnnotatedVideo(
             name=f"{split}-{index:05d}",
             frames=clip.frames,
+            frame_names=[f"{t:06d}" for t in range(num_frames)],
             boxes=[boxes[kept] for boxes, kept in zip(clip.boxes, there, strict=True)],
             labels=[labels[kept] - 1 for labels, kept in zip(clip.labels, there, strict=True)],
             masks=clip.instances > 0,

@@ -55,13 +55,25 @@ def _flip(images, flips):
 
 
 def _move_boxes(boxes, labels, region, flips):
-    corner, side = tf.tile(region[:2], (2,)), region[2] - region[0]
-    moved = (boxes - corner) / side
-    clipped = tf.clip_by_value(moved, 0.0, 1.0)
-    kept = _area(clipped) >= MIN_VISIBLE * _area(moved)
+    clipped, labels = clip_boxes(boxes, labels, region)
     ymin, xmin, ymax, xmax = tf.unstack(clipped, axis=-1)
     mirrored = tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
-    return tf.where(flips, mirrored, clipped), tf.where(kept, labels, 0)
+    return tf.where(flips, mirrored, clipped), labels
+
+
+def clip_boxes(boxes, labels, region):
+    """What a crop leaves of boxes.
+
+    Args:
+        boxes: (..., 4), labels: (...), region: (..., 4), the crop, broadcast against boxes.
+
+    Returns:
+        Boxes (..., 4) as fractions of the crop, and labels (...), 0 where less than MIN_VISIBLE is left.
+    """
+    corner, size = region[..., :2], region[..., 2:] - region[..., :2]
+    moved = (boxes - tf.concat([corner, corner], -1)) / tf.concat([size, size], -1)
+    clipped = tf.clip_by_value(moved, 0.0, 1.0)
+    return clipped, tf.where(_area(clipped) >= MIN_VISIBLE * _area(moved), labels, 0)
 
 
 def _area(boxes):

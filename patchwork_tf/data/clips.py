@@ -4,119 +4,223 @@ An element of every pipeline is a dict that describes one clip:
     'frames' (T, H, W, 3) uint8, 'index' () int64,
     for detection 'boxes' (T, G, 4) float32 as fractions of the frame and 'labels' (T, G) int32,
     1 + class or 0 for padding, for segmentation 'masks' (T, H, W) uint8, 1 for foreground.
+
+Everything random is a function of the clip's index and a seed, and the order is fixed, so that a
+run that starts at clip k sees what an unbroken run sees from clip k on.
 """
+
+import dataclasses
 
 import numpy as np
 import tensorflow as tf
+import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
-from patchwork_tf.data.augmentation import augment
-from patchwork_tf.data.moving_objects_builder import MovingObjects
-from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.data.augmentation import augment, clip_boxes
+from patchwork_tf.data.datasets import DATASETS, open_prepared
+from patchwork_tf.data.fitting import fit_boxes, fit_images
+from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
+from patchwork_tf.models.segmenter import UNKNOWN
 
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
-_WINDOW_STREAM, _AUGMENTATION_STREAM = 101, 102  # keep the random streams of one clip apart
+_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM = 101, 102, 103  # keep the random streams of one clip apart
+_STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 
 
-def moving_objects_clips(
-    num_frames, image_size, split="train", seed=0, start=0, task="detection"
-) -> tf.data.Dataset:
-    """Endless generated clips, rendered on the fly.
+@dataclasses.dataclass(frozen=True)
+class ClipConfig:
+    """What a training clip is.
 
-    Args:
+    Attributes:
+        task: 'detection' or 'segmentation'.
         num_frames: T.
-        image_size: (H, W). Scenes are rendered square and stretched to it.
-        split: one of moving_objects.SPLITS.
-        seed: of the data set.
+        image_size: (H, W).
+        stride: every so many frames of a video one is taken; less if the video is too short.
+        fit: how frames get to that size, see `fitting.FITS`.
+        seed: of what part of a video a clip is, and of what is generated.
         start: index of the first clip; a resumed training run starts where it stopped.
-        task: 'detection' or 'segmentation', of objects from anything else.
+        shard: (index, count): only every count-th clip, for one of several processes.
+        deterministic: whether clips come in their order, at the price of waiting for slow ones.
     """
-    size = max(image_size)
-    objects = moving_objects.MAX_OBJECTS
 
-    def render(index):
-        clip = moving_objects.render_clip(int(index), num_frames, size, split, seed)
-        return clip.frames, clip.instances[..., None], clip.boxes, clip.labels
-
-    def element(index):
-        frames, instances, boxes, labels = tf.numpy_function(
-            render, [index], (tf.uint8, tf.uint8, tf.float32, tf.int32)
-        )
-        clip = {
-            "frames": tf.ensure_shape(frames, (num_frames, size, size, 3)),
-            "instances": tf.ensure_shape(instances, (num_frames, size, size, 1)),
-            "boxes": tf.ensure_shape(boxes, (num_frames, objects, 4)),
-            "labels": tf.ensure_shape(labels, (num_frames, objects)),
-        }
-        return {**_for_task(clip, image_size, task), "index": index}
-
-    indices = tf.data.Dataset.range(start, np.iinfo(np.int64).max)
-    return indices.map(element, num_parallel_calls=2, deterministic=True)
+    task: str
+    num_frames: int
+    image_size: tuple[int, int]
+    stride: int = 1
+    fit: str = "stretch"
+    seed: int = 0
+    start: int = 0
+    shard: tuple[int, int] = (0, 1)
+    deterministic: bool = True
 
 
-def _for_task(clip, image_size, task):
-    """Frames of `image_size` and what a task has to predict in them."""
-    frames, masks = clip["frames"], clip["instances"] > 0
-    if frames.shape[1:3] != image_size:
-        frames = tf.cast(tf.round(tf.image.resize(frames, image_size)), tf.uint8)
-        masks = tf.image.resize(tf.cast(masks, tf.uint8), image_size, method="nearest")
-    if task == "segmentation":
-        return {"frames": frames, "masks": tf.cast(masks[..., 0], tf.uint8)}
-    return {"frames": frames, "boxes": clip["boxes"], "labels": clip["labels"]}
-
-
-def prepared_clips(
-    data_dir, num_frames, image_size, split="train", seed=0, start=0, task="detection"
-) -> tf.data.Dataset:
-    """Endless clips of moving_objects as prepared by its TFDS builder.
+def training_clips(dataset: str, data_dir: str | None, split: str, config: ClipConfig, tfds_config=None):
+    """Endless clips of a data set.
 
     Args:
-        data_dir: TFDS folder. Its config of the size nearest above `image_size` is used.
-        num_frames: T, at most the prepared clips' length; a random part of each clip is taken.
-        image_size, split, seed, start, task: as for `moving_objects_clips`.
+        dataset: key of DATASETS.
+        data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
+        split: 'train', ...
+        config: ClipConfig.
+        tfds_config: which form of the data set; by default the first, of moving_objects the
+            smallest that is large enough.
 
     Raises:
-        DataError: if no suitable data set was prepared there.
+        DataError: if it was not prepared there.
+        UsageError: if a data_dir is needed.
     """
-    builder = _open_builder(data_dir, max(image_size), num_frames)
-    # TFDS has shuffled the clips on disk; with their order fixed, a run can resume anywhere.
-    videos = builder.as_dataset(split=split, shuffle_files=False).repeat().enumerate().skip(start)
-
-    def element(index, clip):
-        length = clip["frames"].shape[0]
-        first = tf.random.stateless_uniform((), [index, seed], 0, length - num_frames + 1, tf.int64)
-        part = {}
-        for key in ("frames", "instances", "boxes", "labels"):
-            shape = (num_frames, *clip[key].shape[1:])
-            part[key] = tf.ensure_shape(clip[key][first : first + num_frames], shape)
-        return {**_for_task(part, image_size, task), "index": index}
-
-    return videos.map(element, num_parallel_calls=2, deterministic=True)
+    if dataset == "moving_objects" and not data_dir:
+        return generated_clips(split, config)
+    builder = open_source(dataset, data_dir, split, tfds_config, config.image_size)
+    info = DATASETS[dataset]
+    read = _video_clip if info.is_video else _still_clip
+    videos = _endless(builder, split, config, _UNDECODED if info.is_video else None)
+    return _map(videos, lambda index, video: read(index, video, config, info.max_objects), config)
 
 
-def _open_builder(data_dir, size, num_frames):
-    for config in MovingObjects.BUILDER_CONFIGS:
-        if config.image_size >= size or config is MovingObjects.BUILDER_CONFIGS[-1]:
-            break
-    builder = MovingObjects(config=config.name, data_dir=data_dir)
-    if not builder.is_prepared():
-        raise DataError(
-            f"{data_dir}: moving_objects/{config.name} was not prepared there; run python -m "
-            f"patchwork_tf.data.moving_objects_builder --data_dir={data_dir} --config={config.name}"
+def open_source(dataset, data_dir, split, tfds_config, image_size):
+    """The builder of a data set to train on: arguments and errors are those of `training_clips`."""
+    if not data_dir:
+        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
+    if dataset == "moving_objects" and not tfds_config:
+        sizes = DATASETS[dataset].configs
+        tfds_config = next((size for size in sizes if int(size) >= max(image_size)), sizes[-1])
+    return open_prepared(dataset, data_dir, split, tfds_config)
+
+
+def generated_clips(split: str, config: ClipConfig) -> tf.data.Dataset:
+    """Endless clips of moving_objects, rendered on the fly, square, then fitted to the image size."""
+    size, frames, objects = max(config.image_size), config.num_frames, moving_objects.MAX_OBJECTS
+
+    def render(index):
+        clip = moving_objects.render_clip(int(index), frames, size, split, config.seed)
+        return clip.frames, (clip.instances > 0).astype(np.uint8)[..., None], clip.boxes, clip.labels
+
+    def element(index):
+        images, masks, boxes, labels = tf.numpy_function(
+            render, [index], (tf.uint8, tf.uint8, tf.float32, tf.int32)
         )
-    if num_frames > config.clip_frames:
-        raise UsageError(f"--clip_frames={num_frames}: the clips in {data_dir} have {config.clip_frames} frames")
-    return builder
+        images = tf.ensure_shape(images, (frames, size, size, 3))
+        truth = {
+            "masks": tf.ensure_shape(masks, (frames, size, size, 1)),
+            "boxes": tf.ensure_shape(boxes, (frames, objects, 4)),
+            "labels": tf.ensure_shape(labels, (frames, objects)),
+        }
+        return _clip(index, images, truth, config)
+
+    indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max).shard(config.shard[1], config.shard[0])
+    return _map(indices, element, config)
+
+
+_UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
+
+
+def _endless(builder, split, config, decoders):
+    """(clip index, example) for ever, from the clip `config.start` on, without reading what is before it."""
+    count = builder.info.splits[split].num_examples
+    # One file after the other: that alone is the same order from wherever one starts.
+    reading = tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=False)
+
+    def examples(part):
+        return builder.as_dataset(split=part, decoders=decoders, read_config=reading, shuffle_files=False)
+
+    rest = examples(f"{split}[{config.start % count}:]") if config.start % count else examples(split)
+    videos = rest.concatenate(examples(split).repeat())
+    indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max)
+    return tf.data.Dataset.zip(indices, videos).shard(config.shard[1], config.shard[0])
+
+
+def _map(dataset, function, config):
+    options = tf.data.Options()
+    options.deterministic = config.deterministic
+    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
+
+
+def _video_clip(index, video, config, max_objects):
+    """T frames of a video in our schema; only these are decoded."""
+    chosen = frame_numbers(tf.shape(video["frames"])[0], config, index)
+    images = tf.stack([_decode(video["frames"][number], 3) for number in tf.unstack(chosen)])
+    truth = {}
+    if config.task == "segmentation":
+        masks = tf.stack([_decode(video["masks"][number], 1) for number in tf.unstack(chosen)])
+        # A mask without any foreground says that the object is hidden, or that nobody drew it.
+        empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
+        truth["masks"] = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), tf.cast(masks > 0, tf.uint8))
+    else:
+        objects = video["objects"]
+        of_frames = [_objects_of(objects, number, max_objects) for number in tf.unstack(chosen)]
+        truth["boxes"], truth["labels"] = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
+    return _clip(index, images, truth, config)
+
+
+def frame_numbers(length, config: ClipConfig, index):
+    """Which frames (T,) int32 of a video of `length` frames make clip `index`.
+
+    The stride is cut down to what the video has room for; one that is shorter than T stands
+    still at its last frame.
+    """
+    steps = config.num_frames - 1
+    stride = tf.clip_by_value((length - 1) // max(steps, 1), 1, config.stride)
+    room = tf.maximum(length - steps * stride, 1)
+    first = tf.random.stateless_uniform((), [index, config.seed * 1000 + _CUT_STREAM], 0, room, tf.int32)
+    numbers = first + stride * tf.range(config.num_frames)
+    return tf.ensure_shape(tf.minimum(numbers, length - 1), (config.num_frames,))
+
+
+def _decode(image, channels):
+    return tf.ensure_shape(tf.io.decode_image(image, channels, expand_animations=False), (None, None, channels))
+
+
+def _objects_of(objects, frame, max_objects):
+    """Boxes (G, 4) and labels (G,) of one frame, padded."""
+    kept = tf.where(objects["frame"] == frame)[:max_objects, 0]
+    missing = max_objects - tf.shape(kept)[0]
+    boxes = tf.pad(tf.gather(objects["box"], kept), [(0, missing), (0, 0)])
+    labels = tf.pad(tf.gather(objects["label"], kept) + 1, [(0, missing)])
+    return tf.ensure_shape(boxes, (max_objects, 4)), tf.ensure_shape(labels, (max_objects,))
+
+
+def _still_clip(index, example, config, max_objects):
+    """A still image as a clip: a crop that wanders over it, nearing or backing off."""
+    image, objects = example["image"], example["objects"]
+    draw = tf.random.stateless_uniform((2, 3), [index, config.seed * 1000 + _CUT_STREAM])
+    sides = _STILL_CROP[0] + (_STILL_CROP[1] - _STILL_CROP[0]) * draw[:, 0]
+    ends = tf.concat([(1 - sides)[:, None] * draw[:, 1:], sides[:, None]], axis=1)  # ymin, xmin, side
+    time = tf.linspace(0.0, 1.0, config.num_frames)[:, None]
+    corner_and_side = ends[0] * (1 - time) + ends[1] * time  # (T, 3)
+    corner, side = corner_and_side[:, :2], corner_and_side[:, 2:]
+    regions = tf.concat([corner, corner + side], axis=1)
+    count = config.num_frames
+    # The crops have the image's own shape, so that fitting treats them like frames of a video.
+    images = tf.image.crop_and_resize(
+        tf.cast(image, tf.float32)[None], regions, tf.zeros(count, tf.int32), tf.shape(image)[:2]
+    )
+    alone = tf.where(~objects["is_crowd"])[:max_objects, 0]
+    missing = max_objects - tf.shape(alone)[0]
+    boxes = tf.pad(tf.gather(objects["bbox"], alone), [(0, missing), (0, 0)])
+    labels = tf.pad(tf.cast(tf.gather(objects["label"], alone), tf.int32) + 1, [(0, missing)])
+    boxes = tf.ensure_shape(tf.tile(boxes[None], (count, 1, 1)), (count, max_objects, 4))
+    labels = tf.ensure_shape(tf.tile(labels[None], (count, 1)), (count, max_objects))
+    boxes, labels = clip_boxes(boxes, labels, regions[:, None])
+    return _clip(index, tf.cast(tf.round(images), tf.uint8), {"boxes": boxes, "labels": labels}, config)
+
+
+def _clip(index, images, truth, config):
+    """The element of a clip: frames fitted to the image size, and the truth that the task wants."""
+    clip = {"frames": fit_images(images, config.image_size, config.fit), "index": index}
+    if config.task == "segmentation":
+        clip["masks"] = fit_images(truth["masks"], config.image_size, config.fit, method="nearest")[..., 0]
+    else:
+        size = tf.cast(tf.shape(images)[1:3], tf.float32)
+        clip["boxes"] = fit_boxes(truth["boxes"], size, config.image_size, config.fit)
+        clip["labels"] = truth["labels"]
+    return clip
 
 
 def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmented=True, seed=0):
-    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
-
-    Everything random is a function of the clip's index and the seed, so that a run that starts
-    at clip k sees what an unbroken run sees from clip k on.
-    """
+    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip."""
 
     def prepare(clip):
         index = clip["index"]
@@ -130,7 +234,7 @@ def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmente
         truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
         return {"frames": clip["frames"], "windows": chosen}, truth
 
-    batches = clips.map(prepare, num_parallel_calls=2, deterministic=True)
+    batches = clips.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.batch(batch_size, drop_remainder=True).prefetch(2)
 
 

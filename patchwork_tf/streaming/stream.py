@@ -5,11 +5,11 @@ import functools
 from collections import deque
 from collections.abc import Iterable, Iterator
 
-import cv2
 import keras
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf.data.fitting import fit_frame, unfit_boxes, unfit_map
 from patchwork_tf.models.suppression import suppress
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
@@ -69,17 +69,19 @@ def stream(
     policy: str = "raster",
     seed: int = 0,
     warm_start: bool = False,
+    fit: str = "stretch",
 ) -> Iterator[Detections | Segmentation]:
     """Answers every frame of a video.
 
     Args:
         system: the system, whose `stream` says which frames are processed and how.
         model: its model, from `build(system.model, ...)`.
-        frames: (h, w, 3) uint8 RGB images of any size; they are stretched to the model's.
+        frames: (h, w, 3) uint8 RGB images of any size.
         policy: key of POLICIES, chooses the window of each frame.
         seed: of the policy.
         warm_start: look at the whole first frame, at the cost of the single-frame network, instead
             of starting blind.
+        fit: how frames get to the model's size, see `fitting.FITS`.
 
     Yields:
         One Detections or Segmentation per frame, in the order of the frames.
@@ -96,43 +98,32 @@ def stream(
         looked_at, whole_frame = None, warm_start and number == 0
         if is_key_frame(config, number):
             looked_at = None if whole_frame else window
-            outputs, state = run(model_input(frame, model), looked_at, state)
+            outputs, state = run(model_input(frame, model, fit), looked_at, state)
             window = windows.send(tuple(outputs["next_window"].tolist()))
         late.append(outputs)
         done = late.popleft() if len(late) > config.delay else None
-        answer = _ANSWERS[model.config.task](done, frame, model)
+        answer = _ANSWERS[model.config.task](done, frame.shape[:2], model.config.image_size, fit)
         yield dataclasses.replace(answer, window=looked_at, whole_frame=whole_frame, mflops=next(costs))
 
 
-def model_input(frame: np.ndarray, model) -> np.ndarray:
-    """An image (h, w, 3) uint8 as the model wants it: (1, H, W, 3) float32 in [-1, 1].
-
-    The image is stretched, not letterboxed: boxes stay fractions of the whole frame, and no
-    window is spent on black bars.
-    """
-    height, width = model.config.image_size
-    if frame.shape[:2] != (height, width):
-        shrinks = frame.shape[0] > height or frame.shape[1] > width
-        frame = cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-    return frame[None].astype(np.float32) / 127.5 - 1.0
+def model_input(frame: np.ndarray, model, fit: str = "stretch") -> np.ndarray:
+    """An image (h, w, 3) uint8 as the model wants it: (1, H, W, 3) float32 in [-1, 1]."""
+    return fit_frame(frame, model.config.image_size, fit)[None].astype(np.float32) / 127.5 - 1.0
 
 
-def _detections(outputs, frame, model) -> Detections:
+def _detections(outputs, size, image_size, fit) -> Detections:
     """Outputs of `compiled_step` as an answer; no objects if there are none yet."""
-    del frame, model
     if outputs is None:
         nothing = np.zeros(0, np.float32)
         return Detections(boxes=nothing.reshape(0, 4), scores=nothing, classes=nothing.astype(np.int32))
-    n = int(outputs["count"])
-    return Detections(**{key: outputs[key][:n] for key in ("boxes", "scores", "classes")})
+    boxes, scores, classes = (outputs[key][: int(outputs["count"])] for key in ("boxes", "scores", "classes"))
+    return Detections(boxes=unfit_boxes(boxes, size, image_size, fit), scores=scores, classes=classes)
 
 
-def _segmentation(outputs, frame, model) -> Segmentation:
+def _segmentation(outputs, size, image_size, fit) -> Segmentation:
     """Outputs of `compiled_step` as an answer at the frame's size; undecided if there are none yet."""
-    probability = np.full(model.config.image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
-    height, width = frame.shape[:2]
-    resized = cv2.resize(probability, (width, height), interpolation=cv2.INTER_LINEAR)
-    return Segmentation(probability=probability, mask=resized > FOREGROUND)
+    probability = np.full(image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
+    return Segmentation(probability=probability, mask=unfit_map(probability, size, fit) > FOREGROUND)
 
 
 _ANSWERS = {"detection": _detections, "segmentation": _segmentation}

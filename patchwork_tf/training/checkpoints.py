@@ -22,7 +22,7 @@ from patchwork_tf.zoo.systems import System
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 
 
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Checkpoint:
     """A checkpoint that was read.
 
@@ -49,6 +49,11 @@ class Checkpoint:
         """What was trained on what, for how long."""
         training = self.metadata.get("training", {})
         return f"{training.get('dataset')} as {self.metadata['system']}, step {self.step}"
+
+    @property
+    def fit(self) -> str:
+        """How frames got to the image size in training, one of `fitting.FITS`."""
+        return self.metadata.get("training", {}).get("fit", "stretch")
 
     @property
     def config(self) -> ModelConfig:

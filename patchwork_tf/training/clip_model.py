@@ -29,6 +29,8 @@ class ClipModel(keras.Model):
         self.unrolled = _Unrolled(network)
         self.means = [keras.metrics.Mean(name=name) for name in self.LOSSES]
         self.built = True  # the network's layers are
+        if network.attention:
+            network.attention.trainable = False  # no loss of `clip_losses` reaches it
 
     def clip_losses(self, windows, truth, predictions) -> list:
         """The losses named by LOSSES, scalars.
@@ -83,7 +85,7 @@ class ClipDetector(ClipModel):
 
 
 class ClipSegmenter(ClipModel):
-    """Truth: 'masks' (B, T, H, W) uint8, 1 for foreground, 0 for background, losses.UNKNOWN for neither."""
+    """Truth: 'masks' (B, T, H, W) uint8, 1 for foreground, 0 for background, segmenter.UNKNOWN for neither."""
 
     LOSSES = ("mask_loss",)
 

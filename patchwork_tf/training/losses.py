@@ -9,13 +9,13 @@ from keras import ops
 
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.detector import BACKGROUND
+from patchwork_tf.models.segmenter import UNKNOWN
 
 MATCH_IOU = 0.5  # at least: an anchor is an object's (SSD)
 IGNORE_IOU = 0.4  # between this and MATCH_IOU: neither object nor background
 FORCED_IOU = 0.1  # an object's best anchors are its own from here on, however poor
 IGNORED = -1
 FOCAL_GAMMA = 2.0
-UNKNOWN = 255  # in a mask: neither foreground nor background, left out of the loss
 
 
 def match_anchors(anchors, boxes, labels):

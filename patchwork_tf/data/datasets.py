@@ -1,0 +1,181 @@
+"""The data sets that can be trained and scored on, by name."""
+
+import dataclasses
+from collections.abc import Iterator
+
+import cv2
+import numpy as np
+import tensorflow_datasets as tfds
+
+from patchwork_tf.data import moving_objects
+from patchwork_tf.data.annotated import AnnotatedVideo, moving_objects_videos
+from patchwork_tf.data.davis2016 import Davis2016
+from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid
+from patchwork_tf.data.moving_objects_builder import MovingObjects
+from patchwork_tf.errors import DataError, UsageError
+
+# In the order of TFDS' labels.
+_COCO = """
+person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
+parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
+handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
+surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
+broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv,
+laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase,
+scissors, teddy bear, hair drier, toothbrush
+"""
+COCO_CLASSES = [name.strip() for name in _COCO.split(",")]
+# COCO's own numbers of its classes skip some; these are in the order of COCO_CLASSES.
+COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
+_UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
+
+
+@dataclasses.dataclass(frozen=True)
+class DatasetInfo:
+    """What can be done with a data set.
+
+    Attributes:
+        class_names: by task; the tasks that it has truth for.
+        max_objects: G, more objects in one frame are left out of training.
+        is_video: False for still images.
+        configs: names of its TFDS configs, the default first.
+    """
+
+    class_names: dict[str, list[str]]
+    max_objects: int
+    is_video: bool = True
+    configs: tuple[str, ...] = (None,)
+
+
+_FOREGROUND = ["foreground"]
+DATASETS = {
+    "moving_objects": DatasetInfo(
+        {"detection": list(moving_objects.CLASSES), "segmentation": _FOREGROUND},
+        moving_objects.MAX_OBJECTS,
+        configs=("128", "256", "384"),
+    ),
+    "imagenet_vid": DatasetInfo({"detection": list(CLASSES)}, 32, configs=("videos", "frames15")),
+    "davis2016": DatasetInfo({"segmentation": _FOREGROUND}, 0),
+    "coco": DatasetInfo({"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",)),
+}
+_BUILDERS = {"moving_objects": MovingObjects, "imagenet_vid": ImagenetVid, "davis2016": Davis2016}
+
+
+def class_names(dataset: str, task: str) -> list[str]:
+    """The classes that a data set has for a task. Raises UsageError if it has no truth for it."""
+    names = DATASETS[dataset].class_names
+    if task not in names:
+        fitting = [name for name, info in DATASETS.items() if task in info.class_names]
+        raise UsageError(f"--dataset={dataset} has no truth for {task}; there is for {', '.join(fitting)}")
+    return names[task]
+
+
+def builder_of(dataset: str, data_dir: str, config: str | None = None) -> tfds.core.DatasetBuilder:
+    """The TFDS builder of a data set, prepared or not. Raises UsageError for an unknown config."""
+    configs = DATASETS[dataset].configs
+    config = config or configs[0]
+    if config not in configs:
+        known = ", ".join(str(name) for name in configs if name) or "none to choose from"
+        raise UsageError(f"--config={config}: {dataset} has {known}")
+    if dataset == "coco":
+        return tfds.builder(f"coco/{config}", data_dir=data_dir)
+    return _BUILDERS[dataset](config=config, data_dir=data_dir)
+
+
+def tfds_name(builder) -> str:
+    """Name and config of a builder."""
+    return builder.name + (f"/{builder.builder_config.name}" if builder.builder_config else "")
+
+
+def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = None):
+    """The builder of a data set that was prepared, with that split in it.
+
+    Raises:
+        DataError: if it was not prepared; says how to.
+    """
+    builder = builder_of(dataset, data_dir, config)
+    manual = "" if dataset in ("moving_objects", "coco") else " --manual_dir=FOLDER"
+    if not builder.is_prepared():
+        chosen = f" --config={config}" if config else ""
+        raise DataError(
+            f"{data_dir}: {tfds_name(builder)} was not prepared there; run python -m patchwork_tf.data.prepare "
+            f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
+        )
+    if split not in builder.info.splits or not builder.info.splits[split].num_examples:
+        there = [name for name, info in builder.info.splits.items() if info.num_examples]
+        raise DataError(
+            f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(there) or 'none'}"
+        )
+    return builder
+
+
+def annotated_videos(
+    dataset: str, data_dir: str | None, split: str, *, count, num_frames, size, seed=0, config=None
+) -> tuple[Iterator[AnnotatedVideo], int]:
+    """Videos to score on, in their fixed order, and the number of their frames.
+
+    Args:
+        dataset, data_dir, split, config: as for `open_prepared`; moving_objects is generated
+            if there is no data_dir.
+        count: at most so many videos; None for all.
+        num_frames: frames per video of generated ones, and at most of others if not None.
+        size: side of generated frames.
+        seed: of generated videos.
+    """
+    if dataset == "moving_objects" and not data_dir:
+        count, num_frames = count or 50, num_frames or 32
+        return moving_objects_videos(count, num_frames, size, split, seed), count * num_frames
+    if not data_dir:
+        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
+    builder = open_prepared(dataset, data_dir, split, config)
+    videos = builder.as_dataset(split=split, decoders=_UNDECODED if DATASETS[dataset].is_video else None)
+    read = _read_video if DATASETS[dataset].is_video else _read_still
+    lengths = [len(example["frames"]) if "frames" in example else 1 for example in videos.take(count or -1)]
+    total = sum(min(length, num_frames or length) for length in lengths)
+    return (read(example, num_frames) for example in videos.take(count or -1)), total
+
+
+def _read_video(example, num_frames) -> AnnotatedVideo:
+    """An example in the schema of ours; frames are decoded as they are asked for."""
+    count = min(len(example["frames"]), num_frames or len(example["frames"]))
+    objects = {key: value.numpy() for key, value in example["objects"].items()}
+    of_frame = [objects["frame"] == t for t in range(count)]
+    masks = example["masks"].numpy()[:count]
+    return AnnotatedVideo(
+        name=example["video"].numpy().decode(),
+        frames=_Decoded(example["frames"].numpy()[:count], cv2.IMREAD_COLOR_RGB),
+        frame_names=[name.decode() for name in example["frame_names"].numpy()[:count]],
+        boxes=[objects["box"][kept] for kept in of_frame],
+        labels=[objects["label"][kept] for kept in of_frame],
+        masks=_Decoded(masks, cv2.IMREAD_GRAYSCALE),
+    )
+
+
+def _read_still(example, num_frames) -> AnnotatedVideo:
+    """An image of COCO as a video of one frame; crowds are left out."""
+    del num_frames
+    objects = {key: value.numpy() for key, value in example["objects"].items()}
+    alone = ~objects["is_crowd"]
+    return AnnotatedVideo(
+        name=str(int(example["image/id"])),
+        frames=[example["image"].numpy()],
+        frame_names=["000000"],
+        boxes=[objects["bbox"][alone]],
+        labels=[objects["label"][alone].astype(np.int32)],
+    )
+
+
+class _Decoded:
+    """Compressed images, each decoded when iteration comes to it."""
+
+    def __init__(self, images, mode):
+        self.images = images
+        self.mode = mode
+
+    def __len__(self):
+        return len(self.images)
+
+    def __iter__(self):
+        for image in self.images:
+            decoded = cv2.imdecode(np.frombuffer(image, np.uint8), self.mode)
+            yield decoded > 0 if self.mode == cv2.IMREAD_GRAYSCALE else decoded

@@ -1,0 +1,128 @@
+"""Prepares a data set for training and scoring, once: from its own folders to TFDS records.
+
+  python -m patchwork_tf.data.prepare --dataset=davis2016 --manual_dir=DAVIS --data_dir=~/data
+  python -m patchwork_tf.data.prepare --dataset=imagenet_vid --manual_dir=ILSVRC2015 --data_dir=~/data
+  python -m patchwork_tf.data.prepare --dataset=moving_objects --config=256 --data_dir=~/data
+
+ImageNet VID and COCO are read through Apache Beam (pip install patchwork-tf[beam]), here on all
+cores of this machine, with --beam_options on any other runner. docs/data.md says how to get
+each data set and what its folder must look like.
+"""
+
+import re
+import shutil
+import sys
+
+import tensorflow_datasets as tfds
+from absl import flags
+
+from patchwork_tf import cli
+from patchwork_tf.data.datasets import builder_of, tfds_name
+from patchwork_tf.errors import DataError, UsageError
+
+_NAMES = ("imagenet_vid", "davis2016", "coco", "moving_objects")
+_NEEDS_BEAM = ("imagenet_vid", "coco")
+
+_FLAGS = flags.FlagValues()
+_DATASET = flags.DEFINE_enum("dataset", None, _NAMES, "What to prepare. Required.", flag_values=_FLAGS)
+_DATA_DIR = flags.DEFINE_string("data_dir", None, "TFDS folder to prepare into. Required.", flag_values=_FLAGS)
+_MANUAL_DIR = flags.DEFINE_string(
+    "manual_dir",
+    None,
+    "Folder of the data set as its makers publish it, for imagenet_vid and davis2016.",
+    flag_values=_FLAGS,
+)
+_CONFIG = flags.DEFINE_string(
+    "config",
+    None,
+    "Which form of it: videos or frames15 of imagenet_vid, 128, 256 or 384 pixels of moving_objects; by "
+    "default the first.",
+    flag_values=_FLAGS,
+)
+_SKIP_BAD = flags.DEFINE_boolean(
+    "skip_bad",
+    False,
+    "Leave out frames that are missing, unreadable or badly annotated, and list them at the end, instead "
+    "of stopping at the first.",
+    flag_values=_FLAGS,
+)
+_BEAM_OPTIONS = flags.DEFINE_list(
+    "beam_options",
+    [],
+    "Options of Apache Beam, separated by commas: runner=DataflowRunner,project=P,temp_location=gs://B/tmp; by "
+    "default runner=DirectRunner on all cores.",
+    flag_values=_FLAGS,
+)
+_OVERWRITE = flags.DEFINE_boolean("overwrite", False, "Prepare it again if it is there.", flag_values=_FLAGS)
+
+
+def _prepare():
+    for flag in (_DATASET, _DATA_DIR):
+        if not flag.value:
+            raise UsageError(f"--{flag.name} is required")
+    name = _DATASET.value
+    if name in ("imagenet_vid", "davis2016") and not _MANUAL_DIR.value:
+        raise UsageError(f"--manual_dir is required: the folder of {name}")
+    cli.make_folder(_DATA_DIR.value)
+    builder = builder_of(name, _DATA_DIR.value, _CONFIG.value)
+    if builder.is_prepared() and not _OVERWRITE.value:
+        print(f"{builder.data_path}: already prepared; --overwrite prepares it again")
+        return
+    builder.skip_bad = _SKIP_BAD.value
+    if builder.is_prepared():
+        shutil.rmtree(builder.data_path)
+        builder = builder_of(name, _DATA_DIR.value, _CONFIG.value)
+        builder.skip_bad = _SKIP_BAD.value
+    settings = {"manual_dir": _MANUAL_DIR.value} if _MANUAL_DIR.value else {}
+    if name in _NEEDS_BEAM:
+        settings["beam_options"] = _beam_options()
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+    except DataError:
+        raise
+    except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
+        raise DataError(_cause(error)) from error
+    _report(builder)
+
+
+def _beam_options():
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError:
+        raise UsageError(
+            f"{_DATASET.value} is prepared through Apache Beam: pip install patchwork-tf[beam]"
+        ) from None
+    options = _BEAM_OPTIONS.value or [
+        "runner=DirectRunner",
+        "direct_num_workers=0",
+        "direct_running_mode=multi_threading",
+    ]
+    return PipelineOptions(flags=[f"--{option}" for option in options])
+
+
+def _cause(error: Exception) -> str:
+    """Our own message inside of what a Beam worker raised, or else all of it."""
+    found = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
+    return found[1] if found else f"preparing {_DATASET.value} failed: {type(error).__name__}: {error}"
+
+
+def _report(builder):
+    """What was prepared, and what was left out."""
+    for split, info in builder.info.splits.items():
+        print(f"{tfds_name(builder)} {split}: {info.num_examples} examples, {info.num_bytes / 1e6:.1f} MB")
+    if not _SKIP_BAD.value:
+        return
+    skipped = []
+    for split in builder.info.splits:
+        decoders = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
+        for example in builder.as_dataset(split=split, decoders=decoders):
+            skipped += [text.decode() for text in example["skipped"].numpy()]
+    print(f"skipped {len(skipped)} bad frames" + "".join(f"\n  {text}" for text in skipped))
+
+
+def main(argv=None) -> int:
+    return cli.run(_prepare, _FLAGS, "patchwork_tf.data.prepare", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

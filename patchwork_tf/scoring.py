@@ -1,0 +1,85 @@
+"""Scores results that anybody's method has written to files."""
+
+import contextlib
+import json
+import os
+
+import numpy as np
+from pycocotools.coco import COCO
+from tqdm import tqdm
+
+from patchwork_tf.data.imagenet_vid import CLASSES
+from patchwork_tf.errors import DataError
+from patchwork_tf.metrics import coco, formats
+from patchwork_tf.metrics.detection import DetectionMetric
+from patchwork_tf.metrics.segmentation import SegmentationMetric
+
+
+def score_masks(predictions: str, ground_truth: str) -> dict:
+    """J and F of folders of PNG masks: see `formats.mask_pairs` and `SegmentationMetric.result`."""
+    metric = SegmentationMetric()
+    total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
+    pairs = formats.mask_pairs(predictions, ground_truth)
+    for sequence, _, mask, truth in tqdm(pairs, total=total, unit="frame", dynamic_ncols=True):
+        metric.add_frame(sequence, mask, truth)
+    return {**metric.result(), "frames": total}
+
+
+def score_detections(detections: str, annotations: str, image_set: str, with_coco: bool = True) -> dict:
+    """mAP of detections in the VID devkit's format.
+
+    Args:
+        detections: file of lines frame_id class_id score x1 y1 x2 y2.
+        annotations: folder of one VOC XML per frame.
+        image_set: file of lines video/frame frame_id.
+        with_coco: whether to compute COCO's numbers as well.
+
+    Returns:
+        `DetectionMetric.result()`, 'coco', and the number of 'frames'.
+    """
+    frames = formats.read_image_set(image_set)
+    found = formats.read_detections(detections, frames)
+    metrics = {"vid": DetectionMetric(CLASSES), **({"coco": coco.CocoMetric(CLASSES)} if with_coco else {})}
+    nothing = np.zeros((0, 6))
+    for number, frame in tqdm(frames.items(), unit="frame", dynamic_ncols=True):
+        rows = found.get(number, nothing)
+        truth = formats.true_boxes(annotations, frame)
+        for metric in metrics.values():
+            metric.add_frame(rows[:, 2:], rows[:, 1], rows[:, 0].astype(int), *truth)
+    result = {**metrics["vid"].result(), "frames": len(frames)}
+    return {**result, "coco": metrics["coco"].result()} if with_coco else result
+
+
+def score_coco(detections: str, annotations: str) -> dict:
+    """COCO's numbers of detections.json against instances_*.json, in COCO's own formats."""
+    found = _read_json(detections)
+    truth = COCO()
+    truth.dataset = _read_json(annotations)
+    if not isinstance(found, list):
+        raise DataError(f"{detections}: expected a list of detections")
+    try:
+        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+            truth.createIndex()
+        _check_images(found, truth, detections)
+        return {"coco": coco.evaluate(truth, found), "frames": len(truth.dataset["images"])}
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{detections}, {annotations}: not COCO's formats ({type(error).__name__}: {error})"
+        ) from None
+
+
+def _check_images(found, truth, path):
+    known = set(truth.getImgIds())
+    for number, row in enumerate(found):
+        if row["image_id"] not in known:
+            raise DataError(f"{path}: detection {number} is of image {row['image_id']}, which has no annotations")
+
+
+def _read_json(path):
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise DataError(f"{path}: not JSON ({error})") from None

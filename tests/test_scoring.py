@@ -1,0 +1,247 @@
+"""Results in files, anybody's and ours: read, scored, written, and what bad ones are told."""
+
+import json
+import os
+
+import numpy as np
+import PIL.Image
+import pytest
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+from test_datasets import make_davis, make_vid, write_xml
+
+from patchwork_tf import evaluate, train
+from patchwork_tf.data import prepare
+from patchwork_tf.data.imagenet_vid import WORDNET_IDS
+from patchwork_tf.metrics.coco import STATISTICS, CocoMetric
+
+
+def run(*flags):
+    return evaluate.main(list(flags))
+
+
+@pytest.fixture
+def vid_files(tmp_path):
+    """Two frames: one with a small and a large airplane and an antelope, one without objects."""
+    airplane, antelope = WORDNET_IDS[:2]
+    things = [(airplane, 0, 0, 0, 9, 9), (airplane, 1, 100, 100, 199, 199), (antelope, 2, 300, 0, 399, 99)]
+    write_xml(f"{tmp_path}/xml/clip/000000.xml", things, size=(500, 500))
+    write_xml(f"{tmp_path}/xml/clip/000001.xml", [], size=(500, 500))
+    (tmp_path / "set.txt").write_text("clip/000000 1\nclip/000001 2\n")
+    return tmp_path
+
+
+def score_vid(folder, lines):
+    (folder / "detections.txt").write_text("\n".join(lines) + "\n")
+    code = run(
+        "--task=detection",
+        f"--detections={folder}/detections.txt",
+        f"--annotations={folder}/xml",
+        f"--image_set={folder}/set.txt",
+        f"--json={folder}/out.json",
+    )
+    assert code == 0
+    return json.loads((folder / "out.json").read_text())
+
+
+def test_vid_detections_by_hand(vid_files):
+    """Airplanes: large hit (0.9), false alarm in the empty frame (0.8), small hit at IoU 0.43 (0.7); the antelope
+    twice. VID: airplane 1/2 + 1/2 * 2/3, antelope 1. At 0.5 the small one is missed: airplane 1/2.
+    """
+    result = score_vid(
+        vid_files,
+        [
+            "1 1 0.9 100 100 199 199",
+            "2 1 0.8 0 0 50 50",
+            "1 1 0.7 4 0 13 9",  # 6 of 10 columns overlap: 60 / 140; the threshold is 100 / 400
+            "1 2 0.6 300 0 399 99",
+            "1 2 0.5 300 0 399 99",
+        ],
+    )
+    assert result["per_class"]["airplane"]["AP_vid"] == pytest.approx(1 / 2 + 1 / 2 * 2 / 3)
+    assert result["per_class"]["antelope"]["AP_vid"] == 1
+    assert result["mAP_vid"] == pytest.approx((5 / 6 + 1) / 2)
+    assert result["per_class"]["airplane"]["AP_50"] == pytest.approx(1 / 2)
+    assert result["mAP_50"] == pytest.approx(3 / 4)
+    assert result["per_class"]["zebra"] == {"objects": 0, "AP_vid": None, "AP_50": None}
+    assert result["frames"] == 2
+    assert set(result["coco"]) == set(STATISTICS)
+
+
+def test_no_detections_score_nothing(vid_files):
+    result = score_vid(vid_files, [""])
+    assert (result["mAP_vid"], result["mAP_50"], result["coco"]["AP"]) == (0, 0, 0)
+
+
+def test_no_objects_have_no_score(vid_files):
+    (vid_files / "set.txt").write_text("clip/000001 2\n")
+    result = score_vid(vid_files, ["2 1 0.8 0 0 50 50"])
+    assert result["mAP_vid"] is None
+    assert result["coco"]["AP"] is None
+
+
+BAD_LINES = {
+    "1 1 0.9 0 0 9": "detections.txt:1: expected 'frame_id class_id score x1 y1 x2 y2'",
+    "1 1 high 0 0 9 9": "detections.txt:1: expected",
+    "1 1 nan 0 0 9 9": "finite",
+    "7 1 0.9 0 0 9 9": "frame id 7 is not in the image set",
+    "1 31 0.9 0 0 9 9": "class id 31; there are 1 to 30",
+}
+
+
+@pytest.mark.parametrize("line", BAD_LINES)
+def test_bad_detections_are_named(line, vid_files, capsys):
+    (vid_files / "detections.txt").write_text(line + "\n")
+    flags = [f"--detections={vid_files}/detections.txt", f"--annotations={vid_files}/xml"]
+    assert run("--task=detection", *flags, f"--image_set={vid_files}/set.txt") == 1
+    assert BAD_LINES[line] in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("clip/000000\n", "set.txt:1: expected"),
+        ("a 1\nb 1\n", "set.txt:2: frame id 1 is there twice"),
+        ("", "empty"),
+    ],
+)
+def test_bad_image_sets_are_named(content, message, vid_files, capsys):
+    (vid_files / "set.txt").write_text(content)
+    (vid_files / "detections.txt").write_text("")
+    flags = [f"--detections={vid_files}/detections.txt", f"--annotations={vid_files}/xml"]
+    assert run("--task=detection", *flags, f"--image_set={vid_files}/set.txt") == 1
+    assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_flags_of_scoring(capsys):
+    assert run("--task=segmentation", "--predictions=x") == 2
+    assert "--ground_truth is required" in capsys.readouterr().err
+    assert run("--task=detection", "--detections=x.txt", "--annotations=x") == 2
+    assert "--image_set is required" in capsys.readouterr().err
+    assert run("--task=segmentation", "--predictions=/nowhere", "--ground_truth=/nowhere") == 1
+    assert "/nowhere: no such folder" in capsys.readouterr().err
+
+
+def test_coco_numbers_are_pycocotools_own(tmp_path, capsys):
+    """Random boxes, scored through our collector, through the command, and by pycocotools called directly."""
+    rng = np.random.default_rng(0)
+    metric = CocoMetric(["a", "b", "c"])
+    for _ in range(8):
+        low = rng.uniform(0, 200, (6, 2))
+        truth = np.concatenate([low, low + rng.uniform(5, 150, (6, 2))], axis=1)
+        boxes = np.concatenate([truth + rng.normal(0, 6, truth.shape), truth[:2] + 40])
+        labels = rng.integers(0, 3, 6)
+        metric.add_frame(boxes, rng.random(8), np.concatenate([labels, labels[:2]]), truth, labels)
+    found = metric.result()
+    (tmp_path / "instances.json").write_text(json.dumps(metric.ground_truth))
+    (tmp_path / "detections.json").write_text(json.dumps(metric.detections))
+    direct = COCO(str(tmp_path / "instances.json"))
+    evaluation = COCOeval(direct, direct.loadRes(str(tmp_path / "detections.json")), "bbox")
+    evaluation.evaluate()
+    evaluation.accumulate()
+    evaluation.summarize()
+    expected = dict(zip(STATISTICS, evaluation.stats.tolist(), strict=True))
+    assert 0.1 < expected["AP"] < 0.9
+    assert found == pytest.approx(expected, abs=1e-12)
+    flags = [f"--detections={tmp_path}/detections.json", f"--annotations={tmp_path}/instances.json"]
+    assert run("--task=detection", *flags, f"--json={tmp_path}/out.json") == 0
+    assert json.loads((tmp_path / "out.json").read_text())["coco"] == pytest.approx(expected, abs=1e-12)
+    (tmp_path / "detections.json").write_text(
+        '[{"image_id": 99, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]'
+    )
+    assert run("--task=detection", *flags) == 1
+    assert "image 99" in capsys.readouterr().err
+    (tmp_path / "detections.json").write_text("{")
+    assert run("--task=detection", *flags) == 1
+    assert "not JSON" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_masks_of_osvos_get_the_official_numbers(real_data, tmp_path):
+    root = real_data("davis2016_dev")
+    flags = [f"--predictions={root}/osvos_masks", f"--ground_truth={root}", f"--json={tmp_path}/out.json"]
+    assert run("--task=segmentation", *flags) == 0
+    result = json.loads((tmp_path / "out.json").read_text())
+    with open(f"{root}/osvos_masks_jf_per_sequence.csv") as file:
+        first = file.read().splitlines()[1].split(",")
+    assert result["J"]["per_sequence"][first[0]]["mean"] == pytest.approx(float(first[3]), abs=1e-6)
+    assert result["F"]["per_sequence"][first[0]]["decay"] == pytest.approx(float(first[8]), abs=1e-6)
+
+
+def mask_folders(tmp_path):
+    for kind in ("found", "true"):
+        os.makedirs(tmp_path / kind / "clip")
+        for t in range(4):
+            PIL.Image.new("L", (20, 10), 255).save(tmp_path / kind / "clip" / f"{t:05d}.png")
+    return [f"--predictions={tmp_path}/found", f"--ground_truth={tmp_path}/true", "--task=segmentation"]
+
+
+def test_bad_masks_are_named(tmp_path, capsys):
+    flags = mask_folders(tmp_path)
+    assert run(*flags) == 0
+    assert "100.0" in capsys.readouterr().out
+    path = tmp_path / "found" / "clip" / "00002.png"
+    PIL.Image.new("L", (5, 5)).save(path)
+    assert run(*flags) == 1
+    assert "00002.png: the mask has 5x5 pixels, the true one 20x10" in capsys.readouterr().err.splitlines()[-1]
+    path.write_bytes(b"no picture")
+    assert run(*flags) == 1
+    assert "00002.png: not a readable image" in capsys.readouterr().err.splitlines()[-1]
+    path.unlink()
+    assert run(*flags) == 1
+    assert "00002.png: this mask is missing" in capsys.readouterr().err.splitlines()[-1]
+
+
+TINY = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=2", "--steps=2", "--warmup_steps=1"]
+
+
+@pytest.mark.slow
+def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
+    """Train, score, save masks; the masks scored as files get the same J and F."""
+    root, data = make_davis(tmp_path / "davis"), f"--data_dir={tmp_path}/tfds"
+    assert prepare.main(["--dataset=davis2016", f"--manual_dir={root}", data]) == 0
+    flags = ["--system=davis-pw-m2n1", "--dataset=davis2016", data]
+    assert train.main([*flags, *TINY, "--stride=2", f"--model_dir={tmp_path}/run"]) == 0
+    saved, scores = f"--save_predictions={tmp_path}/masks", f"--json={tmp_path}/ours.json"
+    assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
+    ours = json.loads((tmp_path / "ours.json").read_text())
+    assert ours["frames"] == 5
+    assert list(ours["J"]["per_sequence"]) == ["cow"]
+    again = [f"--predictions={tmp_path}/masks", f"--ground_truth={root}", f"--json={tmp_path}/again.json"]
+    assert run("--task=segmentation", *again) == 0
+    assert json.loads((tmp_path / "again.json").read_text())["J"] == ours["J"]
+    assert PIL.Image.open(tmp_path / "masks/cow/00003.png").size == (64, 48)
+
+
+@pytest.mark.slow
+def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
+    pytest.importorskip("apache_beam", reason="Beam is an extra: pip install patchwork-tf[beam]")
+    root, data = make_vid(tmp_path / "vid", frames=6), f"--data_dir={tmp_path}/tfds"
+    assert prepare.main(["--dataset=imagenet_vid", f"--manual_dir={root}", data]) == 0
+    flags = ["--system=vid-pw-m2n1", "--dataset=imagenet_vid", data]
+    assert train.main([*flags, *TINY, "--fit=letterbox", f"--model_dir={tmp_path}/run"]) == 0
+    saved, scores = f"--save_predictions={tmp_path}/found", f"--json={tmp_path}/ours.json"
+    assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
+    ours = json.loads((tmp_path / "ours.json").read_text())
+    assert (ours["videos"], ours["frames"]) == (2, 12)
+    again = [f"--detections={tmp_path}/found/detections.txt", f"--image_set={tmp_path}/found/image_set.txt"]
+    again += [f"--annotations={root}/Annotations/VID", f"--json={tmp_path}/again.json"]
+    assert run("--task=detection", *again) == 0
+    found = json.loads((tmp_path / "again.json").read_text())
+    assert found["mAP_vid"] == pytest.approx(ours["mAP_vid"], abs=1e-3)
+    assert {n: r["objects"] for n, r in found["per_class"].items()} == {
+        n: r["objects"] for n, r in ours["per_class"].items()
+    }
+
+
+def test_a_data_set_must_fit_the_task_and_be_there(tmp_path, capsys):
+    flags = [f"--model_dir={tmp_path}/run", f"--data_dir={tmp_path}"]
+    assert train.main(["--system=vid-sf", "--dataset=davis2016", *flags]) == 2
+    assert "davis2016 has no truth for detection" in capsys.readouterr().err
+    assert train.main(["--system=davis-sf", "--dataset=davis2016", *flags]) == 1
+    assert "patchwork_tf.data.prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
+    assert train.main(["--system=davis-sf", "--dataset=davis2016", flags[0]]) == 2
+    assert "--data_dir is required" in capsys.readouterr().err
+    assert evaluate.main(["--system=vid-sf", "--dataset=imagenet_vid", flags[1]]) == 1
+    assert "patchwork_tf.data.prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
+    assert not os.path.exists(tmp_path / "run")
