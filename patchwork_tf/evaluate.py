@@ -60,7 +60,9 @@ _DATA_DIR = flags.DEFINE_string(
 _CONFIG = flags.DEFINE_string(
     "config", None, "Which form of the data set; by default the first.", flag_values=_FLAGS
 )
-_SPLIT = flags.DEFINE_string("split", "validation", "Part of the data set.", flag_values=_FLAGS)
+_SPLIT = flags.DEFINE_string(
+    "split", "validation", "Part of the data set, such as validation or train[90%:].", flag_values=_FLAGS
+)
 _POLICY = flags.DEFINE_list(
     "policy", "raster", f"How windows are chosen: {', '.join(POLICIES)}; separated by commas.", flag_values=_FLAGS
 )

@@ -50,7 +50,9 @@ _CONFIG = flags.DEFINE_string(
     "Which form of the data set, such as frames15 of imagenet_vid; by default the first.",
     flag_values=_FLAGS,
 )
-_SPLIT = flags.DEFINE_string("split", "train", "Part of the data set to train on.", flag_values=_FLAGS)
+_SPLIT = flags.DEFINE_string(
+    "split", "train", "Part of the data set to train on, such as train or train[:90%].", flag_values=_FLAGS
+)
 _STEPS = flags.DEFINE_integer("steps", 2000, "Optimizer steps in all.", lower_bound=1, flag_values=_FLAGS)
 _BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips per step.", lower_bound=1, flag_values=_FLAGS)
 _CLIP_FRAMES = flags.DEFINE_integer(

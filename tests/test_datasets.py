@@ -217,6 +217,9 @@ def test_clips_of_vid_follow_the_object(prepared):
 def test_clips_resume_anywhere_and_shards_share_them(prepared):
     whole = first("davis2016", prepared, config("segmentation"), count=8)
     later = first("davis2016", prepared, config("segmentation", start=3), count=5)
+    (second,) = first("davis2016", prepared, config("segmentation", num_frames=5), count=1, split="train[1:]")
+    (_, expected) = first("davis2016", prepared, config("segmentation", num_frames=5), count=2)
+    np.testing.assert_array_equal(second["frames"], expected["frames"])  # five frames: all of the second sequence
     odd = first("davis2016", prepared, config("segmentation", shard=(1, 2)), count=3)
     for expected, found in [*zip(whole[3:], later, strict=True), *zip(whole[1:6:2], odd, strict=True)]:
         assert int(found["index"]) == int(expected["index"])

@@ -131,7 +131,7 @@ keras.utils.set_random_seed(0)
 model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
 rng = np.random.default_rng(0)  # the backends' own generators differ
 for variable in model.variables:
-    if variable.path.endswith("kernel"):
+    if len(variable.shape) == 4:
         fan_in = np.prod(variable.shape[:2]) * (1 if "depthwise" in variable.path else variable.shape[2])
         variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
 settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64))

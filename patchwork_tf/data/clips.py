@@ -119,15 +119,17 @@ _UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDec
 
 def _endless(builder, split, config, decoders):
     """(clip index, example) for ever, from the clip `config.start` on, without reading what is before it."""
-    count = builder.info.splits[split].num_examples
+    (whole,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
+    count = builder.info.splits[whole.splitname].num_examples
+    first, last = whole.from_ or 0, count if whole.to is None else whole.to
     # One file after the other: that alone is the same order from wherever one starts.
-    reading = tfds.ReadConfig(interleave_cycle_length=1, add_tfds_id=False)
+    reading = tfds.ReadConfig(interleave_cycle_length=1, try_autocache=False)
 
-    def examples(part):
+    def examples(skipped):
+        part = f"{whole.splitname}[{first + skipped}:{last}]"
         return builder.as_dataset(split=part, decoders=decoders, read_config=reading, shuffle_files=False)
 
-    rest = examples(f"{split}[{config.start % count}:]") if config.start % count else examples(split)
-    videos = rest.concatenate(examples(split).repeat())
+    videos = examples(config.start % (last - first)).concatenate(examples(0).repeat())
     indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max)
     return tf.data.Dataset.zip(indices, videos).shard(config.shard[1], config.shard[0])
 

@@ -88,7 +88,7 @@ def tfds_name(builder) -> str:
 
 
 def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = None):
-    """The builder of a data set that was prepared, with that split in it.
+    """The builder of a data set that was prepared, with that split, or part of one as train[:26], in it.
 
     Raises:
         DataError: if it was not prepared; says how to.
@@ -101,8 +101,12 @@ def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = 
             f"{data_dir}: {tfds_name(builder)} was not prepared there; run python -m patchwork_tf.data.prepare "
             f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
         )
-    if split not in builder.info.splits or not builder.info.splits[split].num_examples:
-        there = [name for name, info in builder.info.splits.items() if info.num_examples]
+    there = [name for name, info in builder.info.splits.items() if info.num_examples]
+    try:
+        count = builder.info.splits[split].num_examples
+    except (KeyError, ValueError, AssertionError):
+        count = 0
+    if not count:
         raise DataError(
             f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(there) or 'none'}"
         )
