@@ -38,7 +38,13 @@ _VIDEO = flags.DEFINE_string(
     "video", None, "Video file, folder of frames, or moving_objects:K. Required.", flag_values=_FLAGS
 )
 _OUTPUT = flags.DEFINE_string("output", None, "The .mp4 or .gif to write. Required.", flag_values=_FLAGS)
-_POLICY = flags.DEFINE_enum("policy", "raster", list(POLICIES), "How windows are chosen.", flag_values=_FLAGS)
+_POLICY = flags.DEFINE_enum(
+    "policy",
+    "raster",
+    [name for name in POLICIES if name != "oracle"],
+    "How windows are chosen.",
+    flag_values=_FLAGS,
+)
 _WARM_START = flags.DEFINE_boolean(
     "warm_start", False, "Look at the whole first frame instead of starting blind.", flag_values=_FLAGS
 )

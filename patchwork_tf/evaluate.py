@@ -16,6 +16,8 @@ in the format of the VID devkit, or COCO's.
   patchwork-evaluate --task=detection --detections=detections.json --annotations=instances_val2017.json
 """
 
+import collections
+import dataclasses
 import functools
 import itertools
 import json
@@ -34,6 +36,7 @@ from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.formats import DetectionWriter, MaskWriter
 from patchwork_tf.metrics.segmentation import STATISTICS, SegmentationMetric
 from patchwork_tf.models.config import MEMORIES
+from patchwork_tf.streaming.oracle import frame_truth
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.stream import stream
 from patchwork_tf.training import checkpoints
@@ -178,13 +181,15 @@ def evaluate_stream(
 
     Returns:
         The metric's `result()`, and 'coco'; the number of 'videos' and 'frames'; 'mflops_max' and
-        'mflops_avg' of the frames.
+        'mflops_avg' of the frames; 'cell_visits' (M, M), the part of frames in which each cell was looked at.
     """
     metrics = _metrics(system.task, class_names, coco)
-    costs, number = [], -1
+    costs, visits, number = [], collections.Counter(), -1
     for number, video in enumerate(videos):
+        video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
-        answers = stream(system, model, frames, policy, seed + number, warm_start, fit)
+        knows = functools.partial(_frame_truth, model, video, fit)
+        answers = stream(system, model, frames, policy, seed + number, warm_start, fit, truth=knows)
         truth = _truth(system.task, video)
         for answer, frame, name, *true in zip(answers, shown, video.frame_names, *truth, strict=True):
             size = frame.shape[:2]
@@ -193,13 +198,34 @@ def evaluate_stream(
             if writer:
                 writer.add_frame(video.name, name, answer, size)
             costs.append(answer.mflops)
+            visits[answer.window] += 1
             if progress:
                 progress()
     result = metrics["main"].result()
     if "coco" in metrics:
         result["coco"] = metrics["coco"].result()
-    cost = {"mflops_max": max(costs), "mflops_avg": float(np.mean(costs))}
-    return {**result, "videos": number + 1, "frames": len(costs), **cost}
+    return {
+        **result,
+        "videos": number + 1,
+        "frames": len(costs),
+        "mflops_max": max(costs),
+        "mflops_avg": float(np.mean(costs)),
+        "cell_visits": _cell_visits(visits, model.grid, len(costs)),
+    }
+
+
+def _cell_visits(visits, grid, frames) -> list[list[float]]:
+    """How often each cell (M, M) was looked at, as a part of all frames."""
+    counts = np.zeros((grid.cells, grid.cells))
+    for window, count in visits.items():
+        if window is not None:
+            row, column = window
+            counts[row : row + grid.window, column : column + grid.window] += count
+    return (counts / frames).round(4).tolist()
+
+
+def _frame_truth(model, video, fit, number, size):
+    return frame_truth(model, video, number, size, fit)
 
 
 def _metrics(task, class_names, coco) -> dict:

@@ -20,6 +20,8 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.models.build import build
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
 from patchwork_tf.training import checkpoints
+from patchwork_tf.training.clip_model import CLIP_MODELS
+from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import fit, make_optimizer
 from patchwork_tf.zoo.systems import get_system
 
@@ -100,6 +102,43 @@ _BACKBONE_WEIGHTS = flags.DEFINE_string(
     "MobileNetV2 weights to start from: imagenet, or a .npz or .keras file.",
     flag_values=_FLAGS,
 )
+_STAGE = flags.DEFINE_enum(
+    "stage",
+    "supervised",
+    ["supervised", "policy"],
+    "What to train: supervised, the network's answers; policy, which window to look at, by Q-learning, all else "
+    "being frozen.",
+    flag_values=_FLAGS,
+)
+_DISCOUNT = flags.DEFINE_float(
+    "discount",
+    0.9,
+    "Of the next frame's value, with --stage=policy.",
+    lower_bound=0.0,
+    upper_bound=0.999,
+    flag_values=_FLAGS,
+)
+_EPSILON = flags.DEFINE_list(
+    "epsilon",
+    ["1", "0.1"],
+    "How often to explore at first and in the end, with --stage=policy.",
+    flag_values=_FLAGS,
+)
+_EPSILON_STEPS = flags.DEFINE_integer(
+    "epsilon_steps",
+    None,
+    "Steps from the first to the last of --epsilon; by default half of all.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+_TARGET_RATE = flags.DEFINE_float(
+    "target_rate",
+    0.01,
+    "By what part the target network follows per step, with --stage=policy.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+    flag_values=_FLAGS,
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, data, windows and augmentation.", flag_values=_FLAGS)
 _DETERMINISTIC = flags.DEFINE_boolean(
     "deterministic",
@@ -124,6 +163,8 @@ def _train():
         num_classes=len(names),
         **cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value),
     )
+    if _STAGE.value == "policy":
+        _check_policy(config)
     if _DATASET.value != "moving_objects" or _DATA_DIR.value:  # before a model is built or a folder made
         clips.open_source(_DATASET.value, _DATA_DIR.value, _SPLIT.value, _CONFIG.value, config.image_size)
     clip_frames = _CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8)
@@ -156,6 +197,7 @@ def _train():
             windows=_WINDOWS.value,
             augmented=_AUGMENT.value,
             seed=_SEED.value,
+            exploration=_exploration() if _STAGE.value == "policy" else None,
         )
 
     metadata = {
@@ -164,7 +206,7 @@ def _train():
         "training": {name: _FLAGS[name].value for name in _FLAGS if name != "model_dir"},
     }
     fit(
-        model,
+        _trainer(model),
         batches,
         make_optimizer(_LEARNING_RATE.value, _STEPS.value, _WARMUP_STEPS.value),
         steps=_STEPS.value,
@@ -176,6 +218,31 @@ def _train():
         keep=_KEEP.value,
     )
     print(f"trained {system.name} for {_STEPS.value} steps: {checkpoints.latest(_MODEL_DIR.value)}")
+
+
+def _trainer(model):
+    if _STAGE.value == "policy":
+        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value)
+    return CLIP_MODELS[model.config.task](model)
+
+
+def _exploration():
+    first, last = (float(value) for value in _EPSILON.value)
+    return clips.Exploration(first, last, _EPSILON_STEPS.value or _STEPS.value // 2)
+
+
+def _check_policy(config):
+    """Whether there is a policy to train, and something to train it on."""
+    if config.grid.is_whole_frame or config.memory != "features":
+        raise UsageError(f"--stage=policy: {_SYSTEM.value} has no windows to choose")
+    if not _INIT_CHECKPOINT.value and not checkpoints.latest(_MODEL_DIR.value):
+        raise UsageError("--stage=policy needs --init_checkpoint: a network that was trained to answer")
+    try:
+        probabilities = [float(value) for value in _EPSILON.value]
+    except ValueError:
+        probabilities = []
+    if len(probabilities) != 2 or not all(0 <= p <= 1 for p in probabilities):
+        raise UsageError(f"--epsilon={','.join(_EPSILON.value)}: give two probabilities, such as 1,0.1")
 
 
 def _resume_point(config):

@@ -52,8 +52,8 @@ def test_next_window_is_the_best_by_q_values(small):
 def test_weights_for_another_grid_leave_attention_untrained(small):
     """The rest of the network is the same; nine windows are not sixteen."""
     nine, sixteen = small("vid-pw-m4n2"), fresh_model("vid-pw-m4n1", seed=2)
-    before = get_weights(sixteen)
-    assign_weights(sixteen.variables, get_weights(nine), "m4n2.npz")
-    after, source = get_weights(sixteen), get_weights(nine)
+    before = get_weights(sixteen.variables)
+    assign_weights(sixteen.variables, get_weights(nine.variables), "m4n2.npz")
+    after, source = get_weights(sixteen.variables), get_weights(nine.variables)
     for key, value in after.items():
         np.testing.assert_array_equal(value, before[key] if key.startswith("attention_") else source[key])

@@ -20,7 +20,7 @@ def make_cell(kind, grid, size, stride, rate=1):
 
 
 def reference_step(memory, x, window, grid, kernel, bias, stride, rate):
-    """Design, section 2, word by word, on an unpadded memory (H, W, C); changes the memory."""
+    """The definition of a cell, word by word, on an unpadded memory (H, W, C); changes the memory."""
     cell = memory.shape[0] // grid.cells
     r, q, n = window[0] * cell, window[1] * cell, grid.window * cell
     memory[r : r + n, q : q + n] = x

@@ -78,7 +78,7 @@ def twin(name, single, **overrides):
     """A system's model with the weights of the single-frame one."""
     fields = {"depth": single.config.depth, "image_size": single.config.image_size, **overrides}
     model = fresh_model(name, **fields)
-    assign_weights(model.variables, get_weights(single), "the single-frame twin")
+    assign_weights(model.variables, get_weights(single.variables), "the single-frame twin")
     return model
 
 
@@ -260,7 +260,7 @@ def test_unknown_system_names_the_known_ones():
 
 def test_weights_move_between_single_frame_and_patchwork(small):
     single = small("vid-sf")
-    expected, found = get_weights(single), get_weights(twin("vid-pw-m4n2", single))
+    expected, found = get_weights(single.variables), get_weights(twin("vid-pw-m4n2", single).variables)
     extra = found.keys() - expected.keys()
     assert all(key.startswith("attention_") for key in extra)
     for key in expected:
@@ -269,7 +269,9 @@ def test_weights_move_between_single_frame_and_patchwork(small):
 
 def test_weights_of_another_depth_are_refused(small):
     with pytest.raises(DataError, match="depth or number of classes differ"):
-        assign_weights(fresh_model("vid-sf").variables, get_weights(small("vid-sf", depth=0.5)), "other.npz")
+        assign_weights(
+            fresh_model("vid-sf").variables, get_weights(small("vid-sf", depth=0.5).variables), "other.npz"
+        )
 
 
 def test_backbone_weights_from_a_keras_file(small, tmp_path):

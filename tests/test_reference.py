@@ -1,7 +1,7 @@
 """The backbone against a slow, independent numpy implementation, over random video and windows.
 
 It knows nothing of the library but its weights: one plain (H, W, C) memory per convolution, a
-loop over the nine taps, and the design's three sentences.
+loop over the nine taps, and the three sentences that define a cell.
 """
 
 import numpy as np
@@ -80,7 +80,7 @@ class ReferenceBackbone:
 def test_every_endpoint_equals_the_reference(name, small):
     model = small(name)
     grid = model.grid
-    weights = get_weights(model.backbone)
+    weights = get_weights(model.backbone.variables)
     reference = ReferenceBackbone(weights, 128, grid.cells, grid.window)
     rng = np.random.default_rng(0)
     state = model.initial_state(1)

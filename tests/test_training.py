@@ -144,7 +144,7 @@ trainer = CLIP_MODELS["detection"](model)
 jax = keras.backend.backend() == "jax"
 trainer.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jax)
 losses = [trainer.fit(data, steps_per_epoch=1, verbose=0, shuffle=False).history["loss"][0] for _ in range(2)]
-sums = {key: float(np.sum(value.astype(np.float64) ** 2)) for key, value in get_weights(model).items()}
+sums = {key: float(np.sum(value.astype(np.float64) ** 2)) for key, value in get_weights(model.variables).items()}
 print(json.dumps({"backend": keras.backend.backend(), "losses": losses, "sums": sums}))
 """
 
@@ -174,9 +174,9 @@ def test_checkpoint_round_trip(small, tmp_path):
     optimizer.build(model.trainable_variables)
     metadata = {"system": "vid-sf", "class_names": ["a"] * 10, "training": {}}
     for step in (10, 20, 30):
-        checkpoints.save(str(tmp_path), step, model, optimizer, metadata, keep=2)
+        checkpoints.save(str(tmp_path), step, model.config, model.variables, optimizer, metadata, keep=2)
     assert sorted(os.listdir(tmp_path)) == ["checkpoint-00000020.npz", "checkpoint-00000030.npz"]
     checkpoint = checkpoints.read(str(tmp_path))
     assert (checkpoint.step, checkpoint.config) == (30, model.config)
-    for key, value in get_weights(model).items():
+    for key, value in get_weights(model.variables).items():
         np.testing.assert_array_equal(checkpoint.arrays[key], value)

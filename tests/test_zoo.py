@@ -52,7 +52,7 @@ def test_an_honest_average_is_never_below_what_a_delayed_frame_costs(rows):
         )
 
 
-# Design, section 3: counted from the architectures by hand.
+# Counted from the architectures by hand.
 @pytest.mark.parametrize(
     ("name", "mflops"),
     [
@@ -76,7 +76,7 @@ def test_multiply_adds_of_patchwork_segmenters(name, mflops):
     assert count_macs(model) / 1e6 == pytest.approx(mflops, abs=0.02)
 
 
-def test_parts_cost_what_the_design_counts():
+def test_parts_cost_what_hand_counts_say():
     model = pw.build(ModelConfig(cells=4, window=1))
     assert count_macs(model.attention) / 1e6 == pytest.approx(14.28, abs=0.02)
     model = pw.build(ModelConfig())

@@ -10,6 +10,7 @@ run that starts at clip k sees what an unbroken run sees from clip k on.
 """
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -22,10 +23,16 @@ from patchwork_tf.data.fitting import fit_boxes, fit_images
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.segmenter import UNKNOWN
+from patchwork_tf.training.q_learning import epsilon_at
 
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
-_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM = 101, 102, 103  # keep the random streams of one clip apart
+_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM = (
+    101,
+    102,
+    103,
+    104,
+)  # keep the random streams of one clip apart
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 
 
@@ -221,23 +228,66 @@ def _clip(index, images, truth, config):
     return clip
 
 
-def training_batches(clips, grid: Grid, batch_size, *, windows="mixed", augmented=True, seed=0):
-    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip."""
+@dataclasses.dataclass(frozen=True)
+class Exploration:
+    """How often a policy in training looks at a random window.
+
+    Attributes:
+        first, last: probabilities at the first optimizer step, and from `steps` on.
+        steps: of the linear way from one to the other.
+    """
+
+    first: float
+    last: float
+    steps: int
+
+
+def training_batches(
+    clips,
+    grid: Grid,
+    batch_size,
+    *,
+    windows="mixed",
+    augmented=True,
+    seed=0,
+    exploration: Exploration | None = None,
+):
+    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
+
+    With `exploration` they are for `ClipPolicy.fit`, which chooses windows by itself.
+    """
 
     def prepare(clip):
         index = clip["index"]
         if augmented:
             clip = augment(clip, seed=tf.stack([index, seed * 1000 + _AUGMENTATION_STREAM]))
         num_frames = clip["frames"].shape[0]
-        chosen = tf.numpy_function(
-            lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
-        )
-        chosen = tf.ensure_shape(chosen, (num_frames, 2))
         truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
-        return {"frames": clip["frames"], "windows": chosen}, truth
+        if exploration:
+            epsilon = functools.partial(exploration_of, grid, num_frames, exploration, batch_size, seed)
+            explores, actions = tf.numpy_function(lambda i: epsilon(int(i)), [index], (tf.bool, tf.int32))
+            chosen = {
+                "explores": tf.ensure_shape(explores, (num_frames,)),
+                "random_actions": tf.ensure_shape(actions, (num_frames,)),
+                "truth": truth,
+            }
+        else:
+            chosen = tf.numpy_function(
+                lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
+            )
+            chosen = {"windows": tf.ensure_shape(chosen, (num_frames, 2))}
+        return {"frames": clip["frames"], **chosen}, truth
 
     batches = clips.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.batch(batch_size, drop_remainder=True).prefetch(2)
+
+
+def exploration_of(grid: Grid, num_frames, exploration: Exploration, batch_size, seed=0, index=0):
+    """Whether each frame (T,) of clip `index` is explored, bool, and the random actions (T,) int32 for that."""
+    rng = np.random.default_rng([seed, _EXPLORATION_STREAM, index])
+    epsilon = epsilon_at(index // batch_size, exploration.first, exploration.last, exploration.steps)
+    actions = rng.integers(0, len(grid.windows), num_frames, dtype=np.int32)
+    return rng.random(num_frames) < epsilon, actions
 
 
 def clip_windows(grid: Grid, num_frames, how, seed=0, index=0) -> np.ndarray:

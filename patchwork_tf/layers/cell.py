@@ -14,6 +14,7 @@ the frame's edge finds the zeros of SAME padding there without being a special c
 A window of None is the whole frame: a warm start, which renews all memory at once.
 """
 
+import numpy as np
 from keras import layers, ops
 
 from patchwork_tf.grid import Grid
@@ -130,10 +131,11 @@ def _start(corner):
 def _pixels(memory, corner, size):
     """Numbers (B, h, w) of the pixels from `corner` on, counted through the whole batch."""
     height, width = memory.shape[1:3]
-    item = ops.arange(ops.shape(memory)[0], dtype="int32")[:, None, None]
-    row = corner[:, 0, None, None] + ops.arange(size[0], dtype="int32")[:, None]
-    column = corner[:, 1, None, None] + ops.arange(size[1], dtype="int32")
-    return (item * height + row) * width + column
+    item = ops.arange(ops.shape(memory)[0], dtype="int32")
+    first = item * (height * width) + corner[:, 0] * width + corner[:, 1]
+    # One table of offsets, not sums of ranges: TensorFlow's graph optimizer gets their shapes wrong.
+    offsets = np.arange(size[0], dtype=np.int32)[:, None] * width + np.arange(size[1], dtype=np.int32)
+    return first[:, None, None] + offsets
 
 
 def crop_window(frame, window, grid: Grid):

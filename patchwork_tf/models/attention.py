@@ -42,24 +42,25 @@ class AttentionNetwork(layers.Layer):
     Args:
         grid: the frame's grid.
         frame_shape: (H, W, C) of the restored map.
+        name: of the layer, and what its layers' names start with.
     """
 
-    def __init__(self, grid: Grid, frame_shape):
-        super().__init__(name="attention")
+    def __init__(self, grid: Grid, frame_shape, name="attention"):
+        super().__init__(name=name)
         height, width, _ = frame_shape
         self.grid = grid
         self.size = (height, width)
         actions = len(grid.windows)
-        self.reduce = SepConvCell(WIDTH, Grid(), frame_shape, name="attention_sep1")
-        self.mix = SepConvCell(WIDTH, Grid(), (height, width, WIDTH + 1), name="attention_sep2")
+        self.reduce = SepConvCell(WIDTH, Grid(), frame_shape, name=f"{name}_sep1")
+        self.mix = SepConvCell(WIDTH, Grid(), (height, width, WIDTH + 1), name=f"{name}_sep2")
         self.value = layers.Dense(
             actions,
             kernel_initializer="zeros",
             bias_initializer=_FirstWindowsFirst(),
-            name="attention_value",
+            name=f"{name}_value",
         )
         self.need = layers.Dense(
-            actions, use_bias=False, kernel_initializer=_StalestFirst(grid), name="attention_need"
+            actions, use_bias=False, kernel_initializer=_StalestFirst(grid), name=f"{name}_need"
         )
 
     def q_values(self, restored, freshness):

@@ -19,9 +19,9 @@ def variable_key(variable) -> str:
     return "/".join(variable.path.split("/")[-2:])
 
 
-def get_weights(model) -> dict[str, np.ndarray]:
-    """All weights of a model by `<layer>/<variable>`."""
-    return {variable_key(v): keras.ops.convert_to_numpy(v) for v in model.variables}
+def get_weights(variables) -> dict[str, np.ndarray]:
+    """Values of variables by `<layer>/<variable>`."""
+    return {variable_key(v): keras.ops.convert_to_numpy(v) for v in variables}
 
 
 def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):

@@ -3,14 +3,16 @@
 import dataclasses
 import functools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 from patchwork_tf.data.fitting import fit_frame, unfit_boxes, unfit_map
+from patchwork_tf.errors import UsageError
 from patchwork_tf.models.suppression import suppress
+from patchwork_tf.streaming.oracle import compiled_oracle
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.zoo.systems import System
@@ -70,6 +72,7 @@ def stream(
     seed: int = 0,
     warm_start: bool = False,
     fit: str = "stretch",
+    truth: Callable[[int, tuple[int, int]], dict] | None = None,
 ) -> Iterator[Detections | Segmentation]:
     """Answers every frame of a video.
 
@@ -82,10 +85,13 @@ def stream(
         warm_start: look at the whole first frame, at the cost of the single-frame network, instead
             of starting blind.
         fit: how frames get to the model's size, see `fitting.FITS`.
+        truth: for the oracle: function of a frame's number and size (h, w) to `oracle.frame_truth`.
 
     Yields:
         One Detections or Segmentation per frame, in the order of the frames.
     """
+    if policy == "oracle" and truth is None:
+        raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
     config = system.stream
     warm_start = warm_start and not model.grid.is_whole_frame
     windows = POLICIES[policy](model.grid, seed)
@@ -97,8 +103,11 @@ def stream(
     for number, frame in enumerate(frames):
         looked_at, whole_frame = None, warm_start and number == 0
         if is_key_frame(config, number):
+            image = model_input(frame, model, fit)
+            if policy == "oracle":
+                window = compiled_oracle(model)(image, state, truth(number, frame.shape[:2]))
             looked_at = None if whole_frame else window
-            outputs, state = run(model_input(frame, model, fit), looked_at, state)
+            outputs, state = run(image, looked_at, state)
             window = windows.send(tuple(outputs["next_window"].tolist()))
         late.append(outputs)
         done = late.popleft() if len(late) > config.delay else None

@@ -60,12 +60,12 @@ class Checkpoint:
         return ModelConfig(**self.metadata["model"])
 
 
-def save(folder: str, step: int, model, optimizer, metadata: dict, keep: int) -> str:
+def save(folder: str, step: int, config: ModelConfig, variables, optimizer, metadata: dict, keep: int) -> str:
     """Writes checkpoint-<step>.npz and removes all but the newest `keep`; returns its path."""
-    arrays = get_weights(model)
+    arrays = get_weights(variables)
     for number, variable in enumerate(optimizer.variables):
         arrays[f"optimizer/{number:04d}"] = keras.ops.convert_to_numpy(variable)
-    metadata = {**metadata, "step": step, "model": dataclasses.asdict(model.config)}
+    metadata = {**metadata, "step": step, "model": dataclasses.asdict(config)}
     arrays["metadata"] = np.array(json.dumps(metadata))
     path = os.path.join(folder, f"checkpoint-{step:08d}.npz")
     with atomic_file(path) as file:

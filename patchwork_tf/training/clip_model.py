@@ -32,6 +32,11 @@ class ClipModel(keras.Model):
         if network.attention:
             network.attention.trainable = False  # no loss of `clip_losses` reaches it
 
+    @property
+    def saved_variables(self):
+        """All that a checkpoint must hold, the optimizer aside."""
+        return self.network.variables
+
     def clip_losses(self, windows, truth, predictions) -> list:
         """The losses named by LOSSES, scalars.
 

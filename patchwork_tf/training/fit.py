@@ -11,7 +11,6 @@ from tqdm import tqdm
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.training import checkpoints
-from patchwork_tf.training.clip_model import CLIP_MODELS
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _HISTORY = "history.csv"
@@ -28,11 +27,11 @@ def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras
     return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
 
 
-def fit(network, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep):
+def fit(trainer, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep):
     """Trains a model until `steps`, from a checkpoint on if there is one.
 
     Args:
-        network: a model of the zoo, already initialised.
+        trainer: a ClipModel whose network is already initialised.
         make_batches: function of the first step to a tf.data.Dataset of its and all later batches.
         optimizer: as from `make_optimizer`.
         steps: optimizer steps in all, those before the checkpoint included.
@@ -45,11 +44,10 @@ def fit(network, make_batches, optimizer, *, steps, model_dir, metadata, resume_
     Raises:
         DataError: if the loss is not finite; the last checkpoint stays good.
     """
-    trainer = CLIP_MODELS[network.config.task](network)
     optimizer.build(trainer.trainable_variables)
     start = 0
     if resume_from is not None:
-        checkpoints.assign_weights(network.variables, resume_from.arrays, resume_from.path)
+        checkpoints.assign_weights(trainer.saved_variables, resume_from.arrays, resume_from.path)
         checkpoints.restore_optimizer(optimizer, resume_from)
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
@@ -95,7 +93,15 @@ class _Progress(keras.callbacks.Callback):
 
     def save(self):
         model = self.model
-        checkpoints.save(self.model_dir, self.step, model.network, model.optimizer, self.metadata, self.keep)
+        checkpoints.save(
+            self.model_dir,
+            self.step,
+            model.network.config,
+            model.saved_variables,
+            model.optimizer,
+            self.metadata,
+            self.keep,
+        )
 
     def close(self):
         self.bar.close()

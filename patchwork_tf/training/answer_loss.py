@@ -1,0 +1,72 @@
+"""How wrong the answer for a full frame is, stale parts included: what looking at a window can mend.
+
+Losses are per item of the batch and relative to that of knowing nothing, so that both tasks speak
+of the same scale: 0 is perfect, 1 a blank answer.
+"""
+
+import math
+
+import numpy as np
+from keras import ops
+
+from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.detector import BACKGROUND
+from patchwork_tf.models.segmenter import UNKNOWN
+from patchwork_tf.training.losses import FOCAL_GAMMA, IGNORED, match_anchors
+
+_MIN_PROBABILITY = 1e-3  # however sure and wrong an answer is, its loss is finite
+_BLANK_DETECTION = (1 - _MIN_PROBABILITY) ** FOCAL_GAMMA * -math.log(_MIN_PROBABILITY) + 1
+_BLANK_MASK = math.log(2)
+
+
+def answer_loss(model, outputs, truth):
+    """The loss (B,) of what `model.step` answers.
+
+    Args:
+        model: a model of the zoo.
+        outputs: its outputs for one frame.
+        truth: of the frame: 'boxes' (B, G, 4) and 'labels' (B, G) int32, 1 + class or 0 for padding, or
+            'masks' (B, H, W) uint8, 1 for foreground.
+    """
+    if model.config.task == "segmentation":
+        return _mask_loss(outputs["mask"], truth["masks"])
+    return _detection_loss(model.anchors, outputs["boxes"], outputs["scores"], truth["boxes"], truth["labels"])
+
+
+def blank_answer(model, batch_size: int) -> dict:
+    """The outputs of a model that has seen nothing yet."""
+    if model.config.task == "segmentation":
+        return {"mask": ops.full((batch_size, *model.config.image_size), 0.5)}
+    anchors = len(model.anchors)
+    scores = ops.zeros((batch_size, anchors, model.config.num_classes))
+    return {"boxes": ops.zeros((batch_size, anchors, 4)), "scores": scores}
+
+
+def _mask_loss(mask, truth):
+    """Cross-entropy per known pixel."""
+    p = ops.clip(ops.where(truth == 1, mask, 1 - mask), _MIN_PROBABILITY, 1.0)
+    known = ops.cast(truth != UNKNOWN, "float32")
+    total = ops.sum(-ops.log(p) * known, axis=(1, 2))
+    return total / ops.maximum(ops.sum(known, axis=(1, 2)), 1.0) / _BLANK_MASK
+
+
+def _detection_loss(anchors, boxes, scores, true_boxes, true_labels):
+    """Focal loss of all anchors and 1 - IoU of those that are an object's, per such anchor."""
+    classes, codes = match_anchors(anchors, true_boxes, true_labels)  # (B, A), (B, A, 4)
+    wanted = ops.one_hot(ops.maximum(classes - 1, 0), scores.shape[-1])
+    p_object = ops.sum(scores * wanted, axis=-1)
+    p = ops.where(classes == BACKGROUND, 1 - ops.sum(scores, axis=-1), p_object)
+    p = ops.clip(p, _MIN_PROBABILITY, 1.0)
+    focal = -((1 - p) ** FOCAL_GAMMA) * ops.log(p) * ops.cast(classes != IGNORED, "float32")
+    overlap = _paired_iou(boxes, box_ops.decode(codes, np.asarray(anchors)[None]))
+    positive = ops.cast(classes > 0, "float32")
+    total = ops.sum(focal + positive * (1 - overlap), axis=-1)
+    return total / ops.maximum(ops.sum(positive, axis=-1), 1.0) / _BLANK_DETECTION
+
+
+def _paired_iou(a, b):
+    """Intersection over union (...,) of boxes (..., 4) with their counterparts."""
+    low, high = ops.maximum(a[..., :2], b[..., :2]), ops.minimum(a[..., 2:], b[..., 2:])
+    intersection = ops.prod(ops.maximum(high - low, 0.0), axis=-1)
+    areas = [ops.prod(ops.maximum(x[..., 2:] - x[..., :2], 0.0), axis=-1) for x in (a, b)]
+    return intersection / ops.maximum(areas[0] + areas[1] - intersection, 1e-9)

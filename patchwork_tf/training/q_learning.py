@@ -1,0 +1,57 @@
+"""Double Q-learning (van Hasselt et al., AAAI 2016), in the notation of its equations.
+
+s_tm1 is what is remembered before a frame, a_tm1 the window that the frame is looked at through, r_t
+how much the loss of the full-frame answer falls by it, s_t what is remembered after.
+"""
+
+import numpy as np
+from keras import ops
+
+
+def double_q_target(r_t, discount, q_t_online, q_t_target):
+    """What Q(s_tm1, a_tm1) should be: r_t + discount * Q_target(s_t, argmax_a Q_online(s_t, a)).
+
+    The online network chooses, the target network judges, which keeps the maximum over noisy
+    values from being too hopeful.
+
+    Args:
+        r_t: (...,) rewards.
+        discount: of the next value, in [0, 1).
+        q_t_online, q_t_target: (..., A) values of the next state.
+
+    Returns:
+        (...,) targets. No gradient flows through them.
+    """
+    a_t = ops.one_hot(ops.argmax(q_t_online, axis=-1), q_t_online.shape[-1])
+    return ops.stop_gradient(r_t + discount * ops.sum(a_t * q_t_target, axis=-1))
+
+
+def td_error(q_tm1, a_tm1, target):
+    """Temporal difference errors (...,): target minus the value (..., A) of the action (...,) that was taken."""
+    taken = ops.one_hot(a_tm1, q_tm1.shape[-1])
+    return target - ops.sum(taken * q_tm1, axis=-1)
+
+
+def huber(error, delta: float = 1.0):
+    """Half the squared error up to `delta`, linear from there on: one odd clip moves no more than many."""
+    size = ops.abs(error)
+    quadratic = ops.minimum(size, delta)
+    return 0.5 * quadratic**2 + delta * (size - quadratic)
+
+
+def epsilon_greedy(q_values, explores, random_action):
+    """Actions (...,) int32: the best of values (..., A), or `random_action` (...,) where `explores` (...,)."""
+    _, best = ops.top_k(q_values, 1)
+    return ops.where(explores, random_action, ops.cast(best[..., 0], "int32"))
+
+
+def epsilon_at(step, first: float, last: float, steps: int):
+    """How often to explore at optimizer step `step`: from `first` down to `last` linearly over `steps`."""
+    part = np.clip(np.asarray(step, np.float32) / max(steps, 1), 0.0, 1.0)
+    return first + (last - first) * part
+
+
+def move_towards(target_variables, online_variables, rate: float):
+    """Lets a target network follow the online one: target += rate * (online - target)."""
+    for target, online in zip(target_variables, online_variables, strict=True):
+        target.assign(target + rate * (ops.cast(online, target.dtype) - target))
