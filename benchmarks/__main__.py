@@ -55,12 +55,13 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of frames, windows and turns.", flag_va
 
 
 def _benchmark():
-    for name in _SYSTEMS.value:
+    systems = cli.non_empty("systems", _SYSTEMS.value)
+    for name in systems:
         get_system(name)
-    names = list(dict.fromkeys([*map(report.reference_of, _SYSTEMS.value), *_SYSTEMS.value]))
+    names = list(dict.fromkeys([*map(report.reference_of, systems), *systems]))
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     if _JSON.value:
-        cli.make_folder(os.path.dirname(os.path.abspath(_JSON.value)))
+        cli.check_output(_JSON.value)
     with tempfile.TemporaryDirectory() as folder:
         paths = {name: _export(name, checkpoint, folder) for name in names}
         with tqdm(total=host.WARMUP_FRAMES + _STEPS.value, unit="round", desc="timing", dynamic_ncols=True) as bar:

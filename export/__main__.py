@@ -53,7 +53,7 @@ def _export():
     output = _OUTPUT.value
     if not output:
         raise UsageError("--output is required: the .tflite file to write")
-    cli.make_folder(os.path.dirname(os.path.abspath(output)))
+    cli.check_output(output)
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     size = cli.parse_image_size(_IMAGE_SIZE.value)
     model = checkpoints.build_from(system, checkpoint, **cli.override(image_size=size))

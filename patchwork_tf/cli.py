@@ -32,6 +32,7 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
     try:
         flag_values.unparse_flags()
         extra = flag_values([name, *argv])[1:]
+        _expand_home(flag_values)
         if extra:
             raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
         main()
@@ -47,6 +48,16 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         return _fail(name, "interrupted", 130)
 
 
+def _expand_home(flag_values):
+    """~/x in a flag's value is the user's home; shells leave it alone there."""
+    for name in flag_values:
+        value = flag_values[name].value
+        if isinstance(value, str) and value.startswith("~"):
+            flag_values[name].value = os.path.expanduser(value)
+        elif isinstance(value, list):
+            flag_values[name].value = [os.path.expanduser(v) if isinstance(v, str) else v for v in value]
+
+
 def _fail(name, message, code) -> int:
     print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr)
     return code
@@ -55,7 +66,8 @@ def _fail(name, message, code) -> int:
 def _help(flag_values, name, doc) -> str:
     lines = [doc.strip(), "", f"{name} flags:"]
     for flag in itertools.chain(*flag_values.flags_by_module_dict().values()):  # as defined
-        default = "" if flag.default in (None, "") else f"  [{flag.default}]"
+        shown = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
+        default = "" if shown in (None, "") else f"  [{textwrap.shorten(str(shown), 60, placeholder='...')}]"
         lines.append(f"  --{'[no]' if flag.boolean else ''}{flag.name}{default}")
         lines += textwrap.wrap(flag.help, 100, initial_indent=" " * 6, subsequent_indent=" " * 6)
     return "\n".join(lines)
@@ -94,12 +106,29 @@ def one_per_item(flag: str, values: list[str], items: list) -> list:
 
 def make_folder(path: str):
     """Makes a folder, and makes sure that it can be written to. Raises DataError if not."""
+    if "://" in path:  # in a bucket there are no folders to make
+        return
     try:
         os.makedirs(path, exist_ok=True)
         with tempfile.TemporaryFile(dir=path):
             pass
     except OSError as error:
         raise DataError(f"{path}: cannot write to this folder ({error.strerror})") from None
+
+
+def check_output(path: str):
+    """Makes the folder of a file that will be written in the end. Raises DataError if it cannot be."""
+    if os.path.isdir(path):
+        raise DataError(f"{path}: cannot write a file there, it is a folder")
+    make_folder(os.path.dirname(os.path.abspath(path)))
+
+
+def non_empty(flag: str, values: list[str]) -> list[str]:
+    """The values of a comma-separated flag. Raises UsageError if there are none."""
+    values = [value for value in values if value]
+    if not values:
+        raise UsageError(f"--{flag} is empty; name at least one")
+    return values
 
 
 @contextmanager

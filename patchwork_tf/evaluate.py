@@ -89,7 +89,8 @@ _SAVE_PREDICTIONS = flags.DEFINE_string(
     "save_predictions",
     None,
     "Folder to write the answers to, one below it per system and policy if there are several: PNG masks, or "
-    "detections.txt with image_set.txt (VID devkit) and detections.json (COCO).",
+    "detections.txt with image_set.txt (VID devkit) and detections.json (COCO); with --video_frames not of all "
+    "frames, which scoring masks insists on.",
     flag_values=_FLAGS,
 )
 _COCO = flags.DEFINE_boolean(
@@ -177,7 +178,7 @@ def evaluate_stream(
         policy: key of POLICIES; seed: video k is run with seed + k.
         coco: whether COCO's numbers of detections are computed too.
         writer: DetectionWriter or MaskWriter that gets every answer, or None.
-        progress: called after every frame.
+        progress: called after every frame with the numbers of its video and of it in the video.
 
     Returns:
         The metric's `result()`, and 'coco'; the number of 'videos' and 'frames'; 'mflops_max' and
@@ -188,19 +189,18 @@ def evaluate_stream(
     for number, video in enumerate(videos):
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
-        knows = functools.partial(_frame_truth, model, video, fit)
+        knows = functools.partial(frame_truth, model, video, fit=fit)
         answers = stream(system, model, frames, policy, seed + number, warm_start, fit, truth=knows)
-        truth = _truth(system.task, video)
-        for answer, frame, name, *true in zip(answers, shown, video.frame_names, *truth, strict=True):
+        for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
             for metric in metrics.values():
-                _add_frame(metric, video.name, answer, size, *true)
+                _add_frame(metric, video, t, answer, size)
             if writer:
                 writer.add_frame(video.name, name, answer, size)
             costs.append(answer.mflops)
             visits[answer.window] += 1
             if progress:
-                progress()
+                progress(number, t)
     result = metrics["main"].result()
     if "coco" in metrics:
         result["coco"] = metrics["coco"].result()
@@ -224,32 +224,30 @@ def _cell_visits(visits, grid, frames) -> list[list[float]]:
     return (counts / frames).round(4).tolist()
 
 
-def _frame_truth(model, video, fit, number, size):
-    return frame_truth(model, video, number, size, fit)
-
-
 def _metrics(task, class_names, coco) -> dict:
     if task == "segmentation":
         return {"main": SegmentationMetric()}
     return {"main": DetectionMetric(class_names), **({"coco": CocoMetric(class_names)} if coco else {})}
 
 
-def _truth(task, video):
-    return (video.masks,) if task == "segmentation" else (video.boxes, video.labels)
-
-
-def _add_frame(metric, video_name, answer, size, *truth):
+def _add_frame(metric, video, t, answer, size):
     if isinstance(metric, SegmentationMetric):
-        metric.add_frame(video_name, answer.mask, *truth)
+        metric.add_frame(video.name, answer.mask, video.masks[t])
         return
-    boxes, labels = truth
     scale = np.array(2 * size, np.float32)
-    metric.add_frame(answer.boxes * scale, answer.scores, answer.classes, boxes * scale, labels)
+    found = (answer.boxes * scale, answer.scores, answer.classes)
+    boxes, labels = video.boxes[t] * scale, video.labels[t]
+    crowds = video.crowds[t] if len(video.crowds) else np.zeros(len(labels), bool)
+    if isinstance(metric, CocoMetric):
+        metric.add_frame(*found, boxes, labels, crowds, video.areas[t] if len(video.areas) else None)
+    else:
+        metric.add_frame(*found, boxes[~crowds], labels[~crowds])
 
 
 def _evaluate():
+    _check_mode()
     if _JSON.value:
-        cli.make_folder(os.path.dirname(os.path.abspath(_JSON.value)))
+        cli.check_output(_JSON.value)
     if _TASK.value:
         result = _score_files()
         print(_file_table(result))
@@ -260,6 +258,18 @@ def _evaluate():
     if _JSON.value:
         with cli.atomic_file(_JSON.value, "w") as file:
             json.dump(result, file, indent=1)
+
+
+def _check_mode():
+    """Files are scored with --task, systems without; a flag of the one says nothing to the other."""
+    of_files = [
+        flag.name for flag in (_PREDICTIONS, _GROUND_TRUTH, _DETECTIONS, _ANNOTATIONS, _IMAGE_SET) if flag.value
+    ]
+    if of_files and not _TASK.value:
+        raise UsageError(f"--{of_files[0]} scores files: say --task=segmentation or --task=detection too")
+    of_systems = [name for name in ("system", "checkpoint", "dataset", "save_predictions") if _FLAGS[name].present]
+    if of_systems and _TASK.value:
+        raise UsageError(f"--task scores files, --{of_systems[0]} is for scoring systems: give one of them")
 
 
 def _score_files() -> dict:
@@ -280,7 +290,8 @@ def _require(*needed):
 
 
 def _score_systems() -> list[dict]:
-    systems = [get_system(name) for name in _SYSTEM.value]
+    systems = [get_system(name) for name in cli.non_empty("system", _SYSTEM.value)]
+    cli.non_empty("policy", _POLICY.value)
     if len({system.task for system in systems}) > 1:
         raise UsageError("--system names detectors and segmenters; score them in two runs")
     for policy in _POLICY.value:
@@ -307,7 +318,7 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
     if not checkpoint:
         overrides["num_classes"] = len(names)
     model = _model(system, checkpoint, **overrides)
-    videos, total = annotated_videos(
+    videos, count = annotated_videos(
         _DATASET.value,
         _DATA_DIR.value,
         _SPLIT.value,
@@ -318,7 +329,12 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
         config=_CONFIG.value,
     )
     writer = _writer(system, policy, one_of_many)
-    with tqdm(total=total, unit="frame", desc=f"{system.name}, {policy}", dynamic_ncols=True) as bar:
+    with tqdm(total=count, unit="video", desc=f"{system.name}, {policy}", dynamic_ncols=True) as bar:
+
+        def progress(video, frame):
+            bar.update(video - bar.n)
+            bar.set_postfix(frame=frame + 1)
+
         score = evaluate_stream(
             system,
             model,
@@ -330,7 +346,7 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
             fit=checkpoint.fit if checkpoint else "stretch",
             coco=_COCO.value,
             writer=writer,
-            progress=bar.update,
+            progress=progress,
         )
     if writer:
         writer.close()
@@ -366,7 +382,9 @@ def _writer(system, policy, one_of_many):
 def _file_table(result) -> str:
     """The main numbers of `_score_files` as text."""
     if "J" in result:
-        lines = [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
+        missing = result["missing_sequences"]
+        lines = [f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}"] if missing else []
+        lines += [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
         for name in [*result["J"]["per_sequence"], None]:
             parts = [result[m]["per_sequence"][name] if name else result[m] for m in "JF"]
             numbers = "".join(f"{_number(part[key]):>10}" for part in parts for key in STATISTICS)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import math
 import os
 
 import numpy as np
@@ -16,13 +17,18 @@ from patchwork_tf.metrics.segmentation import SegmentationMetric
 
 
 def score_masks(predictions: str, ground_truth: str) -> dict:
-    """J and F of folders of PNG masks: see `formats.mask_pairs` and `SegmentationMetric.result`."""
+    """J and F of folders of PNG masks: see `formats.mask_pairs` and `SegmentationMetric.result`.
+
+    Returns:
+        Also the number of 'frames', and 'missing_sequences', which were not predicted and do not count.
+    """
     metric = SegmentationMetric()
     total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
     pairs = formats.mask_pairs(predictions, ground_truth)
     for sequence, _, mask, truth in tqdm(pairs, total=total, unit="frame", dynamic_ncols=True):
         metric.add_frame(sequence, mask, truth)
-    return {**metric.result(), "frames": total}
+    missing = formats.missing_sequences(predictions, ground_truth)
+    return {**metric.result(), "frames": total, "missing_sequences": missing}
 
 
 def score_detections(detections: str, annotations: str, image_set: str, with_coco: bool = True) -> dict:
@@ -60,7 +66,7 @@ def score_coco(detections: str, annotations: str) -> dict:
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             truth.createIndex()
-        _check_images(found, truth, detections)
+        _check_rows(found, truth, detections)
         return {"coco": coco.evaluate(truth, found), "frames": len(truth.dataset["images"])}
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
@@ -68,11 +74,16 @@ def score_coco(detections: str, annotations: str) -> dict:
         ) from None
 
 
-def _check_images(found, truth, path):
-    known = set(truth.getImgIds())
+def _check_rows(found, truth, path):
+    images, categories = set(truth.getImgIds()), set(truth.getCatIds())
     for number, row in enumerate(found):
-        if row["image_id"] not in known:
-            raise DataError(f"{path}: detection {number} is of image {row['image_id']}, which has no annotations")
+        where = f"{path}: detection {number}"
+        if row["image_id"] not in images:
+            raise DataError(f"{where} is of image {row['image_id']}, which has no annotations")
+        if row["category_id"] not in categories:
+            raise DataError(f"{where} is of category {row['category_id']}, which there is not")
+        if len(row["bbox"]) != 4 or not all(map(math.isfinite, [*row["bbox"], row["score"]])):
+            raise DataError(f"{where} needs a bbox of 4 finite numbers and a finite score")
 
 
 def _read_json(path):

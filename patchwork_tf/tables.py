@@ -107,7 +107,7 @@ def _model(config):
 
 
 def _tables():
-    systems = [get_system(name) for name in _SYSTEMS.value]
+    systems = [get_system(name) for name in cli.non_empty("systems", _SYSTEMS.value)]
     if _JSON.value and not _FLAGS["systems"].present:
         systems = [system for system in systems if system.name in PAPER]
     size = cli.parse_image_size(_IMAGE_SIZE.value)
@@ -123,7 +123,7 @@ def _tables():
 def _texts(rows):
     """The parts of the printed page."""
     shown = [row for row in rows if row["system"] in _TABLE_3_SYSTEMS]
-    if shown and _IMAGE_SIZE.value is None:
+    if shown and cli.parse_image_size(_IMAGE_SIZE.value) in (None, (384, 384)):
         yield _table_3_text(shown)
     for table, title in _TITLES.items():
         part = [row for row in rows if row["table"] == table]
@@ -145,8 +145,9 @@ def _table_3_text(rows) -> str:
         for name, row in zip(names, rows, strict=True):
             built = row["backbone"][number]
             factor = 1 if name == "M4N1" else 2
-            same = tuple(built.values())[1:] == (operator, t, c, n, s) and built["input"][2] == paper_shape[2]
-            cells.append(f"{built['input'][0]} / {factor * paper_shape[0]}{'' if same else ' !'}")
+            shape = (factor * paper_shape[0], factor * paper_shape[1], paper_shape[2])
+            same = tuple(built.values()) == (shape, operator, t, c, n, s)
+            cells.append(f"{built['input'][0]} / {shape[0]}{'' if same else ' !'}")
         lines.append(
             f"{operator:<14}{paper_shape[2]:>9}{t or '-':>4}{c:>6}{n:>3}{s:>3}"
             + "".join(f"{c:>12}" for c in cells)

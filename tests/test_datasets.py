@@ -13,7 +13,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from patchwork_tf.data import clips, prepare
-from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, annotated_videos, builder_of
+from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, annotated_videos, builder_of
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.imagenet_vid import CLASSES, WORDNET_IDS, ImagenetVid, _evenly_spaced
 from patchwork_tf.data.moving_objects import render_clip
@@ -110,17 +110,17 @@ def prepared(vid, davis, tmp_path_factory):
 
 def videos_of(dataset, folder, split="validation", **options):
     settings = {"count": None, "num_frames": None, "size": 64, **options}
-    found, total = annotated_videos(dataset, folder, split, **settings)
+    found, count = annotated_videos(dataset, folder, split, **settings)
     found = list(found)
-    assert total == sum(len(video.frame_names) for video in found)
+    assert len(found) == count
     return {video.name: video for video in found}
 
 
 @pytest.mark.slow
 def test_vid_is_what_its_files_say(prepared):
     videos = videos_of("imagenet_vid", prepared)
-    assert sorted(videos) == ["val/ILSVRC2015_val_00000000", "val/ILSVRC2015_val_00000001"]
-    video = videos["val/ILSVRC2015_val_00000001"]
+    assert sorted(videos) == ["ILSVRC2015_val_00000000", "ILSVRC2015_val_00000001"]
+    video = videos["ILSVRC2015_val_00000001"]
     assert video.frame_names == [f"{t:06d}" for t in range(20)]
     expected = render_clip(1, 20, WIDTH, "train").frames[:, :HEIGHT]
     for t, frame in enumerate(video.frames):
@@ -312,9 +312,10 @@ def test_moving_crops_move_boxes_with_the_pixels():
         "is_crowd": tf.constant([False]),
     }
     starts = set()
+    info = DatasetInfo({}, max_objects=2, is_video=False)
     for index in range(5):
         example = {"image": tf.constant(image), "objects": objects}
-        clip = clips._still_clip(index, example, config("detection", num_frames=4), 2)
+        clip = clips._still_clip(index, example, config("detection", num_frames=4), info)
         assert clip["labels"].numpy().tolist() == [[4, 0]] * 4
         for frame, boxes in zip(clip["frames"].numpy(), clip["boxes"].numpy(), strict=True):
             rows, columns = np.nonzero(frame[..., 0] > 127)
@@ -377,6 +378,33 @@ def test_bad_vid_files_stop_the_preparation_or_are_skipped_and_listed(case, vid,
     assert only.frame_names == [f"{t:06d}" for t in range(20) if t != 3]
 
 
+@pytest.mark.slow
+def test_a_video_without_a_good_frame_is_listed_too(vid, tmp_path, capsys):
+    root = str(shutil.copytree(vid, tmp_path / "vid"))
+    for t in range(20):
+        truncate(f"{root}/Data/VID/val/ILSVRC2015_val_00000001/{t:06d}.JPEG")
+    flags = ["--dataset=imagenet_vid", f"--manual_dir={root}", f"--data_dir={tmp_path}", "--skip_bad"]
+    assert prepare.main(flags) == 0
+    assert "skipped 1 videos without a good frame\n  ILSVRC2015_val_00000001" in capsys.readouterr().out
+
+
+def test_preparing_again_keeps_the_old_until_the_new_is_whole(davis, tmp_path, capsys):
+    flags = ["--dataset=davis2016", f"--data_dir={tmp_path}/tfds"]
+    assert prepare.main([*flags, f"--manual_dir={davis}"]) == 0
+    assert prepare.main([*flags, f"--manual_dir={davis}"]) == 0
+    assert "already prepared" in capsys.readouterr().out
+    broken = str(shutil.copytree(davis, tmp_path / "broken"))
+    truncate(f"{broken}/JPEGImages/480p/bear/00001.jpg")
+    assert prepare.main([*flags, f"--manual_dir={broken}", "--overwrite"]) == 1
+    assert len(videos_of("davis2016", f"{tmp_path}/tfds")) == 1
+    shutil.rmtree(f"{broken}/JPEGImages/480p/cow")
+    shutil.copytree(f"{davis}/JPEGImages/480p/cow", f"{broken}/JPEGImages/480p/cow")
+    assert prepare.main([*flags, f"--manual_dir={broken}", "--overwrite", "--skip_bad"]) == 0
+    assert "skipped 1 bad frames" in capsys.readouterr().out
+    assert len(videos_of("davis2016", f"{tmp_path}/tfds", "train")["bear"].frame_names) == 4
+    assert sorted(os.listdir(f"{tmp_path}/tfds")) == ["davis2016", "downloads"]
+
+
 def empty(path):
     with open(path, "w"):
         pass
@@ -417,6 +445,7 @@ def test_bad_davis_files_are_named(case, davis, tmp_path, capsys):
     [
         (["--dataset=davis2016", "--data_dir=D"], 2, "--manual_dir is required"),
         (["--dataset=davis2016", "--data_dir=D", "--manual_dir=D"], 1, "not the folder of DAVIS 2016"),
+        (["--dataset=davis2016", "--data_dir=D", "--manual_dir=/nowhere"], 1, "/nowhere: no such folder"),
         (["--dataset=imagenet_vid", "--data_dir=D", "--manual_dir=D"], 1, "not the folder of ImageNet VID"),
         (["--dataset=imagenet_vid", "--data_dir=D", "--manual_dir=D", "--config=x"], 2, "videos, frames15"),
         (["--data_dir=D"], 2, "--dataset is required"),

@@ -274,18 +274,24 @@ def test_weights_of_another_depth_are_refused(small):
         )
 
 
-def test_backbone_weights_from_a_keras_file(small, tmp_path):
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "depth"), [("vid", 0.35), ("davis", 0.5), ("davis", 1.0), ("vid", 1.4)])
+def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
+    """With random weights, by way of a .keras file."""
     reference = keras.applications.MobileNetV2(
-        input_shape=(128, 128, 3), alpha=0.35, include_top=False, weights=None
+        input_shape=(128, 128, 3), alpha=depth, include_top=False, weights=None
     )
     randomise(reference)
     path = str(tmp_path / "backbone.keras")
     reference.save(path)
-    model = fresh_model("vid-sf")
+    model = fresh_model(f"{task}-sf", depth=depth)
     pw.load_backbone_weights(model, path)
     image = random_frames(np.random.default_rng(0), 1, (128, 128))
     endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
-    np.testing.assert_allclose(endpoints["out_relu"], reference(image), atol=1e-4)
+    assert len(endpoints) == 62
+    expected = keras.Model(reference.input, [reference.get_layer(name).output for name in endpoints])(image)
+    for name, value in zip(endpoints, expected, strict=True):
+        np.testing.assert_allclose(endpoints[name], value, atol=1e-4, err_msg=name)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a zip", b"PK\x03\x04 cut off"])

@@ -7,6 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import patchwork_tf as pw
+from patchwork_tf.layers.cell import PatchworkCell
 from patchwork_tf.models.config import ModelConfig
 
 
@@ -43,16 +44,17 @@ def test_windows_write_only_into_themselves_and_items_stay_apart(config, seed):
     assert {name: value.shape for name, value in after.items()} == {
         name: value.shape for name, value in state.items()
     }
+    cells = [layer for layer in model._flatten_layers() if isinstance(layer, PatchworkCell)]
+    borders = {cell.key: cell.border for cell in cells}
     for name in after.keys() - {"freshness"}:  # which ages everywhere
         for item, window in enumerate(windows):
             changed = np.any(after[name][item] != state[name][item], axis=-1)
             rows, columns = np.nonzero(changed)
+            before, after_it = borders.get(name, (0, 0))  # the ring of zeros around a cell's memory
             for positions, side, first in zip((rows, columns), changed.shape, window, strict=True):
-                ring = side % grid.cells  # of zeros around a cell's memory: before, or before and after
-                pixels = side // grid.cells
-                before = {0: 0, 1: 0}.get(ring, ring // 2)
-                assert positions.min() >= first * pixels + before
-                assert positions.max() < (first + grid.window) * pixels + before
+                pixels = (side - before - after_it) // grid.cells
+                assert positions.min() == first * pixels + before
+                assert positions.max() == (first + grid.window) * pixels + before - 1
 
     other = 1 - rng.integers(0, 2)
     frames[other] = 0

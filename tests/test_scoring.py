@@ -1,5 +1,6 @@
 """Results in files, anybody's and ours: read, scored, written, and what bad ones are told."""
 
+import dataclasses
 import json
 import os
 
@@ -12,8 +13,11 @@ from test_datasets import make_davis, make_vid, write_xml
 
 from patchwork_tf import evaluate, train
 from patchwork_tf.data import prepare
+from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.metrics.coco import STATISTICS, CocoMetric
+from patchwork_tf.metrics.formats import DetectionWriter
+from patchwork_tf.streaming.stream import Detections
 
 
 def run(*flags):
@@ -120,6 +124,14 @@ def test_flags_of_scoring(capsys):
     assert "--image_set is required" in capsys.readouterr().err
     assert run("--task=segmentation", "--predictions=/nowhere", "--ground_truth=/nowhere") == 1
     assert "/nowhere: no such folder" in capsys.readouterr().err
+    assert run("--predictions=x", "--ground_truth=y") == 2
+    assert "--predictions scores files: say --task" in capsys.readouterr().err
+    assert run("--task=segmentation", "--system=vid-sf") == 2
+    assert "--system is for scoring systems" in capsys.readouterr().err
+    assert run("--system=") == 2
+    assert "--system is empty" in capsys.readouterr().err
+    assert run("--json=/tmp") == 1
+    assert "/tmp: cannot write a file there" in capsys.readouterr().err
 
 
 def test_coco_numbers_are_pycocotools_own(tmp_path, capsys):
@@ -151,6 +163,14 @@ def test_coco_numbers_are_pycocotools_own(tmp_path, capsys):
     )
     assert run("--task=detection", *flags) == 1
     assert "image 99" in capsys.readouterr().err
+    for row, message in (
+        ({"image_id": 1, "category_id": 9, "bbox": [0, 0, 1, 1], "score": 1}, "category 9"),
+        ({"image_id": 1, "category_id": 1, "bbox": [0, 0, 1], "score": 1}, "bbox of 4 finite numbers"),
+        ({"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": float("nan")}, "finite score"),
+    ):
+        (tmp_path / "detections.json").write_text(json.dumps([row]))
+        assert run("--task=detection", *flags) == 1
+        assert message in capsys.readouterr().err
     (tmp_path / "detections.json").write_text("{")
     assert run("--task=detection", *flags) == 1
     assert "not JSON" in capsys.readouterr().err
@@ -192,7 +212,7 @@ def test_bad_masks_are_named(tmp_path, capsys):
     assert "00002.png: this mask is missing" in capsys.readouterr().err.splitlines()[-1]
 
 
-TINY = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=2", "--steps=2", "--warmup_steps=1"]
+TINY = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=1", "--steps=2", "--warmup_steps=1"]
 
 
 @pytest.mark.slow
@@ -214,24 +234,81 @@ def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
 
 
 @pytest.mark.slow
-def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
+def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeypatch):
+    """With a detector that sees what a ground truth with some noise says, so that there is something to score."""
     pytest.importorskip("apache_beam", reason="Beam is an extra: pip install patchwork-tf[beam]")
     root, data = make_vid(tmp_path / "vid", frames=6), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=imagenet_vid", f"--manual_dir={root}", data]) == 0
     flags = ["--system=vid-pw-m2n1", "--dataset=imagenet_vid", data]
     assert train.main([*flags, *TINY, "--fit=letterbox", f"--model_dir={tmp_path}/run"]) == 0
+    rng = np.random.default_rng(0)
+
+    def noisy_truth(system, model, frames, *args, truth, **kwargs):
+        video = truth.args[1]
+        for boxes, labels, _ in zip(video.boxes, video.labels, frames, strict=True):
+            seen = np.concatenate([boxes + rng.normal(0, 0.03, boxes.shape), rng.uniform(0, 1, (2, 4))])
+            classes = np.concatenate([labels, [0, 1]]).astype(np.int32)
+            yield Detections(boxes=seen, scores=rng.random(len(seen)), classes=classes)
+
+    monkeypatch.setattr(evaluate, "stream", noisy_truth)
     saved, scores = f"--save_predictions={tmp_path}/found", f"--json={tmp_path}/ours.json"
     assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
     ours = json.loads((tmp_path / "ours.json").read_text())
     assert (ours["videos"], ours["frames"]) == (2, 12)
+    assert 0.1 < ours["mAP_vid"] < 0.999
     again = [f"--detections={tmp_path}/found/detections.txt", f"--image_set={tmp_path}/found/image_set.txt"]
-    again += [f"--annotations={root}/Annotations/VID", f"--json={tmp_path}/again.json"]
+    again += [f"--annotations={root}/Annotations/VID/val", f"--json={tmp_path}/again.json"]
     assert run("--task=detection", *again) == 0
     found = json.loads((tmp_path / "again.json").read_text())
-    assert found["mAP_vid"] == pytest.approx(ours["mAP_vid"], abs=1e-3)
-    assert {n: r["objects"] for n, r in found["per_class"].items()} == {
-        n: r["objects"] for n, r in ours["per_class"].items()
-    }
+    for key in ("mAP_vid", "mAP_50"):
+        assert found[key] == pytest.approx(ours[key], abs=1e-6)
+    assert found["coco"]["AP"] == pytest.approx(ours["coco"]["AP"], abs=0.02)  # coordinates are rounded to 0.01
+    assert found["per_class"]["airplane"]["objects"] == ours["per_class"]["airplane"]["objects"] == 4
+
+
+def test_detections_are_written_as_the_devkit_and_coco_want_them(tmp_path):
+    """A frame of 100 x 200 pixels. Frames are numbered by their names, in whatever order they come."""
+    box = np.array([[0.1, 0.05, 0.3, 0.25]], np.float32)  # rows 10 to 29, columns 10 to 49
+    answer = Detections(boxes=box, scores=np.array([0.75]), classes=np.array([4], np.int32))
+    nothing = Detections(boxes=box[:0], scores=np.zeros(0), classes=np.zeros(0, np.int32))
+    writer = DetectionWriter(str(tmp_path / "vid"))
+    writer.add_frame("clip_b", "000000", answer, (100, 200))
+    writer.add_frame("clip_a", "000001", nothing, (100, 200))
+    writer.close()
+    assert (tmp_path / "vid/image_set.txt").read_text() == "clip_a/000001 1\nclip_b/000000 2\n"
+    assert (tmp_path / "vid/detections.txt").read_text() == "2 5 0.75 10.00 10.00 49.00 29.00\n"
+    (row,) = json.loads((tmp_path / "vid/detections.json").read_text())
+    assert row == {"image_id": 2, "category_id": 5, "bbox": [10.0, 10.0, 40.0, 20.0], "score": 0.75}
+    writer = DetectionWriter(str(tmp_path / "coco"), COCO_IDS)
+    writer.add_frame("397133", "000000", dataclasses.replace(answer, classes=np.array([79])), (100, 200))
+    writer.close()
+    (row,) = json.loads((tmp_path / "coco/detections.json").read_text())
+    assert (row["image_id"], row["category_id"]) == (397133, 90)
+
+
+def test_crowds_and_areas_count_as_pycocotools_has_it(tmp_path):
+    """One object, found, and two detections in a crowd, which are not false alarms; its area makes it medium."""
+    metric = CocoMetric(["person"])
+    truth = np.array([[0, 0, 100, 100], [0, 200, 300, 500]], float)
+    found = np.array([[0, 0, 100, 100], [10, 210, 100, 300], [100, 300, 200, 400]], float)
+    scores, crowds, areas = np.array([0.5, 0.9, 0.8]), np.array([False, True]), np.array([5000.0, 60000.0])
+    metric.add_frame(found, scores, np.zeros(3, int), truth, np.zeros(2, int), crowds, areas)
+    result = metric.result()
+    assert result["AP"] == pytest.approx(1)
+    assert result["AP_medium"] == pytest.approx(1)  # by area; its box, of 10000 pixels, would be large
+    assert result["AP_large"] is None
+    without = CocoMetric(["person"])
+    without.add_frame(found, scores, np.zeros(3, int), truth, np.zeros(2, int))
+    assert without.result()["AP"] < 0.9
+
+
+def test_sequences_that_were_not_predicted_are_named(tmp_path, capsys):
+    flags = mask_folders(tmp_path)
+    os.makedirs(tmp_path / "true" / "other")
+    PIL.Image.new("L", (20, 10)).save(tmp_path / "true" / "other" / "00000.png")
+    assert run(*flags, f"--json={tmp_path}/out.json") == 0
+    assert "NOT PREDICTED, AND NOT COUNTED: other" in capsys.readouterr().out
+    assert json.loads((tmp_path / "out.json").read_text())["missing_sequences"] == ["other"]
 
 
 def test_a_data_set_must_fit_the_task_and_be_there(tmp_path, capsys):

@@ -18,6 +18,8 @@ class AnnotatedVideo:
         frame_names: T, as in the data set's files.
         boxes: of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions; or empty.
         labels: T arrays (G,) int32, classes from 0; or empty.
+        crowds: T arrays (G,) bool, which boxes are around several objects (COCO); or empty, none is.
+        areas: T arrays (G,) float, pixels of the objects where that is not their boxes' (COCO); or empty.
         masks: of the foreground, T arrays (h, w) bool; or empty.
     """
 
@@ -26,6 +28,8 @@ class AnnotatedVideo:
     frame_names: list[str]
     boxes: Iterable[np.ndarray] = ()
     labels: Iterable[np.ndarray] = ()
+    crowds: Iterable[np.ndarray] = ()
+    areas: Iterable[np.ndarray] = ()
     masks: Iterable[np.ndarray] = ()
 
 

@@ -84,7 +84,7 @@ def training_clips(dataset: str, data_dir: str | None, split: str, config: ClipC
     info = DATASETS[dataset]
     read = _video_clip if info.is_video else _still_clip
     videos = _endless(builder, split, config, _UNDECODED if info.is_video else None)
-    return _map(videos, lambda index, video: read(index, video, config, info.max_objects), config)
+    return _map(videos, lambda index, video: read(index, video, config, info), config)
 
 
 def open_source(dataset, data_dir, split, tfds_config, image_size):
@@ -147,19 +147,20 @@ def _map(dataset, function, config):
     return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
 
 
-def _video_clip(index, video, config, max_objects):
+def _video_clip(index, video, config, info):
     """T frames of a video in our schema; only these are decoded."""
     chosen = frame_numbers(tf.shape(video["frames"])[0], config, index)
     images = tf.stack([_decode(video["frames"][number], 3) for number in tf.unstack(chosen)])
     truth = {}
     if config.task == "segmentation":
         masks = tf.stack([_decode(video["masks"][number], 1) for number in tf.unstack(chosen)])
-        # A mask without any foreground says that the object is hidden, or that nobody drew it.
-        empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
-        truth["masks"] = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), tf.cast(masks > 0, tf.uint8))
+        truth["masks"] = tf.cast(masks > 0, tf.uint8)
+        if info.empty_masks == "unknown":
+            empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
+            truth["masks"] = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), truth["masks"])
     else:
         objects = video["objects"]
-        of_frames = [_objects_of(objects, number, max_objects) for number in tf.unstack(chosen)]
+        of_frames = [_objects_of(objects, number, info.max_objects) for number in tf.unstack(chosen)]
         truth["boxes"], truth["labels"] = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
     return _clip(index, images, truth, config)
 
@@ -191,9 +192,9 @@ def _objects_of(objects, frame, max_objects):
     return tf.ensure_shape(boxes, (max_objects, 4)), tf.ensure_shape(labels, (max_objects,))
 
 
-def _still_clip(index, example, config, max_objects):
+def _still_clip(index, example, config, info):
     """A still image as a clip: a crop that wanders over it, nearing or backing off."""
-    image, objects = example["image"], example["objects"]
+    image, objects, max_objects = example["image"], example["objects"], info.max_objects
     draw = tf.random.stateless_uniform((2, 3), [index, config.seed * 1000 + _CUT_STREAM])
     sides = _STILL_CROP[0] + (_STILL_CROP[1] - _STILL_CROP[0]) * draw[:, 0]
     ends = tf.concat([(1 - sides)[:, None] * draw[:, 1:], sides[:, None]], axis=1)  # ymin, xmin, side

@@ -38,12 +38,15 @@ class DatasetInfo:
         class_names: by task; the tasks that it has truth for.
         max_objects: G, more objects in one frame are left out of training.
         is_video: False for still images.
+        empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
+            object is hidden or that nobody drew it.
         configs: names of its TFDS configs, the default first.
     """
 
     class_names: dict[str, list[str]]
     max_objects: int
     is_video: bool = True
+    empty_masks: str = "background"
     configs: tuple[str, ...] = (None,)
 
 
@@ -55,7 +58,7 @@ DATASETS = {
         configs=("128", "256", "384"),
     ),
     "imagenet_vid": DatasetInfo({"detection": list(CLASSES)}, 32, configs=("videos", "frames15")),
-    "davis2016": DatasetInfo({"segmentation": _FOREGROUND}, 0),
+    "davis2016": DatasetInfo({"segmentation": _FOREGROUND}, 0, empty_masks="unknown"),
     "coco": DatasetInfo({"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",)),
 }
 _BUILDERS = {"moving_objects": MovingObjects, "imagenet_vid": ImagenetVid, "davis2016": Davis2016}
@@ -116,7 +119,7 @@ def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = 
 def annotated_videos(
     dataset: str, data_dir: str | None, split: str, *, count, num_frames, size, seed=0, config=None
 ) -> tuple[Iterator[AnnotatedVideo], int]:
-    """Videos to score on, in their fixed order, and the number of their frames.
+    """Videos to score on, in their fixed order, and how many there are.
 
     Args:
         dataset, data_dir, split, config: as for `open_prepared`; moving_objects is generated
@@ -128,15 +131,14 @@ def annotated_videos(
     """
     if dataset == "moving_objects" and not data_dir:
         count, num_frames = count or 50, num_frames or 32
-        return moving_objects_videos(count, num_frames, size, split, seed), count * num_frames
+        return moving_objects_videos(count, num_frames, size, split, seed), count
     if not data_dir:
         raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     builder = open_prepared(dataset, data_dir, split, config)
     videos = builder.as_dataset(split=split, decoders=_UNDECODED if DATASETS[dataset].is_video else None)
     read = _read_video if DATASETS[dataset].is_video else _read_still
-    lengths = [len(example["frames"]) if "frames" in example else 1 for example in videos.take(count or -1)]
-    total = sum(min(length, num_frames or length) for length in lengths)
-    return (read(example, num_frames) for example in videos.take(count or -1)), total
+    there = builder.info.splits[split].num_examples
+    return (read(example, num_frames) for example in videos.take(count or -1)), min(there, count or there)
 
 
 def _read_video(example, num_frames) -> AnnotatedVideo:
@@ -156,16 +158,17 @@ def _read_video(example, num_frames) -> AnnotatedVideo:
 
 
 def _read_still(example, num_frames) -> AnnotatedVideo:
-    """An image of COCO as a video of one frame; crowds are left out."""
+    """An image of COCO as a video of one frame."""
     del num_frames
     objects = {key: value.numpy() for key, value in example["objects"].items()}
-    alone = ~objects["is_crowd"]
     return AnnotatedVideo(
         name=str(int(example["image/id"])),
         frames=[example["image"].numpy()],
         frame_names=["000000"],
-        boxes=[objects["bbox"][alone]],
-        labels=[objects["label"][alone].astype(np.int32)],
+        boxes=[objects["bbox"]],
+        labels=[objects["label"].astype(np.int32)],
+        crowds=[objects["is_crowd"]],
+        areas=[objects["area"].astype(float)],
     )
 
 

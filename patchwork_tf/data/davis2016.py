@@ -28,6 +28,7 @@ class Davis2016(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Download DAVIS 2016 or 2017 at 480p from davischallenge.org and unpack it."
     skip_bad = False
+    listed = ()  # names of all sequences that should be there, once the lists were read
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -43,15 +44,19 @@ class Davis2016(tfds.core.GeneratorBasedBuilder):
         present = {split: f"{lists}/{name}" for split, name in _SPLITS.items() if name in list_folder(lists)}
         if not present:
             raise DataError(f"{lists}: neither {' nor '.join(_SPLITS.values())} is there")
-        return {split: self._generate_examples(root, path) for split, path in present.items()}
+        sequences = {split: read_sequences(root, path) for split, path in present.items()}
+        self.listed = [sequence for some in sequences.values() for sequence in some]
+        return {split: self._generate_examples(root, some) for split, some in sequences.items()}
 
-    def _generate_examples(self, root, list_path):
-        for number, (sequence, names) in enumerate(read_sequences(root, list_path).items()):
+    def _generate_examples(self, root, sequences):
+        for number, (sequence, names) in enumerate(sequences.items()):
             collected = VideoExample(sequence, self.skip_bad)
             for name in names:
                 collected.add(name, lambda name=name, sequence=sequence: _read_frame(root, sequence, name))
             if collected.example["frames"]:
                 yield number, collected.example
+            elif not self.skip_bad:
+                raise DataError(f"{root}/JPEGImages/{RESOLUTION}/{sequence}: no frames in this sequence")
 
 
 def read_sequences(root: str, list_path: str) -> dict[str, list[str]]:
@@ -63,7 +68,9 @@ def read_sequences(root: str, list_path: str) -> dict[str, list[str]]:
             folder = f"{root}/JPEGImages/{RESOLUTION}/{image[0]}"
             if not is_folder(folder):
                 raise DataError(f"{list_path}:{number}: names {image[0]}, but there is no {folder}")
-            sequences[image[0]] = [name.removesuffix(".jpg") for name in list_folder(folder)]
+            sequences[image[0]] = [
+                name.removesuffix(".jpg") for name in list_folder(folder) if name.endswith(".jpg")
+            ]
         elif len(image) == 4:
             sequences.setdefault(image[2], []).append(image[3].removesuffix(".jpg"))
         else:

@@ -51,6 +51,7 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Request ILSVRC2015_VID.tar.gz at image-net.org and unpack it."
     skip_bad = False
+    listed = ()  # names of all videos that should be there, once their folders were read
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -67,6 +68,7 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
         }
         if not any(videos.values()):
             raise DataError(f"{root}/Data/VID: no videos in train or val")
+        self.listed = [_name(video) for some in videos.values() for video, _ in some]
         return {split: self._generate_examples(root, some) for split, some in videos.items() if some}
 
     def _generate_examples(self, root, videos):
@@ -119,10 +121,15 @@ def _frames_in(root, video) -> list[str]:
     return [name.removesuffix(".JPEG") for name in names if name.endswith(".JPEG")]
 
 
+def _name(video: str) -> str:
+    """A video's name as the devkit's lists have it: without the folder of its split."""
+    return video.partition("/")[2]
+
+
 def _read_video(item, root, skip_bad):
     """(key, example) of one video; the example is empty if no frame of it can be used."""
     video, names = item
-    collected = VideoExample(video, skip_bad)
+    collected = VideoExample(_name(video), skip_bad)
     for name in names or _frames_in(root, video):
         collected.add(name, lambda name=name: _read_frame(root, video, name))
     if not collected.example["frames"] and not skip_bad:

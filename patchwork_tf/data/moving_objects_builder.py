@@ -29,7 +29,7 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
         MovingObjectsConfig(name=str(size), image_size=size, description=f"{size} x {size} pixels")
         for size in (128, 256, 384)
     ]
-    skip_bad = False  # there is nothing bad
+    skip_bad, listed = False, ()  # there is nothing bad
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(

@@ -9,18 +9,21 @@ cores of this machine, with --beam_options on any other runner. docs/data.md say
 each data set and what its folder must look like.
 """
 
+import os
 import re
-import shutil
 import sys
 
+import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import flags
 
 from patchwork_tf import cli
 from patchwork_tf.data.datasets import builder_of, tfds_name
+from patchwork_tf.data.schema import is_folder
 from patchwork_tf.errors import DataError, UsageError
 
 _NAMES = ("imagenet_vid", "davis2016", "coco", "moving_objects")
+_NEW = "being_prepared"  # folder below data_dir
 _NEEDS_BEAM = ("imagenet_vid", "coco")
 
 _FLAGS = flags.FlagValues()
@@ -60,29 +63,37 @@ def _prepare():
     for flag in (_DATASET, _DATA_DIR):
         if not flag.value:
             raise UsageError(f"--{flag.name} is required")
-    name = _DATASET.value
-    if name in ("imagenet_vid", "davis2016") and not _MANUAL_DIR.value:
-        raise UsageError(f"--manual_dir is required: the folder of {name}")
-    cli.make_folder(_DATA_DIR.value)
-    builder = builder_of(name, _DATA_DIR.value, _CONFIG.value)
-    if builder.is_prepared() and not _OVERWRITE.value:
-        print(f"{builder.data_path}: already prepared; --overwrite prepares it again")
-        return
-    builder.skip_bad = _SKIP_BAD.value
-    if builder.is_prepared():
-        shutil.rmtree(builder.data_path)
-        builder = builder_of(name, _DATA_DIR.value, _CONFIG.value)
-        builder.skip_bad = _SKIP_BAD.value
-    settings = {"manual_dir": _MANUAL_DIR.value} if _MANUAL_DIR.value else {}
+    name, folder = _DATASET.value, _DATA_DIR.value
+    settings = {}
+    if name in ("imagenet_vid", "davis2016"):
+        if not _MANUAL_DIR.value:
+            raise UsageError(f"--manual_dir is required: the folder of {name}")
+        if not is_folder(_MANUAL_DIR.value):
+            raise DataError(f"{_MANUAL_DIR.value}: no such folder; --manual_dir is the folder of {name}")
+        settings["manual_dir"] = _MANUAL_DIR.value
     if name in _NEEDS_BEAM:
         settings["beam_options"] = _beam_options()
+    cli.make_folder(folder)
+    there = builder_of(name, folder, _CONFIG.value)
+    if there.is_prepared() and not _OVERWRITE.value:
+        print(f"{there.data_path}: already prepared; --overwrite prepares it again")
+        return
+    # What is there stays until the new one is whole.
+    builder = builder_of(name, os.path.join(folder, _NEW), _CONFIG.value) if there.is_prepared() else there
+    builder.skip_bad = _SKIP_BAD.value
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
     except DataError:
         raise
     except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
         raise DataError(_cause(error)) from error
-    _report(builder)
+    listed = builder.listed if name != "coco" else ()
+    if builder is not there:
+        tf.io.gfile.rmtree(str(there.data_path))
+        tf.io.gfile.rename(str(builder.data_path), str(there.data_path))
+        tf.io.gfile.rmtree(os.path.join(folder, _NEW))
+        builder = builder_of(name, folder, _CONFIG.value)
+    _report(builder, listed)
 
 
 def _beam_options():
@@ -106,18 +117,21 @@ def _cause(error: Exception) -> str:
     return found[1] if found else f"preparing {_DATASET.value} failed: {type(error).__name__}: {error}"
 
 
-def _report(builder):
-    """What was prepared, and what was left out."""
+def _report(builder, listed):
+    """What was prepared, and what was left out of all videos that were listed."""
     for split, info in builder.info.splits.items():
         print(f"{tfds_name(builder)} {split}: {info.num_examples} examples, {info.num_bytes / 1e6:.1f} MB")
     if not _SKIP_BAD.value:
         return
-    skipped = []
+    skipped, left = [], set(listed)
     for split in builder.info.splits:
         decoders = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
         for example in builder.as_dataset(split=split, decoders=decoders):
             skipped += [text.decode() for text in example["skipped"].numpy()]
+            left.discard(example["video"].numpy().decode())
     print(f"skipped {len(skipped)} bad frames" + "".join(f"\n  {text}" for text in skipped))
+    if left:
+        print(f"skipped {len(left)} videos without a good frame" + "".join(f"\n  {name}" for name in sorted(left)))
 
 
 def main(argv=None) -> int:

@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from patchwork_tf import cli
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import DATASETS
+from patchwork_tf.data.datasets import DATASETS, class_names
 from patchwork_tf.grid import Grid
 
 _FLAGS = flags.FlagValues()
@@ -35,8 +35,10 @@ _WARMUP_BATCHES = 3
 
 
 def _measure():
+    task = _TASK.value or next(iter(DATASETS[_DATASET.value].class_names))
+    class_names(_DATASET.value, task)  # says so if there is no truth for it
     settings = clips.ClipConfig(
-        task=_TASK.value or next(iter(DATASETS[_DATASET.value].class_names)),
+        task=task,
         num_frames=_CLIP_FRAMES.value,
         image_size=cli.parse_image_size(_IMAGE_SIZE.value),
         stride=_STRIDE.value,

@@ -40,18 +40,26 @@ class CocoMetric:
         }
         self.detections = []
 
-    def add_frame(self, boxes, scores, classes, true_boxes, true_classes):
-        """Adds a frame: see DetectionMetric.add_frame."""
+    def add_frame(self, boxes, scores, classes, true_boxes, true_classes, crowds=None, areas=None):
+        """Adds a frame: see DetectionMetric.add_frame.
+
+        Args:
+            crowds: (G,) bool, boxes around several objects, which are neither hit nor missed.
+            areas: (G,) of the objects in pixels, by default of their boxes.
+        """
+        crowds = np.zeros(len(true_boxes), bool) if crowds is None else crowds
         image = len(self.ground_truth["images"]) + 1
         self.ground_truth["images"].append({"id": image})
-        for box, label in zip(_xywh(true_boxes), true_classes, strict=True):
+        true_boxes = _xywh(true_boxes)
+        areas = [box[2] * box[3] for box in true_boxes] if areas is None else areas
+        for box, label, crowd, area in zip(true_boxes, true_classes, crowds, areas, strict=True):
             annotation = {
                 "id": len(self.ground_truth["annotations"]) + 1,
                 "image_id": image,
                 "category_id": int(label),
                 "bbox": box,
-                "area": box[2] * box[3],
-                "iscrowd": 0,
+                "area": float(area),
+                "iscrowd": int(crowd),
             }
             self.ground_truth["annotations"].append(annotation)
         for box, score, label in zip(_xywh(boxes), scores, classes, strict=True):

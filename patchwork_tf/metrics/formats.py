@@ -15,6 +15,7 @@ import numpy as np
 import PIL.Image
 
 from patchwork_tf.cli import atomic_file, make_folder
+from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import read_list, read_mask
 from patchwork_tf.errors import DataError
@@ -26,39 +27,49 @@ _KEPT_DIGITS = 6
 class DetectionWriter:
     """Writes the detections of all frames as the VID devkit and COCO want them.
 
+    Frames are numbered from 1 in the order of their names, which is that of the devkit's lists.
+
     Args:
         folder: where detections.txt, image_set.txt and detections.json go.
-        category_ids: COCO's number of every class; by default 1 + class.
+        coco_ids: COCO's number of every class, if the videos are COCO's images, named by their
+            number; by default categories are 1 + class and images the frames' numbers.
     """
 
-    def __init__(self, folder: str, category_ids=None):
+    def __init__(self, folder: str, coco_ids=None):
         make_folder(folder)
         self.folder = folder
-        self.category_ids = category_ids
-        self.lines, self.images, self.coco = [], [], []
+        self.coco_ids = coco_ids
+        self.frames = {}  # name -> rows of class, score, xmin, ymin, xmax, ymax in pixels
 
     def add_frame(self, video: str, frame: str, answer, size):
         """Adds the answer (Detections) to a frame of `size` (h, w) pixels."""
-        self.images.append(f"{video}/{frame} {len(self.images) + 1}")
-        boxes = answer.boxes * np.array(2 * size)
-        for (ymin, xmin, ymax, xmax), score, label in zip(
-            boxes.tolist(), answer.scores, answer.classes, strict=True
-        ):
-            score = round(float(score), _KEPT_DIGITS)
-            # The devkit's boxes are inclusive: the last pixel, not where the next begins.
-            edges = " ".join(f"{edge:.2f}" for edge in (xmin, ymin, xmax - 1, ymax - 1))
-            self.lines.append(f"{len(self.images)} {label + 1} {score} {edges}")
-            category = int(label) + 1 if self.category_ids is None else self.category_ids[int(label)]
-            bbox = [round(edge, 2) for edge in (xmin, ymin, xmax - xmin, ymax - ymin)]
-            image = int(video) if video.isdigit() else len(self.images)
-            self.coco.append({"image_id": image, "category_id": category, "bbox": bbox, "score": score})
+        boxes = np.asarray(answer.boxes, float) * np.array(2 * size)
+        rows = zip(answer.classes.tolist(), answer.scores.tolist(), boxes.tolist(), strict=True)
+        self.frames[f"{video}/{frame}"] = [
+            (label, round(score, _KEPT_DIGITS), xmin, ymin, xmax, ymax)
+            for label, score, (ymin, xmin, ymax, xmax) in rows
+        ]
 
     def close(self):
-        for name, lines in ((DETECTIONS, self.lines), (IMAGE_SET, self.images)):
+        lines, images, coco = [], [], []
+        for number, name in enumerate(sorted(self.frames), start=1):
+            images.append(f"{name} {number}")
+            for label, score, xmin, ymin, xmax, ymax in self.frames[name]:
+                # The devkit's boxes are inclusive: the last pixel, not where the next begins.
+                edges = " ".join(f"{edge:.2f}" for edge in (xmin, ymin, xmax - 1, ymax - 1))
+                lines.append(f"{number} {label + 1} {score} {edges}")
+                row = {
+                    "image_id": int(name.split("/")[0]) if self.coco_ids else number,
+                    "category_id": self.coco_ids[label] if self.coco_ids else label + 1,
+                    "bbox": [round(edge, 2) for edge in (xmin, ymin, xmax - xmin, ymax - ymin)],
+                    "score": score,
+                }
+                coco.append(row)
+        for name, content in ((DETECTIONS, lines), (IMAGE_SET, images)):
             with atomic_file(os.path.join(self.folder, name), "w") as file:
-                file.writelines(f"{line}\n" for line in lines)
+                file.writelines(f"{line}\n" for line in content)
         with atomic_file(os.path.join(self.folder, COCO_DETECTIONS), "w") as file:
-            json.dump(self.coco, file)
+            json.dump(coco, file)
 
 
 class MaskWriter:
@@ -177,6 +188,23 @@ def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:
     if not sequences:
         raise DataError(f"{predictions}: no folder in it is a sequence of {root}")
     return sequences
+
+
+def missing_sequences(predictions: str, ground_truth: str) -> list[str]:
+    """Sequences of the ground truth that were not predicted.
+
+    Of the root of DAVIS, those of the list (train or val) that the predicted ones are in are expected.
+    """
+    predicted = set(mask_frames(predictions, ground_truth))
+    expected = set(os.listdir(mask_root(ground_truth)))
+    for folder in ("ImageSets/480p", "ImageSets/2016"):
+        for name in ("val.txt", "train.txt"):
+            path = os.path.join(ground_truth, folder, name)
+            if os.path.exists(path):
+                listed = set(read_sequences(ground_truth, path))
+                if predicted & listed:
+                    expected = min(expected, listed, key=len)
+    return sorted(expected - predicted)
 
 
 def mask_root(ground_truth: str) -> str:

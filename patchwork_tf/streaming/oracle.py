@@ -15,7 +15,7 @@ from patchwork_tf.training.answer_loss import answer_loss
 _MAX_OBJECTS = 64  # fixed, so that the function below is traced once
 
 
-def frame_truth(model, video, number: int, size, fit: str) -> dict:
+def frame_truth(model, video, number: int, size, fit: str = "stretch") -> dict:
     """The truth of one frame as `answer_loss` wants it, for a batch of one.
 
     Args:
@@ -29,7 +29,8 @@ def frame_truth(model, video, number: int, size, fit: str) -> dict:
     if model.config.task == "segmentation":
         mask = fit_frame(np.asarray(video.masks[number], np.uint8)[..., None] * 255, image_size, fit)
         return {"masks": (mask.reshape(1, *image_size) > 127).astype(np.uint8)}
-    boxes, labels = video.boxes[number][:_MAX_OBJECTS], video.labels[number][:_MAX_OBJECTS]
+    alone = ~video.crowds[number] if len(video.crowds) else slice(None)
+    boxes, labels = (values[number][alone][:_MAX_OBJECTS] for values in (video.boxes, video.labels))
     if fit == "letterbox":
         inner = letterbox(size, image_size)
         boxes = boxes * np.tile(inner[2:], 2) + np.tile(inner[:2], 2)

@@ -77,9 +77,11 @@ class _Progress(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         self.step += 1
         if not math.isfinite(logs["loss"]):
+            self.close()
+            good = checkpoints.latest(self.model_dir)
+            advice = f"{good} is good, resume it" if good else "there is no checkpoint yet, start again"
             raise DataError(
-                f"the loss is {logs['loss']} at step {self.step}; the last checkpoint in "
-                f"{self.model_dir} is good, resume it with a lower --learning_rate"
+                f"the loss is {logs['loss']} at step {self.step}; {advice} with a lower --learning_rate"
             )
         self.bar.update()
         if self.step % self.log_every == 0 or self.step == self.steps:

@@ -1,0 +1,239 @@
+"""Double Q-learning by hand, on a toy with a known answer, and in the commands."""
+
+import csv
+import json
+import os
+import shutil
+
+import keras
+import numpy as np
+import pytest
+from keras import ops
+
+from patchwork_tf import evaluate, train
+from patchwork_tf.data import clips
+from patchwork_tf.data.annotated import moving_objects_videos
+from patchwork_tf.data.moving_objects import render_clip
+from patchwork_tf.grid import Grid
+from patchwork_tf.streaming.oracle import compiled_oracle, frame_truth
+from patchwork_tf.training import checkpoints, q_learning
+from patchwork_tf.training.answer_loss import answer_loss, blank_answer
+from patchwork_tf.training.clip_policy import ClipPolicy
+
+
+def test_the_online_network_chooses_and_the_target_network_judges():
+    """Online prefers action 1 (3 > 2), to the target worth 5; the target's own favourite, 9, does not count."""
+    online, target = np.array([[2.0, 3.0, 1.0]]), np.array([[9.0, 5.0, 7.0]])
+    found = q_learning.double_q_target(np.array([1.0]), 0.5, online, target)
+    assert np.array(found).tolist() == [1.0 + 0.5 * 5.0]
+
+
+def test_td_error_by_hand():
+    """The action taken, 2, was held for worth 4; it should be 3.5."""
+    found = q_learning.td_error(np.array([[1.0, 2.0, 4.0]]), np.array([2], np.int32), np.array([3.5]))
+    assert np.array(found).tolist() == [-0.5]
+
+
+def test_huber_by_hand():
+    found = np.array(q_learning.huber(np.array([0.5, -0.5, 3.0])))
+    np.testing.assert_allclose(found, [0.125, 0.125, 0.5 + 2.0])
+
+
+def test_epsilon_greedy_and_its_schedule():
+    values = np.array([[1.0, 5.0, 2.0]] * 3, np.float32)
+    explores, random = np.array([False, True, True]), np.array([0, 0, 2], np.int32)
+    assert np.array(q_learning.epsilon_greedy(values, explores, random)).tolist() == [1, 0, 2]
+    steps = [q_learning.epsilon_at(step, 1.0, 0.2, 100) for step in (0, 50, 100, 1000)]
+    np.testing.assert_allclose(steps, [1.0, 0.6, 0.2, 0.2], atol=1e-6)
+
+
+def test_the_target_follows():
+    target, online = keras.Variable([0.0, 4.0]), keras.Variable([1.0, 0.0])
+    q_learning.move_towards([target], [online], 0.25)
+    assert np.array(target).tolist() == [0.25, 3.0]
+
+
+def test_a_chain_with_a_known_best_policy_is_solved():
+    """Five states in a row: right of the last is worth 1, left of the first 0.05, and both start over.
+
+    The values of the best policy come from value iteration; Q-learning finds them by trying.
+    """
+    states, discount = 5, 0.9
+
+    def move(state, action):
+        if action == 1:
+            return (0, 1.0) if state == states - 1 else (state + 1, 0.0)
+        return (0, 0.05) if state == 0 else (state - 1, 0.0)
+
+    best = np.zeros((states, 2))
+    for _ in range(500):
+        for s in range(states):
+            for a in range(2):
+                after, reward = move(s, a)
+                best[s, a] = reward + discount * best[after].max()
+    online, target = keras.Variable(np.zeros((states, 2))), keras.Variable(np.zeros((states, 2)))
+    rng = np.random.default_rng(0)
+    state = 0
+    for step in range(6000):
+        explores = np.array([rng.random() < q_learning.epsilon_at(step, 1.0, 0.2, 3000)])
+        values = np.array(online)[state][None]
+        action = int(q_learning.epsilon_greedy(values, explores, rng.integers(0, 2, 1, dtype=np.int32))[0])
+        after, reward = move(state, action)
+        wanted = q_learning.double_q_target(
+            np.float32([reward]), discount, np.array(online)[after][None], np.array(target)[after][None]
+        )
+        error = q_learning.td_error(values, np.array([action], np.int32), wanted)
+        table = np.array(online)
+        table[state, action] += 0.2 * float(error[0])
+        online.assign(table)
+        q_learning.move_towards([target], [online], 0.1)
+        state = after
+    np.testing.assert_allclose(np.array(online), best, atol=0.05)
+    np.testing.assert_array_equal(np.array(online).argmax(axis=1), best.argmax(axis=1))
+
+
+def test_exploration_depends_on_the_clip_alone():
+    exploration = clips.Exploration(first=1.0, last=0.0, steps=10)
+    always, actions = clips.exploration_of(Grid(4, 2), 200, exploration, batch_size=4, index=0)
+    assert always.all()
+    assert set(actions) == set(range(9))
+    half, _ = clips.exploration_of(Grid(4, 2), 200, exploration, batch_size=4, index=22)  # step 5 of 10
+    assert 0.3 < half.mean() < 0.7
+    never, _ = clips.exploration_of(Grid(4, 2), 200, exploration, batch_size=4, index=40)
+    assert not never.any()
+
+
+def perfect(model, boxes, labels):
+    """An answer that says the truth at every anchor that is an object's."""
+    from patchwork_tf.models import boxes as box_ops
+    from patchwork_tf.training.losses import match_anchors
+
+    classes, codes = match_anchors(model.anchors, boxes, labels)
+    scores = ops.one_hot(ops.maximum(classes - 1, 0), 10) * ops.cast(classes > 0, "float32")[..., None]
+    return {"boxes": box_ops.decode(codes, model.anchors[None]), "scores": scores}
+
+
+def test_answer_loss_is_0_for_the_truth_and_1_for_nothing(small):
+    model = small("vid-pw-m4n2")
+    boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0, 0, 0, 0]]], np.float32)
+    truth = {"boxes": boxes, "labels": np.array([[3, 0]], np.int32)}
+    assert float(answer_loss(model, perfect(model, boxes, truth["labels"]), truth)[0]) == pytest.approx(
+        0, abs=1e-3
+    )
+    assert float(answer_loss(model, blank_answer(model, 1), truth)[0]) == pytest.approx(1, abs=1e-3)
+    segmenter = small("davis-pw-m4n2")
+    masks = np.zeros((1, 128, 128), np.uint8)
+    masks[:, :50] = 1
+    assert float(answer_loss(segmenter, blank_answer(segmenter, 1), {"masks": masks})[0]) == pytest.approx(
+        1, abs=1e-4
+    )
+    sure = {"mask": masks.astype(np.float32)}
+    assert float(answer_loss(segmenter, sure, {"masks": masks})[0]) == pytest.approx(0, abs=1e-4)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m4n2"])
+def test_the_oracle_s_window_is_the_best_of_all(name, small):
+    model = small(name)
+    (video,) = moving_objects_videos(1, 3, 128, "validation")
+    state = model.initial_state(1)
+    for t, frame in enumerate(video.frames):
+        image = frame[None].astype(np.float32) / 127.5 - 1
+        truth = frame_truth(model, video, t, (128, 128))
+        losses = {}
+        for window in model.grid.windows:
+            outputs, _ = model.step(image, np.array([window], np.int32), state)
+            losses[window] = float(answer_loss(model, outputs, truth)[0])
+        best = compiled_oracle(model)(image, state, truth)
+        assert losses[best] <= min(losses.values()) + 1e-5
+        _, state = model.step(image, np.array([best], np.int32), state)
+
+
+@pytest.mark.slow
+def test_rewards_are_what_the_answer_gains_and_only_attention_learns(small):
+    """The simulation against plain steps; after one update the rest of the network is untouched."""
+    from conftest import fresh_model
+
+    model = fresh_model("davis-pw-m2n1", image_size=64)
+    policy = ClipPolicy(model, discount=0.9, target_rate=0.1)
+    rendered = [render_clip(index, 3, 64) for index in range(2)]
+    frames = np.stack([clip.frames for clip in rendered])
+    masks = np.stack([(clip.instances > 0).astype(np.uint8) for clip in rendered])
+    actions = np.array([[0, 3, 1], [2, 2, 0]], np.int32)
+    clip = {"frames": frames, "explores": np.ones((2, 3), bool), "random_actions": actions}
+    clip["truth"] = {"masks": masks}
+    found = policy(clip)
+    np.testing.assert_array_equal(found["actions"], actions)
+    for item in range(2):
+        state, before = model.initial_state(1), 1.0
+        for t in range(3):
+            image = frames[item, t][None].astype(np.float32) / 127.5 - 1
+            window = np.array([model.grid.windows[actions[item, t]]], np.int32)
+            expected = model.attention.q_values(state["restored"], state["freshness"])
+            np.testing.assert_allclose(found["q_values"][item, t], expected[0], atol=1e-4)
+            stale = outputs if t else blank_answer(model, 1)  # noqa: F821  set in the frame before
+            before = float(answer_loss(model, stale, {"masks": masks[item, t][None]})[0])
+            outputs, state = model.step(image, window, state)
+            after = float(answer_loss(model, outputs, {"masks": masks[item, t][None]})[0])
+            assert float(found["rewards"][item, t]) == pytest.approx(before - after, abs=1e-4)
+    trainable = {variable.path for variable in policy.trainable_variables}
+    assert all("attention" in path and "_BN" not in path for path in trainable)
+    assert len(trainable) == 4 + 3
+
+
+TINY = [
+    "--image_size=64",
+    "--depth=0.35",
+    "--batch_size=2",
+    "--clip_frames=2",
+    "--log_every=1",
+    "--warmup_steps=1",
+]
+
+
+@pytest.mark.slow
+def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
+    flags = ["--system=davis-pw-m2n1", *TINY]
+    assert train.main([*flags, f"--model_dir={tmp_path}/net", "--steps=1"]) == 0
+    flags += ["--stage=policy", f"--init_checkpoint={tmp_path}/net", "--steps=4", "--save_every=2"]
+    assert train.main([*flags, f"--model_dir={tmp_path}/whole"]) == 0
+    shutil.copytree(tmp_path / "whole", tmp_path / "broken")
+    os.remove(tmp_path / "broken" / "checkpoint-00000004.npz")
+    assert train.main([*flags, f"--model_dir={tmp_path}/broken"]) == 0
+    rows = []
+    for run in ("whole", "broken"):
+        with open(tmp_path / run / "history.csv", newline="") as file:
+            rows.append(list(csv.DictReader(file)))
+    assert {"reward", "mean_q", "td_error", "exploring", "visit_entropy"} <= rows[0][0].keys()
+    for expected, found in zip(*rows, strict=True):
+        assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
+    whole, broken = (checkpoints.read(str(tmp_path / run)).arrays for run in ("whole", "broken"))
+    before = checkpoints.read(str(tmp_path / "net")).arrays
+    assert any(key.startswith("target_") for key in whole)
+    for key, value in whole.items():
+        np.testing.assert_allclose(broken[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
+        if not key.startswith(("attention_", "target_", "optimizer/")):
+            np.testing.assert_array_equal(before[key], value)
+    assert np.abs(whole["attention_need/kernel"] - before["attention_need/kernel"]).max() > 1e-5
+    out = f"--json={tmp_path}/scores.json"
+    policies = "--policy=random,raster,learned,oracle"
+    flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--video_frames=6"]
+    assert evaluate.main([*flags, policies, out]) == 0
+    with open(tmp_path / "scores.json") as file:
+        scores = json.load(file)
+    assert [row["policy"] for row in scores] == ["random", "raster", "learned", "oracle"]
+    for row in scores:
+        assert np.sum(row["cell_visits"]) == pytest.approx(1, abs=1e-3)  # one of four cells in every frame
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--system=vid-sf", "--init_checkpoint=x"], "vid-sf has no windows to choose"),
+        (["--system=vid-pw-m4n2"], "needs --init_checkpoint"),
+        (["--system=vid-pw-m4n2", "--init_checkpoint=x", "--epsilon=2,0"], "two probabilities"),
+    ],
+)
+def test_wrong_use_of_the_policy_stage(flags, message, tmp_path, capsys):
+    assert train.main([*flags, "--stage=policy", f"--model_dir={tmp_path}/run"]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
