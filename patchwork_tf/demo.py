@@ -48,6 +48,12 @@ _POLICY = flags.DEFINE_enum(
 _WARM_START = flags.DEFINE_boolean(
     "warm_start", False, "Look at the whole first frame instead of starting blind.", flag_values=_FLAGS
 )
+_SHOW_VALUES = flags.DEFINE_boolean(
+    "show_values",
+    False,
+    "Draw what the attention network expects of each window, a bright square being the best.",
+    flag_values=_FLAGS,
+)
 _MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Boxes with a lower score are not drawn.", flag_values=_FLAGS)
 _MAX_FRAMES = flags.DEFINE_integer(
     "max_frames", None, "Stop after this many frames.", lower_bound=1, flag_values=_FLAGS
@@ -94,7 +100,7 @@ def annotate(system, model, frames, checkpoint, progress):
     answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value, fit)
     for answer, frame in zip(answers, shown, strict=True):
         ages = overlay.advance_ages(ages, model.grid, answer)
-        yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value)
+        yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value, _SHOW_VALUES.value)
         progress()
 
 

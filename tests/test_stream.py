@@ -162,6 +162,18 @@ def test_ages_and_drawing(frames, small):
     assert unseen < bright  # cell (1, 1) against one never seen
 
 
+def test_values_are_drawn_with_the_best_window_brightest(frames, small):
+    answer = run(small, "vid-pw-m4n2", frames[:1])[0]
+    assert answer.q_values.shape == (9,)
+    values = np.zeros(9, np.float32)
+    values[4] = 1.0  # the middle of 3 x 3
+    answer = dataclasses.replace(answer, q_values=values)
+    image = overlay.draw(frames[0], answer, np.zeros((4, 4), int), ["x"] * 10, min_score=2, show_values=True)
+    square = image.shape[0] // 15
+    inset = image[6 : 6 + 3 * square, -6 - 3 * square : -6].mean(axis=-1)
+    assert inset[square : 2 * square, square : 2 * square].mean() > 1.5 * inset[:square, :square].mean()
+
+
 def test_masks_are_drawn(frames):
     mask = np.zeros(frames[0].shape[:2], bool)
     mask[20:60, 20:60] = True

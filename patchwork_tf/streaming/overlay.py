@@ -32,7 +32,7 @@ def advance_ages(ages: np.ndarray, grid: Grid, answer) -> np.ndarray:
     return ages
 
 
-def draw(frame, answer, ages, class_names, title="", min_score=0.3) -> np.ndarray:
+def draw(frame, answer, ages, class_names, title="", min_score=0.3, show_values=False) -> np.ndarray:
     """Draws one answer.
 
     Args:
@@ -43,6 +43,8 @@ def draw(frame, answer, ages, class_names, title="", min_score=0.3) -> np.ndarra
             the staler the darker, and cells never seen are grey.
         class_names: of answer.classes.
         title: shown at the bottom.
+        show_values: also draw, top right, one square per window: the brighter, the more the attention
+            network expects of it; the best is outlined.
 
     Returns:
         A new image, (H, W, 3) uint8, or larger if the frame was small.
@@ -58,6 +60,8 @@ def draw(frame, answer, ages, class_names, title="", min_score=0.3) -> np.ndarra
         for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
             if score >= min_score:
                 _draw_box(image, box, f"{class_names[label]} {score:.2f}", _colour(label, len(class_names)))
+    if show_values and answer.q_values is not None:
+        _draw_values(image, answer.q_values)
     if title:
         _caption(image, title)
     return image
@@ -106,6 +110,19 @@ def _draw_box(image, box, text, colour):
     left = min(xmin, max(0, width - text_width - 4))
     cv2.rectangle(image, (left, bottom - text_height - 6), (left + text_width + 4, bottom), colour, -1)
     cv2.putText(image, text, (left + 2, bottom - 4), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def _draw_values(image, q_values):
+    side = round(len(q_values) ** 0.5)  # windows in a row
+    values = q_values.reshape(side, side)
+    scaled = (values - values.min()) / max(np.ptp(values), 1e-6)
+    square = max(4, min(image.shape[:2]) // (5 * side))
+    map_ = cv2.resize((255 * scaled).astype(np.uint8), None, fx=square, fy=square, interpolation=cv2.INTER_NEAREST)
+    inset = np.ascontiguousarray(cv2.applyColorMap(map_, cv2.COLORMAP_VIRIDIS)[..., ::-1])
+    row, column = divmod(int(values.argmax()), side)
+    corner = (column * square, row * square)
+    cv2.rectangle(inset, corner, (corner[0] + square - 1, corner[1] + square - 1), (255, 255, 255), 1)
+    image[6 : 6 + inset.shape[0], -6 - inset.shape[1] : -6] = inset
 
 
 def _caption(image, text):

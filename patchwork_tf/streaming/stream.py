@@ -29,11 +29,14 @@ class Answer:
             looked at as a whole.
         whole_frame: whether this frame was a warm start.
         mflops: what this frame cost, multiply-adds / 10^6.
+        q_values: (windows,) float32, what the attention network expects of looking through each window
+            at the next frame; None if the frame was not processed, or there is no choice.
     """
 
     window: tuple[int, int] | None = None
     whole_frame: bool = False
     mflops: float = 0.0
+    q_values: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -101,7 +104,7 @@ def stream(
     state = model.initial_state(batch_size=2 if config.flip else 1)
     late = deque()  # answers that are still being worked on
     for number, frame in enumerate(frames):
-        looked_at, whole_frame = None, warm_start and number == 0
+        looked_at, whole_frame, values = None, warm_start and number == 0, None
         if is_key_frame(config, number):
             image = model_input(frame, model, fit)
             if policy == "oracle":
@@ -109,10 +112,13 @@ def stream(
             looked_at = None if whole_frame else window
             outputs, state = run(image, looked_at, state)
             window = windows.send(tuple(outputs["next_window"].tolist()))
+            values = outputs.get("q_values")
         late.append(outputs)
         done = late.popleft() if len(late) > config.delay else None
         answer = _ANSWERS[model.config.task](done, frame.shape[:2], model.config.image_size, fit)
-        yield dataclasses.replace(answer, window=looked_at, whole_frame=whole_frame, mflops=next(costs))
+        yield dataclasses.replace(
+            answer, window=looked_at, whole_frame=whole_frame, mflops=next(costs), q_values=values
+        )
 
 
 def model_input(frame: np.ndarray, model, fit: str = "stretch") -> np.ndarray:
