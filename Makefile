@@ -43,10 +43,10 @@ demo: $(VENV)/installed
 	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest the darker the staler."
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

@@ -1,5 +1,6 @@
 """Fixtures that several test files share."""
 
+import dataclasses
 import functools
 import os
 from pathlib import Path
@@ -34,20 +35,41 @@ def real_data():
     return find
 
 
-@functools.lru_cache(maxsize=8)
 def small_model(name, seed=0, **overrides):
     """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
-    return fresh_model(name, seed, **overrides)
+    return _shared(_small_config(name, overrides), seed)
 
 
 def fresh_model(name, seed=0, **overrides):
     """The same, to do with as one likes."""
+    return _build(_small_config(name, overrides), seed)
+
+
+def _small_config(name, overrides):
+    model = pw.get_system(name).model
+    classes = {"num_classes": 10} if model.task == "detection" else {}
+    return dataclasses.replace(model, **{"image_size": 128, "depth": 0.35, **classes, **overrides})
+
+
+def _build(config, seed):
     keras.utils.set_random_seed(seed)
-    system = pw.get_system(name)
-    classes = {"num_classes": 10} if system.task == "detection" else {}
-    model = pw.build(system.model, **{"image_size": 128, "depth": 0.35, **classes, **overrides})
+    model = pw.build(config)
     randomise(model, seed)
     return model
+
+
+_shared = functools.lru_cache(maxsize=8)(_build)  # systems that run the same model share what is compiled of it
+
+# What takes longest starts first, lest one worker be busy with it when the other is done.
+_LONGEST_FILES = ("test_models", "test_training", "test_stream", "test_commands", "test_q_learning", "test_export")
+
+
+def pytest_collection_modifyitems(items):
+    def place(item):
+        name = item.path.stem
+        return _LONGEST_FILES.index(name) if name in _LONGEST_FILES else len(_LONGEST_FILES)
+
+    items.sort(key=place)
 
 
 @pytest.fixture(scope="session")
