@@ -16,29 +16,21 @@ in the format of the VID devkit, or COCO's.
   patchwork-evaluate --task=detection --detections=detections.json --annotations=instances_val2017.json
 """
 
-import collections
-import dataclasses
 import functools
-import itertools
 import json
 import os
 import sys
 
-import numpy as np
 from absl import flags
 from tqdm import tqdm
 
 from patchwork_tf import cli, scoring
 from patchwork_tf.data.datasets import COCO_IDS, DATASETS, annotated_videos, class_names
 from patchwork_tf.errors import UsageError
-from patchwork_tf.metrics.coco import CocoMetric
-from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.formats import DetectionWriter, MaskWriter
-from patchwork_tf.metrics.segmentation import STATISTICS, SegmentationMetric
+from patchwork_tf.metrics.segmentation import STATISTICS
 from patchwork_tf.models.config import MEMORIES
-from patchwork_tf.streaming.oracle import frame_truth
 from patchwork_tf.streaming.policies import POLICIES
-from patchwork_tf.streaming.stream import stream
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
@@ -155,95 +147,6 @@ _COLUMNS = {
 }
 
 
-def evaluate_stream(
-    system,
-    model,
-    videos,
-    class_names,
-    policy,
-    *,
-    seed=0,
-    warm_start=False,
-    fit="stretch",
-    coco=True,
-    writer=None,
-    progress=None,
-) -> dict:
-    """Runs a system over videos and scores the answer to every frame.
-
-    Args:
-        system, model, warm_start, fit: as for `stream`.
-        videos: iterable of AnnotatedVideo.
-        class_names: of the labels, in order.
-        policy: key of POLICIES; seed: video k is run with seed + k.
-        coco: whether COCO's numbers of detections are computed too.
-        writer: DetectionWriter or MaskWriter that gets every answer, or None.
-        progress: called after every frame with the numbers of its video and of it in the video.
-
-    Returns:
-        The metric's `result()`, and 'coco'; the number of 'videos' and 'frames'; 'mflops_max' and
-        'mflops_avg' of the frames; 'cell_visits' (M, M), the part of frames in which each cell was looked at.
-    """
-    metrics = _metrics(system.task, class_names, coco)
-    costs, visits, number = [], collections.Counter(), -1
-    for number, video in enumerate(videos):
-        video = dataclasses.replace(video, masks=list(video.masks))
-        frames, shown = itertools.tee(video.frames)
-        knows = functools.partial(frame_truth, model, video, fit=fit)
-        answers = stream(system, model, frames, policy, seed + number, warm_start, fit, truth=knows)
-        for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
-            size = frame.shape[:2]
-            for metric in metrics.values():
-                _add_frame(metric, video, t, answer, size)
-            if writer:
-                writer.add_frame(video.name, name, answer, size)
-            costs.append(answer.mflops)
-            visits[answer.window] += 1
-            if progress:
-                progress(number, t)
-    result = metrics["main"].result()
-    if "coco" in metrics:
-        result["coco"] = metrics["coco"].result()
-    return {
-        **result,
-        "videos": number + 1,
-        "frames": len(costs),
-        "mflops_max": max(costs),
-        "mflops_avg": float(np.mean(costs)),
-        "cell_visits": _cell_visits(visits, model.grid, len(costs)),
-    }
-
-
-def _cell_visits(visits, grid, frames) -> list[list[float]]:
-    """How often each cell (M, M) was looked at, as a part of all frames."""
-    counts = np.zeros((grid.cells, grid.cells))
-    for window, count in visits.items():
-        if window is not None:
-            row, column = window
-            counts[row : row + grid.window, column : column + grid.window] += count
-    return (counts / frames).round(4).tolist()
-
-
-def _metrics(task, class_names, coco) -> dict:
-    if task == "segmentation":
-        return {"main": SegmentationMetric()}
-    return {"main": DetectionMetric(class_names), **({"coco": CocoMetric(class_names)} if coco else {})}
-
-
-def _add_frame(metric, video, t, answer, size):
-    if isinstance(metric, SegmentationMetric):
-        metric.add_frame(video.name, answer.mask, video.masks[t])
-        return
-    scale = np.array(2 * size, np.float32)
-    found = (answer.boxes * scale, answer.scores, answer.classes)
-    boxes, labels = video.boxes[t] * scale, video.labels[t]
-    crowds = video.crowds[t] if len(video.crowds) else np.zeros(len(labels), bool)
-    if isinstance(metric, CocoMetric):
-        metric.add_frame(*found, boxes, labels, crowds, video.areas[t] if len(video.areas) else None)
-    else:
-        metric.add_frame(*found, boxes[~crowds], labels[~crowds])
-
-
 def _evaluate():
     _check_mode()
     if _JSON.value:
@@ -335,7 +238,7 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
             bar.update(video - bar.n)
             bar.set_postfix(frame=frame + 1)
 
-        score = evaluate_stream(
+        score = scoring.score_stream(
             system,
             model,
             videos,

@@ -1,6 +1,10 @@
-"""Scores results that anybody's method has written to files."""
+"""Scores a system's answers to videos, and results that anybody's method has written to files."""
 
+import collections
 import contextlib
+import dataclasses
+import functools
+import itertools
 import json
 import math
 import os
@@ -11,9 +15,104 @@ from tqdm import tqdm
 
 from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError
-from patchwork_tf.metrics import coco, formats
+from patchwork_tf.metrics import coco as coco_metric
+from patchwork_tf.metrics import formats
 from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.segmentation import SegmentationMetric
+from patchwork_tf.streaming.oracle import frame_truth
+from patchwork_tf.streaming.stream import stream
+
+
+def score_stream(
+    system,
+    model,
+    videos,
+    class_names,
+    policy,
+    *,
+    seed=0,
+    warm_start=False,
+    fit="stretch",
+    coco=True,
+    writer=None,
+    progress=None,
+) -> dict:
+    """Runs a system over videos and scores the answer to every frame.
+
+    Args:
+        system, model, warm_start, fit: as for `stream`.
+        videos: iterable of AnnotatedVideo.
+        class_names: of the labels, in order.
+        policy: key of POLICIES; seed: video k is run with seed + k.
+        coco: whether COCO's numbers of detections are computed too.
+        writer: DetectionWriter or MaskWriter that gets every answer, or None.
+        progress: called after every frame with the numbers of its video and of it in the video.
+
+    Returns:
+        The metric's `result()`, and 'coco'; the number of 'videos' and 'frames'; 'mflops_max' and
+        'mflops_avg' of the frames; 'cell_visits' (M, M), the part of frames in which each cell was looked at.
+    """
+    metrics = _metrics(system.task, class_names, coco)
+    costs, visits, number = [], collections.Counter(), -1
+    for number, video in enumerate(videos):
+        video = dataclasses.replace(video, masks=list(video.masks))
+        frames, shown = itertools.tee(video.frames)
+        knows = functools.partial(frame_truth, model, video, fit=fit)
+        answers = stream(system, model, frames, policy, seed + number, warm_start, fit, truth=knows)
+        for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
+            size = frame.shape[:2]
+            for metric in metrics.values():
+                _add_frame(metric, video, t, answer, size)
+            if writer:
+                writer.add_frame(video.name, name, answer, size)
+            costs.append(answer.mflops)
+            visits[answer.window] += 1
+            if progress:
+                progress(number, t)
+    result = metrics["main"].result()
+    if "coco" in metrics:
+        result["coco"] = metrics["coco"].result()
+    return {
+        **result,
+        "videos": number + 1,
+        "frames": len(costs),
+        "mflops_max": max(costs),
+        "mflops_avg": float(np.mean(costs)),
+        "cell_visits": _cell_visits(visits, model.grid, len(costs)),
+    }
+
+
+def _cell_visits(visits, grid, frames) -> list[list[float]]:
+    """How often each cell (M, M) was looked at, as a part of all frames."""
+    counts = np.zeros((grid.cells, grid.cells))
+    for window, count in visits.items():
+        if window is not None:
+            row, column = window
+            counts[row : row + grid.window, column : column + grid.window] += count
+    return (counts / frames).round(4).tolist()
+
+
+def _metrics(task, class_names, coco) -> dict:
+    if task == "segmentation":
+        return {"main": SegmentationMetric()}
+    return {
+        "main": DetectionMetric(class_names),
+        **({"coco": coco_metric.CocoMetric(class_names)} if coco else {}),
+    }
+
+
+def _add_frame(metric, video, t, answer, size):
+    if isinstance(metric, SegmentationMetric):
+        metric.add_frame(video.name, answer.mask, video.masks[t])
+        return
+    scale = np.array(2 * size, np.float32)
+    found = (answer.boxes * scale, answer.scores, answer.classes)
+    boxes, labels = video.boxes[t] * scale, video.labels[t]
+    crowds = video.crowds[t] if len(video.crowds) else np.zeros(len(labels), bool)
+    if isinstance(metric, coco_metric.CocoMetric):
+        metric.add_frame(*found, boxes, labels, crowds, video.areas[t] if len(video.areas) else None)
+    else:
+        metric.add_frame(*found, boxes[~crowds], labels[~crowds])
 
 
 def score_masks(predictions: str, ground_truth: str) -> dict:
@@ -45,7 +144,7 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
     """
     frames = formats.read_image_set(image_set)
     found = formats.read_detections(detections, frames)
-    metrics = {"vid": DetectionMetric(CLASSES), **({"coco": coco.CocoMetric(CLASSES)} if with_coco else {})}
+    metrics = {"vid": DetectionMetric(CLASSES), **({"coco": coco_metric.CocoMetric(CLASSES)} if with_coco else {})}
     nothing = np.zeros((0, 6))
     for number, frame in tqdm(frames.items(), unit="frame", dynamic_ncols=True):
         rows = found.get(number, nothing)
@@ -67,7 +166,7 @@ def score_coco(detections: str, annotations: str) -> dict:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             truth.createIndex()
         _check_rows(found, truth, detections)
-        return {"coco": coco.evaluate(truth, found), "frames": len(truth.dataset["images"])}
+        return {"coco": coco_metric.evaluate(truth, found), "frames": len(truth.dataset["images"])}
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{detections}, {annotations}: not COCO's formats ({type(error).__name__}: {error})"

@@ -87,8 +87,11 @@ def converge(model, frame, sweeps):
     step = tf.function(model.step)
     state = model.initial_state(1)
     for _ in range(sweeps):
+        before = state
         for window in model.grid.raster:
             outputs, state = step(frame, tf.constant([window], tf.int32), state)
+        if all(np.array_equal(state[name], before[name]) for name in state):  # freshness too: a cycle closed
+            break  # nothing will ever change again
     return outputs
 
 
@@ -195,19 +198,20 @@ def test_a_quarter_of_the_pixels_is_the_network_on_half_the_side(small):
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("task", ["vid", "davis"])
 def test_i4_batch_items_are_independent(task, grid, depth, small):
-    compare_items(small(f"{task}-pw-{grid}", depth=depth), 2)
+    compare_items(small(f"{task}-pw-{grid}", depth=depth), 1)
 
 
 @pytest.mark.parametrize("name", ["vid-pw-m4n2", "davis-pw-m4n2"])
 def test_i4_on_frames_that_are_not_square(name, small):
-    compare_items(small(name, image_size=(128, 256)), 3)
+    compare_items(small(name, image_size=(128, 256)), 2)
 
 
 def compare_items(model, num_frames):
-    """Random frames at random windows: a batch of two against each item alone, and their shapes."""
+    """Random frames at random windows, from random memory: a batch of two against each item alone, and shapes."""
     rng = np.random.default_rng(0)
-    state = model.initial_state(2)
-    alone = [model.initial_state(1) for _ in range(2)]
+    shapes = model.memory_shapes().items()
+    state = {name: rng.uniform(0, 1, (2, *shape)).astype(np.float32) for name, shape in shapes}
+    alone = [{name: value[item : item + 1] for name, value in state.items()} for item in range(2)]
     for _ in range(num_frames):
         frames = random_frames(rng, 2, model.config.image_size)
         windows = rng.integers(0, model.grid.positions, (2, 2), dtype=np.int32)

@@ -11,7 +11,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 from test_datasets import make_davis, make_vid, write_xml
 
-from patchwork_tf import evaluate, train
+from patchwork_tf import evaluate, scoring, train
 from patchwork_tf.data import prepare
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
@@ -250,7 +250,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
             classes = np.concatenate([labels, [0, 1]]).astype(np.int32)
             yield Detections(boxes=seen, scores=rng.random(len(seen)), classes=classes)
 
-    monkeypatch.setattr(evaluate, "stream", noisy_truth)
+    monkeypatch.setattr(scoring, "stream", noisy_truth)
     saved, scores = f"--save_predictions={tmp_path}/found", f"--json={tmp_path}/ours.json"
     assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
     ours = json.loads((tmp_path / "ours.json").read_text())
