@@ -69,11 +69,8 @@ def score_stream(
             visits[answer.window] += 1
             if progress:
                 progress(number, t)
-    result = metrics["main"].result()
-    if "coco" in metrics:
-        result["coco"] = metrics["coco"].result()
     return {
-        **result,
+        **_results(metrics),
         "videos": number + 1,
         "frames": len(costs),
         "mflops_max": max(costs),
@@ -99,6 +96,11 @@ def _metrics(task, class_names, coco) -> dict:
         "main": DetectionMetric(class_names),
         **({"coco": coco_metric.CocoMetric(class_names)} if coco else {}),
     }
+
+
+def _results(metrics) -> dict:
+    result = metrics["main"].result()
+    return {**result, "coco": metrics["coco"].result()} if "coco" in metrics else result
 
 
 def _add_frame(metric, video, t, answer, size):
@@ -144,15 +146,14 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
     """
     frames = formats.read_image_set(image_set)
     found = formats.read_detections(detections, frames)
-    metrics = {"vid": DetectionMetric(CLASSES), **({"coco": coco_metric.CocoMetric(CLASSES)} if with_coco else {})}
+    metrics = _metrics("detection", CLASSES, with_coco)
     nothing = np.zeros((0, 6))
     for number, frame in tqdm(frames.items(), unit="frame", dynamic_ncols=True):
         rows = found.get(number, nothing)
         truth = formats.true_boxes(annotations, frame)
         for metric in metrics.values():
             metric.add_frame(rows[:, 2:], rows[:, 1], rows[:, 0].astype(int), *truth)
-    result = {**metrics["vid"].result(), "frames": len(frames)}
-    return {**result, "coco": metrics["coco"].result()} if with_coco else result
+    return {**_results(metrics), "frames": len(frames)}
 
 
 def score_coco(detections: str, annotations: str) -> dict:

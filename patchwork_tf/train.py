@@ -7,6 +7,7 @@ run that was stopped, and continues one that is finished if --steps is raised.
 """
 
 import dataclasses
+import functools
 import sys
 
 import keras
@@ -167,7 +168,6 @@ def _train():
         _check_policy(config)
     if _DATASET.value != "moving_objects" or _DATA_DIR.value:  # before a model is built or a folder made
         clips.open_source(_DATASET.value, _DATA_DIR.value, _SPLIT.value, _CONFIG.value, config.image_size)
-    clip_frames = _CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8)
     cli.make_folder(_MODEL_DIR.value)
     keras.utils.set_random_seed(_SEED.value)
     model = build(config)
@@ -178,28 +178,6 @@ def _train():
         print(f"{resume_from.path}: already at step {resume_from.step} of {_STEPS.value}, nothing to do")
         return
 
-    def batches(first_step):
-        wanted = clips.ClipConfig(
-            task=system.task,
-            num_frames=clip_frames,
-            image_size=config.image_size,
-            stride=_STRIDE.value,
-            fit=_FIT.value,
-            seed=_SEED.value,
-            start=first_step * _BATCH_SIZE.value,
-            deterministic=_DETERMINISTIC.value,
-        )
-        videos = clips.training_clips(_DATASET.value, _DATA_DIR.value, _SPLIT.value, wanted, _CONFIG.value)
-        return clips.training_batches(
-            videos,
-            config.grid,
-            _BATCH_SIZE.value,
-            windows=_WINDOWS.value,
-            augmented=_AUGMENT.value,
-            seed=_SEED.value,
-            exploration=_exploration() if _STAGE.value == "policy" else None,
-        )
-
     metadata = {
         "system": system.name,
         "class_names": names,
@@ -207,7 +185,7 @@ def _train():
     }
     fit(
         _trainer(model),
-        batches,
+        functools.partial(_batches, config),
         make_optimizer(_LEARNING_RATE.value, _STEPS.value, _WARMUP_STEPS.value),
         steps=_STEPS.value,
         model_dir=_MODEL_DIR.value,
@@ -218,6 +196,29 @@ def _train():
         keep=_KEEP.value,
     )
     print(f"trained {system.name} for {_STEPS.value} steps: {checkpoints.latest(_MODEL_DIR.value)}")
+
+
+def _batches(config, first_step):
+    """The batches of optimizer step `first_step` and all later ones."""
+    wanted = clips.ClipConfig(
+        task=config.task,
+        num_frames=_CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8),
+        image_size=config.image_size,
+        stride=_STRIDE.value,
+        fit=_FIT.value,
+        seed=_SEED.value,
+        start=first_step * _BATCH_SIZE.value,
+        deterministic=_DETERMINISTIC.value,
+    )
+    return clips.training_batches(
+        clips.training_clips(_DATASET.value, _DATA_DIR.value, _SPLIT.value, wanted, _CONFIG.value),
+        config.grid,
+        _BATCH_SIZE.value,
+        windows=_WINDOWS.value,
+        augmented=_AUGMENT.value,
+        seed=_SEED.value,
+        exploration=_exploration() if _STAGE.value == "policy" else None,
+    )
 
 
 def _trainer(model):

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.augmentation import augment, clip_boxes
-from patchwork_tf.data.datasets import DATASETS, open_prepared
+from patchwork_tf.data.datasets import DATASETS, UNDECODED, open_prepared
 from patchwork_tf.data.fitting import fit_boxes, fit_images
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
@@ -27,12 +27,8 @@ from patchwork_tf.training.q_learning import epsilon_at
 
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
-_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM = (
-    101,
-    102,
-    103,
-    104,
-)  # keep the random streams of one clip apart
+# Keep the random streams of one clip apart.
+_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM = range(101, 105)
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 
 
@@ -83,7 +79,7 @@ def training_clips(dataset: str, data_dir: str | None, split: str, config: ClipC
     builder = open_source(dataset, data_dir, split, tfds_config, config.image_size)
     info = DATASETS[dataset]
     read = _video_clip if info.is_video else _still_clip
-    videos = _endless(builder, split, config, _UNDECODED if info.is_video else None)
+    videos = _endless(builder, split, config, UNDECODED if info.is_video else None)
     return _map(videos, lambda index, video: read(index, video, config, info), config)
 
 
@@ -121,12 +117,12 @@ def generated_clips(split: str, config: ClipConfig) -> tf.data.Dataset:
     return _map(indices, element, config)
 
 
-_UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
-
-
 def _endless(builder, split, config, decoders):
     """(clip index, example) for ever, from the clip `config.start` on, without reading what is before it."""
-    (whole,) = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
+    parts = tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits)
+    if len(parts) != 1:
+        raise UsageError(f"--split={split}: train on one split, or a part of one as train[:90%]")
+    whole = parts[0]
     count = builder.info.splits[whole.splitname].num_examples
     first, last = whole.from_ or 0, count if whole.to is None else whole.to
     # One file after the other: that alone is the same order from wherever one starts.
@@ -259,6 +255,7 @@ def training_batches(
     """
 
     def prepare(clip):
+        """A clip, augmented, with what chooses its windows; and the truth."""
         index = clip["index"]
         if augmented:
             clip = augment(clip, seed=tf.stack([index, seed * 1000 + _AUGMENTATION_STREAM]))

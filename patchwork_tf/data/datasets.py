@@ -27,7 +27,7 @@ scissors, teddy bear, hair drier, toothbrush
 COCO_CLASSES = [name.strip() for name in _COCO.split(",")]
 # COCO's own numbers of its classes skip some; these are in the order of COCO_CLASSES.
 COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
-_UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
+UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,7 +135,7 @@ def annotated_videos(
     if not data_dir:
         raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     builder = open_prepared(dataset, data_dir, split, config)
-    videos = builder.as_dataset(split=split, decoders=_UNDECODED if DATASETS[dataset].is_video else None)
+    videos = builder.as_dataset(split=split, decoders=UNDECODED if DATASETS[dataset].is_video else None)
     read = _read_video if DATASETS[dataset].is_video else _read_still
     there = builder.info.splits[split].num_examples
     return (read(example, num_frames) for example in videos.take(count or -1)), min(there, count or there)

@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 from absl import flags
 
 from patchwork_tf import cli
-from patchwork_tf.data.datasets import builder_of, tfds_name
+from patchwork_tf.data.datasets import UNDECODED, builder_of, tfds_name
 from patchwork_tf.data.schema import is_folder
 from patchwork_tf.errors import DataError, UsageError
 
@@ -125,8 +125,7 @@ def _report(builder, listed):
         return
     skipped, left = [], set(listed)
     for split in builder.info.splits:
-        decoders = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
-        for example in builder.as_dataset(split=split, decoders=decoders):
+        for example in builder.as_dataset(split=split, decoders=UNDECODED):
             skipped += [text.decode() for text in example["skipped"].numpy()]
             left.discard(example["video"].numpy().decode())
     print(f"skipped {len(skipped)} bad frames" + "".join(f"\n  {text}" for text in skipped))

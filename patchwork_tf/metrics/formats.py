@@ -51,6 +51,7 @@ class DetectionWriter:
         ]
 
     def close(self):
+        """Writes the files, once every frame was added."""
         lines, images, coco = [], [], []
         for number, name in enumerate(sorted(self.frames), start=1):
             images.append(f"{name} {number}")

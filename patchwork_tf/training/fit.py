@@ -75,6 +75,7 @@ class _Progress(keras.callbacks.Callback):
         self.since = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
+        """Raises DataError if the loss is not finite; what was saved before stays good."""
         self.step += 1
         if not math.isfinite(logs["loss"]):
             self.close()
