@@ -53,7 +53,11 @@ _DATA_DIR = flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 _CONFIG = flags.DEFINE_string(
-    "config", None, "Which form of the data set; by default the first.", flag_values=_FLAGS
+    "config",
+    None,
+    "Which form of the data set; by default the first. Of generated moving_objects, the kind of scenes: varied, "
+    "sparse, or mixed, which takes turns.",
+    flag_values=_FLAGS,
 )
 _SPLIT = flags.DEFINE_string(
     "split", "validation", "Part of the data set, such as validation or train[90%:].", flag_values=_FLAGS
@@ -253,6 +257,7 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
         )
     if writer:
         writer.close()
+    config = f"{_CONFIG.value}, " if _CONFIG.value else ""
     return {
         "system": system.name,
         "policy": policy,
@@ -260,7 +265,7 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
         "memory": model.config.memory,
         "checkpoint": checkpoint.path if checkpoint else "random weights",
         "step": checkpoint.step if checkpoint else 0,
-        "dataset": f"{_DATASET.value}/{_SPLIT.value}, seed {_SEED.value}",
+        "dataset": f"{_DATASET.value}/{_SPLIT.value}, {config}seed {_SEED.value}",
         "image_size": list(model.config.image_size),
         **score,
     }

@@ -15,14 +15,14 @@ from absl import flags
 
 from patchwork_tf import cli
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import DATASETS, class_names
+from patchwork_tf.data.datasets import DATASETS, class_names, scenes_of
 from patchwork_tf.data.fitting import FITS
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.build import build
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
-from patchwork_tf.training import checkpoints
+from patchwork_tf.training import checkpoints, distribution
 from patchwork_tf.training.clip_model import CLIP_MODELS
-from patchwork_tf.training.clip_policy import ClipPolicy
+from patchwork_tf.training.clip_policy import REWARDS, ClipPolicy
 from patchwork_tf.training.fit import fit, make_optimizer
 from patchwork_tf.zoo.systems import get_system
 
@@ -50,7 +50,8 @@ _DATA_DIR = flags.DEFINE_string(
 _CONFIG = flags.DEFINE_string(
     "config",
     None,
-    "Which form of the data set, such as frames15 of imagenet_vid; by default the first.",
+    "Which form of the data set, such as frames15 of imagenet_vid; by default the first. Of generated "
+    "moving_objects, the kind of scenes: varied, sparse, or mixed, which takes turns.",
     flag_values=_FLAGS,
 )
 _SPLIT = flags.DEFINE_string(
@@ -89,6 +90,14 @@ _WARMUP_STEPS = flags.DEFINE_integer(
 )
 _WINDOWS = flags.DEFINE_enum(
     "windows", "mixed", list(clips.TRAIN_WINDOWS), "How windows of training clips are chosen.", flag_values=_FLAGS
+)
+_WARM_STARTS = flags.DEFINE_float(
+    "warm_starts",
+    0.0,
+    "What part of the clips starts with their whole first frame in memory; the others start blind.",
+    lower_bound=0.0,
+    upper_bound=1.0,
+    flag_values=_FLAGS,
 )
 _AUGMENT = flags.DEFINE_boolean("augment", True, "Flip, crop and recolour clips.", flag_values=_FLAGS)
 _INIT_CHECKPOINT = flags.DEFINE_string(
@@ -140,6 +149,36 @@ _TARGET_RATE = flags.DEFINE_float(
     upper_bound=1.0,
     flag_values=_FLAGS,
 )
+_TRIES = flags.DEFINE_integer(
+    "tries",
+    4,
+    "With --stage=policy, how many windows are tried on each frame, each on its own, to learn their values: "
+    "the one that is looked at, and random others.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+_REWARD = flags.DEFINE_enum(
+    "reward",
+    "fall",
+    list(REWARDS),
+    "With --stage=policy, what a window is rewarded for: the fall of the answer's loss by it, or the little that "
+    "remains.",
+    flag_values=_FLAGS,
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+    "num_processes",
+    1,
+    "Train with so many processes, on one host or several; each takes its share of --batch_size. Start this "
+    "command once for each, with KERAS_BACKEND=jax.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+_PROCESS_ID = flags.DEFINE_integer(
+    "process_id", 0, "Which of --num_processes this is; 0 writes the checkpoints and logs.", flag_values=_FLAGS
+)
+_COORDINATOR = flags.DEFINE_string(
+    "coordinator", None, "HOST:PORT of process 0, free there, that all processes can reach.", flag_values=_FLAGS
+)
 _SEED = flags.DEFINE_integer("seed", 0, "Of weights, data, windows and augmentation.", flag_values=_FLAGS)
 _DETERMINISTIC = flags.DEFINE_boolean(
     "deterministic",
@@ -166,12 +205,18 @@ def _train():
     )
     if _STAGE.value == "policy":
         _check_policy(config)
-    if _DATASET.value != "moving_objects" or _DATA_DIR.value:  # before a model is built or a folder made
+    processes = distribution.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+    distribution.share(_BATCH_SIZE.value, processes)
+    # Before a model is built or a folder made:
+    if _DATASET.value == "moving_objects" and not _DATA_DIR.value:
+        scenes_of(_CONFIG.value)
+    else:
         clips.open_source(_DATASET.value, _DATA_DIR.value, _SPLIT.value, _CONFIG.value, config.image_size)
     cli.make_folder(_MODEL_DIR.value)
     keras.utils.set_random_seed(_SEED.value)
     model = build(config)
     resume_from = _resume_point(config)
+    distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
         _initialise(model)
     elif resume_from.step >= _STEPS.value:
@@ -183,23 +228,25 @@ def _train():
         "class_names": names,
         "training": {name: _FLAGS[name].value for name in _FLAGS if name != "model_dir"},
     }
-    fit(
-        _trainer(model),
-        functools.partial(_batches, config),
-        make_optimizer(_LEARNING_RATE.value, _STEPS.value, _WARMUP_STEPS.value),
-        steps=_STEPS.value,
-        model_dir=_MODEL_DIR.value,
-        metadata=metadata,
-        resume_from=resume_from,
-        log_every=_LOG_EVERY.value,
-        save_every=_SAVE_EVERY.value,
-        keep=_KEEP.value,
-    )
+    with distribution.loss_of_others_reported(processes, _MODEL_DIR.value):
+        fit(
+            _trainer(model),
+            functools.partial(_batches, config, processes),
+            make_optimizer(_LEARNING_RATE.value, _STEPS.value, _WARMUP_STEPS.value),
+            steps=_STEPS.value,
+            model_dir=_MODEL_DIR.value,
+            metadata=metadata,
+            resume_from=resume_from,
+            log_every=_LOG_EVERY.value,
+            save_every=_SAVE_EVERY.value,
+            keep=_KEEP.value,
+            writes=processes.is_chief,
+        )
     print(f"trained {system.name} for {_STEPS.value} steps: {checkpoints.latest(_MODEL_DIR.value)}")
 
 
-def _batches(config, first_step):
-    """The batches of optimizer step `first_step` and all later ones."""
+def _batches(config, processes, first_step):
+    """The batches of optimizer step `first_step` and all later ones: this process's share of them."""
     wanted = clips.ClipConfig(
         task=config.task,
         num_frames=_CLIP_FRAMES.value or (1 if config.grid.is_whole_frame else 8),
@@ -208,14 +255,16 @@ def _batches(config, first_step):
         fit=_FIT.value,
         seed=_SEED.value,
         start=first_step * _BATCH_SIZE.value,
+        shard=(processes.index, processes.count),
         deterministic=_DETERMINISTIC.value,
     )
     return clips.training_batches(
         clips.training_clips(_DATASET.value, _DATA_DIR.value, _SPLIT.value, wanted, _CONFIG.value),
         config.grid,
-        _BATCH_SIZE.value,
+        distribution.share(_BATCH_SIZE.value, processes),
         windows=_WINDOWS.value,
         augmented=_AUGMENT.value,
+        warm_starts=_WARM_STARTS.value,
         seed=_SEED.value,
         exploration=_exploration() if _STAGE.value == "policy" else None,
     )
@@ -223,13 +272,19 @@ def _batches(config, first_step):
 
 def _trainer(model):
     if _STAGE.value == "policy":
-        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value)
+        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value, _REWARD.value)
     return CLIP_MODELS[model.config.task](model)
 
 
 def _exploration():
     first, last = (float(value) for value in _EPSILON.value)
-    return clips.Exploration(first, last, _EPSILON_STEPS.value or _STEPS.value // 2)
+    windows = len(get_system(_SYSTEM.value).model.grid.windows)
+    return clips.Exploration(
+        first,
+        last,
+        clips=(_EPSILON_STEPS.value or _STEPS.value // 2) * _BATCH_SIZE.value,
+        tries=min(_TRIES.value, windows),
+    )
 
 
 def _check_policy(config):

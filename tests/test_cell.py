@@ -71,6 +71,21 @@ def test_one_item_takes_the_same_values_as_a_batch():
         np.testing.assert_array_equal(read(memory[one], corner[one], (4, 5)), np.array(part)[one])
 
 
+def test_several_windows_tried_on_one_memory_are_what_each_is_alone():
+    grid, size = Grid(4, 2), 16
+    cell = make_cell("depthwise", grid, size, stride=2)
+    rng = np.random.default_rng(2)
+    state = {"cell": rng.normal(size=(2, *cell.memory_shapes()["cell"])).astype(np.float32)}
+    x = rng.normal(size=(6, 8, 8, CHANNELS)).astype(np.float32)
+    windows = rng.integers(0, 3, (6, 2)).astype(np.int32)
+    y, after = cell.step(x, windows, state)
+    for tried in range(6):
+        one, stream = slice(tried, tried + 1), slice(tried // 3, tried // 3 + 1)
+        alone, alone_after = cell.step(x[one], windows[one], {"cell": state["cell"][stream]})
+        np.testing.assert_allclose(np.array(y)[one], alone, atol=1e-6)
+        np.testing.assert_array_equal(np.array(after["cell"])[one], alone_after["cell"])
+
+
 @settings(deadline=None, max_examples=40)
 @given(
     cells=st.integers(2, 5),

@@ -17,7 +17,7 @@ from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.grid import Grid
 from patchwork_tf.streaming.oracle import compiled_oracle, frame_truth
 from patchwork_tf.training import checkpoints, q_learning
-from patchwork_tf.training.answer_loss import answer_loss, blank_answer
+from patchwork_tf.training.answer_loss import answer_loss, answer_targets, blank_answer
 from patchwork_tf.training.clip_policy import ClipPolicy
 
 
@@ -93,13 +93,15 @@ def test_a_chain_with_a_known_best_policy_is_solved():
 
 
 def test_exploration_depends_on_the_clip_alone():
-    exploration = clips.Exploration(first=1.0, last=0.0, steps=10)
-    always, actions = clips.exploration_of(Grid(4, 2), 200, exploration, batch_size=4, index=0)
+    exploration = clips.Exploration(first=1.0, last=0.0, clips=40, tries=3)
+    always, actions = clips.exploration_of(Grid(4, 2), 200, exploration, index=0)
     assert always.all()
-    assert set(actions) == set(range(9))
-    half, _ = clips.exploration_of(Grid(4, 2), 200, exploration, batch_size=4, index=22)  # step 5 of 10
+    assert actions.shape == (200, 3)
+    assert set(actions.flat) == set(range(9))
+    assert all(len(set(of_frame)) == 3 for of_frame in actions)  # no window is tried twice
+    half, _ = clips.exploration_of(Grid(4, 2), 200, exploration, index=20)
     assert 0.3 < half.mean() < 0.7
-    never, _ = clips.exploration_of(Grid(4, 2), 200, exploration, batch_size=4, index=40)
+    never, _ = clips.exploration_of(Grid(4, 2), 200, exploration, index=40)
     assert not never.any()
 
 
@@ -113,22 +115,21 @@ def perfect(model, boxes, labels):
     return {"boxes": box_ops.decode(codes, model.anchors[None]), "scores": scores}
 
 
+def loss_of(model, outputs, truth) -> float:
+    return float(answer_loss(model, outputs, answer_targets(model, truth))[0])
+
+
 def test_answer_loss_is_0_for_the_truth_and_1_for_nothing(small):
     model = small("vid-pw-m4n2")
     boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0, 0, 0, 0]]], np.float32)
     truth = {"boxes": boxes, "labels": np.array([[3, 0]], np.int32)}
-    assert float(answer_loss(model, perfect(model, boxes, truth["labels"]), truth)[0]) == pytest.approx(
-        0, abs=1e-3
-    )
-    assert float(answer_loss(model, blank_answer(model, 1), truth)[0]) == pytest.approx(1, abs=1e-3)
+    assert loss_of(model, perfect(model, boxes, truth["labels"]), truth) == pytest.approx(0, abs=1e-3)
+    assert loss_of(model, blank_answer(model, 1), truth) == pytest.approx(1, abs=1e-3)
     segmenter = small("davis-pw-m4n2")
     masks = np.zeros((1, 128, 128), np.uint8)
     masks[:, :50] = 1
-    assert float(answer_loss(segmenter, blank_answer(segmenter, 1), {"masks": masks})[0]) == pytest.approx(
-        1, abs=1e-4
-    )
-    sure = {"mask": masks.astype(np.float32)}
-    assert float(answer_loss(segmenter, sure, {"masks": masks})[0]) == pytest.approx(0, abs=1e-4)
+    assert loss_of(segmenter, blank_answer(segmenter, 1), {"masks": masks}) == pytest.approx(1, abs=1e-4)
+    assert loss_of(segmenter, {"mask": masks.astype(np.float32)}, {"masks": masks}) == pytest.approx(0, abs=1e-4)
 
 
 @pytest.mark.slow
@@ -143,39 +144,54 @@ def test_the_oracle_s_window_is_the_best_of_all(name, small):
         losses = {}
         for window in model.grid.windows:
             outputs, _ = model.step(image, np.array([window], np.int32), state)
-            losses[window] = float(answer_loss(model, outputs, truth)[0])
+            losses[window] = loss_of(model, outputs, truth)
         best = compiled_oracle(model)(image, state, truth)
         assert losses[best] <= min(losses.values()) + 1e-5
         _, state = model.step(image, np.array([best], np.int32), state)
 
 
 @pytest.mark.slow
-def test_rewards_are_what_the_answer_gains_and_only_attention_learns(small):
-    """The simulation against plain steps; after one update the rest of the network is untouched."""
+@pytest.mark.parametrize("reward", ["fall", "remaining"])
+def test_every_window_tried_is_rewarded_and_only_attention_learns(reward):
+    """The simulation against plain steps: the second window tried does not change what comes after."""
     from conftest import fresh_model
 
     model = fresh_model("davis-pw-m2n1", image_size=64)
-    policy = ClipPolicy(model, discount=0.9, target_rate=0.1)
+    policy = ClipPolicy(model, discount=0.9, target_rate=0.1, reward=reward)
     rendered = [render_clip(index, 3, 64) for index in range(2)]
     frames = np.stack([clip.frames for clip in rendered])
     masks = np.stack([(clip.instances > 0).astype(np.uint8) for clip in rendered])
-    actions = np.array([[0, 3, 1], [2, 2, 0]], np.int32)
+    actions = np.array([[[0, 1], [3, 1], [1, 0]], [[2, 3], [2, 0], [0, 2]]], np.int32)  # (clip, frame, tried)
     clip = {"frames": frames, "explores": np.ones((2, 3), bool), "random_actions": actions}
-    clip["truth"] = {"masks": masks}
+    clip |= {"truth": {"masks": masks}, "warm": np.array([0, 1], np.float32)}
     found = policy(clip)
-    np.testing.assert_array_equal(found["actions"], actions)
-    for item in range(2):
-        state, before = model.initial_state(1), 1.0
+    np.testing.assert_array_equal(found["tried"], actions)
+    np.testing.assert_array_equal(found["actions"], actions[..., 0])
+
+    def image(item, t):
+        return frames[item, t][None].astype(np.float32) / 127.5 - 1
+
+    for item, warm in enumerate(clip["warm"]):
+        answer, state = blank_answer(model, 1), model.initial_state(1)
+        if warm:
+            answer, state = model.step(image(item, 0), None, state)
         for t in range(3):
-            image = frames[item, t][None].astype(np.float32) / 127.5 - 1
-            window = np.array([model.grid.windows[actions[item, t]]], np.int32)
+            truth = {"masks": masks[item, t][None]}
+            before = loss_of(model, answer, truth)
             expected = model.attention.q_values(state["restored"], state["freshness"])
             np.testing.assert_allclose(found["q_values"][item, t], expected[0], atol=1e-4)
-            stale = outputs if t else blank_answer(model, 1)  # noqa: F821  set in the frame before
-            before = float(answer_loss(model, stale, {"masks": masks[item, t][None]})[0])
-            outputs, state = model.step(image, window, state)
-            after = float(answer_loss(model, outputs, {"masks": masks[item, t][None]})[0])
-            assert float(found["rewards"][item, t]) == pytest.approx(before - after, abs=1e-4)
+            steps = [
+                model.step(image(item, t), np.array([model.grid.windows[action]], np.int32), state)
+                for action in actions[item, t]
+            ]
+            for number, (outputs, _) in enumerate(steps):
+                after = loss_of(model, outputs, truth)
+                expected = before - after if reward == "fall" else -after
+                assert float(found["rewards"][item, t, number]) == pytest.approx(expected, abs=1e-4)
+                np.testing.assert_allclose(
+                    found["next_online"][item, t, number], outputs["q_values"][0], atol=1e-4
+                )
+            answer, state = steps[0]
     trainable = {variable.path for variable in policy.trainable_variables}
     assert all("attention" in path and "_BN" not in path for path in trainable)
     assert len(trainable) == 4 + 3

@@ -33,10 +33,10 @@ class AnnotatedVideo:
     masks: Iterable[np.ndarray] = ()
 
 
-def moving_objects_videos(count, num_frames, size, split, seed=0) -> Iterator[AnnotatedVideo]:
+def moving_objects_videos(count, num_frames, size, split, seed=0, scenes="varied") -> Iterator[AnnotatedVideo]:
     """The first `count` generated clips of a split, `size` pixels square."""
     for index in range(count):
-        clip = moving_objects.render_clip(index, num_frames, size, split, seed)
+        clip = moving_objects.render_clip(index, num_frames, size, split, seed, scenes)
         there = clip.labels > 0
         yield AnnotatedVideo(
             name=f"{split}-{index:05d}",

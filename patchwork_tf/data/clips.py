@@ -18,7 +18,7 @@ import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.augmentation import augment, clip_boxes
-from patchwork_tf.data.datasets import DATASETS, UNDECODED, open_prepared
+from patchwork_tf.data.datasets import DATASETS, UNDECODED, open_prepared, scenes_of
 from patchwork_tf.data.fitting import fit_boxes, fit_images
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
@@ -28,7 +28,7 @@ from patchwork_tf.training.q_learning import epsilon_at
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
 # Keep the random streams of one clip apart.
-_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM = range(101, 105)
+_WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM, _START_STREAM = range(101, 106)
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 
 
@@ -68,14 +68,14 @@ def training_clips(dataset: str, data_dir: str | None, split: str, config: ClipC
         split: 'train', ...
         config: ClipConfig.
         tfds_config: which form of the data set; by default the first, of moving_objects the
-            smallest that is large enough.
+            smallest that is large enough. Of generated moving_objects the kind of scenes.
 
     Raises:
         DataError: if it was not prepared there.
         UsageError: if a data_dir is needed.
     """
     if dataset == "moving_objects" and not data_dir:
-        return generated_clips(split, config)
+        return generated_clips(split, config, scenes_of(tfds_config))
     builder = open_source(dataset, data_dir, split, tfds_config, config.image_size)
     info = DATASETS[dataset]
     read = _video_clip if info.is_video else _still_clip
@@ -88,17 +88,17 @@ def open_source(dataset, data_dir, split, tfds_config, image_size):
     if not data_dir:
         raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     if dataset == "moving_objects" and not tfds_config:
-        sizes = DATASETS[dataset].configs
+        sizes = [name for name in DATASETS[dataset].configs if name.isdigit()]
         tfds_config = next((size for size in sizes if int(size) >= max(image_size)), sizes[-1])
     return open_prepared(dataset, data_dir, split, tfds_config)
 
 
-def generated_clips(split: str, config: ClipConfig) -> tf.data.Dataset:
+def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> tf.data.Dataset:
     """Endless clips of moving_objects, rendered on the fly, square, then fitted to the image size."""
     size, frames, objects = max(config.image_size), config.num_frames, moving_objects.MAX_OBJECTS
 
     def render(index):
-        clip = moving_objects.render_clip(int(index), frames, size, split, config.seed)
+        clip = moving_objects.render_clip(int(index), frames, size, split, config.seed, scenes)
         return clip.frames, (clip.instances > 0).astype(np.uint8)[..., None], clip.boxes, clip.labels
 
     def element(index):
@@ -230,13 +230,15 @@ class Exploration:
     """How often a policy in training looks at a random window.
 
     Attributes:
-        first, last: probabilities at the first optimizer step, and from `steps` on.
-        steps: of the linear way from one to the other.
+        first, last: probabilities at the first clip, and from clip number `clips` on.
+        clips: on the linear way from one to the other.
+        tries: K, windows tried per frame: the one that is looked at, and others to compare.
     """
 
     first: float
     last: float
-    steps: int
+    clips: int
+    tries: int = 1
 
 
 def training_batches(
@@ -246,11 +248,13 @@ def training_batches(
     *,
     windows="mixed",
     augmented=True,
+    warm_starts=0.0,
     seed=0,
     exploration: Exploration | None = None,
 ):
     """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
 
+    Of the clips a part, `warm_starts`, remembers its whole first frame from the start; the others start blind.
     With `exploration` they are for `ClipPolicy.fit`, which chooses windows by itself.
     """
 
@@ -262,11 +266,11 @@ def training_batches(
         num_frames = clip["frames"].shape[0]
         truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
         if exploration:
-            epsilon = functools.partial(exploration_of, grid, num_frames, exploration, batch_size, seed)
+            epsilon = functools.partial(exploration_of, grid, num_frames, exploration, seed)
             explores, actions = tf.numpy_function(lambda i: epsilon(int(i)), [index], (tf.bool, tf.int32))
             chosen = {
                 "explores": tf.ensure_shape(explores, (num_frames,)),
-                "random_actions": tf.ensure_shape(actions, (num_frames,)),
+                "random_actions": tf.ensure_shape(actions, (num_frames, exploration.tries)),
                 "truth": truth,
             }
         else:
@@ -274,18 +278,21 @@ def training_batches(
                 lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
             )
             chosen = {"windows": tf.ensure_shape(chosen, (num_frames, 2))}
+        if warm_starts:
+            draw = tf.random.stateless_uniform((), [index, seed * 1000 + _START_STREAM])
+            chosen["warm"] = tf.cast(draw < warm_starts, tf.float32)
         return {"frames": clip["frames"], **chosen}, truth
 
     batches = clips.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.batch(batch_size, drop_remainder=True).prefetch(2)
 
 
-def exploration_of(grid: Grid, num_frames, exploration: Exploration, batch_size, seed=0, index=0):
-    """Whether each frame (T,) of clip `index` is explored, bool, and the random actions (T,) int32 for that."""
+def exploration_of(grid: Grid, num_frames, exploration: Exploration, seed=0, index=0):
+    """Whether each frame (T,) of clip `index` is explored, bool, and K different random actions (T, K) int32."""
     rng = np.random.default_rng([seed, _EXPLORATION_STREAM, index])
-    epsilon = epsilon_at(index // batch_size, exploration.first, exploration.last, exploration.steps)
-    actions = rng.integers(0, len(grid.windows), num_frames, dtype=np.int32)
-    return rng.random(num_frames) < epsilon, actions
+    epsilon = epsilon_at(index, exploration.first, exploration.last, exploration.clips)
+    shuffled = rng.permuted(np.tile(np.arange(len(grid.windows), dtype=np.int32), (num_frames, 1)), axis=1)
+    return rng.random(num_frames) < epsilon, shuffled[:, : exploration.tries]
 
 
 def clip_windows(grid: Grid, num_frames, how, seed=0, index=0) -> np.ndarray:

@@ -55,7 +55,7 @@ DATASETS = {
     "moving_objects": DatasetInfo(
         {"detection": list(moving_objects.CLASSES), "segmentation": _FOREGROUND},
         moving_objects.MAX_OBJECTS,
-        configs=("128", "256", "384"),
+        configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
     "imagenet_vid": DatasetInfo({"detection": list(CLASSES)}, 32, configs=("videos", "frames15")),
     "davis2016": DatasetInfo({"segmentation": _FOREGROUND}, 0, empty_masks="unknown"),
@@ -71,6 +71,14 @@ def class_names(dataset: str, task: str) -> list[str]:
         fitting = [name for name, info in DATASETS.items() if task in info.class_names]
         raise UsageError(f"--dataset={dataset} has no truth for {task}; there is for {', '.join(fitting)}")
     return names[task]
+
+
+def scenes_of(config: str | None) -> str:
+    """What --config says of generated moving_objects: the kind of scenes. Raises UsageError if unknown."""
+    if config and config not in moving_objects.SCENES:
+        kinds = ", ".join(moving_objects.SCENES)
+        raise UsageError(f"--config={config}: without --data_dir moving_objects is generated as {kinds}")
+    return config or "varied"
 
 
 def builder_of(dataset: str, data_dir: str, config: str | None = None) -> tfds.core.DatasetBuilder:
@@ -123,7 +131,7 @@ def annotated_videos(
 
     Args:
         dataset, data_dir, split, config: as for `open_prepared`; moving_objects is generated
-            if there is no data_dir.
+            if there is no data_dir, and `config` is the kind of scenes then.
         count: at most so many videos; None for all.
         num_frames: frames per video of generated ones, and at most of others if not None.
         size: side of generated frames.
@@ -131,7 +139,7 @@ def annotated_videos(
     """
     if dataset == "moving_objects" and not data_dir:
         count, num_frames = count or 50, num_frames or 32
-        return moving_objects_videos(count, num_frames, size, split, seed), count
+        return moving_objects_videos(count, num_frames, size, split, seed, scenes_of(config)), count
     if not data_dir:
         raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     builder = open_prepared(dataset, data_dir, split, config)

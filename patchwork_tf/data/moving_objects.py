@@ -5,6 +5,10 @@ and fast, turning, accelerating, coming nearer, hiding each other, leaving and c
 under camera motion, motion blur and noise. A large object spans many windows and a fast one
 crosses several between two looks, so that no still patch tells the whole answer.
 
+Scenes come in two kinds. 'varied' ones are all that. 'sparse' ones are what a doorbell or a desk
+camera sees: one or two objects, small or middling and unhurried, before a camera that stands still, so
+that most of the frame is quiet and it matters where one looks. 'mixed' takes turns.
+
 Clip `index` of a split under a seed is always the same clip, whatever was drawn before it.
 """
 
@@ -22,6 +26,24 @@ MAX_OBJECTS = 6
 # An object is annotated while this many pixels of it, and this part of its silhouette, are visible.
 MIN_VISIBLE_PIXELS = 16
 MIN_VISIBLE_PART = 0.2
+
+
+@dataclasses.dataclass(frozen=True)
+class _Scenes:
+    """What clips of one kind show: ranges that are drawn from, lengths in sides of the frame."""
+
+    stream: int  # keeps the random numbers of the kinds apart
+    objects: int  # at most
+    sizes: tuple[float, float] = (0.09, 0.65)
+    speeds: tuple[float, float] = (0.002, 0.08)  # per frame
+    places: tuple[float, float] = (-0.1, 1.1)  # of the centres in the first frame
+    camera: float = 1.0  # how lively
+
+
+_VARIED = _Scenes(stream=0, objects=MAX_OBJECTS)
+_SPARSE = _Scenes(stream=2, objects=2, sizes=(0.12, 0.35), speeds=(0.002, 0.03), places=(0.1, 0.9), camera=0.0)
+SCENES = {"varied": (_VARIED,), "sparse": (_SPARSE,), "mixed": (_VARIED, _SPARSE)}  # clips take turns
+
 _CANVAS = 1.6  # the background's side, relative to the frame's
 _SHUTTER = 0.5  # how much of the time between two frames the shutter is open
 
@@ -68,7 +90,9 @@ class _Body:
         return 1.3 - folded, size, self.angle + self.spin * t
 
 
-def render_clip(index: int, num_frames: int, size: int, split: str = "train", seed: int = 0) -> Clip:
+def render_clip(
+    index: int, num_frames: int, size: int, split: str = "train", seed: int = 0, scenes: str = "varied"
+) -> Clip:
     """Renders one clip.
 
     Args:
@@ -77,14 +101,16 @@ def render_clip(index: int, num_frames: int, size: int, split: str = "train", se
         size: S, side of the square frames in pixels.
         split: one of SPLITS.
         seed: of the whole data set.
+        scenes: key of SCENES.
 
     Returns:
         The Clip, a function of the arguments alone.
     """
-    rng = np.random.default_rng([seed, SPLITS.index(split), index])
-    noise_rng = np.random.default_rng([seed, SPLITS.index(split), index, 1])
-    bodies = [_random_body(rng) for _ in range(rng.integers(1, MAX_OBJECTS + 1))]
-    camera = _Camera(rng)
+    kind = SCENES[scenes][index % len(SCENES[scenes])]
+    rng = np.random.default_rng([seed, SPLITS.index(split), index, kind.stream])
+    noise_rng = np.random.default_rng([seed, SPLITS.index(split), index, kind.stream + 1])
+    bodies = [_random_body(rng, kind) for _ in range(rng.integers(1, kind.objects + 1))]
+    camera = _Camera(rng, kind.camera)
     canvas = shapes.background(int(size * _CANVAS), rng)
     noise_level = rng.uniform(1, 9)
     clip = _empty_clip(num_frames, size)
@@ -103,7 +129,7 @@ def _empty_clip(num_frames: int, size: int) -> Clip:
     )
 
 
-def _random_body(rng) -> _Body:
+def _random_body(rng, kind: _Scenes) -> _Body:
     label = int(rng.integers(len(CLASSES)))
     look = shapes.sprite(CLASSES[label], rng)
     mipmaps = [look]
@@ -111,14 +137,14 @@ def _random_body(rng) -> _Body:
         half = mipmaps[-1].shape[0] // 2
         mipmaps.append(cv2.resize(mipmaps[-1], (half, half), interpolation=cv2.INTER_AREA))
     direction = rng.uniform(0, 2 * np.pi)
-    speed = np.exp(rng.uniform(np.log(0.002), np.log(0.08)))  # of the frame's side, per frame
+    speed = np.exp(rng.uniform(*np.log(kind.speeds)))
     heading = np.array([np.sin(direction), np.cos(direction)])
     return _Body(
         label=1 + label,
         mipmaps=mipmaps,
-        size=float(np.exp(rng.uniform(np.log(0.09), np.log(0.65)))),
+        size=float(np.exp(rng.uniform(*np.log(kind.sizes)))),
         growth=rng.uniform(-0.3, 0.3),
-        position=rng.uniform(-0.1, 1.1, 2),
+        position=rng.uniform(*kind.places, 2),
         velocity=heading * speed,
         acceleration=rng.normal(0, 0.05, 2) * speed,
         angle=rng.uniform(-25, 25),
@@ -129,12 +155,12 @@ def _random_body(rng) -> _Body:
 class _Camera:
     """Pan, shake, zoom and roll over the background canvas."""
 
-    def __init__(self, rng):
-        self.amplitude = rng.uniform(0, 0.1, 2)
+    def __init__(self, rng, liveliness):
+        self.amplitude = liveliness * rng.uniform(0, 0.1, 2)
         self.rate = rng.uniform(0.02, 0.25, 2)
         self.phase = rng.uniform(0, 2 * np.pi, 4)
-        self.zoom = rng.uniform(0, 0.08)
-        self.roll = rng.uniform(0, 4)
+        self.zoom = liveliness * rng.uniform(0, 0.08)
+        self.roll = liveliness * rng.uniform(0, 4)
 
     def at(self, t):
         """Shift (2,) as a fraction of the frame, zoom factor and roll in degrees."""

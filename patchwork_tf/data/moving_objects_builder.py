@@ -14,6 +14,7 @@ class MovingObjectsConfig(tfds.core.BuilderConfig):
     """How many clips of which size; the clips are those of `render_clip` with the same seed."""
 
     image_size: int = 128
+    scenes: str = "varied"
     clip_frames: int = 16
     clips: dict[str, int] = dataclasses.field(
         default_factory=lambda: {"train": 2000, "validation": 100, "test": 100}
@@ -26,7 +27,13 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
 
     VERSION = tfds.core.Version("2.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012  TFDS' own convention
-        MovingObjectsConfig(name=str(size), image_size=size, description=f"{size} x {size} pixels")
+        MovingObjectsConfig(
+            name=f"{size}{'' if scenes == 'varied' else f'_{scenes}'}",
+            image_size=size,
+            scenes=scenes,
+            description=f"{scenes} scenes, {size} x {size} pixels",
+        )
+        for scenes in ("varied", "sparse")
         for size in (128, 256, 384)
     ]
     skip_bad, listed = False, ()  # there is nothing bad
@@ -43,7 +50,7 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
     def _generate_examples(self, split):
         config = self.builder_config
         for index in range(config.clips[split]):
-            clip = render_clip(index, config.clip_frames, config.image_size, split, config.seed)
+            clip = render_clip(index, config.clip_frames, config.image_size, split, config.seed, config.scenes)
             collected = VideoExample(f"{split}-{index:05d}", skip_bad=False)
             for t, frame in enumerate(clip.frames):
                 read = (frame, clip.instances[t][..., None], _objects(clip, t))

@@ -3,12 +3,14 @@
 A Patchwork network looks at one window of every frame. Where a convolution needs pixels
 just outside of the window, a cell fills in what was there when a window last covered them:
 
+    read     the window's border, from the memory
+    convolve window and border with VALID padding
     write    memory[window] = x
-    read     the window plus its border, from the memory
-    convolve with VALID padding
 
 All functions are pure: memory goes in and comes out. Every item of a batch has a window of
-its own. The memory is kept with a ring of zeros as wide as the border, so that a window at
+its own. Several windows of one frame may also be tried on one memory: B K windows on the memory
+of B streams, K in a row for each. If the memory that comes out is not used then, it is never
+made, which is most of the cost. The memory is kept with a ring of zeros as wide as the border, so that a window at
 the frame's edge finds the zeros of SAME padding there without being a special case.
 
 A window of None is the whole frame: a warm start, which renews all memory at once.
@@ -63,7 +65,8 @@ class PatchworkCell(layers.Layer):
             x: (B, h, w, C) float32, the features of the window.
             window: (B, 2) int32, row and column of the window's top left cell. None if x is
                 the full frame: all of the memory is renewed then.
-            state: dict with this cell's memory (B, H + ring, W + ring, C) among others.
+            state: dict with this cell's memory (B, H + ring, W + ring, C) among others, or of
+                fewer streams that windows are tried on.
 
         Returns:
             The convolution's output (B, h / stride, w / stride, F), and the state with the
@@ -77,8 +80,9 @@ class PatchworkCell(layers.Layer):
         else:
             height, width = x.shape[1:3]
             corner = window_corner(window, self.grid, self.frame_shape)
+            context = read(state[self.key], corner, (before + height + after, before + width + after))
+            context = _fill(context, x, before, after)
             memory = write(state[self.key], x, corner + before)
-            context = read(memory, corner, (before + height + after, before + width + after))
         return self.convolution(context), {**state, self.key: memory}
 
 
@@ -97,13 +101,15 @@ def write(memory, x, corner):
     """Replaces the part of each memory that starts at `corner`.
 
     Args:
-        memory: (B, H, W, C).
+        memory: (B, H, W, C), or of fewer streams, each of which gets B / streams contents on their own.
         x: (B, h, w, C), the new content.
         corner: (B, 2) int32, where its top left pixel goes.
 
     Returns:
         The new memory (B, H, W, C).
     """
+    if memory.shape[0] != x.shape[0]:
+        memory = ops.repeat(memory, x.shape[0] // memory.shape[0], axis=0)
     if x.shape[0] == 1:  # One stream: a slice, which is what a mobile runtime is good at.
         return ops.slice_update(memory, _start(corner), x)
     flat = ops.reshape(memory, (-1, memory.shape[-1]))
@@ -113,12 +119,12 @@ def write(memory, x, corner):
 
 
 def read(memory, corner, size):
-    """Cuts one part of `size` (h, w) out of each memory (B, H, W, C), from `corner` (B, 2) on.
+    """Cuts parts of `size` (h, w) out of memories (B, H, W, C), from `corner` (B, 2) on, or (B K, 2): K of each.
 
     Returns:
-        (B, h, w, C).
+        (B, h, w, C), or (B K, h, w, C).
     """
-    if memory.shape[0] == 1:
+    if corner.shape[0] == 1:
         return ops.slice(memory, _start(corner), (1, *size, memory.shape[-1]))
     flat = ops.reshape(memory, (-1, memory.shape[-1]))
     return ops.take(flat, _pixels(memory, corner, size), axis=0)
@@ -128,10 +134,20 @@ def _start(corner):
     return [0, corner[0, 0], corner[0, 1], 0]
 
 
+def _fill(context, x, before, after):
+    """Puts x (B, h, w, C) into the middle of a context that is `before` and `after` pixels wider and higher."""
+    beside = context[:, before : before + x.shape[1]]
+    left, right = beside[:, :, :before], beside[:, :, -after:]
+    row = ops.concatenate([left, x, right] if before else [x, right], axis=2)
+    top, bottom = context[:, :before], context[:, -after:]
+    return ops.concatenate([top, row, bottom] if before else [row, bottom], axis=1)
+
+
 def _pixels(memory, corner, size):
     """Numbers (B, h, w) of the pixels from `corner` on, counted through the whole batch."""
     height, width = memory.shape[1:3]
-    item = ops.arange(ops.shape(memory)[0], dtype="int32")
+    count = ops.shape(corner)[0]
+    item = ops.arange(count, dtype="int32") // (count // ops.shape(memory)[0])
     first = item * (height * width) + corner[:, 0] * width + corner[:, 1]
     # One table of offsets, not sums of ranges: TensorFlow's graph optimizer gets their shapes wrong.
     offsets = np.arange(size[0], dtype=np.int32)[:, None] * width + np.arange(size[1], dtype=np.int32)

@@ -72,6 +72,9 @@ class PatchworkModel(keras.Model):
                 warm start.
             state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
 
+        Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
+        for each, which are tried on one frame. All that comes out has B K items then.
+
         Returns:
             outputs: the task's answer for the full frame, see the subclass; 'next_window' (B, 2)
                 int32; and of Patchwork models 'q_values' (B, windows).

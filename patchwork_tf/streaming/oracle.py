@@ -10,7 +10,7 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf.data.fitting import fit_frame, letterbox
-from patchwork_tf.training.answer_loss import answer_loss
+from patchwork_tf.training.answer_loss import answer_loss, answer_targets
 
 _MAX_OBJECTS = 64  # fixed, so that the function below is traced once
 
@@ -50,12 +50,9 @@ def compiled_oracle(model):
     count = len(windows)
 
     def losses(frame, state, truth):
-        frame, state, truth = (
-            keras.tree.map_structure(lambda x: ops.repeat(x, count, axis=0), part)
-            for part in (frame, state, truth)
-        )
         outputs, _ = model.step(frame, ops.convert_to_tensor(windows), state)
-        return answer_loss(model, outputs, truth)
+        targets = answer_targets(model, truth)
+        return answer_loss(model, outputs, {key: ops.repeat(x, count, axis=0) for key, x in targets.items()})
 
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf

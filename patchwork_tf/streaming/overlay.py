@@ -114,15 +114,23 @@ def _draw_box(image, box, text, colour):
 
 def _draw_values(image, q_values):
     side = round(len(q_values) ** 0.5)  # windows in a row
-    values = q_values.reshape(side, side)
-    scaled = (values - values.min()) / max(np.ptp(values), 1e-6)
-    square = max(4, min(image.shape[:2]) // (5 * side))
-    map_ = cv2.resize((255 * scaled).astype(np.uint8), None, fx=square, fy=square, interpolation=cv2.INTER_NEAREST)
-    inset = np.ascontiguousarray(cv2.applyColorMap(map_, cv2.COLORMAP_VIRIDIS)[..., ::-1])
-    row, column = divmod(int(values.argmax()), side)
-    corner = (column * square, row * square)
-    cv2.rectangle(inset, corner, (corner[0] + square - 1, corner[1] + square - 1), (255, 255, 255), 1)
+    inset = heat_map(q_values.reshape(side, side), max(4, min(image.shape[:2]) // (5 * side)))
     image[6 : 6 + inset.shape[0], -6 - inset.shape[1] : -6] = inset
+
+
+def heat_map(values: np.ndarray, square: int) -> np.ndarray:
+    """Draws values (rows, columns), the brighter, the higher; the highest is outlined.
+
+    Returns:
+        (rows * square, columns * square, 3) uint8 RGB.
+    """
+    scaled = (255 * (values - values.min()) / max(np.ptp(values), 1e-6)).astype(np.uint8)
+    enlarged = cv2.resize(scaled, None, fx=square, fy=square, interpolation=cv2.INTER_NEAREST)
+    picture = np.ascontiguousarray(cv2.applyColorMap(enlarged, cv2.COLORMAP_VIRIDIS)[..., ::-1])
+    row, column = divmod(int(values.argmax()), values.shape[1])
+    corner = (column * square, row * square)
+    cv2.rectangle(picture, corner, (corner[0] + square - 1, corner[1] + square - 1), (255, 255, 255), 1)
+    return picture
 
 
 def _caption(image, text):

@@ -19,18 +19,28 @@ _BLANK_DETECTION = (1 - _MIN_PROBABILITY) ** FOCAL_GAMMA * -math.log(_MIN_PROBAB
 _BLANK_MASK = math.log(2)
 
 
-def answer_loss(model, outputs, truth):
-    """The loss (B,) of what `model.step` answers.
+def answer_targets(model, truth) -> dict:
+    """What the answer to one frame should be: worked out once, however many answers are held against it.
 
     Args:
         model: a model of the zoo.
-        outputs: its outputs for one frame.
         truth: of the frame: 'boxes' (B, G, 4) and 'labels' (B, G) int32, 1 + class or 0 for padding, or
             'masks' (B, H, W) uint8, 1 for foreground.
+
+    Returns:
+        'classes' (B, A) and 'boxes' (B, A, 4) of all anchors, or 'masks' as they are.
     """
     if model.config.task == "segmentation":
-        return _mask_loss(outputs["mask"], truth["masks"])
-    return _detection_loss(model.anchors, outputs["boxes"], outputs["scores"], truth["boxes"], truth["labels"])
+        return truth
+    classes, codes = match_anchors(model.anchors, truth["boxes"], truth["labels"])
+    return {"classes": classes, "boxes": box_ops.decode(codes, np.asarray(model.anchors)[None])}
+
+
+def answer_loss(model, outputs, targets):
+    """The loss (B,) of what `model.step` answers to one frame: its outputs against `answer_targets`."""
+    if model.config.task == "segmentation":
+        return _mask_loss(outputs["mask"], targets["masks"])
+    return _detection_loss(outputs["boxes"], outputs["scores"], targets["boxes"], targets["classes"])
 
 
 def blank_answer(model, batch_size: int) -> dict:
@@ -50,17 +60,15 @@ def _mask_loss(mask, truth):
     return total / ops.maximum(ops.sum(known, axis=(1, 2)), 1.0) / _BLANK_MASK
 
 
-def _detection_loss(anchors, boxes, scores, true_boxes, true_labels):
+def _detection_loss(boxes, scores, true_boxes, classes):
     """Focal loss of all anchors and 1 - IoU of those that are an object's, per such anchor."""
-    classes, codes = match_anchors(anchors, true_boxes, true_labels)  # (B, A), (B, A, 4)
     wanted = ops.one_hot(ops.maximum(classes - 1, 0), scores.shape[-1])
     p_object = ops.sum(scores * wanted, axis=-1)
     p = ops.where(classes == BACKGROUND, 1 - ops.sum(scores, axis=-1), p_object)
     p = ops.clip(p, _MIN_PROBABILITY, 1.0)
     focal = -((1 - p) ** FOCAL_GAMMA) * ops.log(p) * ops.cast(classes != IGNORED, "float32")
-    overlap = _paired_iou(boxes, box_ops.decode(codes, np.asarray(anchors)[None]))
     positive = ops.cast(classes > 0, "float32")
-    total = ops.sum(focal + positive * (1 - overlap), axis=-1)
+    total = ops.sum(focal + positive * (1 - _paired_iou(boxes, true_boxes)), axis=-1)
     return total / ops.maximum(ops.sum(positive, axis=-1), 1.0) / _BLANK_DETECTION
 
 

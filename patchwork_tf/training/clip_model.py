@@ -8,13 +8,15 @@ import keras
 from keras import ops
 
 from patchwork_tf.training import losses
+from patchwork_tf.training.answer_loss import blank_answer
 
 
 class ClipModel(keras.Model):
     """Trains a model on every frame of clips, gradients flowing through its memory.
 
     `fit` takes (clip, truth):
-        clip: 'frames' (B, T, H, W, 3) uint8 and 'windows' (B, T, 2) int32, B and T static.
+        clip: 'frames' (B, T, H, W, 3) uint8 and 'windows' (B, T, 2) int32, B and T static; and maybe 'warm'
+            (B,) float32, 1 for clips that remember their whole first frame from the start, 0 for those that start blind.
         truth: what the task's subclass says.
 
     Attributes:
@@ -37,11 +39,15 @@ class ClipModel(keras.Model):
         """All that a checkpoint must hold, the optimizer aside."""
         return self.network.variables
 
-    def clip_losses(self, windows, truth, predictions) -> list:
+    def window_maps(self) -> dict:
+        """Numbers per window to show as pictures, (positions, positions) by name."""
+        return {}
+
+    def clip_losses(self, clip, truth, predictions) -> list:
         """The losses named by LOSSES, scalars.
 
         Args:
-            windows: (B, T, 2) int32.
+            clip: as for `fit`.
             truth: of the frames.
             predictions: list over T of what `network.predict_window` predicts.
         """
@@ -54,7 +60,7 @@ class ClipModel(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of `clip_losses`, each also kept as a metric."""
-        values = self.clip_losses(x["windows"], y, y_pred)
+        values = self.clip_losses(x, y, y_pred)
         for mean, value in zip(self.means, values, strict=True):
             mean.update_state(value)
         return sum(values[1:], start=values[0])
@@ -72,14 +78,15 @@ class ClipDetector(ClipModel):
 
     LOSSES = ("class_loss", "box_loss")
 
-    def clip_losses(self, windows, truth, predictions):
+    def clip_losses(self, clip, truth, predictions):
         """Focal loss of the classes and smooth L1 of the boxes, averaged over matched anchors."""
+        windows = clip["windows"]
         logits, codes = [], []
         for levels in predictions:
             level_logits, level_codes = zip(*levels, strict=True)
             logits.append(ops.concatenate(level_logits, axis=1))
             codes.append(ops.concatenate(level_codes, axis=1))
-        labels = losses.seen_labels(truth["boxes"], truth["labels"], windows, self.network.grid)
+        labels = losses.seen_labels(truth["boxes"], truth["labels"], windows, self.network.grid, clip.get("warm"))
         classes, targets = losses.match_anchors(self.network.anchors, truth["boxes"], labels)
         return losses.detection_loss(
             ops.stack(logits, axis=1),
@@ -94,17 +101,42 @@ class ClipSegmenter(ClipModel):
 
     LOSSES = ("mask_loss",)
 
-    def clip_losses(self, windows, truth, predictions):
+    def clip_losses(self, clip, truth, predictions):
         """Cross-entropy of the window's pixels."""
         targets = losses.mask_targets(truth["masks"], self.network.logits_shape[:2])
-        return [losses.mask_loss(ops.stack(predictions, axis=1), self._select(targets, windows))]
+        return [losses.mask_loss(ops.stack(predictions, axis=1), self._select(targets, clip["windows"]))]
+
+
+def start(network, clip):
+    """What clips start from, having seen their whole first frame if they are 'warm', and else nothing.
+
+    Returns:
+        The answer so far, as outputs of `network.step`, and the state.
+    """
+    frames = clip["frames"]
+    state = network.initial_state(frames.shape[0])
+    answer = blank_answer(network, frames.shape[0])
+    if "warm" not in clip:
+        return answer, state
+    outputs, known = network.step(model_frame(frames[:, 0]), None, state)
+
+    def choose(warm, cold):
+        return ops.where(ops.reshape(clip["warm"] > 0, (-1, *[1] * (len(cold.shape) - 1))), warm, cold)
+
+    answer = {key: choose(outputs[key], value) for key, value in answer.items()}
+    return answer, {key: choose(known[key], value) for key, value in state.items()}
+
+
+def model_frame(frame):
+    """Pixels (B, H, W, 3) uint8 as models take them, float32 in [-1, 1]."""
+    return ops.cast(frame, "float32") / 127.5 - 1.0
 
 
 CLIP_MODELS = {"detection": ClipDetector, "segmentation": ClipSegmenter}
 
 
 class _Unrolled(keras.layers.Layer):
-    """A model run over the frames of clips from zero memory on."""
+    """A model run over the frames of clips."""
 
     def __init__(self, network):
         super().__init__(name="unrolled")
@@ -130,10 +162,9 @@ class _Unrolled(keras.layers.Layer):
 
     def call(self, clip, training=None):
         frames, windows = clip["frames"], clip["windows"]
-        state = self.network.initial_state(frames.shape[0])
+        _, state = start(self.network, clip)
         predictions = []
         for t in range(frames.shape[1]):
-            frame = ops.cast(frames[:, t], "float32") / 127.5 - 1.0
-            prediction, state = self._step(bool(training), frame, windows[:, t], state)
+            prediction, state = self._step(bool(training), model_frame(frames[:, t]), windows[:, t], state)
             predictions.append(prediction)
         return predictions

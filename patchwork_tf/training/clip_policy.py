@@ -1,8 +1,11 @@
 """Trains the attention network by double Q-learning on clips, which are the replay memory.
 
 Every clip is looked at through the windows that the network, as it is now, chooses
-epsilon-greedily, each item of the batch its own. The reward of a window is how much the loss of
-the full-frame answer falls because the frame was looked at through it. All else is frozen.
+epsilon-greedily, each item of the batch its own. The reward of a window is how right the
+full-frame answer is after the frame was looked at through it. All else is frozen.
+
+A recorded video goes on as it did whatever one looks at. So other windows can be tried on the same
+frame too, and their values learned from what they would have been worth.
 """
 
 import keras
@@ -12,26 +15,35 @@ from keras import ops
 from patchwork_tf.layers.cell import window_of
 from patchwork_tf.models.attention import AttentionNetwork
 from patchwork_tf.training import q_learning
-from patchwork_tf.training.answer_loss import answer_loss, blank_answer
-from patchwork_tf.training.clip_model import ClipModel
+from patchwork_tf.training.answer_loss import answer_loss, answer_targets
+from patchwork_tf.training.clip_model import ClipModel, model_frame, start
+
+# By name, functions of the answer's loss before and after the window was looked at.
+REWARDS = {
+    "fall": lambda before, after: before - after,
+    "remaining": lambda before, after: -after,
+}
 
 
 class ClipPolicy(ClipModel):
     """`fit` takes (clip, truth); the clip also holds, per frame,
 
-        'explores' (B, T) bool and 'random_actions' (B, T) int32: whether to look at a random window, and at which;
+        'explores' (B, T) bool: whether to look at a random window;
+        'random_actions' (B, T, K) int32: the first is that window, all others are tried instead of the chosen one;
         'truth': the truth once more, for rewards are part of the simulation.
 
     Args:
         network: a Patchwork model.
         discount: of the next frame's value.
         target_rate: by what part the target network moves towards the online one per step.
+        reward: 'fall', of the answer's loss because the window was renewed; or 'remaining', minus the loss that is
+            left, which also charges for all the frames in which a stale answer was left to stand.
     """
 
     LOSSES = ("td_loss",)
     METRICS = ("reward", "mean_q", "td_error", "exploring", "visit_entropy")
 
-    def __init__(self, network, discount: float, target_rate: float):
+    def __init__(self, network, discount: float, target_rate: float, reward: str = "fall"):
         super().__init__(network)
         self.discount = discount
         self.target_rate = target_rate
@@ -43,8 +55,9 @@ class ClipPolicy(ClipModel):
             # A network that also says where its data come from does not keep still for batch statistics.
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
-        self.unrolled = _Simulation(network, self.target)
+        self.unrolled = _Simulation(network, self.target, REWARDS[reward])
         self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
+        self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
 
     @property
     def saved_variables(self):
@@ -56,7 +69,7 @@ class ClipPolicy(ClipModel):
         target = q_learning.double_q_target(
             steps["rewards"], self.discount, steps["next_online"], steps["next_target"]
         )
-        error = q_learning.td_error(steps["q_values"], steps["actions"], target)
+        error = q_learning.td_error(steps["q_values"][:, :, None], steps["tried"], target)
         loss = ops.mean(q_learning.huber(error))
         if training:
             q_learning.move_towards(self.target.variables, self.network.attention.variables, self.target_rate)
@@ -72,7 +85,44 @@ class ClipPolicy(ClipModel):
         self.means[0].update_state(loss)
         for name, value in values.items():
             self.watched[name].update_state(value)
+        self.maps["visits"].update(visits)
+        self.maps["q_values"].update(ops.mean(steps["q_values"], axis=(0, 1)))
         return loss
+
+    def window_maps(self) -> dict[str, np.ndarray]:
+        """Means since the metrics were reset, (positions, positions) by name.
+
+        'visits', how often each window was looked at, and 'q_values', what it was held for worth.
+        """
+        return {name: map_.result() for name, map_ in self.maps.items()}
+
+    def reset_metrics(self):
+        super().reset_metrics()
+        for map_ in self.maps.values():
+            map_.reset()
+
+
+class _MeanMap(keras.layers.Layer):
+    """A mean over batches of one number per window. A layer, so that every backend keeps track of its state."""
+
+    def __init__(self, grid, name):
+        super().__init__(name=name)
+        self.side = grid.positions
+        self.sum = self.add_weight(shape=(len(grid.windows),), initializer="zeros", trainable=False, name="sum")
+        self.count = self.add_weight(shape=(), initializer="zeros", trainable=False, name="count")
+        self.built = True
+
+    def update(self, values):
+        self.sum.assign_add(values)
+        self.count.assign_add(1.0)
+
+    def result(self) -> np.ndarray:
+        total, count = ops.convert_to_numpy(self.sum), float(ops.convert_to_numpy(self.count))
+        return (total / max(count, 1.0)).reshape(self.side, self.side)
+
+    def reset(self):
+        self.sum.assign(ops.zeros_like(self.sum))
+        self.count.assign(0.0)
 
 
 def target_network(network) -> AttentionNetwork:
@@ -86,54 +136,66 @@ def target_network(network) -> AttentionNetwork:
 
 
 class _Simulation(keras.layers.Layer):
-    """Clips looked at by the policy as it is, and the values of what it saw."""
+    """Clips looked at by the policy as it is, and the values of what it tried."""
 
-    def __init__(self, network, target):
+    def __init__(self, network, target, reward):
         super().__init__(name="simulation")
         self.network = network
         self.target = target
+        self.reward = reward
         self.built = True
-        self._step = self._compiled()
+        self._try, self._step = self._compiled()
 
     def _compiled(self):
-        def step(frame, window, state, truth):
-            outputs, state = self.network.step(frame, window, state)
-            return outputs, state, answer_loss(self.network, outputs, truth)
+        """What is repeated for every frame, as functions of the graph that are traced once."""
+        network = self.network
+
+        def try_windows(frame, tried, state, targets):
+            """Windows (B, K), each tried on its own: the answers' losses, and what comes next is worth."""
+            count = tried.shape[1]
+            windows = window_of(ops.reshape(tried, (-1,)), network.grid)
+            outputs, after = network.step(frame, windows, state)
+            targets = {key: ops.repeat(value, count, axis=0) for key, value in targets.items()}
+            found = {
+                "losses": answer_loss(network, outputs, targets),
+                "next_online": outputs["q_values"],
+                "next_target": self.target.q_values(after["restored"], after["freshness"]),
+            }
+            return {key: ops.reshape(value, (-1, count, *value.shape[1:])) for key, value in found.items()}
+
+        def step(frame, action, state):
+            return network.step(frame, window_of(action, network.grid), state)
 
         if keras.backend.backend() != "tensorflow":
-            return step
+            return try_windows, step
         import tensorflow as tf
 
-        return tf.function(step)
+        return tf.function(try_windows), tf.function(step)
 
     def call(self, clip, training=None):
-        """Returns, for every frame, 'q_values' (B, T, A) before it, 'actions' (B, T), 'rewards' (B, T), and
-        'next_online', 'next_target' (B, T, A), the values after it.
+        """Simulates clips of T frames, trying K windows at each, the chosen one among them.
+
+        Returns:
+            'q_values' (B, T, A) before each frame and 'actions' (B, T), the windows chosen; 'tried' (B, T, K)
+            windows, the 'losses' (B, T, K) of the answers after each and the 'rewards' (B, T, K), and the values
+            after them, 'next_online' and 'next_target' (B, T, K, A).
         """
         del training  # nothing here behaves otherwise in training
         network, frames = self.network, clip["frames"]
-        batch, time = frames.shape[:2]
-        state = network.initial_state(batch)
-        outputs = blank_answer(network, batch)
-        values = network.attention.q_values(state["restored"], state["freshness"])
-        online, target, actions, rewards = [values], [], [], []
-        for t in range(time):
-            truth = {key: value[:, t] for key, value in clip["truth"].items()}
+        others = clip["random_actions"][..., 1:]
+        outputs, state = start(network, clip)
+        steps = []
+        for t in range(frames.shape[1]):
+            targets = answer_targets(network, {key: value[:, t] for key, value in clip["truth"].items()})
+            values = network.attention.q_values(state["restored"], state["freshness"])
             action = q_learning.epsilon_greedy(
-                ops.stop_gradient(online[-1]), clip["explores"][:, t], clip["random_actions"][:, t]
+                ops.stop_gradient(values), clip["explores"][:, t], clip["random_actions"][:, t, 0]
             )
-            before = answer_loss(network, outputs, truth)
-            frame = ops.cast(frames[:, t], "float32") / 127.5 - 1.0
-            outputs, state, after = self._step(frame, window_of(action, network.grid), state, truth)
-            actions.append(action)
-            rewards.append(ops.stop_gradient(before - after))
-            seen = ops.stop_gradient(state["restored"]), state["freshness"]
-            online.append(network.attention.q_values(*seen))
-            target.append(ops.stop_gradient(self.target.q_values(*seen)))
-        return {
-            "q_values": ops.stack(online[:-1], axis=1),
-            "actions": ops.stack(actions, axis=1),
-            "rewards": ops.stack(rewards, axis=1),
-            "next_online": ops.stop_gradient(ops.stack(online[1:], axis=1)),
-            "next_target": ops.stack(target, axis=1),
-        }
+            tried = ops.concatenate([action[:, None], others[:, t]], axis=1)
+            frame = model_frame(frames[:, t])
+            before = answer_loss(network, outputs, targets)
+            found = keras.tree.map_structure(ops.stop_gradient, self._try(frame, tried, state, targets))
+            outputs, state = keras.tree.map_structure(ops.stop_gradient, self._step(frame, action, state))
+            rewards = self.reward(before[:, None], found["losses"])
+            steps.append({"q_values": values, "actions": action, "tried": tried, "rewards": rewards, **found})
+        return {key: ops.stack([step[key] for step in steps], axis=1) for key in steps[0]}

@@ -10,10 +10,12 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.streaming.overlay import heat_map
 from patchwork_tf.training import checkpoints
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _HISTORY = "history.csv"
+_MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
 def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras.optimizers.Optimizer:
@@ -27,7 +29,20 @@ def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras
     return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
 
 
-def fit(trainer, make_batches, optimizer, *, steps, model_dir, metadata, resume_from, log_every, save_every, keep):
+def fit(
+    trainer,
+    make_batches,
+    optimizer,
+    *,
+    steps,
+    model_dir,
+    metadata,
+    resume_from,
+    log_every,
+    save_every,
+    keep,
+    writes=True,
+):
     """Trains a model until `steps`, from a checkpoint on if there is one.
 
     Args:
@@ -40,6 +55,7 @@ def fit(trainer, make_batches, optimizer, *, steps, model_dir, metadata, resume_
         resume_from: Checkpoint or None.
         log_every, save_every: steps between log lines and checkpoints.
         keep: how many checkpoints to keep.
+        writes: whether this process writes to model_dir; of several that train together, one does.
 
     Raises:
         DataError: if the loss is not finite; the last checkpoint stays good.
@@ -52,26 +68,36 @@ def fit(trainer, make_batches, optimizer, *, steps, model_dir, metadata, resume_
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
-    saver = _Progress(start, steps, model_dir, metadata, log_every, save_every, keep)
-    trainer.fit(make_batches(start), steps_per_epoch=steps - start, callbacks=[saver], verbose=0, shuffle=False)
+    progress = _Progress(start, steps, model_dir, metadata, log_every, save_every, keep, writes)
+    trainer.fit(make_batches(start), steps_per_epoch=steps - start, callbacks=[progress], verbose=0, shuffle=False)
 
 
 class _Progress(keras.callbacks.Callback):
     """Logs, watches and saves a run, step by step."""
 
-    def __init__(self, start, steps, model_dir, metadata, log_every, save_every, keep):
+    def __init__(self, start, steps, model_dir, metadata, log_every, save_every, keep, writes):
         super().__init__()
         self.step = start
         self.steps = steps
         self.model_dir = model_dir
         self.metadata = metadata
         self.log_every, self.save_every, self.keep = log_every, save_every, keep
+        self.writes = writes
 
     def on_train_begin(self, logs=None):
-        self.bar = tqdm(total=self.steps, initial=self.step, unit="step", dynamic_ncols=True, desc="training")
-        self.events = tf.summary.create_file_writer(self.model_dir)
+        self.bar = tqdm(
+            total=self.steps,
+            initial=self.step,
+            unit="step",
+            dynamic_ncols=True,
+            desc="training",
+            disable=not self.writes,
+        )
         self.history = os.path.join(self.model_dir, _HISTORY)
-        _truncate_history(self.history, self.step)
+        self.events = tf.summary.create_noop_writer()
+        if self.writes:
+            self.events = tf.summary.create_file_writer(self.model_dir)
+            _truncate_history(self.history, self.step)
         self.since = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
@@ -86,9 +112,10 @@ class _Progress(keras.callbacks.Callback):
             )
         self.bar.update()
         if self.step % self.log_every == 0 or self.step == self.steps:
-            self._log(logs)
+            if self.writes:
+                self._log(logs)
             self.model.reset_metrics()
-        if self.step % self.save_every == 0 or self.step == self.steps:
+        if self.writes and (self.step % self.save_every == 0 or self.step == self.steps):
             self.save()
 
     def on_train_end(self, logs=None):
@@ -124,6 +151,8 @@ class _Progress(keras.callbacks.Callback):
             for key in row.keys() - {"step"}:
                 tf.summary.scalar(f"train/{key}", row[key])
             tf.summary.scalar("train/steps_per_second", self.log_every / (now - self.since))
+            for key, values in self.model.window_maps().items():
+                tf.summary.image(f"windows/{key}", heat_map(values, _MAP_SQUARE)[None])
         self.since = now
 
 

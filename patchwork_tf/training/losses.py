@@ -44,13 +44,14 @@ def match_anchors(anchors, boxes, labels):
     return classes, box_ops.encode(ops.matmul(choice, boxes), anchors)
 
 
-def seen_labels(boxes, labels, windows, grid):
+def seen_labels(boxes, labels, windows, grid, warm=None):
     """Marks as IGNORED the objects whose centre no window of the clip has covered so far.
 
     Nobody can be asked about a part of the frame that was never looked at.
 
     Args:
         boxes: (B, T, G, 4), labels: (B, T, G) int32, windows: (B, T, 2) int32.
+        warm: (B,) float32, 1 for clips whose first frame was seen as a whole, or None.
 
     Returns:
         (B, T, G) int32.
@@ -60,6 +61,8 @@ def seen_labels(boxes, labels, windows, grid):
     covered = (cells >= first) & (cells < first + grid.window)  # (B, T, 2, M)
     covered = covered[:, :, 0, :, None] & covered[:, :, 1, None, :]  # (B, T, M, M)
     seen = ops.cumsum(ops.cast(covered, "float32"), axis=1) > 0
+    if warm is not None:
+        seen = seen | (warm > 0)[:, None, None, None]
     center = (boxes[..., :2] + boxes[..., 2:]) / 2 * grid.cells
     center = ops.clip(ops.cast(ops.floor(center), "int32"), 0, grid.cells - 1)  # (B, T, G, 2)
     here = center[..., None] == cells  # (B, T, G, 2, M)

@@ -46,7 +46,7 @@ def epsilon_greedy(q_values, explores, random_action):
 
 
 def epsilon_at(step, first: float, last: float, steps: int):
-    """How often to explore at optimizer step `step`: from `first` down to `last` linearly over `steps`."""
+    """How often to explore at `step`: from `first` down to `last` linearly over `steps`."""
     part = np.clip(np.asarray(step, np.float32) / max(steps, 1), 0.0, 1.0)
     return first + (last - first) * part
 

@@ -1,0 +1,107 @@
+"""Training on several devices, or hosts, at once: data parallelism on the JAX backend.
+
+Every process takes its share of each batch, and the gradients are those of the whole batch. So N
+processes learn what one would, batch statistics included. Keras 3 has no other way to several
+hosts: it does not work under TensorFlow's MultiWorkerMirroredStrategy (keras issue 20585).
+"""
+
+import dataclasses
+from contextlib import contextmanager
+
+import keras
+
+from patchwork_tf.errors import DataError, UsageError
+
+_SILENCE = 30  # seconds without a sign of life after which JAX gives a process up for lost
+_FAREWELL = 10  # seconds to wait for the others at the end
+
+
+@dataclasses.dataclass(frozen=True)
+class Processes:
+    """Which of how many processes this is."""
+
+    index: int = 0
+    count: int = 1
+
+    @property
+    def is_chief(self) -> bool:
+        """Whether this one writes checkpoints and logs."""
+        return self.index == 0
+
+
+def join(coordinator: str | None, count: int, index: int) -> Processes:
+    """Waits for the other processes, then spreads batches over all devices of them all.
+
+    Args:
+        coordinator: host:port of process 0, which all can reach; None if there is one process.
+        count: processes in all.
+        index: of this one.
+
+    Raises:
+        UsageError: if the flags do not go together, or the backend is not JAX.
+        DataError: if the others do not come.
+    """
+    if count == 1 and not coordinator:
+        if keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
+            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        return Processes()
+    if not coordinator or ":" not in coordinator:
+        raise UsageError("--num_processes needs --coordinator=HOST:PORT, the address of process 0")
+    if not 0 <= index < count:
+        raise UsageError(f"--process_id={index}: of {count} processes, give 0 to {count - 1}")
+    if keras.backend.backend() != "jax":
+        raise UsageError("several processes train on the JAX backend only: set KERAS_BACKEND=jax")
+    import jax
+
+    jax.config.update("jax_cpu_collectives_implementation", "gloo")
+    try:
+        jax.distributed.initialize(
+            coordinator, count, index, heartbeat_timeout_seconds=_SILENCE, shutdown_timeout_seconds=_FAREWELL
+        )
+    except RuntimeError as error:
+        raise DataError(f"{coordinator}: the {count} processes did not come together: {error}") from error
+    keras.distribution.set_distribution(keras.distribution.DataParallel(auto_shard_dataset=False))
+    return Processes(index, count)
+
+
+def share(batch_size: int, processes: Processes) -> int:
+    """How much of a batch is this process's. Raises UsageError if it does not divide."""
+    devices = 1 if keras.backend.backend() != "jax" else len(keras.distribution.list_devices())
+    for number, what in ((processes.count, "processes"), (devices, "devices")):
+        if batch_size % number:
+            raise UsageError(f"--batch_size={batch_size} cannot be shared by {number} {what}")
+    return batch_size // processes.count
+
+
+def check_agreement(step: int, processes: Processes):
+    """Raises UsageError if the processes would not start from the same step."""
+    if processes.count == 1:
+        return
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    steps = np.asarray(multihost_utils.process_allgather(np.int32(step))).tolist()
+    if len(set(steps)) > 1:
+        raise UsageError(
+            f"the processes found checkpoints of steps {steps}; --model_dir must be one folder that all can read"
+        )
+
+
+@contextmanager
+def loss_of_others_reported(processes: Processes, model_dir: str):
+    """Turns the runtime's error over a process that went away into a DataError."""
+    try:
+        yield
+    except Exception as error:
+        if processes.count == 1 or not _is_lost(error):
+            raise
+        raise DataError(
+            f"process {processes.index} lost another one of {processes.count}; start all of them again with the "
+            f"same flags, they resume from the last checkpoint in {model_dir}  ({str(error)[:200]})"
+        ) from error
+
+
+def _is_lost(error) -> bool:
+    import jax
+
+    return isinstance(error, jax.errors.JaxRuntimeError)
