@@ -122,7 +122,7 @@ _STAGE = flags.DEFINE_enum(
 )
 _DISCOUNT = flags.DEFINE_float(
     "discount",
-    0.9,
+    0.5,
     "Of the next frame's value, with --stage=policy.",
     lower_bound=0.0,
     upper_bound=0.999,

@@ -8,6 +8,7 @@ import shutil
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from keras import ops
 
 from patchwork_tf import evaluate, train
@@ -18,7 +19,7 @@ from patchwork_tf.grid import Grid
 from patchwork_tf.streaming.oracle import compiled_oracle, frame_truth
 from patchwork_tf.training import checkpoints, q_learning
 from patchwork_tf.training.answer_loss import answer_loss, answer_targets, blank_answer
-from patchwork_tf.training.clip_policy import ClipPolicy
+from patchwork_tf.training.clip_policy import ClipPolicy, _RunningSpread
 
 
 def test_the_online_network_chooses_and_the_target_network_judges():
@@ -197,6 +198,18 @@ def test_every_window_tried_is_rewarded_and_only_attention_learns(reward):
     assert len(trainable) == 4 + 3
 
 
+def test_rewards_are_in_units_of_what_windows_differ_by():
+    """By hand: deviations of 1 and 3 from the frames' own means, whose mean square is 5."""
+    spread = _RunningSpread()
+    rewards = np.array([[[1.0, 3.0], [100.0, 106.0]]], np.float32)
+    for _ in range(2):
+        spread.update(ops.convert_to_tensor(rewards))
+        assert float(spread.value) == pytest.approx(5**0.5, rel=1e-4)
+    alone = _RunningSpread()
+    alone.update(ops.convert_to_tensor(rewards[..., :1]))  # one window per frame: 1 and 100
+    assert float(alone.value) == pytest.approx(49.5, rel=1e-4)
+
+
 TINY = [
     "--image_size=64",
     "--depth=0.35",
@@ -221,6 +234,15 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
         with open(tmp_path / run / "history.csv", newline="") as file:
             rows.append(list(csv.DictReader(file)))
     assert {"reward", "mean_q", "td_error", "exploring", "visit_entropy"} <= rows[0][0].keys()
+    (events,) = (tmp_path / "whole").glob("events*")
+    pictures = {
+        value.tag: value.tensor.string_val[2]
+        for event in tf.compat.v1.train.summary_iterator(str(events))
+        for value in event.summary.value
+        if value.tag.startswith("windows/")
+    }
+    assert pictures.keys() == {"windows/visits", "windows/q_values"}
+    assert all(tf.io.decode_png(picture).shape == (96, 96, 3) for picture in pictures.values())
     for expected, found in zip(*rows, strict=True):
         assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
     whole, broken = (checkpoints.read(str(tmp_path / run)).arrays for run in ("whole", "broken"))
@@ -228,7 +250,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
     assert any(key.startswith("target_") for key in whole)
     for key, value in whole.items():
         np.testing.assert_allclose(broken[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
-        if not key.startswith(("attention_", "target_", "optimizer/")):
+        if not key.startswith(("attention_", "target_", "reward_spread/", "optimizer/")):
             np.testing.assert_array_equal(before[key], value)
     assert np.abs(whole["attention_need/kernel"] - before["attention_need/kernel"]).max() > 1e-5
     out = f"--json={tmp_path}/scores.json"

@@ -15,8 +15,8 @@ class ClipModel(keras.Model):
     """Trains a model on every frame of clips, gradients flowing through its memory.
 
     `fit` takes (clip, truth):
-        clip: 'frames' (B, T, H, W, 3) uint8 and 'windows' (B, T, 2) int32, B and T static; and maybe 'warm'
-            (B,) float32, 1 for clips that remember their whole first frame from the start, 0 for those that start blind.
+        clip: 'frames' (B, T, H, W, 3) uint8 and 'windows' (B, T, 2) int32, B and T static; and maybe
+            'warm' (B,) float32, 1 for clips that start with their whole first frame in memory, else 0.
         truth: what the task's subclass says.
 
     Attributes:

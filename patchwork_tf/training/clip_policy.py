@@ -25,6 +25,9 @@ REWARDS = {
 }
 
 
+_MEMORY = 0.98  # of the spread of rewards, per step
+
+
 class ClipPolicy(ClipModel):
     """`fit` takes (clip, truth); the clip also holds, per frame,
 
@@ -41,7 +44,7 @@ class ClipPolicy(ClipModel):
     """
 
     LOSSES = ("td_loss",)
-    METRICS = ("reward", "mean_q", "td_error", "exploring", "visit_entropy")
+    METRICS = ("reward", "reward_spread", "mean_q", "td_error", "exploring", "visit_entropy")
 
     def __init__(self, network, discount: float, target_rate: float, reward: str = "fall"):
         super().__init__(network)
@@ -56,19 +59,21 @@ class ClipPolicy(ClipModel):
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
         self.unrolled = _Simulation(network, self.target, REWARDS[reward])
+        self.spread = _RunningSpread()
         self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
         self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
 
     @property
     def saved_variables(self):
-        return [*self.network.variables, *self.target.variables]
+        return [*self.network.variables, *self.target.variables, *self.spread.variables]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """Huber loss of the temporal difference errors."""
+        """Huber loss of the temporal difference errors, rewards being in units of their spread."""
         grid, steps = self.network.grid, y_pred
-        target = q_learning.double_q_target(
-            steps["rewards"], self.discount, steps["next_online"], steps["next_target"]
-        )
+        if training:
+            self.spread.update(steps["rewards"])
+        rewards = steps["rewards"] / self.spread.value
+        target = q_learning.double_q_target(rewards, self.discount, steps["next_online"], steps["next_target"])
         error = q_learning.td_error(steps["q_values"][:, :, None], steps["tried"], target)
         loss = ops.mean(q_learning.huber(error))
         if training:
@@ -77,6 +82,7 @@ class ClipPolicy(ClipModel):
         entropy = -ops.sum(visits * ops.log(visits + 1e-9)) / np.log(len(grid.windows))
         values = {
             "reward": ops.mean(steps["rewards"]),
+            "reward_spread": self.spread.value,
             "mean_q": ops.mean(steps["q_values"]),
             "td_error": ops.mean(ops.abs(error)),
             "exploring": ops.mean(ops.cast(x["explores"], "float32")),
@@ -100,6 +106,31 @@ class ClipPolicy(ClipModel):
         super().reset_metrics()
         for map_ in self.maps.values():
             map_.reset()
+
+
+class _RunningSpread(keras.layers.Layer):
+    """How far the rewards of the windows tried on one frame are apart: their standard deviation, over many frames.
+
+    What windows differ by is a hundredth of the loss, less than one optimizer step moves Q. Rewards in this unit
+    are as large for every task, grid and video. If one window is tried per frame, it is their overall deviation.
+    """
+
+    def __init__(self):
+        super().__init__(name="reward_spread")
+        self.square = self.add_weight(shape=(), initializer="zeros", trainable=False, name="square")
+        self.weight = self.add_weight(shape=(), initializer="zeros", trainable=False, name="weight")
+        self.built = True
+
+    @property
+    def value(self):
+        return ops.sqrt(self.square / ops.maximum(self.weight, 1e-9)) + 1e-6
+
+    def update(self, rewards):
+        """Takes note of rewards (B, T, K)."""
+        axes = 2 if rewards.shape[2] > 1 else (0, 1, 2)
+        square = ops.mean((rewards - ops.mean(rewards, axis=axes, keepdims=True)) ** 2)
+        self.square.assign(_MEMORY * self.square + (1 - _MEMORY) * square)
+        self.weight.assign(_MEMORY * self.weight + (1 - _MEMORY))
 
 
 class _MeanMap(keras.layers.Layer):
