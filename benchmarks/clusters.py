@@ -1,0 +1,134 @@
+"""The CPUs of a phone: which of them belong together, which are fast, and what they are called."""
+
+import dataclasses
+import re
+
+from patchwork_tf.errors import DataError, UsageError
+
+FOLDER = "/sys/devices/system/cpu"
+# Prints what `parse` reads, as 'path:value'; files that nobody may read are left out.
+READ = (
+    f"grep -s . {FOLDER}/online {FOLDER}/cpu[0-9]*/cpufreq/cpuinfo_max_freq "
+    f"{FOLDER}/cpu[0-9]*/cpufreq/related_cpus {FOLDER}/cpu[0-9]*/cpufreq/scaling_governor"
+)
+CHOICES = ("big", "middle", "little", "all")
+# Implementer and part of /proc/cpuinfo -> core, from Arm's and Qualcomm's tables as pytorch/cpuinfo has them.
+_CORES = {
+    (0x41, 0xD03): "Cortex-A53",
+    (0x41, 0xD04): "Cortex-A35",
+    (0x41, 0xD05): "Cortex-A55",
+    (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72",
+    (0x41, 0xD09): "Cortex-A73",
+    (0x41, 0xD0A): "Cortex-A75",
+    (0x41, 0xD0B): "Cortex-A76",
+    (0x41, 0xD0D): "Cortex-A77",
+    (0x41, 0xD41): "Cortex-A78",
+    (0x41, 0xD44): "Cortex-X1",
+    (0x41, 0xD46): "Cortex-A510",
+    (0x41, 0xD47): "Cortex-A710",
+    (0x41, 0xD48): "Cortex-X2",
+    (0x51, 0x800): "Kryo Gold (Cortex-A73)",
+    (0x51, 0x801): "Kryo Silver (Cortex-A53)",
+    (0x51, 0x802): "Kryo 385 Gold (Cortex-A75)",
+    (0x51, 0x803): "Kryo 385 Silver (Cortex-A55)",
+}
+
+
+@dataclasses.dataclass(frozen=True)
+class Cluster:
+    """CPUs that share a clock.
+
+    Attributes:
+        cpus: their numbers; only those that are switched on.
+        kilohertz: the highest clock.
+        governor: who sets the clock, as 'schedutil'.
+    """
+
+    cpus: tuple[int, ...]
+    kilohertz: int
+    governor: str
+
+    @property
+    def mask(self) -> str:
+        """Hexadecimal, one bit per CPU, as taskset takes it."""
+        return f"{sum(1 << cpu for cpu in self.cpus):x}"
+
+
+def parse(lines: str) -> list[Cluster]:
+    """Clusters from what READ prints, as `group` finds them."""
+    return group(dict(line.split(":", 1) for line in lines.splitlines() if ":" in line))
+
+
+def group(files: dict[str, str]) -> list[Cluster]:
+    """Clusters of a device, the fastest first.
+
+    Args:
+        files: path below /sys/devices/system/cpu -> content.
+
+    Raises:
+        DataError: if the clocks of its CPUs are not among them.
+    """
+    clocks = {}
+    for path, content in files.items():
+        if found := re.fullmatch(rf"{FOLDER}/cpu(\d+)/cpufreq/cpuinfo_max_freq", path):
+            clocks[int(found[1])] = int(content)
+    online = _numbers(files.get(f"{FOLDER}/online", "")) or set(clocks)
+    members = {}
+    for cpu in sorted(online & set(clocks)):
+        related = _numbers(files.get(f"{FOLDER}/cpu{cpu}/cpufreq/related_cpus", "")) or {cpu}
+        members.setdefault(min(related), []).append(cpu)
+    if not members:
+        raise DataError(f"no cpuinfo_max_freq of any CPU in {FOLDER}")
+    governors = {cpu: files.get(f"{FOLDER}/cpu{cpu}/cpufreq/scaling_governor", "").strip() for cpu in clocks}
+    clusters = [Cluster(tuple(cpus), clocks[cpus[0]], governors[cpus[0]]) for cpus in members.values()]
+    return sorted(clusters, key=lambda cluster: cluster.kilohertz, reverse=True)
+
+
+def choose(clusters: list[Cluster], choice: str, threads: int) -> Cluster | None:
+    """The cluster to run on: 'big' is the fastest, 'little' the slowest; None for 'all'.
+
+    Raises:
+        UsageError: if the device has no such cluster, or fewer CPUs in it than threads.
+    """
+    if choice == "all":
+        return None
+    if choice == "middle" and len(clusters) < 3:
+        raise UsageError(f"--cluster=middle: this device has {len(clusters)} clusters; give big or little")
+    cluster = {"big": clusters[0], "middle": clusters[len(clusters) // 2], "little": clusters[-1]}[choice]
+    if threads > len(cluster.cpus):
+        raise UsageError(f"--threads={threads}: the {choice} cluster of this device has {len(cluster.cpus)} CPUs")
+    return cluster
+
+
+@dataclasses.dataclass(frozen=True)
+class Processor:
+    """What /proc/cpuinfo says: the hardware's name, '' if there is none, and the core of every CPU by number."""
+
+    hardware: str
+    cores: dict[int, str]
+
+    def name_of(self, cpus) -> str:
+        """As '4 x Cortex-A73', for CPUs of one cluster."""
+        names = [self.cores[cpu] for cpu in cpus if cpu in self.cores]
+        return " + ".join(f"{names.count(name)} x {name}" for name in dict.fromkeys(names))
+
+
+def parse_cpuinfo(text: str) -> Processor:
+    """Reads /proc/cpuinfo of a phone; only Arm's has parts. Raises DataError if it is not a cpuinfo."""
+    if not re.search(r"^(processor|Hardware)\s*:", text, re.MULTILINE):
+        raise DataError(f"not a /proc/cpuinfo: '{text.strip()[:80]}'")
+    hardware = re.search(r"^Hardware\s*: (.+)$", text, re.MULTILINE)
+    cores = {}
+    for block in re.split(r"\n(?=processor\s*:)", text):
+        fields = dict(re.findall(r"^([\w ]+?)\s*: (.*)$", block, re.MULTILINE))
+        if {"processor", "CPU implementer", "CPU part"} <= fields.keys():
+            implementer, part = int(fields["CPU implementer"], 16), int(fields["CPU part"], 16)
+            cores[int(fields["processor"])] = _CORES.get((implementer, part), f"core {implementer:#x}/{part:#x}")
+    return Processor(hardware[1].strip() if hardware else "", cores)
+
+
+def _numbers(text: str) -> set[int]:
+    """'0-3,6' and '0 1 2 3' alike."""
+    found = re.findall(r"(\d+)(?:-(\d+))?", text)
+    return {cpu for first, last in found for cpu in range(int(first), int(last or first) + 1)}
