@@ -15,58 +15,75 @@ import tensorflow as tf
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
-from patchwork_tf.models.suppression import suppress
+from patchwork_tf.export.detector import DetectorLowering
+from patchwork_tf.export.memory import STRIPS_FROM, Memory, Plan, state_shapes
+from patchwork_tf.export.segmenter import SegmenterLowering
 
 SIGNATURE = "step"
 
 
-def state_names(model) -> dict[str, str]:
-    """Name in the file of every state tensor; numbered, so that sorting keeps the model's order."""
-    return {name: f"state_{number:02d}_{name}" for number, name in enumerate(model.memory_shapes())}
-
-
-def convert(model, facts: dict, suppression: bool = True) -> bytes:
-    """Converts a model.
+class Step:
+    """A model's step as a function of TensorFlow, in the form that is exported.
 
     Args:
         model: as from `build`, on the TensorFlow backend.
+        suppression: of detectors, as for `convert`.
+        strips_from: maps of so many rows and more are remembered as strips.
+        **options: of the Lowering.
+
+    Attributes:
+        state_shapes: shape (1, h, w, C) of every state tensor by its name in the file, which is numbered, so
+            that sorting keeps the order.
+    """
+
+    def __init__(self, model, suppression: bool = True, strips_from: int = STRIPS_FROM, **options):
+        if keras.backend.backend() != "tensorflow":
+            raise UsageError("export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow")
+        self.model = model
+        self._lower = SegmenterLowering
+        self._options = options
+        if model.config.task == "detection":
+            self._lower, self._options = DetectorLowering, {**options, "suppression": suppression}
+        self._strips_from = strips_from
+        self._plan = Plan(model.grid)
+        self._run(self._plan, tf.zeros((1, *model.config.image_size, 3)), tf.zeros(2, tf.int32))
+        shapes = state_shapes(self._plan, strips_from)
+        self._names = {name: f"state_{number:02d}_{name}" for number, name in enumerate(shapes)}
+        self.state_shapes = {self._names[name]: shape for name, shape in shapes.items()}
+
+    def __call__(self, frame, window, **states):
+        """Outputs and new states by their names in the file."""
+        # The runtime would clamp a window off the grid slice by slice, each to another place.
+        window = tf.clip_by_value(window, 0, self.model.grid.positions - 1)
+        states = {name: states[self._names[name]] for name in self._names}
+        memory = Memory(self._plan, window, states, self._strips_from)
+        outputs = self._run(memory, frame, window)
+        return {**outputs, **{self._names[name]: value for name, value in memory.finish().items()}}
+
+    def _run(self, memory, frame, window):
+        return self._lower(self.model, memory, **self._options).run(frame, window)
+
+
+def convert(step: Step, facts: dict) -> bytes:
+    """Converts a step.
+
+    Args:
+        step: Step.
         facts: metadata to put into the file.
-        suppression: False leaves out per-class suppression: boxes [A, 4] and scores
-            [A, classes] of all anchors are the output then. Segmenters have none.
 
     Returns:
         The TFLite file.
     """
-    if keras.backend.backend() != "tensorflow":
-        raise UsageError("export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow")
     module = tf.Module()
-    module.step = tf.function(_step_function(model, suppression))
-    height, width = model.config.image_size
-    names = state_names(model)
-    specs = {names[name]: tf.TensorSpec((1, *shape)) for name, shape in model.memory_shapes().items()}
+    module.step = tf.function(step)
+    height, width = step.model.config.image_size
     concrete = module.step.get_concrete_function(
-        frame=tf.TensorSpec((1, height, width, 3)), window=tf.TensorSpec((2,), tf.int32), **specs
+        frame=tf.TensorSpec((1, height, width, 3)),
+        window=tf.TensorSpec((2,), tf.int32),
+        **{name: tf.TensorSpec(shape) for name, shape in step.state_shapes.items()},
     )
     with tempfile.TemporaryDirectory() as folder:
-        module.weights = [variable.value for variable in model.variables]  # for the saver to find
         tf.saved_model.save(module, folder, signatures={SIGNATURE: concrete})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         return metadata.insert(converter.convert(), facts)
-
-
-def _step_function(model, suppression):
-    names = state_names(model)
-
-    def step(frame, window, **states):
-        # The runtime would clamp a window off the grid layer by layer, each to another place.
-        window = tf.clip_by_value(window, 0, model.grid.positions - 1)
-        state = {name: states[names[name]] for name in names}
-        outputs, state = model.step(frame, window[None], state)
-        results = {key: value[0] for key, value in outputs.items() if key != "q_values"}
-        if "boxes" in results and suppression:
-            found = suppress(results.pop("boxes"), results.pop("scores"))
-            results |= dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
-        return {**results, **{names[name]: state[name] for name in names}}
-
-    return step

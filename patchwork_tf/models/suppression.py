@@ -1,4 +1,4 @@
-"""Non-maximum suppression per class, in operators that LiteRT has built in."""
+"""Non-maximum suppression, in operators that LiteRT has built in."""
 
 import tensorflow as tf
 
@@ -26,11 +26,33 @@ def suppress(boxes, scores, max_detections=MAX_DETECTIONS):
     top_scores, index = tf.math.top_k(tf.reshape(scores, (-1,)), candidates)
     classes = tf.math.floormod(index, num_classes)
     top_boxes = tf.gather(boxes, tf.math.floordiv(index, num_classes))
+    return _suppress(top_boxes, top_scores, tf.cast(classes, tf.float32), max_detections)
+
+
+def best_classes(scores):
+    """Best score (A,) and its class (A,), both float32, of scores (A, classes)."""
+    return tf.reduce_max(scores, 1), tf.cast(tf.argmax(scores, 1, tf.int32), tf.float32)
+
+
+def suppress_best(boxes, scores, classes, max_detections=MAX_DETECTIONS):
+    """Keeps the best of overlapping boxes of the same class. An anchor speaks for its best class only.
+
+    Args:
+        boxes: (A, 4) float32 corner boxes as fractions of the frame.
+        scores, classes: (A,) float32, from `best_classes`.
+        max_detections: D.
+
+    Returns:
+        As `suppress`.
+    """
+    return _suppress(boxes, scores, classes, max_detections)
+
+
+def _suppress(boxes, scores, classes, max_detections):
     # Boxes of different classes, shifted apart, never overlap: one call serves all classes.
-    shifted = top_boxes + 2.0 * tf.cast(classes, tf.float32)[:, None]
     kept, count = tf.raw_ops.NonMaxSuppressionV4(
-        boxes=shifted,
-        scores=top_scores,
+        boxes=boxes + 2.0 * classes[:, None],
+        scores=scores,
         max_output_size=max_detections,
         iou_threshold=IOU_THRESHOLD,
         score_threshold=SCORE_THRESHOLD,
@@ -38,8 +60,8 @@ def suppress(boxes, scores, max_detections=MAX_DETECTIONS):
     )
     valid = tf.range(max_detections) < count
     return (
-        tf.where(valid[:, None], tf.gather(top_boxes, kept), 0.0),
-        tf.where(valid, tf.gather(top_scores, kept), 0.0),
-        tf.where(valid, tf.gather(classes, kept), 0),
+        tf.where(valid[:, None], tf.gather(boxes, kept), 0.0),
+        tf.where(valid, tf.gather(scores, kept), 0.0),
+        tf.where(valid, tf.cast(tf.gather(classes, kept), tf.int32), 0),
         count,
     )

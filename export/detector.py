@@ -1,0 +1,142 @@
+"""The detector's heads as the exported graph computes them (paper, Figure 10)."""
+
+import numpy as np
+import tensorflow as tf
+
+from patchwork_tf.export.lowering import Lowering, constant, convolve, pointwise, predictor
+from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION, CODE_SCALES
+from patchwork_tf.models.detector import HEAD_ENDPOINTS
+from patchwork_tf.models.suppression import best_classes, suppress_best
+
+
+class DetectorLowering(Lowering):
+    """A detector's step.
+
+    With suppression its outputs are 'boxes', 'scores', 'classes' and 'count', and it remembers the
+    decoded box, the best score and its class of every anchor. Without, it remembers the scores of
+    all classes, which are in the states then; the outputs 'boxes' and 'scores' are those of the low-resolution heads,
+    or, of a single-frame model, of all anchors.
+    """
+
+    wanted_contexts = tuple(name for name, _ in HEAD_ENDPOINTS)
+
+    def __init__(self, model, memory, suppression: bool, **options):
+        super().__init__(model, memory, **options)
+        self.suppression = suppression
+
+    def _answer(self):
+        levels = [self._high_resolution(level) for level in range(len(HEAD_ENDPOINTS))]
+        levels += self._low_resolution(len(levels))
+        if self.suppression:
+            boxes, scores, classes = (tf.concat(parts, 0) for parts in zip(*levels, strict=True))
+            found = suppress_best(boxes, scores, classes)
+            return dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
+        boxes, scores = (tf.concat(parts, 0) for parts in zip(*(found for found in levels if found), strict=True))
+        return {"boxes": boxes, "scores": scores}
+
+    def _high_resolution(self, level):
+        """Predictions of a level for the full frame, as in `_per_anchor`; None if they are in a state tensor."""
+        name, stride = HEAD_ENDPOINTS[level]
+        head = self.model.heads[level]
+        entry = self.sep_cell(self.maps[name], head.entry, self.contexts.get(name))
+        found = self._predict(head, entry, level)
+        if self.grid.is_whole_frame:
+            return _per_anchor(found)
+        size = head.out_shape[:2]
+        if self.suppression:
+            x = tf.concat(found, 3)
+            x = self.memory.paste(f"predictions_{stride}", x, size, self.at_window(size))
+            return _per_anchor(tf.split(x, [part.shape[3] for part in found], 3))
+        for part, values in zip(("boxes", "scores"), found, strict=True):
+            self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
+        return None
+
+    def _low_resolution(self, first_level):
+        """Predictions of the levels on the restored map."""
+        found, x = [], self.restored
+        for number, head in enumerate(self.model.pyramid):
+            if number == 0 and not self.grid.is_whole_frame:
+                x = self._renewed_pyramid(head)
+            else:
+                x = pointwise(convolve(x, head.entry.depthwise, "SAME"), head.entry.pointwise)
+            found.append(_per_anchor(self._predict(head, x, first_level + number, whole_map=True)))
+        return found
+
+    def _renewed_pyramid(self, head):
+        """The pyramid's first layer, of stride 2: its output i looks at the pixels 2 i to 2 i + 2."""
+        starts = [self._pyramid_start(k, k) for k in range(self.grid.positions)]
+        corners = [self.at_window(self.model.backbone.out_shape)(k, k) for k in range(self.grid.positions)]
+        counts = [  # of outputs that change, for the window that changes most
+            max((corner[axis] + side - 1) // 2 - start[axis] + 1 for corner, start in zip(corners, starts, strict=True))
+            for axis, side in enumerate(self.window_size(self.model.backbone.out_shape))
+        ]
+
+        def at(row, column):
+            corner, start = self.at_window(self.model.backbone.out_shape)(row, column), self._pyramid_start(row, column)
+            return tuple(2 * s - (c - self.restored_border[0]) for c, s in zip(corner, start, strict=True))
+
+        size = (1, *(2 * count + 1 for count in counts), self.restored.shape[3])
+        part = tf.slice(self.restored, self.memory.place("pyramid_input", at), size)
+        return self.renewed("pyramid", part, head.entry, head.out_shape[:2], self._pyramid_start)
+
+    def _pyramid_start(self, row, column):
+        """First output of the pyramid's first layer that a window changes; -1 is just outside of the map."""
+        return tuple((pixel - 1) // 2 for pixel in self.at_window(self.model.backbone.out_shape)(row, column))
+
+    def _predict(self, head, x, level, whole_map=False):
+        """Decoded boxes (1, h, w, 6 4) and scores (1, h, w, 6 classes), or best scores and classes (1, h, w, 6)."""
+        whole_map = whole_map or self.grid.is_whole_frame
+        for part in head.trunk:
+            x = convolve(x, part, "SAME") if whole_map else self.cell(x, part)
+        context = x
+        if not whole_map:  # both predictors look at the same features
+            cell = head.class_depthwise.cell
+            context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
+        padding = "SAME" if whole_map else "VALID"
+        logits = predictor(convolve(context, head.class_depthwise, padding), head.classes)
+        boxes = self._decoded(head, convolve(context, head.box_depthwise, padding), level, whole_map)
+        shape = logits.shape[:3]
+        logits = tf.reshape(logits, (-1, logits.shape[3] // ANCHORS_PER_LOCATION))
+        scores = tf.nn.softmax(logits)[:, 1:]
+        if self.suppression:
+            return boxes, *(tf.reshape(x, (*shape, ANCHORS_PER_LOCATION)) for x in best_classes(scores))
+        return boxes, tf.reshape(scores, (*shape, -1))
+
+    def _decoded(self, head, x, level, whole_map):
+        """Corner boxes (1, h, w, 6 4) of the codes that the head's box predictor makes of x.
+
+        The arithmetic of `boxes.decode`, on all anchors of a location side by side: centres y, centres x, heights,
+        widths. The codes' scales go into the predictor's weights.
+        """
+        height, width = x.shape[1:3]
+        n = ANCHORS_PER_LOCATION
+        anchors = self.model.level_anchors[level][:height, :width].transpose(0, 1, 3, 2).reshape(1, height, width, -1)
+        centers, sizes = anchors[..., : 2 * n], anchors[0, 0, 0, 2 * n :]
+        order = np.arange(4 * n).reshape(n, 4).T.reshape(-1)
+        scales = np.repeat(np.float32(CODE_SCALES), n)
+        gain = (np.concatenate([sizes, np.ones_like(sizes)]) / scales).astype(np.float32)
+        kernel, bias = (constant(v)[..., order] * gain for v in (head.boxes.kernel, head.boxes.bias))
+        codes = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
+        center = codes[..., : 2 * n] + centers
+        if not whole_map:
+            center += self._shift()
+        largest = box_ops._MAX_SIZE_CODE / CODE_SCALES[2]
+        half = tf.exp(tf.minimum(codes[..., 2 * n :], largest)) * (sizes / 2)
+        corners = tf.clip_by_value(tf.concat([center - half, center + half], 3), 0.0, 1.0)
+        corners = tf.transpose(tf.reshape(corners, (height * width, 4, n)), (0, 2, 1))
+        return tf.reshape(corners, (1, height, width, 4 * n))
+
+    def _shift(self):
+        """How far (2 6,) a window's anchors are from those of the first window."""
+        return tf.repeat(tf.cast(self.window, tf.float32) / self.grid.cells, ANCHORS_PER_LOCATION)
+
+
+def _per_anchor(found):
+    """Maps (1, h, w, 6 n) as rows (h w 6, n); of one number per anchor (h w 6,)."""
+    boxes, *rest = found
+    rows = [tf.reshape(boxes, (-1, 4))]
+    for x in rest:
+        per_anchor = x.shape[3] // ANCHORS_PER_LOCATION
+        rows.append(tf.reshape(x, (-1, per_anchor) if per_anchor > 1 else (-1,)))
+    return rows

@@ -1,0 +1,250 @@
+"""A model's step as the exported graph computes it: for one stream, weights folded, memory as strips.
+
+The same function as `model.step`, made for speed on a CPU:
+
+- Batch normalisation is folded into the convolution before it.
+- A bottleneck remembers its narrow input instead of its expanded features, six times fewer channels. An
+  indicator comes with it, 1 where there is a pixel, and the expansion's bias is the indicator's weight: outside of the
+  frame, and where no window has been, the expansion gives relu6(0) = 0, which is what the dense memory has there.
+- Layers that look at the same features remember them once.
+- Of what runs on the restored map, the first convolutions are renewed beside the window only.
+"""
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from patchwork_tf.models.attention import FRESHNESS_DECAY
+
+# Bottlenecks up to this stride remember their input. A deeper window is so small that expanding its border anew
+# costs more than remembering it.
+UNEXPANDED_TO = 16
+# Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that change,
+# and one after it, for a convolution of stride 2 may start at either of two pixels.
+RESTORED_BORDER = (2, 3)
+
+
+class Lowering:
+    """What all models share: the backbone on a window, and attention on the restored map.
+
+    Args:
+        model: a model of the zoo.
+        memory: memory.Memory, or memory.Plan to find out what must be remembered. None for a single-frame model.
+        unexpanded_to: stride up to which bottlenecks remember their input.
+    """
+
+    def __init__(self, model, memory, unexpanded_to: int = UNEXPANDED_TO):
+        self.model = model
+        self.grid = model.feature_grid
+        self.memory = memory
+        self.unexpanded_to = unexpanded_to
+        self.maps = {}  # features of the window by their keras.applications names
+        self.contexts = {}  # the same with a border of one pixel, of those in `wanted_contexts`
+        self.restored = None  # the last features with their border, see RESTORED_BORDER
+
+    restored_border = RESTORED_BORDER
+    wanted_contexts = ()
+
+    def run(self, frame, window):
+        """One step; `memory.finish` then has the new state.
+
+        Args:
+            frame: (1, H, W, 3) float32 in [-1, 1].
+            window: (2,) int32.
+
+        Returns:
+            Outputs by name; what they are is the task's.
+        """
+        self.window = window
+        self.position = window[0] * self.model.grid.positions + window[1]
+        self._backbone(self._look(frame))
+        outputs = self._answer()
+        if self.model.attention is None:
+            return {**outputs, "next_window": tf.zeros_like(window)}
+        return {**outputs, "next_window": self._next_window()}
+
+    def _answer(self) -> dict:
+        raise NotImplementedError
+
+    def _look(self, frame):
+        config, grid = self.model.config, self.model.grid
+        if config.network_size != config.image_size:
+            frame = tf.image.resize(frame, config.network_size)
+        if grid.is_whole_frame:
+            return frame
+        height, width = config.network_size
+        size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
+        at = self.at_window(config.network_size)
+        pixels = tf.slice(frame, self.memory.place("frame", at), (1, *size, 3))
+        if config.memory == "pixels":
+            return self.memory.paste("pixels", pixels, config.network_size, at)
+        return pixels
+
+    def at_window(self, frame_size, shift: int = 0):
+        """Function of a window's row and column to its first pixel, moved by `shift`, on a map of `frame_size`."""
+        cells = self.model.grid.cells
+        return lambda row, column: (
+            row * frame_size[0] // cells + shift,
+            column * frame_size[1] // cells + shift,
+        )
+
+    def window_size(self, frame_size) -> tuple[int, int]:
+        """(h, w) of a window on a map of `frame_size`."""
+        return tuple(side * self.grid.window // self.grid.cells for side in frame_size[:2])
+
+    def _backbone(self, x):
+        net = self.model.backbone
+        x = self.cell(x, net.stem)
+        for block in net.blocks:
+            x = self._bottleneck(x, block)
+        x = self.maps["out_relu"] = pointwise(x, net.last)
+        if self.grid.is_whole_frame:
+            self.restored = x
+            return
+        before, after = self.restored_border
+        self.restored = self.memory.surround("restored", x, net.out_shape[:2], before, after)
+        self.contexts["out_relu"] = self.restored_part(1)
+
+    def restored_part(self, border: int):
+        """The last features of a window (1, h, w, C) and `border` pixels around it."""
+        height, width = self.maps["out_relu"].shape[1:3]
+        first = self.restored_border[0] - border
+        return self.restored[:, first : first + height + 2 * border, first : first + width + 2 * border]
+
+    def _bottleneck(self, x, block):
+        if self.grid.is_whole_frame or not block.expand:
+            expanded = pointwise(x, block.expand) if block.expand else x
+            y = self.cell(expanded, block.depthwise)
+        else:
+            expanded, y = self._stateful_bottleneck(x, block)
+        self.maps[f"{block.prefix}expand_relu"] = expanded
+        y = pointwise(y, block.project)
+        return x + y if block.has_shortcut else y
+
+    def _stateful_bottleneck(self, x, block):
+        """Expanded features of the window, and what the depthwise convolution makes of them."""
+        cell, name = block.depthwise.cell, f"{block.prefix}expand_relu"
+        frame_size = cell.frame_shape[:2]
+        wanted = name in self.wanted_contexts
+        before, after = (1, 1) if wanted else cell.border
+        if self.model.config.network_size[0] // frame_size[0] <= self.unexpanded_to:
+            ones = tf.ones((*x.shape[:3], 1))
+            narrow = self.memory.surround(block.prefix, tf.concat([ones, x], 3), frame_size, before, after)
+            context = expand_indicated(narrow, block.expand)
+            height, width = x.shape[1:3]
+            expanded = context[:, before : before + height, before : before + width]
+        else:
+            expanded = pointwise(x, block.expand)
+            context = self.memory.surround(block.prefix, expanded, frame_size, before, after)
+        if wanted:
+            self.contexts[name] = context
+        extra = before - cell.border[0]
+        return expanded, convolve(context[:, extra:, extra:], block.depthwise)
+
+    def cell(self, x, part, context=None):
+        """A ConvCell on the features x of a window; `context` is x with its border if that is known."""
+        if self.grid.is_whole_frame:
+            return convolve(x, part, "SAME")
+        if context is None:
+            cell = part.cell
+            context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
+        return convolve(context, part)
+
+    def sep_cell(self, x, part, context=None):
+        """A SepConvCell, likewise."""
+        return pointwise(self.cell(x, part.depthwise, context), part.pointwise)
+
+    def renewed(self, name, context, part, frame_size, at):
+        """A SepConvCell on the restored map, which is remembered and renewed where its input has changed.
+
+        Args:
+            name: of what is remembered.
+            context: (1, h, w, C), all of the input that matters to the outputs that changed.
+            part: the SepConvCell.
+            frame_size: (H, W) of its output.
+            at: function of the window's row and column to the first output that is renewed; from -1 on.
+
+        Returns:
+            The output (1, H, W, filters) for the full frame.
+        """
+        x = pointwise(convolve(context, part.depthwise), part.pointwise)
+        x = tf.concat([tf.ones((*x.shape[:3], 1)), x], 3)
+        ringed = (frame_size[0] + 2, frame_size[1] + 2)
+        known = self.memory.paste(name, x, ringed, lambda row, column: tuple(i + 1 for i in at(row, column)))
+        known = known[:, 1:-1, 1:-1]
+        # Where nothing was renewed yet the input is zero.
+        return known[..., 1:] + (1 - known[..., :1]) * output_of_zeros(part)
+
+    def _next_window(self):
+        attention, grid = self.model.attention, self.model.grid
+        size = attention.size
+        if self.grid.is_whole_frame:
+            x = self.sep_cell(self.restored, attention.reduce)
+        else:
+            x = self.renewed(
+                "attention", self.restored_part(2), attention.reduce, size, self.at_window(size, shift=-1)
+            )
+        n = (grid.window, grid.window)
+        cells = (grid.cells, grid.cells)
+        fresh = self.memory.paste("freshness", tf.ones((1, *n, 1)), cells, self.at_window(cells), FRESHNESS_DECAY)
+        x = tf.concat([x, tf.image.resize(fresh, size)], 3)
+        x = pointwise(convolve(x, attention.mix.depthwise, "SAME"), attention.mix.pointwise)
+        value, need = attention.value, attention.need
+        features = tf.reshape(x, (1, value.kernel.shape[0]))
+        q_values = tf.matmul(features, constant(value.kernel)) + constant(value.bias)
+        q_values += tf.matmul(tf.reshape(fresh, (1, need.kernel.shape[0])), constant(need.kernel))
+        best = tf.math.top_k(q_values[0], 1).indices[0]
+        return tf.stack([best // grid.positions, best % grid.positions])
+
+
+def constant(variable) -> np.ndarray:
+    """The value of a variable, also while a function is being traced."""
+    with tf.init_scope():
+        return np.array(variable)
+
+
+def fold(convolution, norm):
+    """Kernel and bias, float32 numpy, of a convolution without a bias and the batch normalisation after it."""
+    gamma, beta, mean, variance = map(constant, (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance))
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
+    kernel = constant(convolution.kernel) * (scale[:, None] if depthwise else scale)
+    return kernel.astype(np.float32), (beta - mean * scale).astype(np.float32)
+
+
+def pointwise(x, part):
+    """`layers.blocks.Pointwise`."""
+    kernel, bias = fold(part.convolution, part.norm)
+    x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
+    return tf.nn.relu6(x) if part.activation else x
+
+
+def expand_indicated(x, part):
+    """A Pointwise on features (1, h, w, 1 + C) whose first channel is 1 where they are known, and else all 0."""
+    kernel, bias = fold(part.convolution, part.norm)
+    kernel = np.concatenate([bias[None, None, None], kernel], axis=2)
+    return tf.nn.relu6(tf.nn.conv2d(x, kernel, 1, "VALID"))
+
+
+def convolve(context, part, padding="VALID"):
+    """Convolution, normalisation and ReLU6 of a `layers.blocks.ConvCell`."""
+    convolution = part.cell.convolution
+    kernel, bias = fold(convolution, part.norm)
+    stride, rate = convolution.strides[0], convolution.dilation_rate[0]
+    if isinstance(convolution, keras.layers.DepthwiseConv2D):
+        x = tf.nn.depthwise_conv2d(context, kernel, (1, stride, stride, 1), padding)
+    else:
+        x = tf.nn.conv2d(context, kernel, stride, padding, dilations=rate)
+    return tf.nn.relu6(tf.nn.bias_add(x, bias))
+
+
+def predictor(x, convolution):
+    """A 1 x 1 convolution with a bias."""
+    return tf.nn.bias_add(tf.nn.conv2d(x, constant(convolution.kernel), 1, "VALID"), constant(convolution.bias))
+
+
+def output_of_zeros(part):
+    """What a SepConvCell makes of zeros: (filters,) float32."""
+    _, bias = fold(part.depthwise.cell.convolution, part.depthwise.norm)
+    kernel, second_bias = fold(part.pointwise.convolution, part.pointwise.norm)
+    return np.clip(np.clip(bias, 0, 6) @ kernel[0, 0] + second_bias, 0, 6)

@@ -1,0 +1,260 @@
+"""What an exported step remembers, and how it is read and written with the fewest copies.
+
+A cell needs the remembered pixels around its window. Windows are aligned to the grid, so of a whole
+map only the pixels beside the grid's lines are ever read: those strips are kept (the halo), bit for bit what a dense
+memory would give. Small maps are kept whole, for strips would be no smaller.
+
+Maps of one geometry are packed side by side into the channels of one tensor: one slice reads them
+all. All reads come before the network and all writes after it, so that between them a delegate finds
+one unbroken graph. Where to read and write is looked up in one table by the window's number.
+"""
+
+import dataclasses
+import math
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.compiler.tf2xla.python import xla
+
+from patchwork_tf.grid import Grid
+
+STRIPS_FROM = 25  # rows of a map; of smaller ones strips take about as much room as the whole
+
+
+@dataclasses.dataclass(frozen=True)
+class Geometry:
+    """A remembered map of the full frame: (height, width) pixels, of which borders `before` and `after` are read."""
+
+    height: int
+    width: int
+    before: int
+    after: int
+
+
+class _Map:
+    """Kept whole, in a ring of zeros as wide as the border. One tensor, [1, H + ring, W + ring, C]."""
+
+    def __init__(self, grid: Grid, geometry: Geometry):
+        self.grid, self.geometry = grid, geometry
+        self.cell = (geometry.height // grid.cells, geometry.width // grid.cells)
+        self.size = (self.cell[0] * grid.window, self.cell[1] * grid.window)
+
+    def name(self, kind: str) -> str:
+        """The state tensor's, of a kind in `shapes`."""
+        g = self.geometry
+        return f"{kind}_{g.height}x{g.width}_{g.before}{g.after}"
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, int]]:
+        """Size of the state tensors by kind."""
+        g = self.geometry
+        return {"map": (g.height + g.before + g.after, g.width + g.before + g.after)}
+
+    def reads(self, row, column) -> list[tuple[str, tuple, tuple]]:
+        """Tensor, first pixel and size of the strips above, below, left and right of a window."""
+        g, (height, width) = self.geometry, self.size
+        y, x = row * self.cell[0], column * self.cell[1]
+        wide = width + g.before + g.after
+        above, below = ("map", (y, x), (g.before, wide)), ("map", (y + g.before + height, x), (g.after, wide))
+        left = ("map", (y + g.before, x), (height, g.before))
+        return [above, below, left, ("map", (y + g.before, x + g.before + width), (height, g.after))]
+
+    def writes(self, row, column) -> list[tuple[str, tuple]]:
+        """Tensor and first pixel of what `updates` gives."""
+        before = self.geometry.before
+        return [("map", (row * self.cell[0] + before, column * self.cell[1] + before))]
+
+    def updates(self, x) -> list:
+        """What of a window's pixels x (1, h, w, C) goes into each tensor."""
+        return [x]
+
+
+class _Strips(_Map):
+    """Kept beside the grid's lines only. Two tensors: rows, as wide as the frame, and columns, as high.
+
+    With a border on both sides, line 0 of the rows is zero, 1 + 2 g and 2 + 2 g are the first and the last row of pixels
+    of cell row g, and the line after them is zero again; pixels along a row have a ring. With a border
+    after only, line g is the first row of cell row g. Columns are likewise, without a ring, since corners come from the rows.
+    """
+
+    def __init__(self, grid: Grid, geometry: Geometry):
+        super().__init__(grid, geometry)
+        assert geometry.after == 1  # strips of one pixel; wider borders are of small maps only
+        self.per_cell = 1 + geometry.before
+
+    @property
+    def shapes(self):
+        g, lines = self.geometry, self.per_cell * self.grid.cells + 1 + self.geometry.before
+        return {"rows": (lines, g.width + g.before + 1), "columns": (g.height, lines)}
+
+    def reads(self, row, column):
+        g, n, (height, width) = self.geometry, self.grid.window, self.size
+        y, x = row * self.cell[0], column * self.cell[1]
+        wide = width + g.before + 1
+        first, after = (self.per_cell * row, self.per_cell * (row + n) + g.before)
+        left, right = (self.per_cell * column, self.per_cell * (column + n) + g.before)
+        return [
+            ("rows", (first, x), (g.before, wide)),
+            ("rows", (after, x), (1, wide)),
+            ("columns", (y, left), (height, g.before)),
+            ("columns", (y, right), (height, 1)),
+        ]
+
+    def writes(self, row, column):
+        before = self.geometry.before
+        y, x = row * self.cell[0], column * self.cell[1]
+        return [
+            ("rows", (self.per_cell * row + before, x + before)),
+            ("columns", (y, self.per_cell * column + before)),
+        ]
+
+    def updates(self, x):
+        return [self._beside_lines(x, axis) for axis in (1, 2)]
+
+    def _beside_lines(self, x, axis):
+        """The first lines of pixels of each cell along an axis, and the last ones if there is a border before."""
+        cell, n = self.cell[axis - 1], self.grid.window
+        if self.geometry.before:
+            spans = [(0, 1), *((k * cell - 1, k * cell + 1) for k in range(1, n)), (n * cell - 1, n * cell)]
+        else:
+            spans = [(k * cell, k * cell + 1) for k in range(n)]
+        parts = [x[:, a:b] if axis == 1 else x[:, :, a:b] for a, b in spans]
+        return tf.concat(parts, axis) if len(parts) > 1 else parts[0]
+
+
+class Plan:
+    """Finds out what a network wants remembered: it is run once on this in place of a Memory."""
+
+    def __init__(self, grid: Grid):
+        self.grid = grid
+        self.bordered: dict[Geometry, dict[str, int]] = {}  # -> channels by name
+        self.pasted: dict[str, tuple[int, ...]] = {}  # -> shape
+        self.places: dict[str, object] = {}  # -> function of row and column of a window
+
+    def place(self, name, at):
+        self.places[name] = at
+        return tf.zeros(4, tf.int32)
+
+    def surround(self, name, x, frame_size, before, after):
+        self.bordered.setdefault(Geometry(*frame_size, before, after), {})[name] = x.shape[-1]
+        return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+
+    def paste(self, name, x, size, at, decay=1.0):
+        self.places[name] = at
+        self.pasted[name] = (1, *size, x.shape[-1])
+        return tf.zeros(self.pasted[name])
+
+
+class Memory:
+    """The memory of one step: read when it is made, before the network runs on it, and written by `finish`.
+
+    Args:
+        plan: what is remembered.
+        window: (2,) int32, on the grid.
+        states: tensors by name, of the shapes of `state_shapes`.
+        strips_from: as for `state_shapes`.
+    """
+
+    def __init__(self, plan: Plan, window, states: dict, strips_from: int = STRIPS_FROM):
+        self._states, self._new_states = states, {}
+        self._packs = _packs(plan, strips_from)
+        position = window[0] * plan.grid.positions + window[1]
+        begins = iter(tf.unstack(tf.gather(_table(plan, self._packs), position)))
+        self._borders, self._seen = {}, {}
+        for form, channels in self._packs:
+            strips = [self._strip(form, kind, next(begins), size) for kind, _, size in form.reads(0, 0)]
+            first = 0
+            for name, count in channels.items():
+                self._borders[name] = [_channels(strip, first, count) for strip in strips]
+                first += count
+        self._write_at = {form.name(kind): next(begins) for form, _ in self._packs for kind, _ in form.writes(0, 0)}
+        self._places = {name: next(begins) for name in plan.places}
+
+    def _strip(self, form, kind, begin, size):
+        state = self._states[form.name(kind)]
+        return tf.slice(state, begin, (1, *size, state.shape[-1])) if math.prod(size) else None
+
+    def place(self, name, at):
+        """First pixel (4,) int32 for `tf.slice`, `at(row, column)` of the window."""
+        del at  # the plan knows
+        return self._places[name]
+
+    def surround(self, name, x, frame_size, before, after):
+        """The pixels x (1, h, w, C) of a window with what is remembered around them, and takes note of them.
+
+        Args:
+            name: of what is remembered.
+            x: float32.
+            frame_size: (H, W) of the full frame's map.
+            before, after: width of the border above and left, and below and right.
+
+        Returns:
+            (1, before + h + after, before + w + after, C).
+        """
+        del frame_size
+        above, below, left, right = self._borders[name]
+        self._seen[name] = x
+        row = tf.concat([left, x, right] if before else [x, right], 2)
+        return tf.concat([above, row, below] if before else [row, below], 1)
+
+    def paste(self, name, x, size, at, decay=1.0):
+        """A map that is kept whole, with a part of it renewed.
+
+        Args:
+            name: of what is remembered.
+            x: (1, h, w, C) float32.
+            size: (H, W) of the map.
+            at: function of the window's row and column to the first pixel (y, x) of the part.
+            decay: by what everything else is multiplied.
+
+        Returns:
+            (1, H, W, C).
+        """
+        del size, at
+        old = self._states[name] if decay == 1.0 else decay * self._states[name]
+        self._new_states[name] = xla.dynamic_update_slice(old, x, self._places[name])
+        return self._new_states[name]
+
+    def finish(self) -> dict:
+        """Writes what was seen; returns the new states by name."""
+        for form, channels in self._packs:
+            updates = zip(*(form.updates(self._seen[name]) for name in channels), strict=True)
+            for (kind, _), parts in zip(form.writes(0, 0), updates, strict=True):
+                key = form.name(kind)
+                x = tf.concat(parts, 3) if len(parts) > 1 else parts[0]
+                self._new_states[key] = xla.dynamic_update_slice(self._states[key], x, self._write_at[key])
+        return self._new_states
+
+
+def state_shapes(plan: Plan, strips_from: int = STRIPS_FROM) -> dict[str, tuple[int, int, int, int]]:
+    """Shape (1, h, w, C) of every state tensor by name; maps of `strips_from` rows and more are kept as strips."""
+    packed = {
+        form.name(kind): (1, *size, sum(channels.values()))
+        for form, channels in _packs(plan, strips_from)
+        for kind, size in form.shapes.items()
+    }
+    return {**packed, **plan.pasted}
+
+
+def _packs(plan, strips_from):
+    return [
+        ((_Strips if geometry.height >= strips_from else _Map)(plan.grid, geometry), channels)
+        for geometry, channels in plan.bordered.items()
+    ]
+
+
+def _table(plan, packs):
+    """First pixels (windows, slices, 4) of all slices, in the order in which a Memory takes them."""
+    rows = []
+    for row, column in plan.grid.windows:
+        places = [begin for form, _ in packs for _, begin, _ in form.reads(row, column)]
+        places += [begin for form, _ in packs for _, begin in form.writes(row, column)]
+        places += [at(row, column) for at in plan.places.values()]
+        rows.append([(0, y, x, 0) for y, x in places])
+    return tf.constant(np.array(rows, np.int32))
+
+
+def _channels(strip, first, count):
+    if strip is None or strip.shape[-1] == count:
+        return strip
+    return strip[..., first : first + count]

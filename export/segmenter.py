@@ -1,0 +1,64 @@
+"""The segmenter's decoder as the exported graph computes it."""
+
+import numpy as np
+import tensorflow as tf
+
+from patchwork_tf.export.lowering import Lowering, constant, convolve, pointwise
+from patchwork_tf.models.segmenter import ASPP_ENDPOINT, ASPP_RATES, REFINE_ENDPOINT
+
+
+class SegmenterLowering(Lowering):
+    """A segmenter's step. Its output is 'mask' (H, W); it remembers how much likelier foreground is than background."""
+
+    restored_border = (max(ASPP_RATES), max(ASPP_RATES))
+
+    def _answer(self):
+        model = self.model
+        x = self._pyramid_pooling(self.maps[ASPP_ENDPOINT])
+        x = self._upsampled(x)
+        x = tf.concat([x, pointwise(self.maps[REFINE_ENDPOINT], model.early)], 3)
+        for part in model.refine:
+            x = self.sep_cell(x, part)
+        kernel, bias = constant(model.classify.kernel), constant(model.classify.bias)
+        margin = tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID") + (bias[1] - bias[0])
+        if not self.grid.is_whole_frame:
+            size = model.logits_shape[:2]
+            margin = self.memory.paste("margin", margin, size, self.at_window(size))
+        return {"mask": tf.sigmoid(tf.image.resize(margin, model.config.image_size)[0, :, :, 0])}
+
+    def _pyramid_pooling(self, x):
+        branches = [pointwise(x, self.model.aspp_pointwise)]
+        for rate, part in zip(ASPP_RATES, self.model.aspp_dilated, strict=True):
+            if self.grid.is_whole_frame:
+                branches.append(convolve(x, part, "SAME"))
+            else:
+                branches.append(convolve(self.restored_part(rate), part))
+        return pointwise(tf.concat(branches, 3), self.model.aspp_join)
+
+    def _upsampled(self, x):
+        """The window of the upsampled full frame, whose border is the frame's own edge at the frame's edge."""
+        cell = self.model.upsample
+        if self.grid.is_whole_frame:
+            return tf.image.resize(x, [side * cell.factor for side in x.shape[1:3]])
+        context = self._edges_repeated(self.memory.surround(cell.key, x, cell.frame_shape[:2], 1, 1))
+        context = tf.image.resize(context, [side * cell.factor for side in context.shape[1:3]])
+        border = cell.factor
+        return context[:, border:-border, border:-border]
+
+    def _edges_repeated(self, x):
+        """x (1, h + 2, w + 2, C) with its outermost pixels replaced by those beside them where they are outside the frame.
+
+        By arithmetic: a choice between tensors would break the delegate's graph in two.
+        """
+        last = self.grid.positions - 1
+        at_edge = np.float32([[r == 0, r == last, c == 0, c == last] for r, c in self.grid.windows])
+        outside = tf.gather(at_edge, self.position)
+        x = tf.concat([_or(x[:, :1], x[:, 1:2], outside[0]), x[:, 1:-1], _or(x[:, -1:], x[:, -2:-1], outside[1])], 1)
+        return tf.concat(
+            [_or(x[:, :, :1], x[:, :, 1:2], outside[2]), x[:, :, 1:-1], _or(x[:, :, -1:], x[:, :, -2:-1], outside[3])], 2
+        )
+
+
+def _or(first, second, choice):
+    """`second` where `choice` is 1, `first` where it is 0, exactly."""
+    return first * (1 - choice) + second * choice
