@@ -159,10 +159,8 @@ class Device:
             DeviceLostError, DataError: if it did not arrive whole.
         """
         facts = facts_of(local)
-        answer = self._adb("push", local, remote, limit=60 + facts.size / _SLOWEST_LINK)
-        if answer.status:
-            raise self.failure(f"pushing {os.path.basename(local)} failed", answer.reason)
-        self._compare(f"pushing {os.path.basename(local)}", self.facts_of([remote]).get(remote), facts)
+        self._copy("push", local, remote, facts.size)
+        self._compare(f"push of {os.path.basename(local)}", self.facts_of([remote]).get(remote), facts)
 
     def pull(self, remote: str, local: str):
         """Copies a file from the device.
@@ -173,18 +171,18 @@ class Device:
         facts = self.facts_of([remote]).get(remote)
         if facts is None:
             raise DataError(f"{self.serial}: no {remote} on the device")
-        answer = self._adb("pull", remote, local, limit=60 + facts.size / _SLOWEST_LINK)
-        if answer.status:
-            raise self.failure(f"pulling {os.path.basename(remote)} failed", answer.reason)
-        self._compare(f"pulling {os.path.basename(remote)}", facts_of(local), facts)
+        self._copy("pull", remote, local, facts.size)
+        self._compare(f"pull of {os.path.basename(remote)}", facts_of(local), facts)
 
     def facts_of(self, remotes: list[str]) -> dict[str, FileFacts]:
         """Sizes and digests of those files that are on the device, by path."""
-        command = f'for f in {shlex.join(remotes)}; do [ -f "$f" ] && echo $(wc -c < "$f") $(sha256sum "$f"); done'
-        lines = [line.split(" ", 2) for line in self.attempt(command, limit=300).output.splitlines()]
-        if any(len(line) != 3 for line in lines):
+        facts = 'echo $(wc -c < "$f") $(sha256sum < "$f")'
+        command = f'for f in {shlex.join(remotes)}; do if [ -f "$f" ]; then {facts}; else echo; fi; done'
+        found = [line.split()[:2] for line in self.shell(command, limit=300).splitlines()]
+        if any(len(words) == 1 for words in found):
             raise DataError(f"{self.serial}: no sha256sum on the device; it takes Android 8 or later")
-        return {path: FileFacts(int(size), digest) for size, digest, path in lines}
+        pairs = zip(remotes, found, strict=True)
+        return {path: FileFacts(int(words[0]), words[1]) for path, words in pairs if words}
 
     def failure(self, what: str, reason: str) -> DataError:
         """The error to raise after a failed command: whether the device is gone, or only this went wrong."""
@@ -194,6 +192,13 @@ class Device:
 
     def _adb(self, *arguments, limit):
         return self.adb.run("-s", self.serial, *arguments, limit=limit)
+
+    def _copy(self, direction, source, target, size):
+        answer = self._adb(direction, source, target, limit=60 + size / _SLOWEST_LINK)
+        if answer.status:  # one line says what is wrong, before or after a line of statistics
+            complaints = [line for line in (answer.output + answer.errors).splitlines() if "failed" in line]
+            reason = complaints[-1] if complaints else answer.reason
+            raise self.failure(f"{direction} of {os.path.basename(source)}", reason)
 
     def _compare(self, what, found, expected):
         if found is None or found.size != expected.size:

@@ -79,6 +79,12 @@ def parse(text: str, source: str) -> Statistics:
     return statistics
 
 
+def read(path: str) -> Statistics:
+    """Statistics of a file that `parse` can read."""
+    with open(path, encoding="utf-8") as file:
+        return parse(file.read(), path)
+
+
 def parse_line(line: str, source: str) -> Statistics:
     """One statistics line, in any of its forms.
 

@@ -70,6 +70,7 @@ class EmulatedDevice:
         self._port = 0
         self._server = None
         self._links = set()
+        self._processes = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -80,6 +81,7 @@ class EmulatedDevice:
 
     def __exit__(self, *_):
         self.unplug()
+        self._wait_for(self._kill_all())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -93,7 +95,7 @@ class EmulatedDevice:
         self._wait_for(self._listen())
 
     def unplug(self):
-        """Cuts all links and lets nobody in; returns when all commands are dead."""
+        """Cuts all links and lets nobody in."""
 
         async def drop():
             self.drop()
@@ -107,6 +109,22 @@ class EmulatedDevice:
         self._server.close()
         for link in self._links:
             link.cut()
+
+    async def run(self, command: str, errors_apart: bool) -> asyncio.subprocess.Process:
+        """Starts a shell command, maybe one to be cut off."""
+        self.commands.append(command)
+        process = await self.system.start(command, errors_apart)
+        self._processes.append(process)
+        if self.faults.unplug_command and self.faults.unplug_command in command:
+            self._loop.call_later(self.faults.unplug_after, self.drop)
+        return process
+
+    async def _kill_all(self):
+        """What is still running, children of dead shells included."""
+        for process in self._processes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+        await asyncio.gather(*(process.communicate() for process in self._processes))
 
     def _wait_for(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -228,10 +246,7 @@ class Stream:
 
 async def _run_command(device, stream, command, packets):
     """Runs a shell command; in `packets` (shell,v2) its outputs come apart and its exit status with them."""
-    device.commands.append(command)
-    process = await device.system.start(command, errors_apart=packets)
-    if device.faults.unplug_command and device.faults.unplug_command in command:
-        asyncio.get_running_loop().call_later(device.faults.unplug_after, device.drop)
+    process = await device.run(command, errors_apart=packets)
 
     async def forward(pipe, number):
         while data := await pipe.read(_CHUNK):
@@ -252,7 +267,6 @@ async def _run_command(device, stream, command, packets):
             task.cancel()
         if process.returncode is None:  # as adbd does when its client goes away
             process.send_signal(signal.SIGHUP)
-            await process.wait()
 
 
 class Sync:

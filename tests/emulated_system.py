@@ -120,6 +120,7 @@ class EmulatedSystem:
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE if errors_apart else asyncio.subprocess.STDOUT,
+            start_new_session=True,
         )
 
     def _describe_cpus(self):

@@ -1,0 +1,91 @@
+"""Conditions under which a phone's times mean something: cool at the start, as warm at the end, clocks held."""
+
+import dataclasses
+import time
+from contextlib import contextmanager
+
+from patchwork_tf.benchmarks import device as facts
+from patchwork_tf.benchmarks.adb import Device
+from patchwork_tf.benchmarks.interrupts import uninterrupted
+from patchwork_tf.errors import DataError
+
+POLL_SECONDS = 5
+MOVED_CELSIUS = 3.0  # of the surface within one run; it is slow, the clocks have followed long before
+_FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Heat:
+    """How hot a device is at a moment.
+
+    Attributes:
+        status: of throttling, as in `Thermal`; None before Android 10.
+        celsius: of the surface, or else of the battery.
+        sensors: name -> degrees Celsius.
+    """
+
+    status: int | None
+    celsius: float | None
+    sensors: dict[str, float]
+
+
+def read_heat(device: Device) -> Heat:
+    """Asks the thermal service, or the battery where there is none."""
+    thermal = facts.parse_thermal(device.attempt("dumpsys thermalservice").output)
+    if thermal and thermal.surface is not None:
+        return Heat(thermal.status, thermal.surface, thermal.sensors)
+    battery = facts.parse_battery(device.shell("dumpsys battery")).celsius
+    return Heat(thermal.status if thermal else None, battery, {"battery": battery})
+
+
+def wait_until_cool(device: Device, limit: float, say) -> Heat:
+    """Waits until nothing throttles.
+
+    Args:
+        limit: seconds to wait at most.
+        say: is told what is waited for.
+
+    Raises:
+        DataError: if it is still hot then.
+    """
+    end = time.monotonic() + limit
+    while (heat := read_heat(device)).status:
+        name = facts.THERMAL_STATUS[heat.status]
+        if time.monotonic() > end:
+            raise DataError(
+                f"{device.serial}: still hot after {limit:.0f} s: thermal status {heat.status} ({name}), "
+                f"{heat.celsius:.1f} degrees; let it cool, out of its case and off the charger"
+            )
+        say(f"{device.serial}: thermal status {heat.status} ({name}), {heat.celsius:.1f} degrees: waiting")
+        time.sleep(POLL_SECONDS)
+    return heat
+
+
+def taint(before: Heat, after: Heat) -> str | None:
+    """Why a run between two readings is not to be trusted; None if it is."""
+    if after.status:
+        return f"thermal status rose to {after.status} ({facts.THERMAL_STATUS[after.status]})"
+    moved = after.celsius - before.celsius
+    return f"temperature moved by {moved:+.1f} degrees" if abs(moved) > MOVED_CELSIUS else None
+
+
+@contextmanager
+def fixed_performance(device: Device, say):
+    """Within it, a phone that can holds its clocks at what it can sustain; given back whatever happens.
+
+    The mode cannot be asked for, so that 'given back' means switched off.
+
+    Yields:
+        Whether the phone has the mode (some do from Android 11 on).
+    """
+    try:
+        yield device.attempt(f"{_FIXED_PERFORMANCE} true").status == 0
+    finally:
+        with uninterrupted():
+            try:
+                device.attempt(f"{_FIXED_PERFORMANCE} false")
+            except DataError:
+                say(
+                    f"{device.serial}: fixed-performance mode may still be on; end it with "
+                    f"'adb -s {device.serial} shell {_FIXED_PERFORMANCE} false', or by a restart"
+                )
