@@ -4,6 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 DEMO := demo
+BUNDLE := build/bundle-arm64
 # Small enough for 2 cores and 10 minutes, installing aside.
 MODEL_FLAGS := --image_size=128 --depth=0.35
 SF_STEPS ?= 900
@@ -11,7 +12,7 @@ PW_STEPS ?= 60
 # Where the backbone starts: ImageNet weights as keras.applications downloads them, or a .npz or .keras file.
 BACKBONE ?= imagenet
 
-.PHONY: setup demo test test-fast lint format clean
+.PHONY: setup demo native bundle test test-fast lint format clean
 
 setup: $(VENV)/installed
 
@@ -41,6 +42,18 @@ demo: $(VENV)/installed
 	$(BIN)/patchwork-demo --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --video=moving_objects:7 --min_score=0.2 \
 	    --output=$(DEMO)/annotated.mp4
 	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest the darker the staler."
+
+# The native runner needs a C compiler and nothing else; docs/native.md describes it.
+native: build/native/patchwork_runner
+
+build/native/patchwork_runner: $(wildcard benchmarks/runner/*.[ch])
+	@mkdir -p $(@D)
+	$(CC) -std=c11 -O2 -Wall -Wextra -o $@.part $(filter %.c,$^) -ldl
+	mv $@.part $@
+
+# The same for arm64 Linux and Android, with all that it needs there; by apt-get install gcc-aarch64-linux-gnu.
+bundle: $(VENV)/installed
+	$(BIN)/python -m patchwork_tf.benchmarks.native --bundle=$(BUNDLE)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -1,0 +1,235 @@
+"""The native runner: where it and the LiteRT library are, and all it needs on another machine in one folder.
+
+  python -m patchwork_tf.benchmarks.native                                 # this machine's runner and library
+  python -m patchwork_tf.benchmarks.native --bundle=build/bundle-arm64     # everything an arm64 phone needs
+
+docs/native.md describes the runner, its builds and the two ways onto a phone.
+"""
+
+import dataclasses
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import zipfile
+from importlib.metadata import version
+from pathlib import Path
+
+from absl import flags
+
+from patchwork_tf import cli
+from patchwork_tf.errors import DataError, UsageError
+
+SOURCES = Path(__file__).with_name("runner")
+RUNNER = "patchwork_runner"
+LIBRARY = "libLiteRt.so"
+_MADE = Path(__file__).parents[1] / "build" / "native" / RUNNER  # by `make native`
+
+
+@dataclasses.dataclass(frozen=True)
+class Architecture:
+    """What a bundle for a kind of machine is made of.
+
+    Attributes:
+        machine: what `uname -m` says there.
+        compiler: for it, from Debian.
+        loader: the dynamic loader's file name.
+        wheel: platform tag of LiteRT's wheel.
+    """
+
+    machine: str
+    compiler: str
+    loader: str
+    wheel: str
+
+
+ARCHITECTURES = {
+    "arm64": Architecture("aarch64", "aarch64-linux-gnu-gcc", "ld-linux-aarch64.so.1", "manylinux_2_27_aarch64"),
+    "x86_64": Architecture("x86_64", "x86_64-linux-gnu-gcc", "ld-linux-x86-64.so.2", "manylinux_2_27_x86_64"),
+}
+_SYSTEM_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6")  # what libLiteRt.so needs
+
+_FLAGS = flags.FlagValues()
+_BUNDLE = flags.DEFINE_string(
+    "bundle",
+    None,
+    "Folder to fill with runner, LiteRT, system libraries and their loader: it runs without an NDK, and without "
+    "anything that the device has.",
+    flag_values=_FLAGS,
+)
+_ARCH = flags.DEFINE_enum(
+    "arch", "arm64", list(ARCHITECTURES), "Machine that a bundle is for.", flag_values=_FLAGS
+)
+_LIBRARY = flags.DEFINE_string(
+    "library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", flag_values=_FLAGS
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Bundle:
+    """A folder that holds all that the runner needs.
+
+    Attributes:
+        folder: where it is here.
+        files: names of the files in it.
+        command: what runs it when that folder, wherever it was copied to, is the current one; flags
+            of the runner follow.
+    """
+
+    folder: str
+    files: list[str]
+    command: list[str]
+
+
+def library_path() -> str:
+    """The LiteRT library that pip installed. Raises DataError, saying how to get it, if there is none."""
+    spec = importlib.util.find_spec("ai_edge_litert")
+    folders = spec.submodule_search_locations if spec else []
+    for folder in folders:
+        for name in (LIBRARY, "libLiteRt.dylib"):
+            if os.path.exists(path := os.path.join(folder, name)):
+                return path
+    raise DataError(f"no {LIBRARY} here: pip install 'ai-edge-litert>=2.3'")
+
+
+def runner_path() -> str:
+    """The runner for this machine: as `make native` built it, else built now and kept in the user's cache.
+
+    Raises:
+        DataError: if there is no C compiler, or it fails.
+    """
+    sources = source_files()
+    if _MADE.exists() and _MADE.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
+        return str(_MADE)
+    content = b"".join(source.read_bytes() for source in sources) + platform.platform().encode()
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "patchwork_tf"
+    path = cache / f"{RUNNER}-{hashlib.sha256(content).hexdigest()[:16]}"
+    if not path.exists():
+        compile_c(host_compiler(), source_files("*.c"), path)
+    return str(path)
+
+
+def source_files(pattern: str = "*.[ch]") -> list[Path]:
+    """The runner's sources of that name, in a stable order."""
+    return sorted(SOURCES.glob(pattern))
+
+
+def host_compiler() -> str:
+    """A C compiler for this machine. Raises DataError if there is none."""
+    for name in (os.environ.get("CC"), "cc", "gcc", "clang"):
+        if name and shutil.which(name):
+            return name
+    raise DataError("no C compiler here: apt-get install gcc, or xcode-select --install")
+
+
+def compile_c(compiler: str, sources: list, output, *more_flags: str):
+    """Compiles C sources to a program, which takes its place when it is complete.
+
+    Raises:
+        DataError: if the compiler is missing or fails, with what it said first.
+    """
+    os.makedirs(os.path.dirname(output), exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=os.path.dirname(output)) as folder:
+        program = os.path.join(folder, "program")
+        command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", *more_flags, "-o", program, *map(str, sources)]
+        _run([*command, "-ldl"], f"{compiler} cannot build {os.path.basename(output)}")
+        os.replace(program, output)
+
+
+def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) -> Bundle:
+    """Fills a folder with all that the runner needs on another machine: no NDK, nothing to install there.
+
+    Args:
+        folder: is made if it is missing; files of the same names are replaced.
+        arch: one of ARCHITECTURES.
+        library: LiteRT's library for that machine; by default the installed one, or pip downloads it.
+
+    Raises:
+        UsageError: for an unknown `arch`.
+        DataError: if compiler, system libraries or LiteRT for that machine cannot be had.
+    """
+    if arch not in ARCHITECTURES:
+        raise UsageError(f"no bundle for '{arch}'; choose from {', '.join(ARCHITECTURES)}")
+    facts = ARCHITECTURES[arch]
+    if not shutil.which(facts.compiler):
+        raise DataError(f"no {facts.compiler} here: apt-get install {_package_of(facts.compiler)}")
+    cli.make_folder(folder)
+    folder = os.path.abspath(folder)
+    compile_c(facts.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
+    for name in (facts.loader, *_SYSTEM_LIBRARIES):
+        _copy(_system_library(facts.compiler, name), os.path.join(folder, name))
+    with tempfile.TemporaryDirectory() as download:
+        _copy(library or _litert_for(facts, download), os.path.join(folder, LIBRARY))
+    return Bundle(
+        folder=folder,
+        files=[facts.loader, *_SYSTEM_LIBRARIES, LIBRARY, RUNNER],
+        command=[f"./{facts.loader}", "--library-path", ".", f"./{RUNNER}", f"--library=./{LIBRARY}"],
+    )
+
+
+def _package_of(compiler) -> str:
+    """Debian's package of a cross compiler: x86_64-linux-gnu-gcc is in gcc-x86-64-linux-gnu."""
+    return f"gcc-{compiler.removesuffix('-gcc').replace('_', '-')}"
+
+
+def _system_library(compiler, name) -> str:
+    path = _run([compiler, f"-print-file-name={name}"], f"{compiler} cannot find {name}").strip()
+    if not os.path.isabs(path):  # gcc repeats the name of what it does not find
+        raise DataError(
+            f"no {name} for {compiler}: apt-get install {_package_of(compiler)} libstdc++6-arm64-cross"
+        )
+    return path
+
+
+def _litert_for(facts, download) -> str:
+    """LiteRT's library for that machine: the installed one, or downloaded to a folder, of the same version."""
+    if (platform.system(), platform.machine()) == ("Linux", facts.machine):
+        return library_path()
+    wanted = f"ai-edge-litert=={version('ai-edge-litert')}"
+    print(f"downloading {wanted} for {facts.machine}", file=sys.stderr)
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
+    _run([*command, "--platform", facts.wheel, "--dest", download, wanted], f"pip cannot download {wanted}")
+    (wheel,) = Path(download).glob("*.whl")
+    with zipfile.ZipFile(wheel) as file:
+        return file.extract(f"ai_edge_litert/{LIBRARY}", download)
+
+
+def _copy(source, target):
+    temporary = f"{target}.part"
+    shutil.copyfile(source, temporary)
+    os.chmod(temporary, 0o755)
+    os.replace(temporary, target)
+
+
+def _run(command, failure) -> str:
+    """What a program prints. Raises DataError with what it complains of first, if it fails."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except FileNotFoundError:
+        raise DataError(f"{failure}: no {command[0]} here") from None
+    except subprocess.CalledProcessError as error:
+        complaints = [line for line in error.stderr.splitlines() if "rror" in line] or error.stderr.splitlines()
+        raise DataError(f"{failure}: {complaints[0] if complaints else f'exit code {error.returncode}'}") from None
+    return done.stdout
+
+
+def _native():
+    if not _BUNDLE.value:
+        print(f"runner   {runner_path()}\nlibrary  {library_path()}")
+        return
+    bundle = make_bundle(_BUNDLE.value, _ARCH.value, _LIBRARY.value)
+    size = sum(os.path.getsize(os.path.join(bundle.folder, name)) for name in bundle.files)
+    print(f"{bundle.folder}: {len(bundle.files)} files, {size / 1e6:.1f} MB. Copy it over, and there:")
+    print(f"{' '.join(bundle.command)} --model=F.tflite --samples=OUT.txt")
+
+
+def main(argv=None) -> int:
+    return cli.run(_native, _FLAGS, "patchwork-native", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,28 @@
+// The buffers of one stream through a model. Its state stays where it is: nothing is copied between steps.
+#ifndef PATCHWORK_CONTEXT_H
+#define PATCHWORK_CONTEXT_H
+
+#include "model.h"
+
+enum state_buffers {
+  ALIAS,  // every state tensor has one buffer, which is input and output at once
+  SWAP,   // every state tensor has two, which change places after each step
+};
+
+struct context {
+  const struct model *model;
+  enum state_buffers state_buffers;
+  LiteRtTensorBuffer *inputs, *outputs;  // of the next step
+};
+
+// Makes the buffers of a new stream, all zero.
+struct context context_create(const struct model *model, enum state_buffers state_buffers);
+
+// Runs one step; its state outputs are the state inputs of the next.
+void context_step(struct context *context);
+
+// Where the content of an input of the next step, or of an output of the last, lies.
+void *input_memory(const struct context *context, int index);
+void *output_memory(const struct context *context, int index);
+
+#endif

@@ -1,0 +1,37 @@
+// An exported file, compiled for the CPU: its signature `step` and the tensors that go in and out.
+#ifndef PATCHWORK_MODEL_H
+#define PATCHWORK_MODEL_H
+
+#include <stdbool.h>
+
+#include "litert.h"
+
+enum { NONE = -1 };
+
+struct tensor {
+  const char *name;  // in the signature
+  LiteRtRankedTensorType type;
+  size_t bytes;
+  int twin;  // state: index of the output, or input, of the same name; NONE for what is no state
+};
+
+struct tensors {
+  size_t count;
+  struct tensor *list;  // in the order that LiteRT wants their buffers, which is not that of their names
+};
+
+struct model {
+  const char *path;
+  LiteRtEnvironment environment;
+  LiteRtCompiledModel compiled;
+  size_t signature;
+  struct tensors inputs, outputs;
+  bool has_state;           // single-frame models have none
+  int frame;                // index of the input, float32 [1, H, W, 3]
+  int window, next_window;  // of input and output, int32 [2] (row, column); NONE if there is none
+};
+
+// Loads and compiles a file. Fails, naming the file, if it is no model that the runner can feed.
+struct model model_load(const char *path, int threads);
+
+#endif

@@ -1,0 +1,108 @@
+"""Reading what the native runner wrote: raw times, believed only if the file is whole.
+
+A cable that is pulled leaves half a file, and adb reports success all the same. So the last line of
+the file counts and checks it (runner/samples.c), and whoever wants its times comes through here.
+"""
+
+import dataclasses
+import re
+import zlib
+
+import numpy as np
+
+from patchwork_tf.errors import DataError
+
+_HEADER = b"patchwork-samples "
+_VERSION = b"1"
+_RUN = re.compile(
+    r"model (?P<model>.*) steps (?P<steps>\d+) warmup (?P<warmup>\d+) threads (?P<threads>\d+) fps (?P<fps>\S+) "
+    r"interval (?P<interval>\d+) flip (?P<flip>[01]) buffers (?P<buffers>alias|swap)"
+)
+_END = re.compile(rb"end (\d+) ([0-9a-f]{8})\n")
+_KINDS = ("window", "whole", "key", "skip")
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """The times of one run.
+
+    Attributes:
+        facts: of the run: 'model' (name of the file), 'steps', 'warmup', 'threads', 'fps' (0: back to
+            back), 'interval', 'flip', 'buffers' ('alias' or 'swap'), 'load_ns' (reading and compiling the
+            model), 'first_ns' (its very first frame), 'peak_kb' (most memory held, KiB).
+        kinds: of every frame: 'window' or 'whole', or with an interval 'key' or 'skip'.
+        nanoseconds: of inference per frame, int64.
+        late: whether the frame missed its deadline, bool; never if back to back.
+    """
+
+    facts: dict
+    kinds: list[str]
+    nanoseconds: np.ndarray
+    late: np.ndarray
+
+
+def read_samples(path: str) -> Samples:
+    """Reads a samples file.
+
+    Raises:
+        DataError: if it is missing, something else, truncated or damaged.
+    """
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+    lines, count = _checked_lines(path, content)
+    try:
+        return _parse(lines, count)
+    except ValueError as error:
+        raise DataError(f"{path}: not written by this runner ({error})") from None
+
+
+def _checked_lines(path, content) -> tuple[list[str], int]:
+    """All lines before the end record, which must be there and right, and how many samples it counts."""
+    if not content.startswith(_HEADER):
+        raise DataError(f"{path}: {'not a samples file' if content else 'empty, the run did not finish'}")
+    version = content[len(_HEADER) :].partition(b"\n")[0]
+    if version != _VERSION:
+        raise DataError(f"{path}: samples of format {version.decode(errors='replace')}; this reads format 1")
+    body_bytes = content.rfind(b"\n", 0, -1) + 1
+    end = _END.fullmatch(content[body_bytes:])
+    if not end:
+        raise DataError(f"{path}: truncated, no end record: the run or the copying of its file did not finish")
+    if zlib.crc32(content[:body_bytes]) != int(end[2], 16):
+        raise DataError(f"{path}: damaged, its checksum is wrong")
+    return content[:body_bytes].decode(errors="replace").splitlines(), int(end[1])
+
+
+def _parse(lines, count) -> Samples:
+    _, run, load, first, peak = lines[:5]
+    rows = [line.split() for line in lines[5:]]
+    facts = _parse_run(run) | {
+        "load_ns": _parse_number("load_ns", load),
+        "first_ns": _parse_number("first_ns", first),
+        "peak_kb": _parse_number("peak_kb", peak),
+    }
+    if not len(rows) == count == facts["steps"]:
+        raise ValueError(f"{len(rows)} samples of {facts['steps']} steps, and an end record for {count}")
+    kinds = [kind for kind, _, _ in rows]
+    if unknown := set(kinds) - set(_KINDS):
+        raise ValueError(f"samples of kind {', '.join(sorted(unknown))}")
+    nanoseconds = np.array([int(ns) for _, ns, _ in rows], np.int64)
+    return Samples(facts, kinds, nanoseconds, np.array([late == "1" for _, _, late in rows]))
+
+
+def _parse_run(line) -> dict:
+    match = _RUN.fullmatch(line)
+    if not match:
+        raise ValueError(f"no facts of a run in '{line}'")
+    numbers = {key: int(match[key]) for key in ("steps", "warmup", "threads", "interval")}
+    others = {"model": match["model"], "fps": float(match["fps"]), "buffers": match["buffers"]}
+    return others | numbers | {"flip": match["flip"] == "1"}
+
+
+def _parse_number(name, line) -> int:
+    key, value = line.split()
+    if key != name:
+        raise ValueError(f"'{line}' where {name} should be")
+    return int(value)

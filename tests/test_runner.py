@@ -1,0 +1,561 @@
+"""The native runner, built and run for real: its answers, its pace, what it refuses, and its builds."""
+
+import os
+import platform
+import shutil
+import subprocess
+import time
+import zlib
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import random_frames
+
+import patchwork_tf as pw
+from patchwork_tf.benchmarks import native, overhead
+from patchwork_tf.benchmarks.samples import read_samples
+from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.export.__main__ import export
+from patchwork_tf.export.runner import StepRunner
+
+ROOT = Path(__file__).parents[1]
+CROSS_COMPILER = native.ARCHITECTURES["arm64"].compiler
+STEPS = 100
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The runner's path."""
+    return _or_skip(native.runner_path)
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory):
+    """A file that answers with what it is fed; its frames are 8 x 8."""
+    path = str(tmp_path_factory.mktemp("echo") / "echo model.tflite")
+    overhead.write_echo_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(small, tmp_path_factory):
+    """A small Patchwork detector."""
+    path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
+    export(pw.get_system("vid-pw-m4n2"), small("vid-pw-m4n2"), None, path, verify_steps=5)
+    return path
+
+
+@pytest.fixture
+def run(program, tmp_path):
+    """Function of a model and flags without dashes, to samples and a dict of answers, one row per frame."""
+
+    def run_model(model, *flags, command=None, cwd=None):
+        samples, dump = tmp_path / "samples.txt", tmp_path / "dump"
+        command = command or _host_command(program)
+        files = [f"--model={model}", f"--samples={samples}", f"--dump={dump}"]
+        done = _call([*command, *files, *(f"--{flag}" for flag in flags)], cwd)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return read_samples(str(samples)), _read_dump(dump)
+
+    return run_model
+
+
+def _host_command(program):
+    return [program, f"--library={native.library_path()}"]
+
+
+def _or_skip(function, *arguments):
+    """What a function returns; skips the test if what it needs is not installed here."""
+    try:
+        return function(*arguments)
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+def _call(command, cwd=None):
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd)
+
+
+def _read_dump(path) -> dict[str, np.ndarray]:
+    fields = []
+    for line in Path(f"{path}.index").read_text().splitlines():
+        name, dtype, *shape = line.split()
+        fields.append((name, dtype, tuple(map(int, shape))))
+    rows = np.fromfile(path, np.dtype(fields))
+    return {name: rows[name] for name, _, _ in fields}
+
+
+def _write_frames(path, frames):
+    np.asarray(frames, np.float32).tofile(path)
+    return f"frames={path}"
+
+
+def _write_windows(path, windows):
+    path.write_text("".join(f"{row} {column}\n" for row, column in windows))
+    return f"windows={path}"
+
+
+# --- what it computes
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("buffers", ["alias", "swap"])
+def test_a_hundred_steps_equal_litert_in_python(buffers, detector, run, tmp_path):
+    """Frames repeat, windows follow the model; bit for bit the same."""
+    frames = random_frames(np.random.default_rng(0), 30, (128, 128))
+    samples, found = run(
+        detector, _write_frames(tmp_path / "frames", frames), f"buffers={buffers}", f"steps={STEPS}", "warmup=3"
+    )
+    assert samples.kinds == ["window"] * STEPS
+    assert len(np.unique(found["next_window"], axis=0)) > 1
+    for name, expected in _steps_in_python(detector, frames, 3 + STEPS).items():
+        np.testing.assert_array_equal(found[name], expected[3:], err_msg=name)
+
+
+@pytest.mark.slow
+def test_a_list_of_windows_is_looked_through(detector, run, tmp_path):
+    windows = [(0, 2), (1, 1), (2, 0)]
+    frames = random_frames(np.random.default_rng(1), 10, (128, 128))
+    _, found = run(
+        detector,
+        _write_frames(tmp_path / "frames", frames),
+        _write_windows(tmp_path / "windows", windows),
+        "steps=20",
+        "warmup=0",
+    )
+    for name, expected in _steps_in_python(detector, frames, 20, windows).items():
+        np.testing.assert_array_equal(found[name], expected, err_msg=name)
+
+
+def _steps_in_python(model, frames, steps, windows=None) -> dict[str, np.ndarray]:
+    runner, window, answers = StepRunner(model), np.zeros(2, np.int32), []
+    for number in range(steps):
+        if windows:
+            window = windows[number % len(windows)]
+        answers.append(runner.step(frames[number % len(frames)][None], window))
+        window = answers[-1]["next_window"]
+    return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
+
+
+def test_the_model_chooses_the_window_and_state_goes_on(echo, run):
+    _, found = run(echo, "steps=7", "warmup=2")
+    np.testing.assert_array_equal(found["looked"] - 10, [[n % 3, n % 3] for n in range(2, 9)])
+    np.testing.assert_array_equal(found["steps"].ravel(), range(3, 10))
+
+
+def test_frames_and_windows_start_over_when_they_are_through(echo, run, tmp_path):
+    frames = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
+    windows = [(0, 1), (2, 0)]
+    flags = [_write_frames(tmp_path / "frames", frames), _write_windows(tmp_path / "windows", windows)]
+    _, found = run(echo, *flags, "steps=8", "warmup=1")
+    np.testing.assert_array_equal(found["corner"], [frames[n % 3][0, 0] for n in range(1, 9)])
+    np.testing.assert_array_equal(found["looked"] - 10, [windows[n % 2] for n in range(1, 9)])
+
+
+def test_flip_runs_the_mirrored_frame_with_a_state_of_its_own(echo, run, tmp_path):
+    frames = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 3)).astype(np.float32)
+    windows = [(0, 1), (2, 0), (1, 2)]
+    flags = [_write_frames(tmp_path / "frames", frames), _write_windows(tmp_path / "windows", windows)]
+    for buffers in ("alias", "swap"):
+        samples, found = run(echo, *flags, "steps=6", "warmup=0", "flip", "positions=3", f"buffers={buffers}")
+        assert samples.facts["flip"]
+        np.testing.assert_array_equal(found["corner"], [frames[n % 5][0, 0] for n in range(6)])
+        np.testing.assert_array_equal(found["mirrored/corner"], [frames[n % 5][0, -1] for n in range(6)])
+        mirrored = [(row, 2 - column) for row, column in windows]
+        np.testing.assert_array_equal(found["mirrored/looked"] - 10, [mirrored[n % 3] for n in range(6)])
+        np.testing.assert_array_equal(found["mirrored/steps"].ravel(), range(1, 7))
+
+
+def test_an_interval_processes_key_frames_and_keeps_their_answer(echo, run, tmp_path):
+    """Measured frames begin with a key frame whatever the warm-up, all of which is processed."""
+    frames = np.random.default_rng(0).uniform(-1, 1, (50, 8, 8, 3)).astype(np.float32)
+    samples, found = run(echo, _write_frames(tmp_path / "frames", frames), "steps=10", "warmup=3", "interval=4")
+    assert samples.kinds == ["key", "skip", "skip", "skip"] * 2 + ["key", "skip"]
+    keys = np.array([0, 0, 0, 0, 4, 4, 4, 4, 8, 8])
+    np.testing.assert_array_equal(found["corner"], frames[3 + keys, 0, 0])
+    np.testing.assert_array_equal(found["steps"].ravel(), 3 + 1 + keys // 4)
+    is_key = np.arange(10) % 4 == 0
+    assert np.all(samples.nanoseconds[is_key] > 0)
+    assert np.all(samples.nanoseconds[~is_key] == 0)
+
+
+def test_noise_depends_on_seed_and_frame_only(echo, run):
+    corners = run(echo, "steps=40", "warmup=0", "seed=5")[1]["corner"]
+    np.testing.assert_array_equal(run(echo, "steps=30", "warmup=10", "seed=5")[1]["corner"], corners[10:])
+    assert not np.any(run(echo, "steps=40", "warmup=0", "seed=6")[1]["corner"] == corners)
+    assert len(np.unique(corners)) == corners.size
+    assert -1 <= corners.min() < -0.9
+    assert 0.9 < corners.max() < 1
+
+
+# --- how it keeps time
+
+
+def test_a_paced_run_waits_for_its_frames(echo, run):
+    start = time.monotonic()
+    samples, _ = run(echo, "steps=20", "warmup=0", "fps=40")
+    assert time.monotonic() - start >= 19 / 40
+    assert samples.facts["fps"] == 40
+    assert samples.late.mean() < 0.5
+    assert np.median(samples.nanoseconds) < 0.5e9 / 40, "waiting is not inference"
+
+
+def test_missed_deadlines_are_counted(echo, run):
+    """10 us per frame are too few even for this file; back to back there are no deadlines."""
+    assert run(echo, "steps=500", "fps=100000", "warmup=0")[0].late.mean() > 0.5
+    assert not run(echo, "steps=500", "warmup=0")[0].late.any()
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="pins to cores on Linux only")
+def test_pinning_to_cores(echo, run, program, tmp_path):
+    core = min(os.sched_getaffinity(0))
+    run(echo, "steps=5", f"cpu_mask={1 << core:x}")
+    flags = [f"--library={native.library_path()}", f"--model={echo}", f"--samples={tmp_path / 'samples.txt'}"]
+    done = _call([program, *flags, "--cpu_mask=8000000000000000"])
+    assert done.returncode == 2
+    assert "are there such cores?" in done.stderr
+
+
+# --- state is not copied
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="counting copies needs glibc")
+def test_no_state_is_copied_between_steps(detector, program, tmp_path):
+    """By the addresses of memcpy. Swapped buffers are the control: what a step leaves alone is copied over."""
+    alias, swap = (overhead.count_copies(detector, buffers, str(tmp_path)) for buffers in ("alias", "swap"))
+    assert alias["carried_copies"] == 0
+    assert swap["carried_copies"] >= 1
+    assert alias["bytes_written"] < swap["bytes_written"]
+
+
+def test_the_runner_adds_little_to_a_bare_invoke(echo, program, tmp_path):
+    """Some microseconds of a shared machine allowed; docs/native.md has what was measured."""
+    bare = overhead.compile_check("bare", str(tmp_path))
+    added = [
+        np.median(overhead.time_runner(echo, 500, "alias", str(tmp_path)))
+        - np.median(overhead.time_bare(bare, echo, 500))
+        for _ in range(5)
+    ]
+    assert np.median(added) < 5000
+
+
+# --- samples
+
+
+def test_samples_say_what_ran(echo, run):
+    samples, _ = run(echo, "steps=12", "warmup=4", "threads=2", "interval=3", "buffers=swap")
+    expected = {"model": "echo model.tflite", "steps": 12, "warmup": 4, "threads": 2, "fps": 0, "interval": 3}
+    assert expected.items() <= samples.facts.items()
+    assert samples.facts["buffers"] == "swap"
+    assert samples.facts["flip"] is False
+    assert samples.facts["load_ns"] > samples.facts["first_ns"] > 0
+    assert 1000 < samples.facts["peak_kb"] < 200_000
+    assert len(samples.kinds) == len(samples.nanoseconds) == len(samples.late) == 12
+    assert samples.nanoseconds.dtype == np.int64
+
+
+def _sealed(body: bytes, count: int) -> bytes:
+    return body + f"end {count} {zlib.crc32(body):08x}\n".encode()
+
+
+def test_samples_that_are_not_whole_are_refused(echo, run, tmp_path):
+    run(echo, "steps=5")
+    content = (tmp_path / "samples.txt").read_bytes()
+    body, end = content[: content.rindex(b"end ")], content[content.rindex(b"end ") :]
+    assert content == _sealed(body, 5)
+    path = tmp_path / "damaged.txt"
+    for length in range(len(content)):
+        path.write_bytes(content[:length])
+        with pytest.raises(
+            DataError, match=r"damaged.txt: (empty|not a samples file|samples of format|truncated)"
+        ):
+            read_samples(str(path))
+    for place in range(len(b"patchwork-samples 1\n"), len(body)):
+        path.write_bytes(body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :] + end)
+        with pytest.raises(DataError, match=r"checksum is wrong|no end record"):
+            read_samples(str(path))
+
+
+def test_foreign_samples_are_refused(tmp_path):
+    head = (
+        b"patchwork-samples 1\nmodel m steps 1 warmup 0 threads 1 fps 0 interval 1 flip 0 buffers alias\n"
+        b"load_ns 5\nfirst_ns 6\npeak_kb 7\n"
+    )
+    cases = {
+        b"hello\n": "not a samples file",
+        b"patchwork-samples 2\n": "format 2",
+        _sealed(head + b"whole 9 0\n", 2): "1 samples of 1 steps, and an end record for 2",
+        _sealed(head + b"half 9 0\n", 1): "samples of kind half",
+        _sealed(head.replace(b"steps", b"stops") + b"whole 9 0\n", 1): "no facts of a run",
+        _sealed(head.replace(b"load_ns", b"lead_ns") + b"whole 9 0\n", 1): "where load_ns should be",
+        _sealed(b"patchwork-samples 1\n", 0): "not written by this runner",
+    }
+    path = tmp_path / "foreign.txt"
+    for content, message in cases.items():
+        path.write_bytes(content)
+        with pytest.raises(DataError, match=message):
+            read_samples(str(path))
+    path.write_bytes(_sealed(head + b"whole 9 1\n", 1))
+    assert read_samples(str(path)).late.tolist() == [True]
+    with pytest.raises(DataError, match="No such file"):
+        read_samples(str(tmp_path / "missing.txt"))
+
+
+# --- what it refuses
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "message"),
+    [
+        (["library=nowhere/libLiteRt.so"], 1, "cannot load the library"),
+        (["model=nowhere.tflite"], 1, "nowhere.tflite: No such file"),
+        (["model=text.tflite"], 1, "text.tflite: cannot load it"),
+        (["model=half.tflite"], 1, "half.tflite: cannot load it: not a TFLite file, or a damaged one"),
+        (["model=empty.tflite"], 1, "empty.tflite: empty"),
+        (["frames=text.tflite"], 1, "no frames of float32"),
+        (["frames=nowhere.raw"], 1, "nowhere.raw: No such file"),
+        (["windows=text.tflite"], 1, "line 1 is no window"),
+        (["windows=empty.tflite"], 1, "no windows in it"),
+        (["steps=0"], 2, "--steps=0: give a whole number from 1"),
+        (["steps=ten"], 2, "--steps=ten: give a whole number"),
+        (["fps=-1"], 2, "--fps=-1: give frames per second"),
+        (["fps=nan"], 2, "--fps=nan: give frames per second"),
+        (["cpu_mask=xyz"], 2, "give a hexadecimal number"),
+        (["buffers=copy"], 2, "give alias or swap"),
+        (["samples="], 2, "name a file"),
+        (["stepz=5"], 2, "no such flag"),
+        (["flip=1"], 2, "no such flag"),
+        (["samples=no/folder/samples.txt"], 4, "No such file"),
+        (["dump=no/folder/dump"], 4, "No such file"),
+        pytest.param(
+            ["samples=/dev/full"], 4, "No space left", marks=pytest.mark.skipif("not os.path.exists('/dev/full')")
+        ),
+        pytest.param(
+            ["dump=/dev/full"], 4, "/dev/full", marks=pytest.mark.skipif("not os.path.exists('/dev/full')")
+        ),
+    ],
+)
+def test_one_line_says_what_is_wrong(flags, code, message, echo, program, tmp_path):
+    (tmp_path / "text.tflite").write_text("these are some words and no model")
+    (tmp_path / "empty.tflite").touch()
+    content = Path(echo).read_bytes()
+    (tmp_path / "half.tflite").write_bytes(content[: len(content) // 2])
+    good = [f"library={native.library_path()}", f"model={echo}", "samples=samples.txt"]
+    done = _call([program, *(f"--{flag}" for flag in [*good, *flags])], tmp_path)
+    assert done.returncode == code, done.stderr
+    assert done.stderr.startswith("patchwork_runner: ")
+    assert message in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["library", "model", "samples"])
+def test_what_is_missing_is_named(name, program):
+    flags = [f"--{other}=x" for other in ("library", "model", "samples") if other != name]
+    done = _call([program, *flags])
+    assert done.returncode == 2
+    assert f"--{name} is missing" in done.stderr
+
+
+def test_a_library_of_something_else_is_refused(program, tmp_path):
+    (tmp_path / "other.c").write_text("int other(void) { return 1; }\n")
+    native.compile_c(native.host_compiler(), [tmp_path / "other.c"], tmp_path / "libother.so", "-shared", "-fPIC")
+    done = _call([program, "--library=libother.so", "--model=x", "--samples=samples.txt"], tmp_path)
+    assert done.returncode == 1
+    assert "LiteRT 2.2 or newer is needed" in done.stderr
+
+
+def _write_model(path, inputs: dict, step):
+    module = tf.Module()
+    module.step = tf.function(
+        step, input_signature=[tf.TensorSpec(*spec, name=name) for name, spec in inputs.items()]
+    )
+    tf.saved_model.save(module, f"{path}.saved", signatures={"step": module.step})
+    path.write_bytes(tf.lite.TFLiteConverter.from_saved_model(f"{path}.saved", signature_keys=["step"]).convert())
+
+
+def test_files_that_cannot_be_fed_are_refused(program, tmp_path):
+    frame, window = ((1, 8, 8, 3),), ((2,), tf.int32)
+    models = {
+        "no input 'frame'": ({"window": window}, lambda window: {"next_window": window + 1}),
+        "is not float32": ({"frame": ((1, 8, 8, 3), tf.int32)}, lambda frame: {"mask": frame + 1}),
+        "is not int32": (
+            {"frame": frame, "window": ((2,),)},
+            lambda frame, window: {"mask": frame[0, 0, 0, :2] + window},
+        ),
+        "goes in and never out": (
+            {"frame": frame, "state_00": ((1,),)},
+            lambda frame, state_00: {"mask": frame + state_00},
+        ),
+        "nothing to feed its input 'gain'": (
+            {"frame": frame, "gain": ((1,),)},
+            lambda frame, gain: {"mask": frame * gain},
+        ),
+    }
+    for number, (message, (inputs, step)) in enumerate(models.items()):
+        path = tmp_path / f"{number}.tflite"
+        _write_model(path, inputs, step)
+        done = _call([program, f"--library={native.library_path()}", f"--model={path}", f"--samples={path}.txt"])
+        assert done.returncode == 1, message
+        assert message in done.stderr
+
+
+def test_failing_inference_has_its_own_exit_code(program, tmp_path):
+    """A window that looks beyond a table."""
+    path, windows = tmp_path / "gather.tflite", tmp_path / "windows"
+    inputs = {"frame": ((1, 8, 8, 3),), "window": ((2,), tf.int32)}
+    _write_model(path, inputs, lambda frame, window: {"mask": tf.gather(frame[0], window)})
+    flags = [
+        f"--library={native.library_path()}",
+        f"--model={path}",
+        f"--samples={path}.txt",
+        f"--windows={windows}",
+    ]
+    windows.write_text("1 2\n")
+    assert _call([program, *flags]).returncode == 0
+    windows.write_text("1 2\n1 99\n")
+    done = _call([program, *flags])
+    assert done.returncode == 3
+    assert done.stderr.startswith(f"patchwork_runner: {path}: inference failed")
+    with pytest.raises(DataError, match="did not finish"):
+        read_samples(f"{path}.txt")
+
+
+def test_help_and_version(program):
+    shown = _call([program, "--help"]).stdout
+    assert all(f"--{flag}" in shown for flag in ("library", "fps=0", "cpu_mask", "buffers=alias", "dump"))
+    assert _call([program, "--version"]).stdout.split()[1] == version("patchwork-tf")
+
+
+# --- how it is built
+
+
+@pytest.mark.parametrize("compiler", ["gcc", "clang", CROSS_COMPILER])
+def test_compilers_have_nothing_to_complain_of(compiler, tmp_path):
+    if not shutil.which(compiler):
+        pytest.skip(f"no {compiler} here")
+    native.compile_c(compiler, native.source_files("*.c"), tmp_path / "runner", "-Werror", "-pedantic")
+
+
+@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
+def test_make_native_needs_no_python(program):
+    done = subprocess.run(["make", "native", "PYTHON=none"], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert native.runner_path() == str(ROOT / "build" / "native" / native.RUNNER)
+    assert _call([native.runner_path(), "--version"]).returncode == 0
+
+
+def test_without_make_the_runner_is_built_once_into_the_cache(echo, run, monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(native, "_MADE", tmp_path / "nowhere")
+    path = native.runner_path()
+    assert path.startswith(str(tmp_path / "cache"))
+    run(echo, "steps=3", command=_host_command(path))
+    built = os.stat(path).st_mtime_ns
+    assert native.runner_path() == path
+    assert os.stat(path).st_mtime_ns == built
+
+
+def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    with pytest.raises(DataError, match="no C compiler here"):
+        native.host_compiler()
+    with pytest.raises(DataError, match="apt-get install gcc-aarch64-linux-gnu"):
+        native.make_bundle(str(tmp_path / "bundle"))
+    with pytest.raises(UsageError, match="choose from arm64"):
+        native.make_bundle(str(tmp_path / "bundle"), "riscv")
+    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(DataError, match="pip install"):
+        native.library_path()
+
+
+def test_a_compiler_that_fails_is_quoted(tmp_path):
+    (tmp_path / "wrong.c").write_text("int main(void) { return nothing; }\n")
+    with pytest.raises(DataError, match=r"cannot build program: .*nothing"):
+        native.compile_c(_or_skip(native.host_compiler), [tmp_path / "wrong.c"], tmp_path / "program")
+    assert not (tmp_path / "program").exists()
+
+
+def _bundle_or_skip(folder, arch):
+    bundle = _or_skip(native.make_bundle, str(folder), arch)
+    assert sorted(bundle.files) == sorted(os.listdir(folder))
+    return bundle
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86_64 machine")
+def test_a_bundle_needs_nothing_of_the_system(echo, run, tmp_path):
+    bundle = _bundle_or_skip(tmp_path / "bundle", "x86_64")
+    _, found = run(echo, "steps=5", "warmup=0", command=bundle.command, cwd=bundle.folder)
+    np.testing.assert_array_equal(found["steps"].ravel(), range(1, 6))
+
+
+# XNNPACK asks /proc/cpuinfo what the processor can do, and qemu would show it this machine's.
+_CPUINFO = """processor\t: 0
+Features\t: fp asimd
+CPU implementer\t: 0x41
+CPU architecture: 8
+CPU variant\t: 0x0
+CPU part\t: 0xd03
+CPU revision\t: 4
+
+"""
+
+
+@pytest.mark.slow
+def test_the_arm64_bundle_equals_litert_in_python(detector, run, tmp_path):
+    """Under qemu, a hundred stateful steps; its times mean nothing."""
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not emulator:
+        pytest.skip("no qemu-aarch64 here: apt-get install qemu-user-static")
+    bundle = _bundle_or_skip(tmp_path / "bundle", "arm64")
+    (tmp_path / "root" / "proc").mkdir(parents=True)
+    (tmp_path / "root" / "proc" / "cpuinfo").write_text(_CPUINFO)
+    frames = random_frames(np.random.default_rng(0), 30, (128, 128))
+    command = [emulator, "-L", tmp_path / "root", *bundle.command]
+    flags = [_write_frames(tmp_path / "frames", frames), f"steps={STEPS}", "warmup=0"]
+    _, found = run(detector, *flags, command=command, cwd=bundle.folder)
+    for name, expected in _steps_in_python(detector, frames, STEPS).items():
+        np.testing.assert_allclose(found[name], expected, atol=1e-4, err_msg=name)
+
+
+# Bazel loads rules_cc and rules_java to build anything at all. Without a network these stand in for them.
+_STUB_RULES = {
+    "rules_cc/cc": ["binary", "library", "import", "test", "toolchain", "toolchain_suite", "proto_library"],
+    "rules_java/java": ["binary", "library", "import", "test", "toolchain", "runtime", "package_configuration"],
+}
+
+
+def _write_stub_rules(folder) -> list[str]:
+    """Writes them; returns the flags that put them in place."""
+    for path, rules in _STUB_RULES.items():
+        package = folder / path
+        package.mkdir(parents=True)
+        (package.parent / "WORKSPACE").touch()
+        (package / "BUILD").touch()
+        lines = [f"{package.name}_{rule} = native.{package.name}_{rule}\n" for rule in rules]
+        (package / "defs.bzl").write_text("".join(lines))
+    return [f"--override_repository={name}={folder / name}" for name in ("rules_cc", "rules_java")]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("bazel"), reason="no bazel here: apt-get install bazel-bootstrap")
+@pytest.mark.parametrize("config", ["host", "arm64"])
+def test_bazel_builds_the_same_runner(config, echo, run, tmp_path):
+    if config == "arm64" and not shutil.which(CROSS_COMPILER):
+        pytest.skip(f"no {CROSS_COMPILER} here")
+    command = ["bazel", "--batch", f"--output_user_root={tmp_path / 'bazel'}", "build"]
+    command += [*_write_stub_rules(tmp_path / "stubs"), "--experimental_convenience_symlinks=ignore"]
+    command += [f"--config={config}"] * (config != "host")
+    done = _call([*command, f"//benchmarks/runner:{native.RUNNER}"], ROOT)
+    assert done.returncode == 0, done.stderr
+    (built,) = (tmp_path / "bazel").glob(f"*/execroot/patchwork/bazel-out/*/bin/benchmarks/runner/{native.RUNNER}")
+    machine = int.from_bytes(built.read_bytes()[18:20], "little")  # of the ELF header
+    assert machine == {"aarch64": 183, "x86_64": 62}["aarch64" if config == "arm64" else platform.machine()]
+    if config == "host":
+        _, found = run(echo, "steps=5", "warmup=0", command=_host_command(built))
+        np.testing.assert_array_equal(found["steps"].ravel(), range(1, 6))
