@@ -16,7 +16,7 @@ from tqdm import tqdm
 from patchwork_tf import cli
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
-from patchwork_tf.export.tflite import convert, state_names
+from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.models.config import untrained_names
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.costs import state_bytes
@@ -80,10 +80,9 @@ def export(system, model, checkpoint, output, suppression=True, verify_steps=50)
         class_names, weights = checkpoint.class_names, f"trained on {checkpoint.description}"
     else:
         class_names, weights = untrained_names(model.config), "random weights"
-    names = state_names(model)
-    shapes = {names[name]: (1, *shape) for name, shape in model.memory_shapes().items()}
+    step = Step(model, suppression)
     fit = checkpoint.fit if checkpoint else "stretch"
-    content = convert(model, metadata.describe(system, model, class_names, weights, shapes, fit), suppression)
+    content = convert(step, metadata.describe(system, step, class_names, weights, fit))
     with tempfile.TemporaryDirectory() as folder:
         unproven = os.path.join(folder, "model.tflite")
         with open(unproven, "wb") as file:

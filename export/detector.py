@@ -15,8 +15,8 @@ class DetectorLowering(Lowering):
 
     With suppression its outputs are 'boxes', 'scores', 'classes' and 'count', and it remembers the
     decoded box, the best score and its class of every anchor. Without, it remembers the scores of
-    all classes, which are in the states then; the outputs 'boxes' and 'scores' are those of the low-resolution heads,
-    or, of a single-frame model, of all anchors.
+    all classes, which are in the states then; the outputs 'boxes' and 'scores' are those of the
+    low-resolution heads, or, of a single-frame model, of all anchors.
     """
 
     wanted_contexts = tuple(name for name, _ in HEAD_ENDPOINTS)
@@ -24,6 +24,14 @@ class DetectorLowering(Lowering):
     def __init__(self, model, memory, suppression: bool, **options):
         super().__init__(model, memory, **options)
         self.suppression = suppression
+
+    @property
+    def predictions(self):
+        if self.suppression or self.grid.is_whole_frame:
+            return {}
+        return {
+            part: [*(f"{part}_{stride}" for _, stride in HEAD_ENDPOINTS), part] for part in ("boxes", "scores")
+        }
 
     def _answer(self):
         levels = [self._high_resolution(level) for level in range(len(HEAD_ENDPOINTS))]
@@ -65,17 +73,18 @@ class DetectorLowering(Lowering):
 
     def _renewed_pyramid(self, head):
         """The pyramid's first layer, of stride 2: its output i looks at the pixels 2 i to 2 i + 2."""
-        starts = [self._pyramid_start(k, k) for k in range(self.grid.positions)]
-        corners = [self.at_window(self.model.backbone.out_shape)(k, k) for k in range(self.grid.positions)]
-        counts = [  # of outputs that change, for the window that changes most
-            max((corner[axis] + side - 1) // 2 - start[axis] + 1 for corner, start in zip(corners, starts, strict=True))
-            for axis, side in enumerate(self.window_size(self.model.backbone.out_shape))
-        ]
+        frame_size = self.model.backbone.out_shape[:2]
+        corner, before = self.at_window(frame_size), self.restored_border[0]
 
         def at(row, column):
-            corner, start = self.at_window(self.model.backbone.out_shape)(row, column), self._pyramid_start(row, column)
-            return tuple(2 * s - (c - self.restored_border[0]) for c, s in zip(corner, start, strict=True))
+            """In the restored map's part, which has its border, the first pixel that the first output looks at."""
+            starts = self._pyramid_start(row, column)
+            return tuple(
+                2 * start - (pixel - before) for start, pixel in zip(starts, corner(row, column), strict=True)
+            )
 
+        # A window of w pixels changes no more outputs than this.
+        counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
         size = (1, *(2 * count + 1 for count in counts), self.restored.shape[3])
         part = tf.slice(self.restored, self.memory.place("pyramid_input", at), size)
         return self.renewed("pyramid", part, head.entry, head.out_shape[:2], self._pyramid_start)
@@ -85,7 +94,7 @@ class DetectorLowering(Lowering):
         return tuple((pixel - 1) // 2 for pixel in self.at_window(self.model.backbone.out_shape)(row, column))
 
     def _predict(self, head, x, level, whole_map=False):
-        """Decoded boxes (1, h, w, 6 4) and scores (1, h, w, 6 classes), or best scores and classes (1, h, w, 6)."""
+        """Decoded boxes (1, h, w, 6 4), and scores (1, h, w, 6 classes) or best scores, classes (1, h, w, 6)."""
         whole_map = whole_map or self.grid.is_whole_frame
         for part in head.trunk:
             x = convolve(x, part, "SAME") if whole_map else self.cell(x, part)
@@ -111,7 +120,9 @@ class DetectorLowering(Lowering):
         """
         height, width = x.shape[1:3]
         n = ANCHORS_PER_LOCATION
-        anchors = self.model.level_anchors[level][:height, :width].transpose(0, 1, 3, 2).reshape(1, height, width, -1)
+        anchors = (
+            self.model.level_anchors[level][:height, :width].transpose(0, 1, 3, 2).reshape(1, height, width, -1)
+        )
         centers, sizes = anchors[..., : 2 * n], anchors[0, 0, 0, 2 * n :]
         order = np.arange(4 * n).reshape(n, 4).T.reshape(-1)
         scales = np.repeat(np.float32(CODE_SCALES), n)

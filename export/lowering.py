@@ -3,12 +3,15 @@
 The same function as `model.step`, made for speed on a CPU:
 
 - Batch normalisation is folded into the convolution before it.
-- A bottleneck remembers its narrow input instead of its expanded features, six times fewer channels. An
-  indicator comes with it, 1 where there is a pixel, and the expansion's bias is the indicator's weight: outside of the
-  frame, and where no window has been, the expansion gives relu6(0) = 0, which is what the dense memory has there.
+- A bottleneck remembers its narrow input instead of its expanded features, six times fewer channels.
+  An indicator comes with it, 1 where there is a pixel, and the expansion's bias is the indicator's weight:
+  outside of the frame, and where no window has been, the expansion gives relu6(0) = 0, which is what the
+  dense memory has there.
 - Layers that look at the same features remember them once.
 - Of what runs on the restored map, the first convolutions are renewed beside the window only.
 """
+
+from types import MappingProxyType
 
 import keras
 import numpy as np
@@ -16,11 +19,8 @@ import tensorflow as tf
 
 from patchwork_tf.models.attention import FRESHNESS_DECAY
 
-# Bottlenecks up to this stride remember their input. A deeper window is so small that expanding its border anew
-# costs more than remembering it.
-UNEXPANDED_TO = 16
-# Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that change,
-# and one after it, for a convolution of stride 2 may start at either of two pixels.
+# Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
+# change, and one after it, for a convolution of stride 2 may start at either of two pixels.
 RESTORED_BORDER = (2, 3)
 
 
@@ -30,20 +30,21 @@ class Lowering:
     Args:
         model: a model of the zoo.
         memory: memory.Memory, or memory.Plan to find out what must be remembered. None for a single-frame model.
-        unexpanded_to: stride up to which bottlenecks remember their input.
+        unexpanded: whether bottlenecks remember their input; else their expanded features.
     """
 
-    def __init__(self, model, memory, unexpanded_to: int = UNEXPANDED_TO):
+    def __init__(self, model, memory, unexpanded: bool = True):
         self.model = model
         self.grid = model.feature_grid
         self.memory = memory
-        self.unexpanded_to = unexpanded_to
+        self.unexpanded = unexpanded
         self.maps = {}  # features of the window by their keras.applications names
         self.contexts = {}  # the same with a border of one pixel, of those in `wanted_contexts`
         self.restored = None  # the last features with their border, see RESTORED_BORDER
 
     restored_border = RESTORED_BORDER
     wanted_contexts = ()
+    predictions = MappingProxyType({})  # names of the tensors that make up an output, if it is in several
 
     def run(self, frame, window):
         """One step; `memory.finish` then has the new state.
@@ -127,7 +128,7 @@ class Lowering:
         frame_size = cell.frame_shape[:2]
         wanted = name in self.wanted_contexts
         before, after = (1, 1) if wanted else cell.border
-        if self.model.config.network_size[0] // frame_size[0] <= self.unexpanded_to:
+        if self.unexpanded:
             ones = tf.ones((*x.shape[:3], 1))
             narrow = self.memory.surround(block.prefix, tf.concat([ones, x], 3), frame_size, before, after)
             context = expand_indicated(narrow, block.expand)

@@ -1,8 +1,8 @@
 """What an exported step remembers, and how it is read and written with the fewest copies.
 
 A cell needs the remembered pixels around its window. Windows are aligned to the grid, so of a whole
-map only the pixels beside the grid's lines are ever read: those strips are kept (the halo), bit for bit what a dense
-memory would give. Small maps are kept whole, for strips would be no smaller.
+map only the pixels beside the grid's lines are ever read: those strips are kept (the halo), bit for bit
+what a dense memory would give. Small maps are kept whole, for strips would be no smaller.
 
 Maps of one geometry are packed side by side into the channels of one tensor: one slice reads them
 all. All reads come before the network and all writes after it, so that between them a delegate finds
@@ -18,12 +18,12 @@ from tensorflow.compiler.tf2xla.python import xla
 
 from patchwork_tf.grid import Grid
 
-STRIPS_FROM = 25  # rows of a map; of smaller ones strips take about as much room as the whole
+STRIPS_FROM = 24  # rows of a map; of smaller ones strips would take more room than the whole
 
 
 @dataclasses.dataclass(frozen=True)
 class Geometry:
-    """A remembered map of the full frame: (height, width) pixels, of which borders `before` and `after` are read."""
+    """A remembered map of the full frame, in pixels, and the width of the borders of a window that are read."""
 
     height: int
     width: int
@@ -72,9 +72,10 @@ class _Map:
 class _Strips(_Map):
     """Kept beside the grid's lines only. Two tensors: rows, as wide as the frame, and columns, as high.
 
-    With a border on both sides, line 0 of the rows is zero, 1 + 2 g and 2 + 2 g are the first and the last row of pixels
-    of cell row g, and the line after them is zero again; pixels along a row have a ring. With a border
-    after only, line g is the first row of cell row g. Columns are likewise, without a ring, since corners come from the rows.
+    With a border on both sides, line 0 of the rows is zero, 1 + 2 g and 2 + 2 g are the first and the last
+    row of pixels of cell row g, and the line after them is zero again; pixels along a row have a ring. With
+    a border after only, line g is the first row of cell row g. Columns are likewise, without a ring, since
+    corners come from the rows.
     """
 
     def __init__(self, grid: Grid, geometry: Geometry):
@@ -167,7 +168,9 @@ class Memory:
             for name, count in channels.items():
                 self._borders[name] = [_channels(strip, first, count) for strip in strips]
                 first += count
-        self._write_at = {form.name(kind): next(begins) for form, _ in self._packs for kind, _ in form.writes(0, 0)}
+        self._write_at = {
+            form.name(kind): next(begins) for form, _ in self._packs for kind, _ in form.writes(0, 0)
+        }
         self._places = {name: next(begins) for name in plan.places}
 
     def _strip(self, form, kind, begin, size):

@@ -8,7 +8,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from patchwork_tf.errors import DataError
 
 _ENTRY = b"patchwork.json"
-VERSION = 1
+VERSION = 2
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 _ANSWERS = {
     "detection": {"boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid"},
@@ -18,17 +18,17 @@ _ANSWERS = {
 }
 
 
-def describe(system, model, class_names, weights: str, states: dict[str, tuple], fit: str = "stretch") -> dict:
+def describe(system, step, class_names, weights: str, fit: str = "stretch") -> dict:
     """The facts a host needs to run a file.
 
     Args:
-        system, model: what is exported.
+        system: what is exported.
+        step: tflite.Step of its model.
         class_names: of the model's classes, in order.
         weights: where they come from, 'random weights' if from nowhere.
-        states: name in the file -> shape (1, H, W, C).
         fit: how frames got to the input's size in training.
     """
-    grid = model.grid
+    model, grid = step.model, step.model.grid
     return {
         "patchwork": VERSION,
         "system": system.name,
@@ -46,7 +46,11 @@ def describe(system, model, class_names, weights: str, states: dict[str, tuple],
             "next_window": "what to pass as window with the next frame",
         },
         "labels": list(class_names),
-        "states": [{"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in states.items()],
+        "states": [
+            {"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in step.state_shapes.items()
+        ],
+        # Of a detector without suppression: what to put together, one row per anchor, for all boxes and scores.
+        "predictions": step.predictions,
         "reset": "all states are zero before the first frame; after it, feed every state output back as input",
     }
 

@@ -8,7 +8,7 @@ from patchwork_tf.models.segmenter import ASPP_ENDPOINT, ASPP_RATES, REFINE_ENDP
 
 
 class SegmenterLowering(Lowering):
-    """A segmenter's step. Its output is 'mask' (H, W); it remembers how much likelier foreground is than background."""
+    """A segmenter's step. Its output is 'mask' (H, W); it remembers foreground's logit minus background's."""
 
     restored_border = (max(ASPP_RATES), max(ASPP_RATES))
 
@@ -46,17 +46,17 @@ class SegmenterLowering(Lowering):
         return context[:, border:-border, border:-border]
 
     def _edges_repeated(self, x):
-        """x (1, h + 2, w + 2, C) with its outermost pixels replaced by those beside them where they are outside the frame.
+        """x (1, h + 2, w + 2, C), its outermost pixels replaced by those beside them where they are off the frame.
 
         By arithmetic: a choice between tensors would break the delegate's graph in two.
         """
         last = self.grid.positions - 1
         at_edge = np.float32([[r == 0, r == last, c == 0, c == last] for r, c in self.grid.windows])
         outside = tf.gather(at_edge, self.position)
-        x = tf.concat([_or(x[:, :1], x[:, 1:2], outside[0]), x[:, 1:-1], _or(x[:, -1:], x[:, -2:-1], outside[1])], 1)
-        return tf.concat(
-            [_or(x[:, :, :1], x[:, :, 1:2], outside[2]), x[:, :, 1:-1], _or(x[:, :, -1:], x[:, :, -2:-1], outside[3])], 2
-        )
+        above, below = _or(x[:, :1], x[:, 1:2], outside[0]), _or(x[:, -1:], x[:, -2:-1], outside[1])
+        x = tf.concat([above, x[:, 1:-1], below], 1)
+        left, right = _or(x[:, :, :1], x[:, :, 1:2], outside[2]), _or(x[:, :, -1:], x[:, :, -2:-1], outside[3])
+        return tf.concat([left, x[:, :, 1:-1], right], 2)
 
 
 def _or(first, second, choice):

@@ -34,6 +34,8 @@ class Step:
     Attributes:
         state_shapes: shape (1, h, w, C) of every state tensor by its name in the file, which is numbered, so
             that sorting keeps the order.
+        predictions: names in the file of the tensors that make up 'boxes' and 'scores' of all anchors, in
+            their order, if suppression does not; else empty.
     """
 
     def __init__(self, model, suppression: bool = True, strips_from: int = STRIPS_FROM, **options):
@@ -50,6 +52,10 @@ class Step:
         shapes = state_shapes(self._plan, strips_from)
         self._names = {name: f"state_{number:02d}_{name}" for number, name in enumerate(shapes)}
         self.state_shapes = {self._names[name]: shape for name, shape in shapes.items()}
+        self.predictions = {
+            key: [self._names.get(name, name) for name in names]
+            for key, names in self._lower(model, None, **self._options).predictions.items()
+        }
 
     def __call__(self, frame, window, **states):
         """Outputs and new states by their names in the file."""

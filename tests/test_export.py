@@ -10,7 +10,8 @@ import patchwork_tf as pw
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.__main__ import export
-from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.export.runner import CopyingRunner, StepRunner
+from patchwork_tf.export.tflite import Step
 
 SIZE = 128
 
@@ -66,20 +67,17 @@ def test_suppressed_detections_agree_with_keras(name, small, tmp_path):
 
 
 def test_aliased_buffers_equal_copies(exported):
-    """The runner's state stays in place; the plain interpreter's is copied out and in. Bit for bit the same."""
+    """One runner's state stays in place, the other's is copied out and in. Bit for bit the same."""
     model, path = exported
-    runner = StepRunner(path)
-    interpreter = Interpreter(path).get_signature_runner("step")
-    states = {s["name"]: np.zeros(s["shape"], np.float32) for s in runner.facts["states"]}
+    runner, copying = StepRunner(path), CopyingRunner(path)
     rng = np.random.default_rng(0)
     for frame in random_frames(rng, 20, (SIZE, SIZE)):
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
-        found = runner.step(frame[None], window)
-        copied = interpreter(frame=frame[None], window=window, **states)
-        states = {name: copied[name] for name in states}
+        found, copied = runner.step(frame[None], window), copying.step(frame[None], window)
         for name, value in runner.state().items():
-            np.testing.assert_array_equal(value, states[name], err_msg=name)
-        np.testing.assert_array_equal(found["scores"], copied["scores"])
+            np.testing.assert_array_equal(value, copying.state()[name], err_msg=name)
+        for name, value in found.items():
+            np.testing.assert_array_equal(value, copied[name], err_msg=name)
     runner.reset()
     assert all(np.all(value == 0) for value in runner.state().values())
 
@@ -93,8 +91,9 @@ def test_signature_names_shapes_and_metadata(exported):
     assert names == sorted(names)
     assert set(inputs) == {"frame", "window", *names}
     assert set(outputs) == {"boxes", "scores", "next_window", *names}
-    for state, shape in zip(facts["states"], model.memory_shapes().values(), strict=True):
-        assert state["shape"] == [1, *shape] == list(inputs[state["name"]]["shape"])
+    for state in facts["states"]:
+        assert state["shape"] == list(inputs[state["name"]]["shape"])
+    assert {state["name"]: tuple(state["shape"]) for state in facts["states"]} == Step(model, False).state_shapes
     assert facts["grid"] == {"cells": 4, "window": 2}
     assert facts["input"]["image_size"] == [SIZE, SIZE]
     assert len(facts["labels"]) == 10
