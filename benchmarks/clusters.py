@@ -8,8 +8,8 @@ from patchwork_tf.errors import DataError, UsageError
 FOLDER = "/sys/devices/system/cpu"
 # Prints what `parse` reads, as 'path:value'; files that nobody may read are left out.
 READ = (
-    f"grep -s . {FOLDER}/online {FOLDER}/cpu[0-9]*/cpufreq/cpuinfo_max_freq "
-    f"{FOLDER}/cpu[0-9]*/cpufreq/related_cpus {FOLDER}/cpu[0-9]*/cpufreq/scaling_governor"
+    f"cd {FOLDER} && grep -s . online cpu[0-9]*/cpufreq/cpuinfo_max_freq cpu[0-9]*/cpufreq/related_cpus "
+    "cpu[0-9]*/cpufreq/scaling_governor"
 )
 CHOICES = ("big", "middle", "little", "all")
 # Implementer and part of /proc/cpuinfo -> core, from Arm's and Qualcomm's tables as pytorch/cpuinfo has them.
@@ -57,7 +57,8 @@ class Cluster:
 
 def parse(lines: str) -> list[Cluster]:
     """Clusters from what READ prints, as `group` finds them."""
-    return group(dict(line.split(":", 1) for line in lines.splitlines() if ":" in line))
+    fields = (line.partition(":") for line in lines.splitlines())
+    return group({f"{FOLDER}/{path}": content for path, _, content in fields})
 
 
 def group(files: dict[str, str]) -> list[Cluster]:

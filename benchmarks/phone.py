@@ -165,6 +165,9 @@ class PhoneSession:
             self._device.pull(remote, arriving)
             self._check(read_samples(arriving).facts, system, model)
             os.replace(arriving, path)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{self._device.serial}: ").removeprefix(f"{arriving}: ")
+            raise self._device.failure(f"samples of {system}, repeat {repeat + 1}", reason) from None
         finally:
             if os.path.exists(arriving):
                 os.remove(arriving)
@@ -179,7 +182,7 @@ class PhoneSession:
         }
         for key, value in asked.items():
             if facts[key] != value:
-                raise DataError(f"{self._device.serial}: samples of another run: {key} {facts[key]}, not {value}")
+                raise DataError(f"they are of another run: {key} {facts[key]}, not {value}")
 
 
 def _reason(answer: Answer) -> str:

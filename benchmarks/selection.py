@@ -25,7 +25,7 @@ def select(adb: Adb, serials: list[str], say) -> list[Device]:
     """
     attached = _attached(adb)
     for serial in serials:
-        if ":" in serial and serial not in attached:
+        if ":" in serial and (serial not in attached or attached[serial].state == "offline"):
             adb.connect(serial)
             attached = _attached(adb)
     wanted = [_named(serial, attached) for serial in serials] or list(attached.values())

@@ -47,10 +47,8 @@ battery) exec cat "$PHONE/battery" ;;
 thermalservice) [ -e "$PHONE/thermal" ] || { echo "Can't find service: $1"; exit 0; } ;;
 *) echo "Can't find service: $1"; exit 0 ;;
 esac
-read -r status skin < "$PHONE/thermal"
-if [ "$(wc -l < "$PHONE/thermal")" -gt 1 ]; then
-  sed 1d "$PHONE/thermal" > "$PHONE/thermal.next" && mv "$PHONE/thermal.next" "$PHONE/thermal"
-fi
+{ read -r status skin; rest=$(cat); } < "$PHONE/thermal"
+[ -z "$rest" ] || echo "$rest" > "$PHONE/thermal"
 echo "IsStatusOverride: false"
 echo "Thermal Status: $status"
 echo "HAL Ready: true"

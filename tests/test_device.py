@@ -114,7 +114,7 @@ def test_clusters(log):
         clusters.Cluster((0, 1, 2, 3), 1900800, "schedutil"),
     ]
     assert [cluster.mask for cluster in found] == ["f0", "f"]
-    as_read = "".join(f"{path}:{content}" for path, content in files.items())
+    as_read = "".join(f"{path.removeprefix(clusters.FOLDER + '/')}:{content}" for path, content in files.items())
     assert clusters.parse(as_read) == found
     files["/sys/devices/system/cpu/online"] = "0-3,6\n"
     assert [cluster.mask for cluster in clusters.group(files)] == ["40", "f"]

@@ -1,0 +1,228 @@
+"""Whole benchmarks over real adb clients on the emulated device, and all that may go wrong between here and there.
+
+Faults are shown with a stand-in for the native runner, which a test can foretell; one test runs the real one.
+"""
+
+import dataclasses
+import platform
+
+import adb_clients
+import fake_runner
+import pytest
+from bench import RUNS, STEPS, SYSTEMS, Bench, left_as_it_was, runs_of
+from conftest import small_model
+from emulated_device import EmulatedDevice
+
+from patchwork_tf.benchmarks import report
+from patchwork_tf.benchmarks.phone import REMOTE
+from patchwork_tf.benchmarks.plan import Model
+from patchwork_tf.export.__main__ import export
+from patchwork_tf.zoo.systems import get_system
+
+
+@pytest.fixture(scope="module", params=adb_clients.paths())
+def adb(request, tmp_path_factory):
+    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
+        yield adb
+
+
+@pytest.fixture
+def phone(adb, tmp_path):
+    with EmulatedDevice(tmp_path / "phone") as phone:
+        yield phone
+        adb.run("disconnect")
+
+
+@pytest.fixture
+def bench(adb, tmp_path):
+    return Bench(adb, tmp_path)
+
+
+def test_a_whole_benchmark(bench, phone):
+    assert bench.start(phone.name) == (0, "")
+    (result,) = bench.results
+    assert result["target"] == "adb"
+    assert result["emulated"] is True
+    assert result["machine"]["model"] == "Patchwork emulated device"
+    assert result["machine"]["runner"] == "ndk"
+    assert result["machine"]["adb"] == bench.adb.path
+    assert result["machine"]["governor"] == "schedutil"
+    assert result["machine"]["charge_percent"] == 80
+    assert result["settings"]["steps"] == STEPS
+    assert list(result["systems"]) == list(SYSTEMS)
+    for system, row in result["systems"].items():
+        for repeat, run in enumerate(row["repeats"]):
+            assert run["load_ns"] == 5_000_000
+            assert (run["tainted"], run["reason"]) == (False, None)
+            assert (run["temperature_before"], run["temperature_after"]) == (30.0, 30.0)
+            raw = [fake_runner.nanoseconds(system, repeat, frame) for frame in range(STEPS)]
+            streamed = [raw[frame // 4 * 4] // 4 for frame in range(STEPS)] if "delay" in system else raw
+            assert run["nanoseconds"].tolist() == streamed
+    assert runs_of(phone) == [f"{system}.{repeat}" for system, repeat in RUNS]
+    assert phone.system.fixed_performance() == ["true", "false"]
+    assert bench.progress == [len(RUNS)] * len(RUNS)
+    assert left_as_it_was(phone)
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Real files: every kind of stream that the runner plays."""
+    folder = tmp_path_factory.mktemp("models")
+    models = {}
+    for name in ("vid-sf", "vid-pw-m2n1"):
+        path = str(folder / f"{name}.tflite")
+        export(get_system(name), small_model(name, image_size=64), None, path, verify_steps=2)
+        models[name] = Model.read(path)
+    models["vid-sf-int4-delay3"] = dataclasses.replace(models["vid-sf"], interval=4, delay=3)
+    models["vid-pw-m4n2-d1.4-flip"] = dataclasses.replace(models["vid-pw-m2n1"], flip=True)
+    return models
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(platform.system() != "Linux", reason="the runner's bundle is for Linux")
+def test_a_whole_benchmark_with_the_real_runner(bench, phone, exported):
+    bench.models, bench.runner = exported, None
+    assert bench.start(phone.name, steps=40, fps=200) == (0, "")
+    (result,) = bench.results
+    assert (result["emulated"], result["machine"]["runner"]) == (True, "bundle")
+    kinds = {name: set(row["repeats"][0]["kinds"]) for name, row in result["systems"].items()}
+    assert kinds == {
+        "vid-sf": {"whole"},
+        "vid-sf-int4-delay3": {"key", "skip"},
+        "vid-pw-m2n1": {"window"},
+        "vid-pw-m4n2-d1.4-flip": {"window"},
+    }
+    for name, row in report.summarise(result).items():
+        assert len(row["samples"]) == 2 * 40
+        assert row["median_ms"] > 0.01, name
+        assert row["peak_mb"] > 1
+    assert left_as_it_was(phone)
+
+
+class TestLostDevice:
+    """What was finished is kept, and only the rest is run when the phone is back."""
+
+    def lose(self, bench, phone, **faults):
+        vars(phone.faults).update(faults)
+        code, message = bench.start(phone.name)
+        assert code == 1
+        assert f"{phone.name}: the device is gone" in message
+        assert f"--resume={bench.kept} continues" in message
+        assert len(message.splitlines()) == 1
+        assert bench.results == []
+        assert any("fixed-performance mode may still be on" in said for said in bench.said) or not runs_of(phone)
+        assert any(f"files may be left in {REMOTE}" in said for said in bench.said)
+
+    def resume(self, bench, phone):
+        """Continues; returns what had to be run for that."""
+        vars(phone.faults).update(vars(type(phone.faults)()))
+        phone.commands.clear()
+        bench.faults()
+        phone.plug_in()
+        before = bench.finished()
+        assert bench.start(phone.name) == (0, "")
+        assert before.items() <= bench.finished().items()
+        assert [len(row["repeats"]) for row in bench.results[0]["systems"].values()] == [2] * len(SYSTEMS)
+        assert left_as_it_was(phone)
+        return runs_of(phone)
+
+    def test_in_mid_push(self, bench, phone):
+        self.lose(bench, phone, unplug_push=100_000)
+        assert bench.finished() == {}
+        assert self.resume(bench, phone) == [f"{system}.{repeat}" for system, repeat in RUNS]
+
+    def test_in_mid_run(self, bench, phone):
+        third, rest = RUNS[2], [f"{system}.{repeat}" for system, repeat in RUNS[2:]]
+        bench.faults(**{f"{third[0]}.{third[1]}": "slow"})
+        self.lose(bench, phone, unplug_command=f"--samples={third[0]}.{third[1]}.txt")
+        assert len(bench.finished()) == 2 * 2
+        assert self.resume(bench, phone) == rest
+
+    def test_in_mid_pull(self, bench, phone):
+        self.lose(bench, phone, unplug_pull=100)
+        assert bench.finished() == {}
+        assert not list(bench.kept.glob("*/*.arriving"))
+        assert self.resume(bench, phone) == [f"{system}.{repeat}" for system, repeat in RUNS]
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        ("killed", "the runner failed on vid-sf: killed by signal 9"),
+        ("full", "the runner failed on vid-sf: patchwork_runner: vid-sf.1.txt: No space left on device"),
+        ("truncated", "samples of vid-sf, repeat 2: truncated, no end record"),
+        ("other", "samples of vid-sf, repeat 2: they are of another run: steps 7, not 12"),
+    ],
+)
+def test_a_run_that_went_wrong_is_no_result(bench, phone, fault, message):
+    bench.faults(**{"vid-sf.1": fault})
+    code, error = bench.start(phone.name)
+    assert code == 1
+    assert message in error
+    assert len(error.splitlines()) == 1
+    assert bench.results == []
+    before = RUNS.index(("vid-sf", 1))
+    assert len(bench.finished()) == 2 * before
+    assert left_as_it_was(phone)
+    bench.faults()
+    phone.commands.clear()
+    assert bench.start(phone.name) == (0, "")
+    assert runs_of(phone) == [f"{system}.{repeat}" for system, repeat in RUNS[before:]]
+
+
+@pytest.mark.parametrize(
+    ("faults", "message"),
+    [
+        ({"room": 200_000}, "No space left on device"),
+        ({"shorten_push": True}, "bytes arrived"),
+        ({"shorten_pull": True}, "bytes arrived"),
+    ],
+)
+def test_files_that_do_not_arrive(bench, phone, faults, message):
+    vars(phone.faults).update(faults)
+    code, error = bench.start(phone.name)
+    assert code == 1
+    assert message in error
+    assert (bench.results, bench.finished()) == ([], {})
+    assert left_as_it_was(phone)
+
+
+def test_a_key_that_is_not_accepted(bench, tmp_path):
+    with EmulatedDevice(tmp_path / "shy", key="refuse") as shy:
+        code, error = bench.start(shy.name)
+    bench.adb.run("disconnect")
+    assert (code, "unlock it and allow USB debugging" in error) == (1, True)
+
+
+class TestSeveralDevices:
+    @pytest.fixture
+    def second(self, adb, phone, tmp_path):
+        with EmulatedDevice(tmp_path / "second", serial="EMULATED0002") as second:
+            adb.connect(phone.name)
+            adb.connect(second.name)
+            yield second
+
+    def test_none_chosen(self, bench, phone, second):
+        code, error = bench.start()
+        assert (code, "2 devices are attached" in error, "--serial" in error) == (2, True, True)
+        assert (phone.commands, second.commands) == (phone.commands[:1], second.commands[:1])  # asked who they are
+
+    def test_both(self, bench, phone, second):
+        assert bench.start(phone.name, second.name) == (0, "")
+        assert [result["machine"]["serial"] for result in bench.results] == ["EMULATED0001", "EMULATED0002"]
+        assert bench.progress == [2 * len(RUNS)] * (2 * len(RUNS))
+
+    def test_one_fails_and_the_other_is_measured(self, bench, phone, second):
+        phone.faults.room = 1000
+        code, error = bench.start(phone.name, second.name)
+        assert (code, "No space left" in error, second.name in error) == (1, True, False)
+        assert [result["machine"]["serial"] for result in bench.results] == ["EMULATED0002"]
+
+    def test_one_phone_twice(self, bench, phone, tmp_path):
+        with EmulatedDevice(tmp_path / "other") as other:
+            bench.adb.connect(phone.name)
+            bench.adb.connect(other.name)
+            assert bench.start() == (0, "")
+        assert len(bench.results) == 1
+        assert "is the same phone as" in bench.said[0]
+        assert len(runs_of(phone)) * len(runs_of(other)) == 0

@@ -1,0 +1,200 @@
+"""The protocol of a benchmark on a phone: heat, clusters, continued runs, the stock tool, and ending in order."""
+
+import os
+import re
+import signal
+import threading
+import time
+from pathlib import Path
+
+import adb_clients
+import numpy as np
+import pytest
+from bench import RUNS, STEPS, Bench, left_as_it_was, runs_of
+from emulated_device import EmulatedDevice
+
+from patchwork_tf.benchmarks import conditions, native
+from patchwork_tf.benchmarks.phone import REMOTE
+from patchwork_tf.benchmarks.plan import Model, as_streamed, order
+
+
+@pytest.fixture(scope="module", params=adb_clients.paths()[:1])
+def adb(request, tmp_path_factory):
+    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
+        yield adb
+
+
+@pytest.fixture
+def phone(adb, tmp_path):
+    with EmulatedDevice(tmp_path / "phone") as phone:
+        yield phone
+        adb.run("disconnect")
+
+
+@pytest.fixture
+def bench(adb, tmp_path):
+    return Bench(adb, tmp_path)
+
+
+def test_runs_are_pinned_to_the_cluster_that_was_found_and_launched_as_asked(bench, phone):
+    assert bench.start(phone.name, launcher="nice -n 1")[0] == 0
+    fastest = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
+    commands = [command for command in phone.commands if native.RUNNER in command and "--samples" in command]
+    assert len(commands) == len(RUNS)
+    for command in commands:
+        assert command.startswith(f"cd {REMOTE} && exec nice -n 1 ./{native.RUNNER} --library=./{native.LIBRARY} ")
+        assert f"--cpu_mask={1 << fastest:x} " in command + " "
+    machine = bench.results[0]["machine"]
+    assert machine["cpu_mask"] == f"{1 << fastest:x}"
+    assert machine["cluster"] == "big"
+
+
+def test_any_cpu_when_asked_so(bench, phone):
+    assert bench.start(phone.name, cluster="all", fixed_performance=False)[0] == 0
+    assert not any("cpu_mask" in command for command in phone.commands)
+    assert phone.system.fixed_performance() == []
+    bench.kept = bench.folder / "another"
+    code, message = bench.start(phone.name, cluster="middle")
+    assert (code, "this device has" in message) == (2, True)
+
+
+class TestHeat:
+    def test_waits_until_it_is_cool(self, bench, phone, monkeypatch):
+        monkeypatch.setattr(conditions, "POLL_SECONDS", 0)
+        phone.system.thermal((3, 44.0), (1, 39.5), (0, 35.0))
+        assert bench.start(phone.name) == (0, "")
+        assert bench.said == [
+            f"{phone.name}: thermal status 3 (severe), 44.0 degrees: waiting",
+            f"{phone.name}: thermal status 1 (light), 39.5 degrees: waiting",
+        ]
+
+    def test_not_for_ever(self, bench, phone, monkeypatch):
+        monkeypatch.setattr(conditions, "POLL_SECONDS", 0)
+        phone.system.thermal((2, 41.0))
+        code, error = bench.start(phone.name, cool_seconds=0)
+        assert code == 1
+        assert "still hot after 0 s: thermal status 2 (moderate), 41.0 degrees" in error
+        assert runs_of(phone) == []
+        assert left_as_it_was(phone)
+
+    def test_runs_in_which_it_got_warmer_are_marked(self, bench, phone):
+        phone.system.thermal((0, 30.0), (0, 32.9), (0, 33.0), (0, 36.1), (0, 36.0), (1, 36.0), (0, 36.0))
+        assert bench.start(phone.name) == (0, "")
+        rows = bench.results[0]["systems"]
+        found = {(system, number): run for system in rows for number, run in enumerate(rows[system]["repeats"])}
+        reasons = [found[turn]["reason"] for turn in RUNS]
+        assert reasons[:3] == [None, "temperature moved by +3.1 degrees", "thermal status rose to 1 (light)"]
+        assert reasons[3:] == [None] * 3
+        assert [run["tainted"] for run in found.values()] == [run["reason"] is not None for run in found.values()]
+
+    def test_a_phone_without_thermal_service(self, bench, phone):
+        phone.system.thermal()
+        assert bench.start(phone.name) == (0, "")
+        assert bench.results[0]["systems"]["vid-sf"]["repeats"][0]["temperature_after"] == 27.1
+
+
+class TestResume:
+    def test_what_is_finished_is_not_run_again(self, bench, phone):
+        assert bench.start(phone.name)[0] == 0
+        first = bench.results[0]
+        phone.commands.clear()
+        assert bench.start(phone.name) == (0, "")
+        assert runs_of(phone) == []
+        assert bench.results[0]["machine"] == first["machine"]
+        spoilt = bench.kept / "EMULATED0001" / "vid-sf.1.txt"
+        spoilt.write_bytes(spoilt.read_bytes()[:-9])
+        assert bench.start(phone.name) == (0, "")
+        assert runs_of(phone) == ["vid-sf.1"]
+
+    def test_other_settings_are_refused(self, bench, phone):
+        assert bench.start(phone.name)[0] == 0
+        code, error = bench.start(phone.name, steps=STEPS + 1)
+        assert (code, "begun with steps 12, not 13" in error) == (2, True)
+        Path(bench.models["vid-sf"].path).write_bytes(b"another")
+        code, error = bench.start(phone.name)
+        assert (code, "begun with model of vid-sf" in error) == (2, True)
+
+    def test_another_system_on_the_phone_is_refused(self, bench, phone):
+        bench.faults(**{"vid-sf.1": "killed"})
+        assert bench.start(phone.name)[0] == 1
+        properties = phone.system.folder / "properties"
+        properties.write_text(properties.read_text().replace("emulated:13/TEST/1", "emulated:13/TEST/2"))
+        code, error = bench.start(phone.name)
+        assert (code, "begun with build patchwork/emulated/emulated:13/TEST/1" in error) == (1, True)
+        assert left_as_it_was(phone)
+
+    def test_a_folder_of_something_else_is_refused(self, bench, phone):
+        bench.kept.mkdir()
+        (bench.kept / "thesis.tex").write_text("")
+        code, error = bench.start(phone.name)
+        assert (code, "neither empty nor a folder of a benchmark" in error) == (2, True)
+
+
+STOCK_OUTPUT = """echo "count=1 curr=5000"
+echo "count=12 first=3 curr=4 min=3 max=5 avg=4.25 std=1"
+echo "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 5000, Inference (avg): 4.25"
+"""
+
+
+def test_the_stock_tool_as_cross_check(bench, phone):
+    tool = bench.stock_tool(f'echo "$@" > /dev/null\n{STOCK_OUTPUT}')
+    assert bench.start(phone.name, stock_tool=tool) == (0, "")
+    stock = bench.results[0]["stock"]
+    assert list(stock) == ["vid-sf", "vid-pw-m4n2"]  # not what runs a file on some frames only
+    assert (stock["vid-sf"]["count"], stock["vid-sf"]["mean"]) == (12, 4.25)
+    (command,) = [c for c in phone.commands if "--graph=vid-sf.tflite" in c]
+    assert re.search(r"exec taskset [0-9a-f]+ ./benchmark_model .* --num_runs=12 ", command)
+    assert bench.progress == [len(RUNS) + 2] * (len(RUNS) + 2)
+    bench.stock_tool("echo nothing is run again")
+    assert bench.start(phone.name, stock_tool=tool) == (0, "")
+
+
+def test_a_stock_tool_that_fails_is_no_result(bench, phone):
+    tool = bench.stock_tool('echo "count=1 curr=5000"; kill -9 $$')
+    code, error = bench.start(phone.name, stock_tool=tool)
+    assert (code, "vid-sf: it did not finish" in error) == (1, True)
+    assert len(bench.finished()) == 2 * len(RUNS)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_the_phone_is_put_back_when_the_user_ends_it(bench, phone, number):
+    bench.faults(**{"vid-sf.1": "slow"})
+
+    def interrupt():
+        while "vid-sf.1" not in runs_of(phone):
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident, number)
+
+    threading.Thread(target=interrupt, daemon=True).start()
+    assert bench.start(phone.name) == (130, "patchwork-benchmark: interrupted\n")
+    assert phone.system.fixed_performance() == ["true", "false"]
+    assert left_as_it_was(phone)
+    assert len(bench.finished()) == 2 * RUNS.index(("vid-sf", 1))
+    assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
+
+
+def test_runners_that_cannot_be_used(bench, phone):
+    (bench.runner / native.LIBRARY).unlink()
+    code, error = bench.start(phone.name)
+    assert (code, "no libLiteRt.so in this folder" in error) == (1, True)
+    bench.runner = bench.folder / "none"
+    code, error = bench.start(phone.name)
+    assert (code, "no such folder" in error) == (1, True)
+
+
+def test_order_interleaves():
+    turns = order(["a", "b", "c"], 4, seed=1)
+    assert [{system for system, _ in turns[i : i + 3]} for i in range(0, 12, 3)] == [{"a", "b", "c"}] * 4
+    assert [repeat for _, repeat in turns] == [r for r in range(4) for _ in range(3)]
+    assert len({tuple(turns[i : i + 3][j][0] for j in range(3)) for i in range(0, 12, 3)}) > 1
+    assert turns == order(["a", "b", "c"], 4, seed=1)
+
+
+def test_a_delay_spreads_an_inference_over_its_frames():
+    raw, late = np.array([80, 0, 0, 0, 200, 0]) * 1_000_000, np.array([True, False, False, False, True, True])
+    delayed = Model("f", interval=4, delay=3)
+    shares, missed = as_streamed(raw, late, delayed, fps=30)
+    assert (shares / 1e6).tolist() == [20, 20, 20, 20, 50, 50]
+    assert missed.tolist() == [False] * 4 + [True] * 2  # a frame has 33 ms
+    assert not as_streamed(raw, late, delayed, fps=0)[1].any()
+    assert as_streamed(raw, late, Model("f", interval=4), fps=30)[1] is late
