@@ -1,13 +1,18 @@
 """Measures per-frame latency of systems of the zoo, in turn, with their state fed back.
 
-  patchwork-benchmark --target=host --systems=vid-sf,vid-pw-m4n2,vid-pw-m4n1 --steps=1000 --json=latency.json
+  patchwork-benchmark --systems=vid-sf,vid-pw-m4n2,vid-pw-m4n1 --json=latency.json
+  patchwork-benchmark --systems=all --scores=vid.json,davis.json --json=latency.json --html=latency.html
+  patchwork-benchmark --report=latency.json --html=latency.html
+  patchwork-benchmark --compare=before.json,after.json
 
 The models are exported first, with random weights unless a checkpoint is given: latency does not
 depend on what the weights are, except that suppression has less to do if nothing is found.
+docs/latency.md explains the report. Ctrl-C ends the measuring, not the report on what was measured.
 """
 
-import json
+import dataclasses
 import os
+import shlex
 import sys
 import tempfile
 
@@ -15,10 +20,15 @@ from absl import flags
 from tqdm import tqdm
 
 from patchwork_tf import cli
-from patchwork_tf.benchmarks import host, report
+from patchwork_tf.benchmarks import host, html, report
+from patchwork_tf.benchmarks.compare import compare
+from patchwork_tf.benchmarks.facts import model_facts
+from patchwork_tf.benchmarks.plan import Model
+from patchwork_tf.benchmarks.text import table
+from patchwork_tf.errors import UsageError
 from patchwork_tf.export.__main__ import export
 from patchwork_tf.training import checkpoints
-from patchwork_tf.zoo.systems import get_system
+from patchwork_tf.zoo.systems import get_system, list_systems
 
 _FLAGS = flags.FlagValues()
 _TARGET = flags.DEFINE_enum(
@@ -27,12 +37,31 @@ _TARGET = flags.DEFINE_enum(
 _SYSTEMS = flags.DEFINE_list(
     "systems",
     "vid-sf,vid-pw-m4n2,vid-pw-m4n1",
-    "Systems of the zoo, separated by commas; the single-frame network of a task, to which its ratios refer, "
-    "is added if it is missing.",
+    "Systems of the zoo, separated by commas, or all; the single-frame network of a task, to which its ratios "
+    "refer, is added if it is missing.",
     flag_values=_FLAGS,
 )
-_STEPS = flags.DEFINE_integer("steps", 1000, "Frames to time per system.", lower_bound=1, flag_values=_FLAGS)
+_STEPS = flags.DEFINE_integer(
+    "steps", 1000, "Frames to time per system; below 1000, p99 says little.", lower_bound=1, flag_values=_FLAGS
+)
 _JSON = flags.DEFINE_string("json", None, "Where to write the report with all samples.", flag_values=_FLAGS)
+_HTML = flags.DEFINE_string("html", None, "Where to write the report as a page with plots.", flag_values=_FLAGS)
+_CSV = flags.DEFINE_string(
+    "csv", None, "Where to write the report's numbers, a line per system.", flag_values=_FLAGS
+)
+_SCORES = flags.DEFINE_list(
+    "scores",
+    "",
+    "What patchwork-evaluate --json wrote, one file or several: accuracies to show beside the latencies. Of a "
+    "system's policies, the first counts.",
+    flag_values=_FLAGS,
+)
+_REPORT = flags.DEFINE_string(
+    "report", None, "Measure nothing: show this report, a JSON file written earlier.", flag_values=_FLAGS
+)
+_COMPARE = flags.DEFINE_list(
+    "compare", "", "Measure nothing: compare two reports, BEFORE.json,AFTER.json.", flag_values=_FLAGS
+)
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Checkpoint or training folder whose weights all systems take.", flag_values=_FLAGS
 )
@@ -53,39 +82,87 @@ _SUPPRESSION = flags.DEFINE_boolean(
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of frames, windows and turns.", flag_values=_FLAGS)
 
+_OUTPUTS = ((_JSON, report.write), (_CSV, report.write_csv), (_HTML, html.write))
+_OF_MODELS = ("checkpoint", "image_size", "depth", "suppression")
+
 
 def _benchmark():
-    systems = cli.non_empty("systems", _SYSTEMS.value)
-    for name in systems:
-        get_system(name)
-    names = list(dict.fromkeys([*map(report.reference_of, systems), *systems]))
+    if _COMPARE.value:
+        _compare()
+        return
+    for flag, _ in _OUTPUTS:
+        if flag.value:
+            cli.check_output(flag.value)
+    scores = report.read_scores([path for path in _SCORES.value if path])
+    shown = report.read(_REPORT.value) if _REPORT.value else _measured()
+    for name, row in shown["systems"].items():
+        row["accuracy"] = scores.get(name, row["accuracy"])
+    print(table(shown))
+    for flag, write in _OUTPUTS:
+        if flag.value:
+            write(shown, flag.value)
+    if not shown["finished"] and not _REPORT.value:
+        raise KeyboardInterrupt  # what there was is written; the exit code tells that it is not all
+
+
+def _compare():
+    if len(_COMPARE.value) != 2:
+        raise UsageError(f"--compare takes two reports, BEFORE.json,AFTER.json, not {len(_COMPARE.value)}")
+    print(compare(*map(report.read, _COMPARE.value)))
+
+
+def _measured() -> dict:
+    """A report of a new run."""
+    names = _names()
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
-    if _JSON.value:
-        cli.check_output(_JSON.value)
     with tempfile.TemporaryDirectory() as folder:
-        paths = {name: _export(name, checkpoint, folder) for name in names}
-        with tqdm(total=host.WARMUP_FRAMES + _STEPS.value, unit="round", desc="timing", dynamic_ncols=True) as bar:
-            samples = host.measure(paths, _STEPS.value, _SEED.value, bar.update)
-    rows = report.summarise(samples)
-    machine = host.machine()
-    print(
-        f"{machine['cpu']}, 1 thread, LiteRT {machine['ai_edge_litert']}, ms per frame, {_STEPS.value} frames each"
-    )
-    print(report.table(rows))
-    if _JSON.value:
-        settings = {name: _FLAGS[name].value for name in _FLAGS if name != "json"}
-        with cli.atomic_file(_JSON.value, "w") as file:
-            json.dump({"machine": machine, "settings": settings, "systems": rows}, file)
+        models, facts = _export_all(names, checkpoint, folder)
+        raw = _on_host(models)
+    raw["settings"] |= {name: _FLAGS[name].value for name in _OF_MODELS}
+    return report.build(raw, facts, _command())
 
 
-def _export(name, checkpoint, folder) -> str:
+def _names() -> list[str]:
+    """What to measure, without doubles, references first."""
+    asked = cli.non_empty("systems", _SYSTEMS.value)
+    asked = list_systems() if asked == ["all"] else [get_system(name).name for name in asked]
+    return list(dict.fromkeys([*map(report.reference_of, asked), *asked]))
+
+
+def _export_all(names, checkpoint, folder) -> tuple[dict[str, Model], dict[str, dict]]:
+    """One file for all systems that run the same network, and what is known of each system's model."""
+    by_network = {}
+    for name in names:
+        by_network.setdefault(get_system(name).model, []).append(name)
+    models, facts = {}, {}
+    for first, *others in by_network.values():
+        path = os.path.join(folder, f"{first}.tflite")
+        network = _export(first, checkpoint, path)
+        for system in map(get_system, (first, *others)):
+            models[system.name] = dataclasses.replace(Model.read(path), **dataclasses.asdict(system.stream))
+            facts[system.name] = model_facts(system, network, path)
+    return {name: models[name] for name in names}, facts
+
+
+def _export(name, checkpoint, path):
+    """Writes a system's file, and returns its network."""
     print(f"exporting {name}", file=sys.stderr)
     system = get_system(name)
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
-    model = checkpoints.build_from(system, checkpoint, **overrides)
-    path = os.path.join(folder, f"{name}.tflite")
-    export(system, model, checkpoint, path, _SUPPRESSION.value, verify_steps=10)
-    return path
+    network = checkpoints.build_from(system, checkpoint, **overrides)
+    export(system, network, checkpoint, path, _SUPPRESSION.value, verify_steps=10)
+    return network
+
+
+def _on_host(models) -> dict:
+    rounds = host.WARMUP_FRAMES + _STEPS.value
+    with tqdm(total=rounds, unit="round", desc="timing", dynamic_ncols=True) as bar:
+        return host.measure(models, _STEPS.value, _SEED.value, bar.update)
+
+
+def _command() -> str:
+    given = [_FLAGS[name].serialize() for name in _FLAGS if _FLAGS[name].present]
+    return shlex.join(["patchwork-benchmark", *given])
 
 
 def main(argv=None) -> int:

@@ -4,6 +4,7 @@ Systems take turns frame by frame, so that a machine that speeds up or slows dow
 all of them: their ratios mean something, the milliseconds less.
 """
 
+import datetime
 import os
 import platform
 import time
@@ -11,84 +12,141 @@ from importlib.metadata import version
 
 import numpy as np
 
+from patchwork_tf.benchmarks.plan import Model, as_streamed
 from patchwork_tf.export.runner import StepRunner
 
 WARMUP_FRAMES = 20
 
 
 class TimedStream:
-    """An exported file, run over frames the way its system does, each frame timed.
+    """An exported file, run over frames the way a system does, each frame timed.
 
     Args:
-        path: of the exported file; its metadata says interval, delay, flip.
+        model: the file, and how it is run.
         seed: of the random frames and windows.
+
+    Attributes:
+        load_ns: nanoseconds from the file to a model that is ready.
+        first_ns: of its very first inference; None before that.
+        kinds, nanoseconds: of every frame that counts: 'window' or 'whole', or with an interval 'key' or 'skip';
+            time of inference alone, the inputs already in place, all of it in the key frame.
     """
 
-    def __init__(self, path: str, seed: int = 0):
-        self._runners = [StepRunner(path)]
+    def __init__(self, model: Model, seed: int = 0):
+        self.model = model
+        start = time.perf_counter_ns()
+        self._runners = [StepRunner(model.path) for _ in range(1 + model.flip)]
+        self.load_ns = time.perf_counter_ns() - start
         facts = self._runners[0].facts
-        self.stream = facts["stream"]
-        if self.stream["flip"]:
-            self._runners.append(StepRunner(path))
-        self._positions = facts["grid"]["cells"] - facts["grid"]["window"] + 1
         self._size = facts["input"]["image_size"]
+        self._processed = "key" if model.interval > 1 else "window" if facts["states"] else "whole"
         self._rng = np.random.default_rng(seed)
-        self._frame_number = 0
-        self._pending = 0.0
+        self.first_ns = None
+        self.kinds, self.nanoseconds = [], []
 
-    def time_frame(self) -> float:
-        """Milliseconds spent on the next frame: inference only, the inputs already in place.
+    def warm_up(self):
+        """Processes a frame that does not count."""
+        elapsed = self._infer()
+        if self.first_ns is None:
+            self.first_ns = elapsed
 
-        A frame between key frames costs what it takes to do nothing. With a delay, one inference
-        is divided evenly over the frames that it may take, as in the paper's Tables 4 and 5.
-        """
-        is_key = self._frame_number % self.stream["interval"] == 0
-        self._frame_number += 1
-        if is_key:
-            self._load()
-        start = time.perf_counter()
-        if is_key:
-            for runner in self._runners:
-                runner.invoke()
-        elapsed = (time.perf_counter() - start) * 1000
-        if self.stream["delay"] == 0:
-            return elapsed
-        if is_key:
-            self._pending = elapsed
-        return self._pending / (self.stream["delay"] + 1)
+    def time_frame(self):
+        """Runs the next frame. One between key frames costs what it takes to do nothing."""
+        if len(self.kinds) % self.model.interval:
+            start = time.perf_counter_ns()
+            elapsed = time.perf_counter_ns() - start
+            self.kinds.append("skip")
+        else:
+            elapsed = self._infer()
+            self.kinds.append(self._processed)
+        self.nanoseconds.append(elapsed)
+
+    def _infer(self) -> int:
+        """Nanoseconds of one inference on random input."""
+        self._load()
+        start = time.perf_counter_ns()
+        for runner in self._runners:
+            runner.invoke()
+        return time.perf_counter_ns() - start
 
     def _load(self):
         frame = self._rng.uniform(-1, 1, (1, *self._size, 3)).astype(np.float32)
-        window = self._rng.integers(0, self._positions, 2)
-        self._runners[0].load(frame, window)
-        if self.stream["flip"]:
-            mirrored = (window[0], self._positions - 1 - window[1])
-            self._runners[1].load(frame[:, :, ::-1], mirrored)
+        row, column = self._rng.integers(0, self.model.positions, 2)
+        self._runners[0].load(frame, (row, column))
+        if self.model.flip:
+            self._runners[1].load(frame[:, :, ::-1], (row, self.model.positions - 1 - column))
 
 
-def measure(paths: dict[str, str], frames: int, seed: int = 0, progress=None) -> dict[str, list[float]]:
-    """Times systems in turn.
+def measure(models: dict[str, Model], frames: int, seed: int = 0, progress=None) -> dict:
+    """Times systems in turn. After Ctrl-C, it returns what it has of all of them.
 
     Args:
-        paths: system name -> exported file.
+        models: system name -> exported file, and how the system runs it.
         frames: how many to time per system, after a warm-up.
         seed: of inputs, windows and the order within each round.
         progress: called after every round.
 
     Returns:
-        System name -> milliseconds of every frame, in order.
+        What `report.build` takes; 'finished' says whether there are as many frames as asked for.
+
+    Raises:
+        KeyboardInterrupt: after Ctrl-C before every system had a frame.
     """
-    streams = {name: TimedStream(path, seed) for name, path in paths.items()}
+    begun = datetime.datetime.now(datetime.timezone.utc)
+    facts = machine()
+    streams = {name: TimedStream(model, seed) for name, model in models.items()}
+    try:
+        _take_turns(list(streams.values()), frames, seed, progress)
+    except KeyboardInterrupt:
+        if not all(stream.nanoseconds for stream in streams.values()):
+            raise
+    done = min(len(stream.nanoseconds) for stream in streams.values())
+    return {
+        "target": "host",
+        "emulated": False,
+        "finished": done == frames,
+        "created": begun.isoformat(timespec="seconds"),
+        "machine": facts,
+        "settings": {"steps": frames, "warmup": WARMUP_FRAMES, "seed": seed},
+        "systems": {name: _measured(stream, done) for name, stream in streams.items()},
+    }
+
+
+def _take_turns(streams, frames, seed, progress):
     order = np.random.default_rng(seed)
-    samples = {name: [] for name in paths}
     for number in range(WARMUP_FRAMES + frames):
-        for name in order.permutation(list(streams)):
-            elapsed = streams[name].time_frame()
-            if number >= WARMUP_FRAMES:
-                samples[name].append(elapsed)
+        for turn in order.permutation(len(streams)):
+            if number < WARMUP_FRAMES:
+                streams[turn].warm_up()
+            else:
+                streams[turn].time_frame()
         if progress:
             progress()
-    return samples
+
+
+def _measured(stream, done) -> dict:
+    """One system's first `done` frames: there is one repeat, as systems take turns within it."""
+    model = stream.model
+    none_late = np.zeros(done, bool)
+    nanoseconds, late = as_streamed(np.array(stream.nanoseconds[:done]), none_late, model, fps=0)
+    repeat = {
+        "started": 0.0,
+        "temperature_before": None,
+        "temperature_after": None,
+        "tainted": False,
+        "reason": None,
+        "load_ns": stream.load_ns,
+        "first_ns": stream.first_ns,
+        "peak_kb": None,  # one process runs all systems, and has TensorFlow in it
+        "nanoseconds": nanoseconds,
+        "kinds": stream.kinds[:done],
+        "late": late,
+    }
+    return {
+        "file": {"sha256": model.file.digest, "bytes": model.file.size},
+        "stream": {"interval": model.interval, "delay": model.delay, "flip": model.flip},
+        "repeats": [repeat],
+    }
 
 
 def machine() -> dict:
@@ -101,7 +159,7 @@ def machine() -> dict:
         "system": platform.platform(),
         "python": platform.python_version(),
         "ai_edge_litert": version("ai-edge-litert"),
-        "load_average": os.getloadavg()[0],
+        "load_average": round(os.getloadavg()[0], 2),
     }
 
 

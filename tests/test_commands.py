@@ -11,7 +11,6 @@ import pytest
 
 from patchwork_tf import demo, evaluate, train
 from patchwork_tf.benchmarks import __main__ as benchmark
-from patchwork_tf.benchmarks import report
 from patchwork_tf.data.video import Video
 from patchwork_tf.export import __main__ as export
 from patchwork_tf.export import metadata
@@ -73,25 +72,37 @@ def test_from_training_to_the_annotated_video(trained, tmp_path, capsys):
 @pytest.mark.slow
 def test_benchmark(tmp_path, capsys):
     path = tmp_path / "latency.json"
-    flags = ["--systems=vid-pw-m2n1,vid-sf-int4-delay3", "--image_size=64", "--depth=0.35", "--steps=12"]
-    assert benchmark.main([*flags, f"--json={path}"]) == 0
+    flags = [
+        "--systems=vid-pw-m2n1,vid-sf-int4-delay3,vid-sf-int4",
+        "--image_size=64",
+        "--depth=0.35",
+        "--steps=12",
+    ]
+    assert benchmark.main([*flags, f"--json={path}", f"--html={tmp_path}/latency.html"]) == 0
     result = json.loads(path.read_text())
-    assert list(result["systems"]) == ["vid-sf", "vid-pw-m2n1", "vid-sf-int4-delay3"]
+    assert list(result["systems"]) == ["vid-sf", "vid-pw-m2n1", "vid-sf-int4-delay3", "vid-sf-int4"]
     for row in result["systems"].values():
         assert len(row["samples"]) == 12
         assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
         assert row["p95_ms"] <= row["p99_ms"] <= max(row["samples"]) + 1e-3
     assert result["systems"]["vid-sf"]["ratio_median"] == 1.0
+    kinds = {name: row["kinds"].keys() for name, row in result["systems"].items()}
+    assert kinds == {
+        "vid-sf": {"whole"},
+        "vid-pw-m2n1": {"window"},
+        "vid-sf-int4-delay3": {"part"},
+        "vid-sf-int4": {"key", "skip"},
+    }
+    row = result["systems"]["vid-sf-int4"]
+    assert row["kinds"]["skip"]["p99_ms"] < row["kinds"]["key"]["median_ms"] / 10
+    assert row["mflops_avg"] == pytest.approx(row["mflops_max"] / 4)
+    assert row["file"]["weights"] == "random weights"
+    assert result["systems"]["vid-pw-m2n1"]["file"]["state_bytes"] > row["file"]["state_bytes"] == 0
+    assert "Not the paper&#x27;s models: 64x64 pixels, depth 0.35" in (tmp_path / "latency.html").read_text()
     late = result["systems"]["vid-sf-int4-delay3"]["samples"]
     assert late[0] == late[1] == late[2] == late[3]  # one inference, spread over four frames
     assert result["machine"]["threads"] == 1
     assert "p95 / p99" in capsys.readouterr().out
-
-
-def test_percentiles_are_numpy_s():
-    rows = report.summarise({"vid-sf": [float(x) for x in range(101)], "vid-pw-m4n1": [50.0] * 7})
-    assert (rows["vid-sf"]["median_ms"], rows["vid-sf"]["p95_ms"], rows["vid-sf"]["p99_ms"]) == (50, 95, 99)
-    assert rows["vid-pw-m4n1"]["ratio_median"] == 1.0
 
 
 @pytest.mark.slow
