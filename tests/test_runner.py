@@ -29,7 +29,8 @@ STEPS = 100
 @pytest.fixture(scope="module")
 def program():
     """The runner's path."""
-    return _or_skip(native.runner_path)
+    _or_skip(native.host_compiler)
+    return native.runner_path()
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +45,7 @@ def echo(tmp_path_factory):
 def detector(small, tmp_path_factory):
     """A small Patchwork detector."""
     path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
-    export(pw.get_system("vid-pw-m4n2"), small("vid-pw-m4n2"), None, path, verify_steps=5)
+    export(pw.get_system("vid-pw-m4n1"), small("vid-pw-m4n1"), None, path, verify_steps=5)
     return path
 
 
@@ -482,7 +483,14 @@ def test_a_compiler_that_fails_is_quoted(tmp_path):
 
 
 def _bundle_or_skip(folder, arch):
-    bundle = _or_skip(native.make_bundle, str(folder), arch)
+    if not shutil.which(native.ARCHITECTURES[arch].compiler):
+        pytest.skip(f"no {native.ARCHITECTURES[arch].compiler} here")
+    try:
+        bundle = native.make_bundle(str(folder), arch)
+    except DataError as error:
+        if "pip cannot download" not in str(error):
+            raise
+        pytest.skip(str(error))
     assert sorted(bundle.files) == sorted(os.listdir(folder))
     return bundle
 
@@ -519,8 +527,15 @@ def test_the_arm64_bundle_equals_litert_in_python(detector, run, tmp_path):
     command = [emulator, "-L", tmp_path / "root", *bundle.command]
     flags = [_write_frames(tmp_path / "frames", frames), f"steps={STEPS}", "warmup=0"]
     _, found = run(detector, *flags, command=command, cwd=bundle.folder)
-    for name, expected in _steps_in_python(detector, frames, STEPS).items():
-        np.testing.assert_allclose(found[name], expected, atol=1e-4, err_msg=name)
+    expected = _steps_in_python(detector, frames, STEPS)
+    np.testing.assert_array_equal(found["next_window"], expected["next_window"])
+    np.testing.assert_array_equal(found["count"].ravel(), expected["count"])
+    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
+    # Of equal scores, rounding decides which comes first.
+    same = np.isclose(found["boxes"], expected["boxes"], atol=1e-4).all(axis=2) & (
+        found["classes"] == expected["classes"]
+    )
+    assert same.mean() > 0.99
 
 
 # Bazel loads rules_cc and rules_java to build anything at all. Without a network these stand in for them.

@@ -18,7 +18,8 @@ void *output_memory(const struct context *context, int index) { return memory(co
 
 static LiteRtTensorBuffer create_buffer(const struct model *model, const struct tensor *tensor) {
   LiteRtTensorBuffer buffer;
-  if (litert.CreateManagedTensorBuffer(model->environment, LITERT_HOST_MEMORY, &tensor->type, tensor->bytes, &buffer))
+  if (litert.CreateManagedTensorBuffer(model->environment, LITERT_HOST_MEMORY, &tensor->type, tensor->bytes,
+                                       &buffer))
     fail(INFERENCE_FAILED, "%s: no memory for '%s', %zu bytes", model->path, tensor->name, tensor->bytes);
   memset(memory(buffer), 0, tensor->bytes);
   return buffer;
@@ -52,6 +53,7 @@ void context_step(struct context *context) {
   const struct model *model = context->model;
   int status = litert.RunCompiledModel(model->compiled, model->signature, model->inputs.count, context->inputs,
                                        model->outputs.count, context->outputs);
-  if (status) fail(INFERENCE_FAILED, "%s: inference failed: %s (status %d)", model->path, litert_status(status), status);
+  if (status)
+    fail(INFERENCE_FAILED, "%s: inference failed: %s (status %d)", model->path, litert_status(status), status);
   if (context->state_buffers == SWAP) swap_states(context);
 }

@@ -17,8 +17,8 @@ struct frames frames_open(const char *path, size_t height, size_t width, uint64_
   if (!frames.file || fseek(frames.file, 0, SEEK_END)) fail(BAD_INPUT, "%s: %s", path, strerror(errno));
   long bytes = ftell(frames.file), frame_bytes = (long)(values_per_frame(&frames) * sizeof(float));
   if (bytes <= 0 || bytes % frame_bytes)
-    fail(BAD_INPUT, "%s: %ld bytes are no frames of float32 [%zu, %zu, 3], %ld bytes each", path, bytes, height, width,
-         frame_bytes);
+    fail(BAD_INPUT, "%s: %ld bytes are no frames of float32 [%zu, %zu, 3], %ld bytes each", path, bytes, height,
+         width, frame_bytes);
   frames.count = bytes / frame_bytes;
   return frames;
 }

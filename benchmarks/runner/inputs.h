@@ -5,8 +5,8 @@
 #include <stdint.h>
 #include <stdio.h>
 
-// Without a file, noise. That does for latency: what a convolution or a copy costs depends on shapes, not on values,
-// as long as these are no denormals. Only suppression has more to do the more a model believes to see.
+// Without a file, noise. That does for latency: what a convolution or a copy costs depends on shapes, not on
+// values, as long as these are no denormals. Only suppression has more to do the more a model believes to see.
 struct frames {
   size_t height, width;  // of the model's frame, 3 channels
   uint64_t seed;         // of the noise

@@ -43,8 +43,14 @@ static const struct {
   size_t bytes;
   const char *name;
 } ELEMENTS[] = {
-    {LITERT_FLOAT32, 4, "float32"}, {LITERT_INT32, 4, "int32"}, {3, 1, "uint8"}, {4, 8, "int64"},
-    {6, 1, "bool"},                 {7, 2, "int16"},            {9, 1, "int8"},  {10, 2, "float16"},
+    {LITERT_FLOAT32, 4, "float32"},
+    {LITERT_INT32, 4, "int32"},
+    {3, 1, "uint8"},
+    {4, 8, "int64"},
+    {6, 1, "bool"},
+    {7, 2, "int16"},
+    {9, 1, "int8"},
+    {10, 2, "float16"},
 };
 enum { NUM_ELEMENTS = sizeof ELEMENTS / sizeof *ELEMENTS };
 

@@ -15,9 +15,9 @@ typedef struct LiteRtOpaqueOptionsT *LiteRtOpaqueOptions;
 typedef struct LiteRtCompiledModelT *LiteRtCompiledModel;
 typedef struct LiteRtTensorBufferT *LiteRtTensorBuffer;
 
-enum { LITERT_CPU = 1 };          // hardware accelerators, a bit each
-enum { LITERT_HOST_MEMORY = 1 };  // kinds of tensor buffers
-enum { LITERT_FLOAT32 = 1, LITERT_INT32 = 2 };  // element types; element_name and element_bytes know the others
+enum { LITERT_CPU = 1 };                        // hardware accelerators, a bit each
+enum { LITERT_HOST_MEMORY = 1 };                // kinds of tensor buffers
+enum { LITERT_FLOAT32 = 1, LITERT_INT32 = 2 };  // element types; litert.c knows some more
 
 // Options of an environment.
 enum { LITERT_AUTO_REGISTER_ACCELERATORS = 24, LITERT_MIN_LOGGER_SEVERITY = 25 };
@@ -62,8 +62,8 @@ _Static_assert(sizeof(LiteRtRankedTensorType) == 72, "as LiteRT lays it out");
   F(CreateOpaqueOptions, (const char *, void *payload, void (*release)(void *), LiteRtOpaqueOptions *))      \
   F(AddOpaqueOptions, (LiteRtOptions, LiteRtOpaqueOptions))                                                  \
   F(CreateCompiledModel, (LiteRtEnvironment, LiteRtModel, LiteRtOptions, LiteRtCompiledModel *))             \
-  F(CreateManagedTensorBuffer, (LiteRtEnvironment, int kind, const LiteRtRankedTensorType *, size_t bytes,   \
-                                LiteRtTensorBuffer *))                                                       \
+  F(CreateManagedTensorBuffer,                                                                               \
+    (LiteRtEnvironment, int kind, const LiteRtRankedTensorType *, size_t bytes, LiteRtTensorBuffer *))       \
   F(GetTensorBufferHostMemory, (LiteRtTensorBuffer, void **))                                                \
   F(RunCompiledModel, (LiteRtCompiledModel, size_t signature, size_t num_inputs, LiteRtTensorBuffer *inputs, \
                        size_t num_outputs, LiteRtTensorBuffer *outputs))
@@ -82,7 +82,7 @@ void litert_load(const char *path);
 // What a status means, for error messages.
 const char *litert_status(int status);
 
-// numpy's name of an element type, and how many bytes an element takes; null and 0 if a file of ours cannot have it.
+// numpy's name of an element type, and the bytes of an element; null and 0 for those that our files never have.
 const char *element_name(int element_type);
 size_t element_bytes(int element_type);
 

@@ -65,7 +65,8 @@ static struct tensor describe(LiteRtTensor tensor, const char *name, const char 
 }
 
 // The tensors of one side of a signature, by that side's functions.
-static struct tensors read_tensors(LiteRtSignature signature, const char *path, int (*get_count)(LiteRtSignature, size_t *),
+static struct tensors read_tensors(LiteRtSignature signature, const char *path,
+                                   int (*get_count)(LiteRtSignature, size_t *),
                                    int (*get_name)(LiteRtSignature, size_t, const char **),
                                    int (*get_tensor)(LiteRtSignature, const char *, LiteRtTensor *)) {
   struct tensors tensors;
@@ -112,7 +113,8 @@ static void check_window(const struct model *model, struct tensors tensors, int 
 static void check_tensors(const struct model *model) {
   if (model->frame == NONE) fail(BAD_INPUT, "%s: no input 'frame'", model->path);
   LiteRtRankedTensorType frame = model->inputs.list[model->frame].type;
-  if (frame.element_type != LITERT_FLOAT32 || frame.rank != 4 || frame.dimensions[0] != 1 || frame.dimensions[3] != 3)
+  if (frame.element_type != LITERT_FLOAT32 || frame.rank != 4 || frame.dimensions[0] != 1 ||
+      frame.dimensions[3] != 3)
     fail(BAD_INPUT, "%s: input 'frame' is not float32 [1, H, W, 3]", model->path);
   check_window(model, model->inputs, model->window);
   check_window(model, model->outputs, model->next_window);

@@ -22,7 +22,7 @@ static const char HELP[] =
     "  --threads=1        of XNNPACK\n"
     "  --cpu_mask=HEX     cores to run on, a bit each, as in f0; any by default\n"
     "  --fps=0            frames per second, each processed when it is due; 0 is back to back\n"
-    "  --interval=1       process every so manieth frame, the others keep its answer\n"
+    "  --interval=1       process every 2nd, 3rd, ... frame; the others keep its answer\n"
     "  --flip             run the mirrored frame as a second stream, with a state of its own\n"
     "  --positions=1      of a window along one side, cells - window + 1; for --flip\n"
     "  --windows=FILE     lines of 'row column', repeated for ever, instead of what the model chooses\n"
@@ -36,7 +36,8 @@ static const char HELP[] =
 // The value of an argument that reads --name=value, else null.
 static const char *value_of(const char *argument, const char *name) {
   size_t length = strlen(name);
-  if (strncmp(argument, "--", 2) || strncmp(argument + 2, name, length) || argument[2 + length] != '=') return NULL;
+  if (strncmp(argument, "--", 2) || strncmp(argument + 2, name, length) || argument[2 + length] != '=')
+    return NULL;
   return argument + 2 + length + 1;
 }
 
@@ -67,7 +68,8 @@ static bool parse_bits(const char *argument, const char *name, int base, uint64_
   errno = 0;
   *bits = strtoull(value, &end, base);
   if (errno || end == value || *end || *value == '-')
-    fail(BAD_USAGE, "%s: give a %s number below 2^64 (see --help)", argument, base == 16 ? "hexadecimal" : "whole");
+    fail(BAD_USAGE, "%s: give a %s number below 2^64 (see --help)", argument,
+         base == 16 ? "hexadecimal" : "whole");
   return true;
 }
 
@@ -84,7 +86,8 @@ static bool parse_rate(const char *argument, const char *name, double *rate) {
 static bool parse_buffers(const char *argument, const char *name, enum state_buffers *buffers) {
   const char *value = value_of(argument, name);
   if (!value) return false;
-  if (strcmp(value, "alias") && strcmp(value, "swap")) fail(BAD_USAGE, "%s: give alias or swap (see --help)", argument);
+  if (strcmp(value, "alias") && strcmp(value, "swap"))
+    fail(BAD_USAGE, "%s: give alias or swap (see --help)", argument);
   *buffers = strcmp(value, "swap") ? ALIAS : SWAP;
   return true;
 }
@@ -96,14 +99,16 @@ static bool parse_switch(const char *argument, const char *name, bool *on) {
 
 static bool parse(const char *argument, struct options *options) {
   return parse_file(argument, "library", &options->library) || parse_file(argument, "model", &options->model) ||
-         parse_file(argument, "samples", &options->samples) || parse_file(argument, "windows", &options->windows) ||
-         parse_file(argument, "frames", &options->frames) || parse_file(argument, "dump", &options->dump) ||
-         parse_count(argument, "steps", 1, &options->steps) || parse_count(argument, "warmup", 0, &options->warmup) ||
+         parse_file(argument, "samples", &options->samples) ||
+         parse_file(argument, "windows", &options->windows) || parse_file(argument, "frames", &options->frames) ||
+         parse_file(argument, "dump", &options->dump) || parse_count(argument, "steps", 1, &options->steps) ||
+         parse_count(argument, "warmup", 0, &options->warmup) ||
          parse_count(argument, "threads", 1, &options->threads) ||
          parse_count(argument, "interval", 1, &options->interval) ||
          parse_count(argument, "positions", 1, &options->positions) ||
-         parse_bits(argument, "cpu_mask", 16, &options->cpu_mask) || parse_bits(argument, "seed", 10, &options->seed) ||
-         parse_rate(argument, "fps", &options->fps) || parse_switch(argument, "flip", &options->flip) ||
+         parse_bits(argument, "cpu_mask", 16, &options->cpu_mask) ||
+         parse_bits(argument, "seed", 10, &options->seed) || parse_rate(argument, "fps", &options->fps) ||
+         parse_switch(argument, "flip", &options->flip) ||
          parse_buffers(argument, "buffers", &options->state_buffers);
 }
 

@@ -1,7 +1,8 @@
 // Measures an exported Patchwork file frame by frame, the way its system runs over a stream.
 //
-// What is timed is what a frame costs when it is there: one step, or two for flip, and the exchange of state buffers.
-// Filling the inputs is not: on a phone the camera does that. See options.c for the flags, samples.c for the result.
+// What is timed is what a frame costs once it is there: one step, or two for flip, and the exchange of state
+// buffers. Filling the inputs is not: on a phone the camera does that. Flags are in options.c, results in
+// samples.c.
 
 #define _GNU_SOURCE  // sched_setaffinity
 
@@ -93,13 +94,13 @@ static struct stream stream_open(const struct model *model, const struct options
   struct stream stream = {.model = model, .options = options, .num_contexts = options->flip ? 2 : 1};
   stream.frames = frames_open(options->frames, (size_t)shape[1], (size_t)shape[2], options->seed);
   stream.windows = windows_read(options->windows);
-  for (int i = 0; i < stream.num_contexts; i++)
-    stream.contexts[i] = context_create(model, options->state_buffers);
+  for (int i = 0; i < stream.num_contexts; i++) stream.contexts[i] = context_create(model, options->state_buffers);
   return stream;
 }
 
 static void load_window(struct context *context, struct window window) {
-  if (context->model->window != NONE) memcpy(input_memory(context, context->model->window), &window, sizeof window);
+  if (context->model->window != NONE)
+    memcpy(input_memory(context, context->model->window), &window, sizeof window);
 }
 
 // Fills the inputs of the next step with a frame and the window to look at.

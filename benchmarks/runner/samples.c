@@ -45,8 +45,8 @@ void samples_write(FILE *file, const struct options *options, const struct run_f
   struct sink sink = {file, 0xffffffff};
   put(&sink, "patchwork-samples 1\n");
   put(&sink, "model %.255s steps %ld warmup %ld threads %ld fps %g interval %ld flip %d buffers %s\n",
-      basename_of(options->model), options->steps, options->warmup, options->threads, options->fps, options->interval,
-      options->flip, options->state_buffers == ALIAS ? "alias" : "swap");
+      basename_of(options->model), options->steps, options->warmup, options->threads, options->fps,
+      options->interval, options->flip, options->state_buffers == ALIAS ? "alias" : "swap");
   put(&sink, "load_ns %lld\nfirst_ns %lld\n", (long long)facts->load_ns, (long long)facts->first_ns);
   put(&sink, "peak_kb %ld\n", facts->peak_kb);
   for (long i = 0; i < options->steps; i++)

@@ -1,4 +1,4 @@
-// The bare invoke, to hold the runner's times against: the same step on the same frame over and over, nothing else.
+// The bare invoke, to hold the runner's times against: one step on one frame over and over, and nothing else.
 //
 //   bare LIBRARY MODEL STEPS
 //

@@ -2,9 +2,9 @@
 //
 //   copies LIBRARY MODEL STEPS alias|swap
 //
-// prints, for one step on average: carried_copies, of a complete state tensor from one state buffer to another, which
-// is what feeding state back costs; bytes_read and bytes_written, what the graph itself copies out of state buffers and
-// into them; and state_bytes, how much there is. Needs glibc, whose bcopy is a third way to copy.
+// prints, for one step on average: carried_copies, of a complete state tensor from one state buffer to another,
+// which is what feeding state back costs; bytes_read and bytes_written, what the graph itself copies out of state
+// buffers and into them; and state_bytes, how much there is. Needs glibc, whose bcopy is a third way to copy.
 
 #define _DEFAULT_SOURCE  // bcopy
 
@@ -55,7 +55,9 @@ void *__memcpy_chk(void *to, const void *from, size_t bytes, size_t room) {
   return memmove(to, from, bytes);
 }
 
-void *__memmove_chk(void *to, const void *from, size_t bytes, size_t room) { return __memcpy_chk(to, from, bytes, room); }
+void *__memmove_chk(void *to, const void *from, size_t bytes, size_t room) {
+  return __memcpy_chk(to, from, bytes, room);
+}
 
 static void watch(const char *start, size_t bytes) {
   if (num_buffers == MOST_BUFFERS) exit(1);
