@@ -64,7 +64,7 @@ class Phone:
             "serial": self.serial,
             "transport": self.device.serial,
             "cpu": cores or processor.hardware or described["soc"],
-            "cores": sum(len(one.cpus) for one in self._clusters),
+            "cores": sum(len(one.cpus) for one in self._clusters) or None,
             "threads": self.settings.threads,
             "system": f"Android {described['android']}",
             "kernel": self.device.shell("uname -r -v -m").strip(),

@@ -5,6 +5,7 @@ PHONE/machine.json            the phone as it was found
 PHONE/SYSTEM.REPEAT.txt       raw samples, as the runner wrote them
 PHONE/SYSTEM.REPEAT.json      when and how hot; written last, so that it makes a repeat a finished one
 PHONE/SYSTEM.stock.txt        what benchmark_model printed
+ABI/                          the runner's bundle for such phones
 """
 
 import json

@@ -70,7 +70,7 @@ class EmulatedDevice:
         self._port = 0
         self._server = None
         self._links = set()
-        self._processes = []
+        self._ended = []
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -81,7 +81,7 @@ class EmulatedDevice:
 
     def __exit__(self, *_):
         self.unplug()
-        self._wait_for(self._kill_all())
+        self._wait_for(self._close_pipes())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
@@ -114,17 +114,18 @@ class EmulatedDevice:
         """Starts a shell command, maybe one to be cut off."""
         self.commands.append(command)
         process = await self.system.start(command, errors_apart)
-        self._processes.append(process)
         if self.faults.unplug_command and self.faults.unplug_command in command:
             self._loop.call_later(self.faults.unplug_after, self.drop)
         return process
 
-    async def _kill_all(self):
-        """What is still running, children of dead shells included."""
-        for process in self._processes:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-        await asyncio.gather(*(process.communicate() for process in self._processes))
+    def hang_up(self, process: asyncio.subprocess.Process):
+        """Ends a command whose client is gone, as adbd does; here with its children, to leave nothing behind."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGHUP)
+        self._ended.append(process)
+
+    async def _close_pipes(self):
+        await asyncio.gather(*(process.communicate() for process in self._ended))
 
     def _wait_for(self, coroutine):
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
@@ -265,8 +266,8 @@ async def _run_command(device, stream, command, packets):
     finally:
         for task in tasks:
             task.cancel()
-        if process.returncode is None:  # as adbd does when its client goes away
-            process.send_signal(signal.SIGHUP)
+        if process.returncode is None:
+            device.hang_up(process)
 
 
 class Sync:
