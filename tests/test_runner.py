@@ -13,6 +13,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import random_frames
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
 
 import patchwork_tf as pw
 from patchwork_tf.benchmarks import native, overhead
@@ -182,6 +184,29 @@ def test_an_interval_processes_key_frames_and_keeps_their_answer(echo, run, tmp_
     is_key = np.arange(10) % 4 == 0
     assert np.all(samples.nanoseconds[is_key] > 0)
     assert np.all(samples.nanoseconds[~is_key] == 0)
+
+
+@pytest.mark.parametrize("buffers", ["alias", "swap"])
+def test_states_in_int8_begin_at_their_zero_point(buffers, run, tmp_path):
+    path = tmp_path / "int8.tflite"
+    inputs = {"frame": ((1, 8, 8, 3),), "state_00": ((4,), tf.int8)}
+    _write_model(
+        path,
+        inputs,
+        lambda frame, state_00: {
+            "mask": tf.cast(state_00, tf.float32) + 0 * frame[0, 0, 0, 0],
+            "state_00": tf.concat([state_00[1:], tf.cast(tf.fill([1], frame[0, 0, 0, 0]), tf.int8)], 0),
+        },
+    )
+    model = flatbuffer_utils.read_model(str(path))
+    for tensor in model.subgraphs[0].tensors:
+        if tensor.type == schema.TensorType.INT8:
+            tensor.quantization = schema.QuantizationParametersT()
+            tensor.quantization.scale, tensor.quantization.zeroPoint = [0.1], [-7]
+    flatbuffer_utils.write_model(model, str(path))
+    frames = _write_frames(tmp_path / "frames", np.full((1, 8, 8, 3), 5))
+    _, found = run(path, frames, "steps=3", "warmup=0", f"buffers={buffers}")
+    np.testing.assert_array_equal(found["mask"], [[-7, -7, -7, -7], [-7, -7, -7, 5], [-7, -7, 5, 5]])
 
 
 def test_noise_depends_on_seed_and_frame_only(echo, run):

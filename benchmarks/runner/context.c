@@ -21,7 +21,7 @@ static LiteRtTensorBuffer create_buffer(const struct model *model, const struct 
   if (litert.CreateManagedTensorBuffer(model->environment, LITERT_HOST_MEMORY, &tensor->type, tensor->bytes,
                                        &buffer))
     fail(INFERENCE_FAILED, "%s: no memory for '%s', %zu bytes", model->path, tensor->name, tensor->bytes);
-  memset(memory(buffer), 0, tensor->bytes);
+  memset(memory(buffer), tensor->zero, tensor->bytes);
   return buffer;
 }
 

@@ -40,6 +40,13 @@ typedef struct {
   uint32_t strides[8];
 } LiteRtRankedTensorType;
 
+enum { LITERT_QUANTIZED_PER_TENSOR = 1 };
+
+typedef struct {
+  float scale;
+  int64_t zero_point;
+} LiteRtQuantizationPerTensor;
+
 _Static_assert(sizeof(LiteRtEnvOption) == 24, "as LiteRT lays it out");
 _Static_assert(sizeof(LiteRtRankedTensorType) == 72, "as LiteRT lays it out");
 
@@ -57,6 +64,8 @@ _Static_assert(sizeof(LiteRtRankedTensorType) == 72, "as LiteRT lays it out");
   F(GetSignatureOutputName, (LiteRtSignature, size_t, const char **))                                        \
   F(GetSignatureOutputTensor, (LiteRtSignature, const char *name, LiteRtTensor *))                           \
   F(GetRankedTensorType, (LiteRtTensor, LiteRtRankedTensorType *))                                           \
+  F(GetQuantizationTypeId, (LiteRtTensor, int *))                                                            \
+  F(GetPerTensorQuantization, (LiteRtTensor, LiteRtQuantizationPerTensor *))                                 \
   F(CreateOptions, (LiteRtOptions *))                                                                        \
   F(SetOptionsHardwareAccelerators, (LiteRtOptions, int))                                                    \
   F(CreateOpaqueOptions, (const char *, void *payload, void (*release)(void *), LiteRtOpaqueOptions *))      \

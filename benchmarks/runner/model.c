@@ -52,9 +52,19 @@ static LiteRtSignature find_signature(LiteRtModel file, const char *path, size_t
   fail(BAD_INPUT, "%s: no signature 'step' in it; was it exported by patchwork-export?", path);
 }
 
+static int zero_byte(LiteRtTensor tensor, const LiteRtRankedTensorType *type, const char *path) {
+  int kind;
+  LiteRtQuantizationPerTensor quantization;
+  check(litert.GetQuantizationTypeId(tensor, &kind), path, "read its tensors");
+  if (kind != LITERT_QUANTIZED_PER_TENSOR || element_bytes(type->element_type) != 1) return 0;
+  check(litert.GetPerTensorQuantization(tensor, &quantization), path, "read its tensors");
+  return (int)quantization.zero_point;
+}
+
 static struct tensor describe(LiteRtTensor tensor, const char *name, const char *path) {
   struct tensor described = {.name = name, .twin = NONE};
   check(litert.GetRankedTensorType(tensor, &described.type), path, "read its tensors");
+  described.zero = zero_byte(tensor, &described.type, path);
   described.bytes = element_bytes(described.type.element_type);
   for (unsigned axis = 0; axis < described.type.rank; axis++) {
     int size = described.type.dimensions[axis];

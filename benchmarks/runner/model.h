@@ -12,6 +12,7 @@ struct tensor {
   const char *name;  // in the signature
   LiteRtRankedTensorType type;
   size_t bytes;
+  int zero;  // what each of its bytes is where it is zero: the zero point of int8
   int twin;  // state: index of the output, or input, of the same name; NONE for what is no state
 };
 
