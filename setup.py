@@ -37,6 +37,7 @@ setup(
     extras_require={
         "beam": ["apache-beam>=2.60"],
         "dev": ["dill>=0.3", "hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"],
+        "int8": ["ai-edge-quantizer>=0.10"],
         "jax": ["jax>=0.4.30"],
     },
     entry_points={

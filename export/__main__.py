@@ -1,25 +1,23 @@
 """Exports a system's model to one TFLite file, verified against Keras before it is written.
 
   patchwork-export --system=vid-pw-m4n2 --checkpoint=/tmp/pw --output=/tmp/pw.tflite
+  patchwork-export --inspect=/tmp/pw.tflite
 
 The file has one signature, `step`: frame, window and state in; boxes, scores, classes and count, or
 mask, and next_window and state out. Its metadata says how to feed it.
 """
 
-import os
+import itertools
 import sys
-import tempfile
 
 from absl import flags
-from tqdm import tqdm
 
 from patchwork_tf import cli
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
-from patchwork_tf.export import metadata, verify
-from patchwork_tf.export.tflite import Step, convert
-from patchwork_tf.models.config import untrained_names
+from patchwork_tf.export import inspect
+from patchwork_tf.export.exporting import CALIBRATION_STEPS, QUANTIZATIONS, export
 from patchwork_tf.training import checkpoints
-from patchwork_tf.zoo.costs import state_bytes
 from patchwork_tf.zoo.systems import get_system
 
 _FLAGS = flags.FlagValues()
@@ -43,12 +41,36 @@ _SUPPRESSION = flags.DEFINE_boolean(
     "Put per-class suppression into a detector's graph; else all anchors are output.",
     flag_values=_FLAGS,
 )
+_QUANTIZE = flags.DEFINE_enum(
+    "quantize",
+    "none",
+    list(QUANTIZATIONS),
+    "float16: weights in 16 bits, half the file, as fast. int8: weights, activations and memory in 8 bits, "
+    "calibrated on a video; needs pip install patchwork-tf[int8].",
+    flag_values=_FLAGS,
+)
+_CALIBRATION = flags.DEFINE_string(
+    "calibration",
+    None,
+    f"Video file or folder of frames, whose first {CALIBRATION_STEPS} frames --quantize=int8 is calibrated on; by "
+    "default generated clips. Give one like those that the model will see.",
+    flag_values=_FLAGS,
+)
+_INSPECT = flags.DEFINE_string(
+    "inspect",
+    None,
+    "Only tell about this exported file: signature, states, operators, partitions, metadata.",
+    flag_values=_FLAGS,
+)
 _VERIFY_STEPS = flags.DEFINE_integer(
     "verify_steps", 50, "Random steps that must agree with Keras.", lower_bound=1, flag_values=_FLAGS
 )
 
 
 def _export():
+    if _INSPECT.value:
+        print(inspect.report(_INSPECT.value))
+        return
     system = get_system(_SYSTEM.value)
     output = _OUTPUT.value
     if not output:
@@ -57,42 +79,25 @@ def _export():
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     size = cli.parse_image_size(_IMAGE_SIZE.value)
     model = checkpoints.build_from(system, checkpoint, **cli.override(image_size=size))
-    comparison = export(system, model, checkpoint, output, _SUPPRESSION.value, _VERIFY_STEPS.value)
-    print(
-        f"{output}: {os.path.getsize(output) / 1e6:.1f} MB, {len(model.memory_shapes())} state tensors of "
-        f"{state_bytes(model) / 1e6:.2f} MB in all; {comparison}"
+    found = export(
+        system,
+        model,
+        checkpoint,
+        output,
+        _SUPPRESSION.value,
+        _VERIFY_STEPS.value,
+        _QUANTIZE.value,
+        _calibration_frames(),
     )
+    print(f"{inspect.summary(output)}; {found}")
 
 
-def export(system, model, checkpoint, output, suppression=True, verify_steps=50) -> verify.Comparison:
-    """Converts, verifies and writes a model.
-
-    Args:
-        system, model, checkpoint: as from `checkpoints.build_from`.
-        output: path of the file; it appears when everything is good.
-        suppression: as for `convert`.
-        verify_steps: how many random steps must agree.
-
-    Raises:
-        DataError: if the file does not agree with Keras, or cannot be written.
-    """
-    if checkpoint:
-        class_names, weights = checkpoint.class_names, f"trained on {checkpoint.description}"
-    else:
-        class_names, weights = untrained_names(model.config), "random weights"
-    step = Step(model, suppression)
-    fit = checkpoint.fit if checkpoint else "stretch"
-    content = convert(step, metadata.describe(system, step, class_names, weights, fit))
-    with tempfile.TemporaryDirectory() as folder:
-        unproven = os.path.join(folder, "model.tflite")
-        with open(unproven, "wb") as file:
-            file.write(content)
-        with tqdm(total=verify_steps, unit="step", desc="verifying", dynamic_ncols=True) as bar:
-            comparison = verify.compare(model, unproven, verify_steps, progress=bar.update)
-    verify.check(comparison, output)
-    with cli.atomic_file(output) as file:
-        file.write(content)
-    return comparison
+def _calibration_frames():
+    if not _CALIBRATION.value:
+        return None
+    if _QUANTIZE.value != "int8":
+        raise UsageError("--calibration is for --quantize=int8")
+    return itertools.islice(Video(_CALIBRATION.value), CALIBRATION_STEPS)
 
 
 def main(argv=None) -> int:

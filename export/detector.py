@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.export.lowering import Lowering, constant, convolve, pointwise, predictor
+from patchwork_tf.export.lowering import Lowering, constant, convolve, in_float, pointwise, predictor
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION, CODE_SCALES
 from patchwork_tf.models.detector import HEAD_ENDPOINTS
@@ -35,26 +35,30 @@ class DetectorLowering(Lowering):
 
     def _answer(self):
         levels = [self._high_resolution(level) for level in range(len(HEAD_ENDPOINTS))]
-        levels += self._low_resolution(len(levels))
+        return self._together(levels + self._low_resolution(len(levels)))
+
+    @in_float
+    def _together(self, levels):
         if self.suppression:
-            boxes, scores, classes = (tf.concat(parts, 0) for parts in zip(*levels, strict=True))
-            found = suppress_best(boxes, scores, classes)
+            found = suppress_best(*(tf.concat(parts, 0) for parts in zip(*levels, strict=True)))
             return dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
         boxes, scores = (tf.concat(parts, 0) for parts in zip(*(found for found in levels if found), strict=True))
         return {"boxes": boxes, "scores": scores}
 
     def _high_resolution(self, level):
-        """Predictions of a level for the full frame, as in `_per_anchor`; None if they are in a state tensor."""
+        """Predictions of a level for the full frame, as in `_per_anchor`; None if they are in state tensors."""
         name, stride = HEAD_ENDPOINTS[level]
         head = self.model.heads[level]
         entry = self.sep_cell(self.maps[name], head.entry, self.contexts.get(name))
         found = self._predict(head, entry, level)
-        if self.grid.is_whole_frame:
-            return _per_anchor(found)
-        size = head.out_shape[:2]
+        return (
+            _per_anchor(found) if self.grid.is_whole_frame else self._remember(found, stride, head.out_shape[:2])
+        )
+
+    @in_float
+    def _remember(self, found, stride, size):
         if self.suppression:
-            x = tf.concat(found, 3)
-            x = self.memory.paste(f"predictions_{stride}", x, size, self.at_window(size))
+            x = self.memory.paste(f"predictions_{stride}", tf.concat(found, 3), size, self.at_window(size))
             return _per_anchor(tf.split(x, [part.shape[3] for part in found], 3))
         for part, values in zip(("boxes", "scores"), found, strict=True):
             self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
@@ -104,36 +108,45 @@ class DetectorLowering(Lowering):
             context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
         padding = "SAME" if whole_map else "VALID"
         logits = predictor(convolve(context, head.class_depthwise, padding), head.classes)
-        boxes = self._decoded(head, convolve(context, head.box_depthwise, padding), level, whole_map)
+        codes = self._codes(head, convolve(context, head.box_depthwise, padding), level)
+        return self._decoded(codes, level, whole_map), *self._scored(logits)
+
+    @in_float
+    def _scored(self, logits):
+        """Scores (1, h, w, 6 classes) of logits, or the best scores and their classes, each (1, h, w, 6)."""
         shape = logits.shape[:3]
-        logits = tf.reshape(logits, (-1, logits.shape[3] // ANCHORS_PER_LOCATION))
-        scores = tf.nn.softmax(logits)[:, 1:]
-        if self.suppression:
-            return boxes, *(tf.reshape(x, (*shape, ANCHORS_PER_LOCATION)) for x in best_classes(scores))
-        return boxes, tf.reshape(scores, (*shape, -1))
+        scores = tf.nn.softmax(tf.reshape(logits, (-1, logits.shape[3] // ANCHORS_PER_LOCATION)))[:, 1:]
+        found = best_classes(scores) if self.suppression else [scores]
+        return [tf.reshape(x, (*shape, -1)) for x in found]
 
-    def _decoded(self, head, x, level, whole_map):
-        """Corner boxes (1, h, w, 6 4) of the codes that the head's box predictor makes of x.
+    def _sizes(self, level):
+        """Heights, then widths (2 6,) of the anchors of one location."""
+        return self.model.level_anchors[level][0, 0, :, 2:].T.reshape(-1)
 
-        The arithmetic of `boxes.decode`, on all anchors of a location side by side: centres y, centres x, heights,
-        widths. The codes' scales go into the predictor's weights.
+    def _codes(self, head, x, level):
+        """Box codes (1, h, w, 4 6) in units of the frame: centres y, centres x, heights, widths of 6 anchors.
+
+        The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
+        relative to.
         """
-        height, width = x.shape[1:3]
         n = ANCHORS_PER_LOCATION
-        anchors = (
-            self.model.level_anchors[level][:height, :width].transpose(0, 1, 3, 2).reshape(1, height, width, -1)
-        )
-        centers, sizes = anchors[..., : 2 * n], anchors[0, 0, 0, 2 * n :]
         order = np.arange(4 * n).reshape(n, 4).T.reshape(-1)
-        scales = np.repeat(np.float32(CODE_SCALES), n)
-        gain = (np.concatenate([sizes, np.ones_like(sizes)]) / scales).astype(np.float32)
+        gain = np.concatenate([self._sizes(level), np.ones(2 * n, np.float32)]) / np.repeat(
+            np.float32(CODE_SCALES), n
+        )
         kernel, bias = (constant(v)[..., order] * gain for v in (head.boxes.kernel, head.boxes.bias))
-        codes = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
-        center = codes[..., : 2 * n] + centers
+        return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
+
+    @in_float
+    def _decoded(self, codes, level, whole_map):
+        """Corner boxes (1, h, w, 6 4) of codes, as `boxes.decode` has it."""
+        n, (height, width) = ANCHORS_PER_LOCATION, codes.shape[1:3]
+        anchors = self.model.level_anchors[level][:height, :width, :, :2].transpose(0, 1, 3, 2)
+        center = codes[..., : 2 * n] + anchors.reshape(1, height, width, 2 * n)
         if not whole_map:
             center += self._shift()
-        largest = box_ops._MAX_SIZE_CODE / CODE_SCALES[2]
-        half = tf.exp(tf.minimum(codes[..., 2 * n :], largest)) * (sizes / 2)
+        largest = box_ops.MAX_SIZE_CODE / CODE_SCALES[2]
+        half = tf.exp(tf.minimum(codes[..., 2 * n :], largest)) * (self._sizes(level) / 2)
         corners = tf.clip_by_value(tf.concat([center - half, center + half], 3), 0.0, 1.0)
         corners = tf.transpose(tf.reshape(corners, (height * width, 4, n)), (0, 2, 1))
         return tf.reshape(corners, (1, height, width, 4 * n))
@@ -143,6 +156,7 @@ class DetectorLowering(Lowering):
         return tf.repeat(tf.cast(self.window, tf.float32) / self.grid.cells, ANCHORS_PER_LOCATION)
 
 
+@in_float
 def _per_anchor(found):
     """Maps (1, h, w, 6 n) as rows (h w 6, n); of one number per anchor (h w 6,)."""
     boxes, *rest = found

@@ -11,6 +11,7 @@ The same function as `model.step`, made for speed on a CPU:
 - Of what runs on the restored map, the first convolutions are renewed beside the window only.
 """
 
+import functools
 from types import MappingProxyType
 
 import keras
@@ -22,6 +23,21 @@ from patchwork_tf.models.attention import FRESHNESS_DECAY
 # Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
 # change, and one after it, for a convolution of stride 2 may start at either of two pixels.
 RESTORED_BORDER = (2, 3)
+
+
+# Everything in this name scope stays in floating point when the rest is quantized.
+FLOAT_SCOPE = "in_float"
+
+
+def in_float(method):
+    """Puts what a method computes into FLOAT_SCOPE."""
+
+    @functools.wraps(method)
+    def scoped(*args, **kwargs):
+        with tf.name_scope(f"{FLOAT_SCOPE}/"):
+            return method(*args, **kwargs)
+
+    return scoped
 
 
 class Lowering:
@@ -67,6 +83,7 @@ class Lowering:
     def _answer(self) -> dict:
         raise NotImplementedError
 
+    @in_float
     def _look(self, frame):
         config, grid = self.model.config, self.model.grid
         if config.network_size != config.image_size:
@@ -177,7 +194,7 @@ class Lowering:
         return known[..., 1:] + (1 - known[..., :1]) * output_of_zeros(part)
 
     def _next_window(self):
-        attention, grid = self.model.attention, self.model.grid
+        attention = self.model.attention
         size = attention.size
         if self.grid.is_whole_frame:
             x = self.sep_cell(self.restored, attention.reduce)
@@ -185,10 +202,15 @@ class Lowering:
             x = self.renewed(
                 "attention", self.restored_part(2), attention.reduce, size, self.at_window(size, shift=-1)
             )
+        return self._best_window(x)
+
+    @in_float
+    def _best_window(self, x):
+        attention, grid = self.model.attention, self.model.grid
         n = (grid.window, grid.window)
         cells = (grid.cells, grid.cells)
         fresh = self.memory.paste("freshness", tf.ones((1, *n, 1)), cells, self.at_window(cells), FRESHNESS_DECAY)
-        x = tf.concat([x, tf.image.resize(fresh, size)], 3)
+        x = tf.concat([x, tf.image.resize(fresh, attention.size)], 3)
         x = pointwise(convolve(x, attention.mix.depthwise, "SAME"), attention.mix.pointwise)
         value, need = attention.value, attention.need
         features = tf.reshape(x, (1, value.kernel.shape[0]))

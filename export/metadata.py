@@ -47,16 +47,18 @@ def describe(system, step, class_names, weights: str, fit: str = "stretch") -> d
         },
         "labels": list(class_names),
         "states": [
-            {"name": name, "shape": list(shape), "dtype": "float32"} for name, shape in step.state_shapes.items()
+            {"name": name, "shape": list(shape), "dtype": "float32", "zero_point": 0}
+            for name, shape in step.state_shapes.items()
         ],
         # Of a detector without suppression: what to put together, one row per anchor, for all boxes and scores.
         "predictions": step.predictions,
-        "reset": "all states are zero before the first frame; after it, feed every state output back as input",
+        "reset": "all states are zero before the first frame, which in int8 is their zero_point; after it, feed "
+        "every state output back as input",
     }
 
 
 def insert(tflite_file: bytes, facts: dict) -> bytes:
-    """The file with `facts` in its metadata table."""
+    """The file with `facts` in its metadata table, instead of those it may have had."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(tflite_file))
     buffer = schema.BufferT()
     buffer.data = list(json.dumps(facts).encode())
@@ -64,7 +66,7 @@ def insert(tflite_file: bytes, facts: dict) -> bytes:
     entry = schema.MetadataT()
     entry.name = _ENTRY
     entry.buffer = len(model.buffers) - 1
-    model.metadata = [*(model.metadata or []), entry]
+    model.metadata = [*(old for old in model.metadata or [] if old.name != _ENTRY), entry]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

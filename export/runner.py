@@ -24,7 +24,11 @@ class _Runner:
 
     def __init__(self, path: str):
         self.facts = metadata.read(path)
-        self.states = {state["name"]: (state["shape"], state["dtype"]) for state in self.facts["states"]}
+        # What every state is before the first frame: zero, which in int8 is its zero point.
+        self.states = {
+            state["name"]: np.full(state["shape"], state["zero_point"], state["dtype"])
+            for state in self.facts["states"]
+        }
         with hidden_stderr() as printed:
             try:
                 self._open(path)
@@ -80,8 +84,8 @@ class StepRunner(_Runner):
 
     def reset(self):
         """Forgets everything: the next frame is the first of a video."""
-        for name, (shape, dtype) in self.states.items():
-            self._buffers[name].write(np.zeros(shape, dtype))
+        for name, zero in self.states.items():
+            self._buffers[name].write(zero)
 
     def load(self, frame, window):
         """Fills the inputs: frame (1, H, W, 3) float32 in [-1, 1], window (row, column)."""
@@ -108,7 +112,7 @@ class CopyingRunner(_Runner):
 
     def reset(self):
         """Forgets everything."""
-        self._found = {name: np.zeros(shape, dtype) for name, (shape, dtype) in self.states.items()}
+        self._found = dict(self.states)
 
     def load(self, frame, window):
         """Fills the inputs, as StepRunner's."""

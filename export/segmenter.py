@@ -3,7 +3,7 @@
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.export.lowering import Lowering, constant, convolve, pointwise
+from patchwork_tf.export.lowering import Lowering, constant, convolve, in_float, pointwise
 from patchwork_tf.models.segmenter import ASPP_ENDPOINT, ASPP_RATES, REFINE_ENDPOINT
 
 
@@ -20,11 +20,18 @@ class SegmenterLowering(Lowering):
         for part in model.refine:
             x = self.sep_cell(x, part)
         kernel, bias = constant(model.classify.kernel), constant(model.classify.bias)
-        margin = tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID") + (bias[1] - bias[0])
+        margin = tf.nn.bias_add(
+            tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID"), bias[1:] - bias[:1]
+        )
+        return {"mask": self._mask(margin)}
+
+    @in_float
+    def _mask(self, margin):
+        """Probability of foreground (H, W) from the margin (1, h, w, 1) between logits."""
         if not self.grid.is_whole_frame:
-            size = model.logits_shape[:2]
+            size = self.model.logits_shape[:2]
             margin = self.memory.paste("margin", margin, size, self.at_window(size))
-        return {"mask": tf.sigmoid(tf.image.resize(margin, model.config.image_size)[0, :, :, 0])}
+        return tf.sigmoid(tf.image.resize(margin, self.model.config.image_size)[0, :, :, 0])
 
     def _pyramid_pooling(self, x):
         branches = [pointwise(x, self.model.aspp_pointwise)]

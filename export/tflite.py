@@ -70,12 +70,13 @@ class Step:
         return self._lower(self.model, memory, **self._options).run(frame, window)
 
 
-def convert(step: Step, facts: dict) -> bytes:
+def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
     """Converts a step.
 
     Args:
         step: Step.
         facts: metadata to put into the file.
+        float16: keep weights in 16 bits: half the file; what is computed stays in float32.
 
     Returns:
         The TFLite file.
@@ -92,4 +93,7 @@ def convert(step: Step, facts: dict) -> bytes:
         tf.saved_model.save(module, folder, signatures={SIGNATURE: concrete})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        if float16:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]
+            converter.target_spec.supported_types = [tf.float16]
         return metadata.insert(converter.convert(), facts)

@@ -10,6 +10,7 @@ from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.models.suppression import best_classes, suppress_best
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
+QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
 # Suppression decides by thresholds: a rounding error may tip a pair of boxes that lies on one.
 MIN_AGREEING = 0.99
 
@@ -21,7 +22,7 @@ class Comparison:
     Attributes:
         differences: largest |TFLite - Keras| of any raw output per step, as in TOLERANCE.
         detections: how many Keras found in all steps.
-        agreeing: how many of them TFLite found, same class, box and score within TOLERANCE.
+        agreeing: how many of them TFLite found, same class, box and score within the tolerance.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse.
     """
 
@@ -49,7 +50,7 @@ class Comparison:
         return f"{self.steps} random steps: max difference {self.max_difference:.1e}{found}{windows}"
 
 
-def compare(model, path: str, steps: int = 50, seed: int = 0, progress=None) -> Comparison:
+def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=None) -> Comparison:
     """Runs a Keras model and its exported file side by side.
 
     What the file remembers has another form than what Keras does, so it is the answers that are held
@@ -59,6 +60,8 @@ def compare(model, path: str, steps: int = 50, seed: int = 0, progress=None) -> 
         model: the Keras model, TensorFlow backend.
         path: of the TFLite file.
         steps: how many frames, of noise at several scales, at random windows.
+        seed: of the frames and windows.
+        tolerance: of detections that count as the same, and of windows that count as as good.
         progress: called after every step.
     """
     runner = StepRunner(path)
@@ -75,10 +78,10 @@ def compare(model, path: str, steps: int = 50, seed: int = 0, progress=None) -> 
         if "classes" in found:
             expected = [x.numpy() for x in _keras_detections(outputs["boxes"][0], outputs["scores"][0])]
             result.detections += int(expected[3])
-            result.agreeing += _agreeing(expected, found)
+            result.agreeing += _agreeing(expected, found, tolerance)
             raw = set()
         result.differences.append(max((_difference(outputs[key][0], found[key]) for key in raw), default=0.0))
-        if not _same_choice(outputs, found["next_window"], model.grid):
+        if not _same_choice(outputs, found["next_window"], model.grid, tolerance):
             result.other_windows += 1
         if progress:
             progress()
@@ -109,16 +112,16 @@ def _difference(expected, found) -> float:
     return difference if np.isfinite(difference) else np.inf  # NaN would lose every comparison
 
 
-def _same_choice(outputs, next_window, grid) -> bool:
+def _same_choice(outputs, next_window, grid, tolerance) -> bool:
     """Whether a chosen window is the one that Keras chose, or, but for rounding, as good."""
     if "q_values" not in outputs:
         return bool(np.all(next_window == outputs["next_window"][0]))
     q_values = np.asarray(outputs["q_values"][0])
     row, column = next_window
-    return q_values.max() - q_values[row * grid.positions + column] <= TOLERANCE * max(1.0, np.abs(q_values).max())
+    return q_values.max() - q_values[row * grid.positions + column] <= tolerance * max(1.0, np.abs(q_values).max())
 
 
-def _agreeing(expected, found) -> int:
+def _agreeing(expected, found, tolerance) -> int:
     """How many expected detections have a counterpart."""
     boxes, scores, classes, count = expected
     total = int(found["count"])
@@ -126,8 +129,8 @@ def _agreeing(expected, found) -> int:
     for k in range(int(count)):
         same = (
             (found["classes"][:total] == classes[k])
-            & (np.abs(found["scores"][:total] - scores[k]) <= TOLERANCE)
-            & np.all(np.abs(found["boxes"][:total] - boxes[k]) <= TOLERANCE, axis=1)
+            & (np.abs(found["scores"][:total] - scores[k]) <= tolerance)
+            & np.all(np.abs(found["boxes"][:total] - boxes[k]) <= tolerance, axis=1)
         )
         agreeing += bool(same.any())
     return agreeing

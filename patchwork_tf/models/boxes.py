@@ -16,7 +16,7 @@ SCALES = (0.06, 0.13, 0.25, 0.40, 0.56, 0.73, 0.90)
 ASPECT_RATIOS = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width / height
 # How strongly centre and size codes are scaled, as in Faster R-CNN and TF's SSD.
 CODE_SCALES = (10.0, 10.0, 5.0, 5.0)
-_MAX_SIZE_CODE = CODE_SCALES[2] * math.log(1000 / 16)  # keeps exp() finite for an untrained network
+MAX_SIZE_CODE = CODE_SCALES[2] * math.log(1000 / 16)  # keeps exp() finite for an untrained network
 
 
 def level_anchors(level: int, feature_size) -> np.ndarray:
@@ -58,7 +58,7 @@ def encode(boxes, anchors):
 def decode(codes, anchors):
     """Inverse of `encode`, clipped to the frame: corner boxes (..., 4)."""
     center = codes[..., :2] / CODE_SCALES[0] * anchors[..., 2:] + anchors[..., :2]
-    size = ops.exp(ops.minimum(codes[..., 2:], _MAX_SIZE_CODE) / CODE_SCALES[2]) * anchors[..., 2:]
+    size = ops.exp(ops.minimum(codes[..., 2:], MAX_SIZE_CODE) / CODE_SCALES[2]) * anchors[..., 2:]
     return ops.clip(ops.concatenate([center - size / 2, center + size / 2], axis=-1), 0.0, 1.0)
 
 

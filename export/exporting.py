@@ -1,0 +1,122 @@
+"""From a model to a file that is proven, quantized if wanted, and only then written."""
+
+import dataclasses
+import os
+import tempfile
+
+import numpy as np
+from tqdm import tqdm
+
+from patchwork_tf import cli
+from patchwork_tf.data import moving_objects
+from patchwork_tf.export import metadata, verify
+from patchwork_tf.export.quantize import quantize
+from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.export.tflite import Step, convert
+from patchwork_tf.models.config import untrained_names
+from patchwork_tf.streaming.stream import model_input
+
+QUANTIZATIONS = ("none", "float16", "int8")
+CALIBRATION_STEPS = 64
+_CALIBRATION_CLIPS = 4  # of moving_objects, if no video is given
+
+
+@dataclasses.dataclass(frozen=True)
+class Exported:
+    """What was written.
+
+    Attributes:
+        comparison: with Keras, of the file in float32.
+        quantized: the same of the quantized file, None if it is in float32.
+    """
+
+    comparison: verify.Comparison
+    quantized: verify.Comparison | None = None
+
+    def __str__(self):
+        if self.quantized is None:
+            return str(self.comparison)
+        return f"in float32 {self.comparison}; quantized {self.quantized}"
+
+
+def export(
+    system,
+    model,
+    checkpoint,
+    output,
+    suppression=True,
+    verify_steps=50,
+    quantization="none",
+    calibration=None,
+) -> Exported:
+    """Converts, verifies and writes a model.
+
+    Args:
+        system, model, checkpoint: as from `checkpoints.build_from`.
+        output: path of the file; it appears when everything is good.
+        suppression: as for `Step`.
+        verify_steps: how many random steps must agree.
+        quantization: one of QUANTIZATIONS. A quantized file is held against Keras too, and the difference told.
+        calibration: for int8, (h, w, 3) uint8 frames of a video; by default clips of moving_objects.
+
+    Raises:
+        DataError: if the file in float32 does not agree with Keras, or cannot be written.
+        UsageError: if int8 is wanted and ai-edge-quantizer not installed.
+    """
+    if checkpoint:
+        class_names, weights = checkpoint.class_names, f"trained on {checkpoint.description}"
+    else:
+        class_names, weights = untrained_names(model.config), "random weights"
+    fit = checkpoint.fit if checkpoint else "stretch"
+    step = Step(model, suppression, unexpanded=quantization != "int8")
+    facts = {
+        **metadata.describe(system, step, class_names, weights, fit),
+        "quantization": quantization,
+    }
+    content = convert(step, facts)
+    comparison, quantized = _compared(model, content, verify_steps), None
+    verify.check(comparison, output)
+    if quantization == "float16":
+        content = convert(step, facts, float16=True)
+    elif quantization == "int8":
+        content, facts["states"] = quantize(content, _samples(model, content, calibration, fit))
+        content = metadata.insert(content, facts)
+    if quantization != "none":
+        quantized = _compared(model, content, verify_steps, verify.QUANTIZED_TOLERANCE)
+    with cli.atomic_file(output) as file:
+        file.write(content)
+    return Exported(comparison, quantized)
+
+
+def _compared(model, content, steps, tolerance=verify.TOLERANCE):
+    with tempfile.TemporaryDirectory() as folder:
+        path = _saved(content, folder)
+        with tqdm(total=steps, unit="step", desc="verifying", dynamic_ncols=True) as bar:
+            return verify.compare(model, path, steps, tolerance=tolerance, progress=bar.update)
+
+
+def _saved(content, folder) -> str:
+    path = os.path.join(folder, "model.tflite")
+    with open(path, "wb") as file:
+        file.write(content)
+    return path
+
+
+def _samples(model, content, frames, fit) -> list[dict]:
+    """Inputs of a file while it runs over a video, in windows at random, its states rolling on."""
+    rng = np.random.default_rng(0)
+    samples = []
+    with tempfile.TemporaryDirectory() as folder:
+        runner = StepRunner(_saved(content, folder))
+        for frame in frames if frames is not None else _generated_frames(model):
+            window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
+            image = model_input(frame, model, fit)
+            samples.append({"frame": image, "window": window, **runner.state()})
+            runner.step(image, window)
+    return samples
+
+
+def _generated_frames(model):
+    for index in range(_CALIBRATION_CLIPS):
+        size, count = max(model.config.image_size), CALIBRATION_STEPS // _CALIBRATION_CLIPS
+        yield from moving_objects.render_clip(index, count, size, "train").frames

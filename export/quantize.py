@@ -1,0 +1,165 @@
+"""Full int8: weights and activations, and all of the memory that is features.
+
+The heavy part of the step is quantized by ai-edge-quantizer with ranges calibrated on rolled states. What
+makes predictions out of logits and codes, the prediction memory and the choice of a window stay in floating point.
+
+Ranges are made equal wherever data are only moved: along slices, concatenations and updates, and from a state
+that goes in to the same state that comes out. So no value is rounded again on its way through the
+memory, a state cannot drift, and no state is converted around its update.
+"""
+
+import re
+
+import numpy as np
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from patchwork_tf.errors import UsageError
+from patchwork_tf.export.lowering import FLOAT_SCOPE
+
+_MOVES = {  # operators that move data: how many of their first inputs are data, None for all
+    schema.BuiltinOperator.SLICE: 1,
+    schema.BuiltinOperator.STRIDED_SLICE: 1,
+    schema.BuiltinOperator.RESHAPE: 1,
+    schema.BuiltinOperator.CONCATENATION: None,
+    schema.BuiltinOperator.DYNAMIC_UPDATE_SLICE: 2,
+}
+
+
+def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
+    """An exported file in int8.
+
+    Args:
+        content: the file in float32, of a Step with `unexpanded=False`: the bias of an expansion must not become
+            a weight of 8 bits.
+        samples: inputs of the signature by name, states that were rolled over video among them.
+
+    Returns:
+        The file, and what its metadata should say of its states.
+
+    Raises:
+        UsageError: if ai-edge-quantizer is not installed.
+    """
+    try:
+        from ai_edge_quantizer import quantizer
+    except ImportError:
+        raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install patchwork-tf[int8]") from None
+    graph = _Graph(content)
+    tool = quantizer.Quantizer(bytes(content))
+    tool.add_static_config(".*", "*", 8, 8)
+    in_float = "|".join(map(re.escape, sorted(graph.in_float())))
+    tool.update_quantization_recipe(f"(^|;)({in_float})(;|$)", "*", algorithm_key="no_quantize")
+    ranges = tool.calibrate({graph.signature: samples})
+    quantized = _Graph(bytes(tool.quantize(graph.equal_where_moved(ranges)).quantized_model))
+    quantized.open_states()
+    return quantized.content(), quantized.states()
+
+
+class _Graph:
+    """The graph of a file, as far as quantization needs to know it."""
+
+    def __init__(self, content):
+        self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        self.graph = self.model.subgraphs[0]
+        (self._signature,) = self.model.signatureDefs
+        self.signature = self._signature.signatureKey.decode()
+
+    @property
+    def inputs(self) -> dict[str, int]:
+        """Numbers of the tensors that go in, by their names in the signature."""
+        return {tensor.name.decode(): tensor.tensorIndex for tensor in self._signature.inputs}
+
+    @property
+    def outputs(self) -> dict[str, int]:
+        """Likewise of those that come out."""
+        return {tensor.name.decode(): tensor.tensorIndex for tensor in self._signature.outputs}
+
+    def name(self, index) -> str:
+        return self.graph.tensors[index].name.decode()
+
+    def _code(self, operator) -> int:
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def in_float(self) -> set[str]:
+        """Names of the tensors that stay in floating point: outputs of such operators, inputs of them alone."""
+        indices = {k for k, tensor in enumerate(self.graph.tensors) if FLOAT_SCOPE in tensor.name.decode()}
+        for operator in self.graph.operators:  # a result that leaves the graph has lost its own name
+            update = self._code(operator) == schema.BuiltinOperator.DYNAMIC_UPDATE_SLICE
+            if update and operator.inputs[1] in indices:
+                indices.update(operator.outputs)
+        indices |= {index for name, index in self.outputs.items() if not name.startswith("state_")}
+        for index in self.inputs.values():
+            users = [operator for operator in self.graph.operators if index in operator.inputs]
+            if all(indices.intersection(operator.outputs) for operator in users):
+                indices.add(index)
+        return {self.name(index) for index in indices}
+
+    def equal_where_moved(self, ranges: dict) -> dict:
+        """Calibrated ranges by tensor name, widened to those of all tensors that share their data."""
+        groups = self._groups()
+        widened = {}
+        for name, group in groups.items():
+            known = [ranges[member] for member in group if member in ranges]
+            if known and name in ranges:
+                low, high = min(r["min"].min() for r in known), max(r["max"].max() for r in known)
+                shape = ranges[name]["min"].shape
+                widened[name] = {"min": np.full(shape, min(low, 0.0)), "max": np.full(shape, max(high, 0.0))}
+        return {**ranges, **widened}
+
+    def open_states(self):
+        """Takes the conversions from and to float32 off the states: they go in and come out in int8."""
+        inputs = {index for name, index in self.inputs.items() if name.startswith("state_")}
+        outputs = {index for name, index in self.outputs.items() if name.startswith("state_")}
+        inner, kept = {}, []
+        for operator in self.graph.operators:
+            code, (first, *_), (result, *_) = self._code(operator), operator.inputs, operator.outputs
+            if code == schema.BuiltinOperator.QUANTIZE and first in inputs:
+                inner[first] = result
+                continue
+            if code == schema.BuiltinOperator.DEQUANTIZE and result in outputs:
+                inner[result] = first
+                if not any(result in other.inputs for other in self.graph.operators):
+                    continue
+            kept.append(operator)
+        self.graph.operators = kept
+        self.graph.inputs = [inner.get(index, index) for index in self.graph.inputs]
+        self.graph.outputs = [inner.get(index, index) for index in self.graph.outputs]
+        for tensor in (*self._signature.inputs, *self._signature.outputs):
+            tensor.tensorIndex = inner.get(tensor.tensorIndex, tensor.tensorIndex)
+
+    def states(self) -> list[dict]:
+        """Name, shape, dtype and zero point of the states."""
+        tensors = {name: self.graph.tensors[index] for name, index in sorted(self.inputs.items())}
+        return [
+            {
+                "name": name,
+                "shape": [int(side) for side in tensor.shape],
+                "dtype": "int8" if tensor.type == schema.TensorType.INT8 else "float32",
+                "zero_point": int(tensor.quantization.zeroPoint[0])
+                if tensor.type == schema.TensorType.INT8
+                else 0,
+            }
+            for name, tensor in tensors.items()
+            if name.startswith("state_")
+        ]
+
+    def content(self) -> bytes:
+        return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
+
+    def _groups(self) -> dict[str, set[str]]:
+        """For every tensor that is moved, all that share its data."""
+        groups = {}
+
+        def join(names):
+            together = set().union(names, *(groups[name] for name in names if name in groups))
+            groups.update(dict.fromkeys(together, together))
+
+        floats = self.in_float()
+        for operator in self.graph.operators:
+            code = self._code(operator)
+            if code in _MOVES and self.name(operator.outputs[0]) not in floats:
+                join([self.name(k) for k in (*operator.inputs[: _MOVES[code]], *operator.outputs)])
+        for name in self.inputs.keys() & self.outputs.keys():
+            join([self.name(self.inputs[name]), self.name(self.outputs[name])])
+        return groups
