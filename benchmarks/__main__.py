@@ -2,25 +2,31 @@
 
   patchwork-benchmark --systems=vid-sf,vid-pw-m4n2,vid-pw-m4n1 --json=latency.json
   patchwork-benchmark --systems=all --scores=vid.json,davis.json --json=latency.json --html=latency.html
+  patchwork-benchmark --target=adb --systems=vid-sf,vid-pw-m4n2 --json=phone.json --html=phone.html
   patchwork-benchmark --report=latency.json --html=latency.html
   patchwork-benchmark --compare=before.json,after.json
 
 The models are exported first, with random weights unless a checkpoint is given: latency does not
 depend on what the weights are, except that suppression has less to do if nothing is found.
-docs/latency.md explains the report. Ctrl-C ends the measuring, not the report on what was measured.
+docs/latency.md explains the report, docs/phone.md measuring phones. After Ctrl-C, this machine's report is
+on what was measured until then, and a phone's run can be resumed.
 """
 
 import dataclasses
 import os
+import re
 import shlex
 import sys
 import tempfile
+from collections.abc import Iterator
 
+import keras
 from absl import flags
 from tqdm import tqdm
 
 from patchwork_tf import cli
-from patchwork_tf.benchmarks import host, html, report
+from patchwork_tf.benchmarks import host, html, on_phones, report
+from patchwork_tf.benchmarks.adb import Adb
 from patchwork_tf.benchmarks.compare import compare
 from patchwork_tf.benchmarks.facts import model_facts
 from patchwork_tf.benchmarks.plan import Model
@@ -32,7 +38,11 @@ from patchwork_tf.zoo.systems import get_system, list_systems
 
 _FLAGS = flags.FlagValues()
 _TARGET = flags.DEFINE_enum(
-    "target", "host", ["host"], "Where to measure: this machine's CPU, one thread.", flag_values=_FLAGS
+    "target",
+    "host",
+    ["host", "adb"],
+    "Where to measure: this machine's CPU, one thread, or a phone that adb reaches.",
+    flag_values=_FLAGS,
 )
 _SYSTEMS = flags.DEFINE_list(
     "systems",
@@ -42,7 +52,11 @@ _SYSTEMS = flags.DEFINE_list(
     flag_values=_FLAGS,
 )
 _STEPS = flags.DEFINE_integer(
-    "steps", 1000, "Frames to time per system; below 1000, p99 says little.", lower_bound=1, flag_values=_FLAGS
+    "steps",
+    1000,
+    "Frames to time per system (and repeat); below 1000, p99 says little.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 _JSON = flags.DEFINE_string("json", None, "Where to write the report with all samples.", flag_values=_FLAGS)
 _HTML = flags.DEFINE_string("html", None, "Where to write the report as a page with plots.", flag_values=_FLAGS)
@@ -80,7 +94,8 @@ _DEPTH = flags.DEFINE_float(
 _SUPPRESSION = flags.DEFINE_boolean(
     "suppression", True, "Include per-class suppression of detectors.", flag_values=_FLAGS
 )
-_SEED = flags.DEFINE_integer("seed", 0, "Of frames, windows and turns.", flag_values=_FLAGS)
+_SEED = flags.DEFINE_integer("seed", 0, "Of random weights, frames, windows and turns.", flag_values=_FLAGS)
+_PHONES = on_phones.PhoneFlags(_FLAGS)
 
 _OUTPUTS = ((_JSON, report.write), (_CSV, report.write_csv), (_HTML, html.write))
 _OF_MODELS = ("checkpoint", "image_size", "depth", "suppression")
@@ -94,15 +109,31 @@ def _benchmark():
         if flag.value:
             cli.check_output(flag.value)
     scores = report.read_scores([path for path in _SCORES.value if path])
-    shown = report.read(_REPORT.value) if _REPORT.value else _measured()
+    if _REPORT.value:
+        _publish(report.read(_REPORT.value), scores)
+        return
+    for measured in _measured():
+        _publish(measured, scores)
+        if not measured["finished"]:
+            raise KeyboardInterrupt  # what there was is written; the exit code tells that it is not all
+
+
+def _publish(shown, scores):
+    """Prints and writes a report."""
     for name, row in shown["systems"].items():
         row["accuracy"] = scores.get(name, row["accuracy"])
     print(table(shown))
     for flag, write in _OUTPUTS:
         if flag.value:
-            write(shown, flag.value)
-    if not shown["finished"] and not _REPORT.value:
-        raise KeyboardInterrupt  # what there was is written; the exit code tells that it is not all
+            write(shown, _path_of(flag.value, shown))
+
+
+def _path_of(path, shown) -> str:
+    """One of several phones has its serial number in the names of its files."""
+    if len(_PHONES.serial.value) < 2:
+        return path
+    name, extension = os.path.splitext(path)
+    return f"{name}.{re.sub(r'[^a-zA-Z0-9_.-]', '_', shown['machine']['serial'])}{extension}"
 
 
 def _compare():
@@ -111,15 +142,18 @@ def _compare():
     print(compare(*map(report.read, _COMPARE.value)))
 
 
-def _measured() -> dict:
-    """A report of a new run."""
+def _measured() -> Iterator[dict]:
+    """Reports of a new run, one per machine."""
     names = _names()
+    if _TARGET.value == "host":
+        _PHONES.check_unused()
+    adb = Adb(_PHONES.adb.value, _PHONES.adb_port.value) if _TARGET.value == "adb" else None
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     with tempfile.TemporaryDirectory() as folder:
         models, facts = _export_all(names, checkpoint, folder)
-        raw = _on_host(models)
-    raw["settings"] |= {name: _FLAGS[name].value for name in _OF_MODELS}
-    return report.build(raw, facts, _command())
+        for raw in _on_phones(models, adb) if adb else [_on_host(models)]:
+            raw["settings"] |= {name: _FLAGS[name].value for name in _OF_MODELS}
+            yield report.build(raw, facts, _command())
 
 
 def _names() -> list[str]:
@@ -149,6 +183,7 @@ def _export(name, checkpoint, path):
     print(f"exporting {name}", file=sys.stderr)
     system = get_system(name)
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
+    keras.utils.set_random_seed(_SEED.value)  # a run that is resumed has the same files
     network = checkpoints.build_from(system, checkpoint, **overrides)
     export(system, network, checkpoint, path, _SUPPRESSION.value, verify_steps=10)
     return network
@@ -158,6 +193,10 @@ def _on_host(models) -> dict:
     rounds = host.WARMUP_FRAMES + _STEPS.value
     with tqdm(total=rounds, unit="round", desc="timing", dynamic_ncols=True) as bar:
         return host.measure(models, _STEPS.value, _SEED.value, bar.update)
+
+
+def _on_phones(models, adb) -> Iterator[dict]:
+    return on_phones.measure(_PHONES, adb, models, _PHONES.settings(_STEPS.value, _SEED.value))
 
 
 def _command() -> str:

@@ -4,11 +4,12 @@ import itertools
 import math
 import statistics
 
+import numpy as np
+
 from patchwork_tf.export import metadata
 from patchwork_tf.streaming.schedule import frame_mflops
 
 _RUN_FRAMES = 64  # a multiple of every system's interval
-_FLOAT_BYTES = 4
 
 
 def model_facts(system, model, path: str) -> dict:
@@ -33,7 +34,9 @@ def model_facts(system, model, path: str) -> dict:
         "mflops_avg": average / (system.stream.delay + 1),
         "mflops_avg_run": average,
         "file": {
-            "state_bytes": sum(_FLOAT_BYTES * math.prod(state["shape"]) for state in about["states"]),
+            "state_bytes": sum(
+                np.dtype(state["dtype"]).itemsize * math.prod(state["shape"]) for state in about["states"]
+            ),
             "weights": about["weights"],
         },
     }

@@ -114,11 +114,7 @@ def _kinds(repeats, stream) -> list[str]:
 def _per_kind(samples, kinds) -> dict[str, dict]:
     kinds = np.array(kinds)
     parts = {str(kind): samples[kinds == kind] for kind in np.unique(kinds)}
-    statistics = {kind: latency.describe(part) for kind, part in parts.items()}
-    return {
-        kind: {"count": len(part), **{key: statistics[kind][key] for key in latency.PERCENTILES}}
-        for kind, part in parts.items()
-    }
+    return {kind: {"count": len(part), **latency.describe(part)} for kind, part in parts.items()}
 
 
 def _repeat(repeat) -> dict:

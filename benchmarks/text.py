@@ -7,11 +7,11 @@ TITLES = {
     "davis": "Segmentation, after the paper's Table 5 (DAVIS 2016)",
 }
 METRICS = {"vid": ("mAP",), "davis": ("J", "F")}
+_RATIO = f"{'ours':>7}{'paper':>7}"
 _HEADER = (
     f"{'':<22}{'MFLOPs':>15}{'ms per frame':>44}{'accuracy':>11}{'max / SF':>14}{'avg / SF':>14}\n"
     f"{'system':<22}{'max':>8}{'avg':>7}{'median':>9}{'max: p95 / p99':>17}{'avg: mean +- std':>18}{'%':>11}"
-    + 2
-    * f"{'ours':>7}{'paper':>7}"
+    f"{_RATIO}{_RATIO}"
 )
 
 
@@ -60,7 +60,8 @@ def _kind_text(kind, part) -> str:
     return f"{part['count']} {kind} frames, median / p95 / p99: {times}"
 
 
-def notes(rows):
+def notes(rows: dict[str, dict]):
+    """What the stars in a table say, and where its accuracies come from."""
     delayed = {name: row for name, row in rows.items() if row["stream"]["delay"]}
     if delayed and all(row["ratio_mean"] for row in delayed.values()):
         as_paper = ", ".join(f"{name} {ratio(as_the_paper_divides(row))}" for name, row in delayed.items())
