@@ -1,5 +1,6 @@
 """What an exported file says about itself: a JSON text in the TFLite metadata table."""
 
+import dataclasses
 import json
 
 from tensorflow.lite.python import schema_py_generated as schema
@@ -32,10 +33,12 @@ def describe(system, step, class_names, weights: str, fit: str = "stretch") -> d
     return {
         "patchwork": VERSION,
         "system": system.name,
+        "model": dataclasses.asdict(model.config),
         "task": system.task,
         "weights": weights,
         "grid": {"cells": grid.cells, "window": grid.window},
         "stream": {"interval": system.stream.interval, "delay": system.stream.delay, "flip": system.stream.flip},
+        "fit": fit,
         "input": {
             "frame": f"RGB, {_FITS[fit]} to the input's size, float32, value / 127.5 - 1",
             "window": "row and column of the window's top left cell, each from 0 to cells - window",

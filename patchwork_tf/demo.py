@@ -16,6 +16,7 @@ from patchwork_tf import cli
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.video import Video, check_output, write_video
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.build import build
 from patchwork_tf.models.config import untrained_names
 from patchwork_tf.streaming import overlay
 from patchwork_tf.streaming.policies import POLICIES
@@ -33,6 +34,9 @@ _CHECKPOINT = flags.DEFINE_string(
     None,
     "Checkpoint file or training folder. Without it the weights are random, and the video says so.",
     flag_values=_FLAGS,
+)
+_TFLITE = flags.DEFINE_string(
+    "tflite", None, "Exported file to run in place of --system and --checkpoint.", flag_values=_FLAGS
 )
 _VIDEO = flags.DEFINE_string(
     "video", None, "Video file, folder of frames, or moving_objects:K. Required.", flag_values=_FLAGS
@@ -71,33 +75,50 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the random policy.", flag_values=_FL
 
 
 def _demo():
-    system = get_system(_SYSTEM.value)
     for flag in (_VIDEO, _OUTPUT):
         if not flag.value:
             raise UsageError(f"--{flag.name} is required")
     check_output(_OUTPUT.value)
-    checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
-    overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
-    model = checkpoints.build_from(system, checkpoint, **overrides)
+    exported = _exported() if _TFLITE.value else None
+    if exported:
+        checkpoint, system = None, get_system(exported.facts["system"])
+        model = build(exported.config)
+    else:
+        system = get_system(_SYSTEM.value)
+        checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
+        overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
+        model = checkpoints.build_from(system, checkpoint, **overrides)
     frames, num_frames, fps = _open(_VIDEO.value, max(model.config.image_size))
     limits = [n for n in (num_frames, _MAX_FRAMES.value) if n]
     with tqdm(total=min(limits, default=None), unit="frame", desc=system.name, dynamic_ncols=True) as bar:
-        annotated = annotate(system, model, frames, checkpoint, bar.update)
+        annotated = annotate(system, model, frames, checkpoint, exported, bar.update)
         write_video(_OUTPUT.value, annotated, _FPS.value or fps)
     print(f"wrote {_OUTPUT.value}: {bar.n} frames")
 
 
-def annotate(system, model, frames, checkpoint, progress):
+def _exported():
+    from patchwork_tf.export.streaming import ExportedStep  # a command may use all of the project, the library not
+
+    given = [name for name in ("system", "checkpoint", "image_size") if _FLAGS[name].present]
+    if given:
+        raise UsageError(f"--tflite: the file says what it is; leave out --{given[0]}")
+    return ExportedStep(_TFLITE.value)
+
+
+def annotate(system, model, frames, checkpoint, exported, progress):
     """Yields the annotated frames of a video."""
     names = checkpoint.class_names if checkpoint else untrained_names(model.config)
     weights = f"step {checkpoint.step}" if checkpoint else "RANDOM WEIGHTS"
+    fit = checkpoint.fit if checkpoint else "stretch"
+    if exported:
+        names, fit = exported.facts["labels"], exported.facts["fit"]
+        weights = exported.facts["weights"].replace("random weights", "RANDOM WEIGHTS")
     title = f"{system.name}, {weights}"
     if not model.grid.is_whole_frame:
         title += f", {_POLICY.value} windows"
     ages = overlay.fresh_ages(model.grid)
     seen, shown = itertools.tee(itertools.islice(frames, _MAX_FRAMES.value))
-    fit = checkpoint.fit if checkpoint else "stretch"
-    answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value, fit)
+    answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value, fit, exported=exported)
     for answer, frame in zip(answers, shown, strict=True):
         ages = overlay.advance_ages(ages, model.grid, answer)
         yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value, _SHOW_VALUES.value)

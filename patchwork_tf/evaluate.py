@@ -16,6 +16,7 @@ in the format of the VID devkit, or COCO's.
   patchwork-evaluate --task=detection --detections=detections.json --annotations=instances_val2017.json
 """
 
+import dataclasses
 import functools
 import json
 import os
@@ -43,6 +44,12 @@ _CHECKPOINT = flags.DEFINE_list(
     "",
     "Checkpoint file or training folder of each system, separated by commas; one serves all. "
     "Without it the weights are random.",
+    flag_values=_FLAGS,
+)
+_TFLITE = flags.DEFINE_list(
+    "tflite",
+    "",
+    "Exported files, separated by commas, to score in place of --system and --checkpoint: what ships.",
     flag_values=_FLAGS,
 )
 _DATASET = flags.DEFINE_enum("dataset", "moving_objects", list(DATASETS), "What to score on.", flag_values=_FLAGS)
@@ -161,7 +168,7 @@ def _evaluate():
     else:
         rows = _score_systems()
         result = rows[0] if len(rows) == 1 else rows
-        print(_table(rows, get_system(_SYSTEM.value[0]).task))
+        print(_table(rows, get_system(rows[0]["system"]).task))
     if _JSON.value:
         with cli.atomic_file(_JSON.value, "w") as file:
             json.dump(result, file, indent=1)
@@ -174,7 +181,9 @@ def _check_mode():
     ]
     if of_files and not _TASK.value:
         raise UsageError(f"--{of_files[0]} scores files: say --task=segmentation or --task=detection too")
-    of_systems = [name for name in ("system", "checkpoint", "dataset", "save_predictions") if _FLAGS[name].present]
+    of_systems = [
+        name for name in ("system", "checkpoint", "tflite", "dataset", "save_predictions") if _FLAGS[name].present
+    ]
     if of_systems and _TASK.value:
         raise UsageError(f"--task scores files, --{of_systems[0]} is for scoring systems: give one of them")
 
@@ -197,34 +206,71 @@ def _require(*needed):
 
 
 def _score_systems() -> list[dict]:
-    systems = [get_system(name) for name in cli.non_empty("system", _SYSTEM.value)]
     cli.non_empty("policy", _POLICY.value)
-    if len({system.task for system in systems}) > 1:
-        raise UsageError("--system names detectors and segmenters; score them in two runs")
     for policy in _POLICY.value:
         if policy not in POLICIES:
             raise UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
-    true_names = class_names(_DATASET.value, systems[0].task)
+    runs = _exported_runs() if any(_TFLITE.value) else _model_runs()
+    return [_score(*run, len(runs) > 1) for run in runs]
+
+
+def _exported_runs() -> list[tuple]:
+    """Of every exported file and policy: system, None for the checkpoint, policy, class names, and the file."""
+    from patchwork_tf.export.streaming import ExportedStep  # a command may use all of the project, the library not
+
+    if _WARM_START.value or "oracle" in _POLICY.value:
+        raise UsageError("--tflite: an exported file looks at no whole frame, and knows no oracle")
+    given = [name for name in ("system", "checkpoint", "image_size", "memory") if _FLAGS[name].present]
+    if given:
+        raise UsageError(f"--tflite: the file says what it is; leave out --{given[0]}")
+    runs = []
+    for path in filter(None, _TFLITE.value):
+        exported = ExportedStep(path)
+        system = get_system(exported.facts["system"])
+        names = class_names(_DATASET.value, system.task)
+        _check_classes(path, exported.facts["labels"], names)
+        runs += [(system, None, policy, names, exported) for policy in _policies(system)]
+    return runs
+
+
+def _model_runs() -> list[tuple]:
+    """Of every system and policy: system, checkpoint, policy, class names, and no exported file."""
+    systems = [get_system(name) for name in cli.non_empty("system", _SYSTEM.value)]
+    if len({system.task for system in systems}) > 1:
+        raise UsageError("--system names detectors and segmenters; score them in two runs")
+    names = class_names(_DATASET.value, systems[0].task)
     sources = cli.one_per_item("checkpoint", _CHECKPOINT.value, systems)
     runs = []
     for system, source in zip(systems, sources, strict=True):
         checkpoint = checkpoints.read(source) if source else None
-        if checkpoint and checkpoint.class_names != true_names:
-            known = checkpoint.class_names
-            raise UsageError(
-                f"{checkpoint.path} knows {len(known)} classes ({known[0]}, ...), "
-                f"{_DATASET.value} has {len(true_names)} ({true_names[0]}, ...)"
-            )
-        policies = ["whole frame"] if system.model.grid.is_whole_frame else _POLICY.value
-        runs += [(system, checkpoint, policy) for policy in policies]
-    return [_score(system, checkpoint, policy, true_names, len(runs) > 1) for system, checkpoint, policy in runs]
+        if checkpoint:
+            _check_classes(checkpoint.path, checkpoint.class_names, names)
+        runs += [(system, checkpoint, policy, names, None) for policy in _policies(system)]
+    return runs
 
 
-def _score(system, checkpoint, policy, names, one_of_many) -> dict:
+def _policies(system) -> list[str]:
+    return ["whole frame"] if system.model.grid.is_whole_frame else _POLICY.value
+
+
+def _check_classes(path, known, names):
+    if list(known) != list(names):
+        raise UsageError(
+            f"{path} knows {len(known)} classes ({known[0]}, ...), "
+            f"{_DATASET.value} has {len(names)} ({names[0]}, ...)"
+        )
+
+
+def _score(system, checkpoint, policy, names, exported, one_of_many) -> dict:
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), memory=_MEMORY.value)
     if not checkpoint:
         overrides["num_classes"] = len(names)
+    if exported:
+        overrides = dataclasses.asdict(exported.config)
     model = _model(system, checkpoint, **overrides)
+    fit, weights = ("stretch", "random weights") if not checkpoint else (checkpoint.fit, checkpoint.path)
+    if exported:
+        fit, weights = exported.facts["fit"], exported.path
     videos, count = annotated_videos(
         _DATASET.value,
         _DATA_DIR.value,
@@ -250,10 +296,11 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
             "raster" if model.grid.is_whole_frame else policy,
             seed=_SEED.value,
             warm_start=_WARM_START.value,
-            fit=checkpoint.fit if checkpoint else "stretch",
+            fit=fit,
             coco=_COCO.value,
             writer=writer,
             progress=progress,
+            exported=exported,
         )
     if writer:
         writer.close()
@@ -263,7 +310,7 @@ def _score(system, checkpoint, policy, names, one_of_many) -> dict:
         "policy": policy,
         "warm_start": _WARM_START.value,
         "memory": model.config.memory,
-        "checkpoint": checkpoint.path if checkpoint else "random weights",
+        "checkpoint": weights,
         "step": checkpoint.step if checkpoint else 0,
         "dataset": f"{_DATASET.value}/{_SPLIT.value}, {config}seed {_SEED.value}",
         "image_size": list(model.config.image_size),

@@ -36,11 +36,12 @@ def score_stream(
     coco=True,
     writer=None,
     progress=None,
+    exported=None,
 ) -> dict:
     """Runs a system over videos and scores the answer to every frame.
 
     Args:
-        system, model, warm_start, fit: as for `stream`.
+        system, model, warm_start, fit, exported: as for `stream`.
         videos: iterable of AnnotatedVideo.
         class_names: of the labels, in order.
         policy: key of POLICIES; seed: video k is run with seed + k.
@@ -58,7 +59,7 @@ def score_stream(
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
         knows = functools.partial(frame_truth, model, video, fit=fit)
-        answers = stream(system, model, frames, policy, seed + number, warm_start, fit, truth=knows)
+        answers = stream(system, model, frames, policy, seed + number, warm_start, fit, knows, exported)
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
             for metric in metrics.values():

@@ -76,6 +76,7 @@ def stream(
     warm_start: bool = False,
     fit: str = "stretch",
     truth: Callable[[int, tuple[int, int]], dict] | None = None,
+    exported=None,
 ) -> Iterator[Detections | Segmentation]:
     """Answers every frame of a video.
 
@@ -89,6 +90,7 @@ def stream(
             of starting blind.
         fit: how frames get to the model's size, see `fitting.FITS`.
         truth: for the oracle: function of a frame's number and size (h, w) to `oracle.frame_truth`.
+        exported: an export.streaming.ExportedStep to run in place of the model's own step.
 
     Yields:
         One Detections or Segmentation per frame, in the order of the frames.
@@ -100,8 +102,10 @@ def stream(
     windows = POLICIES[policy](model.grid, seed)
     window = next(windows)
     costs = frame_mflops(config, model, warm_start)
-    run = compiled_step(model, config.flip)
-    state = model.initial_state(batch_size=2 if config.flip else 1)
+    if exported:
+        run, state = exported, exported.initial_state()
+    else:
+        run, state = compiled_step(model, config.flip), model.initial_state(batch_size=2 if config.flip else 1)
     late = deque()  # answers that are still being worked on
     for number, frame in enumerate(frames):
         looked_at, whole_frame, values = None, warm_start and number == 0, None
@@ -170,13 +174,12 @@ def compiled_step(model, flip: bool = False):
         import jax
 
         step = jax.jit(step)
-    merge = {"detection": _merge_detections, "segmentation": _merge_masks}[model.config.task]
 
     def run(frame, window, state):
         window = None if window is None else keras.ops.convert_to_tensor([window], dtype="int32")
         outputs, state = step(keras.ops.convert_to_tensor(frame), window, state)
         outputs = {key: keras.ops.convert_to_numpy(value) for key, value in outputs.items()}
-        answer = {**merge(outputs, flip), "next_window": outputs["next_window"][0]}
+        answer = {**merge_outputs(outputs, model.config.task, flip), "next_window": outputs["next_window"][0]}
         if "q_values" in outputs:
             answer["q_values"] = outputs["q_values"][0]
         return answer, state
@@ -185,6 +188,20 @@ def compiled_step(model, flip: bool = False):
 
 
 _suppress = tf.function(suppress)
+
+
+def merge_outputs(outputs, task: str, flip: bool) -> dict:
+    """The answer of one stream, or of two of which the second is mirrored.
+
+    Args:
+        outputs: of `model.step`, numpy, (1 or 2, ...) by name.
+        task: 'detection' or 'segmentation'.
+        flip: whether there are two.
+
+    Returns:
+        'boxes' (D, 4), 'scores' (D,), 'classes' (D,) and their 'count' after suppression, or 'mask' (H, W).
+    """
+    return {"detection": _merge_detections, "segmentation": _merge_masks}[task](outputs, flip)
 
 
 def _merge_detections(outputs, flip) -> dict:
