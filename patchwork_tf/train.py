@@ -22,8 +22,9 @@ from patchwork_tf.models.build import build
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
 from patchwork_tf.training import checkpoints, distribution
 from patchwork_tf.training.clip_model import CLIP_MODELS
-from patchwork_tf.training.clip_policy import REWARDS, ClipPolicy
+from patchwork_tf.training.clip_policy import SIMULATIONS, ClipPolicy
 from patchwork_tf.training.fit import fit, make_optimizer
+from patchwork_tf.training.simulation import REWARDS
 from patchwork_tf.zoo.systems import get_system
 
 _FLAGS = flags.FlagValues()
@@ -151,9 +152,9 @@ _TARGET_RATE = flags.DEFINE_float(
 )
 _TRIES = flags.DEFINE_integer(
     "tries",
-    4,
+    None,
     "With --stage=policy, how many windows are tried on each frame, each on its own, to learn their values: "
-    "the one that is looked at, and random others.",
+    "the one that is looked at, and random others; by default all, and 4 with --simulation=exact.",
     lower_bound=1,
     flag_values=_FLAGS,
 )
@@ -163,6 +164,14 @@ _REWARD = flags.DEFINE_enum(
     list(REWARDS),
     "With --stage=policy, what a window is rewarded for: the fall of the answer's loss by it, or the little that "
     "remains.",
+    flag_values=_FLAGS,
+)
+_SIMULATION = flags.DEFINE_enum(
+    "simulation",
+    "composed",
+    list(SIMULATIONS),
+    "With --stage=policy, how the worth of windows is found out: composed, of what the network says of whole "
+    "frames, one run per frame; exact, a run per window, whose borders are as stale as a stream's.",
     flag_values=_FLAGS,
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
@@ -272,7 +281,7 @@ def _batches(config, processes, first_step):
 
 def _trainer(model):
     if _STAGE.value == "policy":
-        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value, _REWARD.value)
+        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value, _REWARD.value, _SIMULATION.value)
     return CLIP_MODELS[model.config.task](model)
 
 
@@ -283,7 +292,7 @@ def _exploration():
         first,
         last,
         clips=(_EPSILON_STEPS.value or _STEPS.value // 2) * _BATCH_SIZE.value,
-        tries=min(_TRIES.value, windows),
+        tries=min(_TRIES.value or (4 if _SIMULATION.value == "exact" else windows), windows),
     )
 
 

@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import fresh_model
 from keras import ops
 
 from patchwork_tf import evaluate, train
@@ -151,44 +152,53 @@ def test_the_oracle_s_window_is_the_best_of_all(name, small):
         _, state = model.step(image, np.array([best], np.int32), state)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reward", ["fall", "remaining"])
-def test_every_window_tried_is_rewarded_and_only_attention_learns(reward):
-    """The simulation against plain steps: the second window tried does not change what comes after."""
-    from conftest import fresh_model
+def clip_of(model, rendered, actions, warm):
+    """What a simulation takes, of rendered clips that are looked at through the first of the actions (B, T, K)."""
+    if model.config.task == "segmentation":
+        truth = {"masks": np.stack([(clip.instances > 0).astype(np.uint8) for clip in rendered])}
+    else:
+        truth = {key: np.stack([getattr(clip, key) for clip in rendered]) for key in ("boxes", "labels")}
+    clip = {"frames": np.stack([clip.frames for clip in rendered]), "truth": truth, "random_actions": actions}
+    return {**clip, "explores": np.ones(actions.shape[:2], bool), "warm": np.array(warm, np.float32)}
 
+
+def simulated(model, clip, simulation, reward="fall"):
+    policy = ClipPolicy(model, discount=0.9, target_rate=0.1, reward=reward, simulation=simulation)
+    return policy, {key: np.array(value) for key, value in policy(clip).items()}
+
+
+def image_of(clip, item, t):
+    return clip["frames"][item, t][None].astype(np.float32) / 127.5 - 1
+
+
+def truth_of(clip, item, t):
+    return {key: value[item, t][None] for key, value in clip["truth"].items()}
+
+
+@pytest.mark.slow
+def test_every_window_tried_is_rewarded_and_only_attention_learns():
+    """The exact simulation against plain steps: the second window tried does not change what comes after."""
     model = fresh_model("davis-pw-m2n1", image_size=64)
-    policy = ClipPolicy(model, discount=0.9, target_rate=0.1, reward=reward)
-    rendered = [render_clip(index, 3, 64) for index in range(2)]
-    frames = np.stack([clip.frames for clip in rendered])
-    masks = np.stack([(clip.instances > 0).astype(np.uint8) for clip in rendered])
     actions = np.array([[[0, 1], [3, 1], [1, 0]], [[2, 3], [2, 0], [0, 2]]], np.int32)  # (clip, frame, tried)
-    clip = {"frames": frames, "explores": np.ones((2, 3), bool), "random_actions": actions}
-    clip |= {"truth": {"masks": masks}, "warm": np.array([0, 1], np.float32)}
-    found = policy(clip)
+    clip = clip_of(model, [render_clip(index, 3, 64) for index in range(2)], actions, warm=[0, 1])
+    policy, found = simulated(model, clip, "exact")
     np.testing.assert_array_equal(found["tried"], actions)
     np.testing.assert_array_equal(found["actions"], actions[..., 0])
-
-    def image(item, t):
-        return frames[item, t][None].astype(np.float32) / 127.5 - 1
-
     for item, warm in enumerate(clip["warm"]):
         answer, state = blank_answer(model, 1), model.initial_state(1)
         if warm:
-            answer, state = model.step(image(item, 0), None, state)
+            answer, state = model.step(image_of(clip, item, 0), None, state)
         for t in range(3):
-            truth = {"masks": masks[item, t][None]}
-            before = loss_of(model, answer, truth)
+            before = loss_of(model, answer, truth_of(clip, item, t))
             expected = model.attention.q_values(state["restored"], state["freshness"])
             np.testing.assert_allclose(found["q_values"][item, t], expected[0], atol=1e-4)
             steps = [
-                model.step(image(item, t), np.array([model.grid.windows[action]], np.int32), state)
+                model.step(image_of(clip, item, t), np.array([model.grid.windows[action]], np.int32), state)
                 for action in actions[item, t]
             ]
             for number, (outputs, _) in enumerate(steps):
-                after = loss_of(model, outputs, truth)
-                expected = before - after if reward == "fall" else -after
-                assert float(found["rewards"][item, t, number]) == pytest.approx(expected, abs=1e-4)
+                fall = before - loss_of(model, outputs, truth_of(clip, item, t))
+                assert found["rewards"][item, t, number] == pytest.approx(fall, abs=1e-4)
                 np.testing.assert_allclose(
                     found["next_online"][item, t, number], outputs["q_values"][0], atol=1e-4
                 )
@@ -196,6 +206,82 @@ def test_every_window_tried_is_rewarded_and_only_attention_learns(reward):
     trainable = {variable.path for variable in policy.trainable_variables}
     assert all("attention" in path and "_BN" not in path for path in trainable)
     assert len(trainable) == 4 + 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m2n1"])
+def test_composed_clips_are_those_of_whole_frames(name):
+    """Every cell of memory and answer is that of the frame in which it was last looked at, put together by hand;
+    on a clip that stands still, and whose first frame was seen whole, that is what the exact simulation has.
+    """
+    model = fresh_model(name, image_size=64)
+    moving, still = render_clip(0, 3, 64), render_clip(1, 3, 64)
+    for field in ("frames", "instances", "boxes", "labels"):
+        getattr(still, field)[:] = getattr(still, field)[0]
+    looked_at = [0, 3, 0]
+    actions = np.array([[[action, 1, 2, 3] for action in looked_at]] * 2, np.int32)  # four: all that there are
+    clip = clip_of(model, [moving, still], actions, warm=[0, 1])
+    _, found = simulated(model, clip, "composed", reward="remaining")
+    np.testing.assert_array_equal(found["rewards"], -found["losses"])
+    np.testing.assert_array_equal(np.sort(found["tried"], axis=-1), [[[0, 1, 2, 3]] * 3] * 2)
+    _, exact = simulated(model, clip, "exact")
+    for t in range(3):
+        order = exact["tried"][1, t].argsort(), found["tried"][1, t].argsort()
+        np.testing.assert_allclose(exact["rewards"][1, t], 0, atol=1e-5)
+        for key in ("losses", "next_online", "next_target"):
+            np.testing.assert_allclose(
+                exact[key][1, t][order[0]], found[key][1, t][order[1]], rtol=1e-3, atol=1e-4
+            )
+    whole = [model.step(image_of(clip, 0, t), None, model.initial_state(1)) for t in range(3)]
+    last_seen = np.full(4, -1)
+    for t in range(3):
+        for number, action in enumerate(found["tried"][0, t]):
+            seen = last_seen.copy()
+            seen[action] = t
+            answer, memory = composed_by_hand(model, whole, seen, t)
+            expected = loss_of(model, answer, truth_of(clip, 0, t))
+            assert found["losses"][0, t, number] == pytest.approx(expected, rel=1e-3)
+            values = model.attention.q_values(**memory)[0]
+            np.testing.assert_allclose(found["next_online"][0, t, number], values, atol=1e-4)
+        last_seen[looked_at[t]] = t
+
+
+def composed_by_hand(model, whole, last_seen, now):
+    """An answer and what is remembered, of 2 x 2 cells that were last seen in frames (4,), or never (-1).
+
+    `whole` is the outputs and the state of every whole frame.
+    """
+
+    def cell(centers):
+        row, column = (np.asarray(centers) >= 0.5).astype(int).T
+        return 2 * row + column
+
+    def put_together(values, blank, cells):
+        sources = np.stack([*(np.asarray(value)[0] for value in values), np.asarray(blank)])
+        return sources[np.asarray(last_seen)[cells], np.arange(len(cells))]
+
+    height, width, channels = model.backbone.out_shape
+    assert (height, width) == (2, 2)  # one pixel per cell
+    maps = [ops.reshape(state["restored"], (1, 4, channels)) for _, state in whole]
+    restored = put_together(maps, np.zeros((4, channels)), np.arange(4)).reshape(1, 2, 2, channels)
+    restored = restored.astype(np.float32)
+    freshness = np.where(last_seen < 0, 0.0, 0.9 ** (now - last_seen)).astype(np.float32).reshape(1, 2, 2, 1)
+    memory = {"restored": restored, "freshness": freshness}
+    if model.config.task == "segmentation":
+        middles = (np.arange(64) + 0.5) / 64
+        centers = np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 2)
+        masks = [ops.reshape(outputs["mask"], (1, -1)) for outputs, _ in whole]
+        return {
+            "mask": put_together(masks, np.full(64 * 64, 0.5), cell(centers)).reshape(1, 64, 64).astype(np.float32)
+        }, memory
+    of_map = model.map_answer(restored)
+    windowed = len(model.anchors) - of_map["boxes"].shape[1]
+    cells, answer = cell(model.anchors[:windowed, :2]), {}
+    for key, fresh in of_map.items():
+        parts = [outputs[key][:, :windowed] for outputs, _ in whole]
+        mine = put_together(parts, np.zeros(parts[0].shape[1:]), cells)[None].astype(np.float32)
+        answer[key] = np.concatenate([mine, fresh], axis=1)
+    return answer, memory
 
 
 def test_rewards_are_in_units_of_what_windows_differ_by():

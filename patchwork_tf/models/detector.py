@@ -145,11 +145,15 @@ class PatchworkDetector(PatchworkModel):
         for head, (endpoint, _) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
             prediction, _, state = head.step(endpoints[endpoint], window, state)
             predictions.append(prediction)
-        x = restored
+        return predictions + self._predict_on_map(restored), state
+
+    def _predict_on_map(self, restored):
+        """Class logits and box codes of each low-resolution level."""
+        predictions, x = [], restored
         for head in self.pyramid:
-            prediction, x, state = head.step(x, window, state)
+            prediction, x, _ = head.step(x, None, {})
             predictions.append(prediction)
-        return predictions, state
+        return predictions
 
     def _answer(self, predictions, window, state):
         levels = []
@@ -161,6 +165,18 @@ class PatchworkDetector(PatchworkModel):
             levels.append((boxes, scores))
         boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
         return {"boxes": boxes, "scores": scores}, state
+
+    @property
+    def part_centers(self):
+        count = sum(anchors.size // 4 for anchors in self.level_anchors[: len(self.heads)])
+        return self.anchors[:count, :2]
+
+    def map_answer(self, restored):
+        levels = []
+        for level, (logits, codes) in enumerate(self._predict_on_map(restored), start=len(self.heads)):
+            levels.append((box_ops.decode(codes, self._anchors_at(level, None)), ops.softmax(logits)[..., 1:]))
+        boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
+        return {"boxes": boxes, "scores": scores}
 
     def select_window(self, values, window):
         """Keeps of full-frame values those that one step predicts freshly.

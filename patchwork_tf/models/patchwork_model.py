@@ -1,6 +1,7 @@
 """What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
 
 import keras
+import numpy as np
 from keras import ops
 
 from patchwork_tf.layers.cell import crop_window, remember
@@ -46,6 +47,16 @@ class PatchworkModel(keras.Model):
     def _answer(self, predictions, window, state):
         """Returns the outputs for the full frame, and the new state."""
         raise NotImplementedError
+
+    @property
+    def part_centers(self):
+        """Centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew."""
+        raise NotImplementedError
+
+    def map_answer(self, restored) -> dict:
+        """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
+        del restored
+        return {}
 
     def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape (H, W, C) of every state tensor by name; empty for a single-frame model."""
@@ -115,3 +126,9 @@ class PatchworkModel(keras.Model):
             state = {**state, "restored": restored}
         predictions, state = self._predict(endpoints, restored, window, state)
         return predictions, restored, state
+
+
+def pixel_centers(shape) -> np.ndarray:
+    """Centres (H W, 2) of a map's pixels as fractions of the frame, row by row; `shape` is (H, W, ...)."""
+    rows, columns = np.meshgrid(*((np.arange(side) + 0.5) / side for side in shape[:2]), indexing="ij")
+    return np.stack([rows, columns], axis=-1).reshape(-1, 2)

@@ -11,7 +11,7 @@ from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.models.patchwork_model import PatchworkModel
+from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
 
 ASPP_ENDPOINT, ASPP_STRIDE = "out_relu", 32
 REFINE_ENDPOINT, REFINE_STRIDE = "block_3_expand_relu", 4
@@ -128,6 +128,10 @@ class PatchworkSegmenter(PatchworkModel):
             margin, self.config.image_size, interpolation="bilinear", data_format="channels_last"
         )
         return {"mask": ops.sigmoid(margin[..., 0])}, state
+
+    @property
+    def part_centers(self):
+        return pixel_centers(self.config.image_size)
 
     def select_window(self, values, window):
         """Keeps of full-frame values (B, H / 4, W / 4, C) those (B, h, w, C) that one step predicts freshly."""

@@ -28,19 +28,34 @@ def answer_targets(model, truth) -> dict:
             'masks' (B, H, W) uint8, 1 for foreground.
 
     Returns:
-        'classes' (B, A) and 'boxes' (B, A, 4) of all anchors, or 'masks' as they are.
+        Of each of P parts of an answer, which are anchors or pixels: 'classes' (B, P) and 'boxes' (B, P, 4), or
+        'masks' (B, P); and 'weights' (B, P), what the part counts for.
     """
     if model.config.task == "segmentation":
-        return truth
+        masks = ops.reshape(truth["masks"], (truth["masks"].shape[0], -1))
+        known = ops.cast(masks != UNKNOWN, "float32")
+        count = ops.maximum(ops.sum(known, axis=1, keepdims=True), 1.0)
+        return {"masks": masks, "weights": known / count / _BLANK_MASK}
     classes, codes = match_anchors(model.anchors, truth["boxes"], truth["labels"])
-    return {"classes": classes, "boxes": box_ops.decode(codes, np.asarray(model.anchors)[None])}
+    objects = ops.sum(ops.cast(classes > 0, "float32"), axis=1, keepdims=True)
+    weights = ops.cast(classes != IGNORED, "float32") / ops.maximum(objects, 1.0) / _BLANK_DETECTION
+    return {
+        "classes": classes,
+        "boxes": box_ops.decode(codes, np.asarray(model.anchors)[None]),
+        "weights": weights,
+    }
 
 
 def answer_loss(model, outputs, targets):
     """The loss (B,) of what `model.step` answers to one frame: its outputs against `answer_targets`."""
+    return ops.sum(part_losses(model, outputs, targets), axis=1)
+
+
+def part_losses(model, outputs, targets):
+    """The summands (B, P) of `answer_loss`, one per pixel or anchor; of some if both arguments hold only those."""
     if model.config.task == "segmentation":
-        return _mask_loss(outputs["mask"], targets["masks"])
-    return _detection_loss(outputs["boxes"], outputs["scores"], targets["boxes"], targets["classes"])
+        return _mask_losses(outputs["mask"], **targets)
+    return _detection_losses(outputs["boxes"], outputs["scores"], targets)
 
 
 def blank_answer(model, batch_size: int) -> dict:
@@ -52,24 +67,22 @@ def blank_answer(model, batch_size: int) -> dict:
     return {"boxes": ops.zeros((batch_size, anchors, 4)), "scores": scores}
 
 
-def _mask_loss(mask, truth):
-    """Cross-entropy per known pixel."""
-    p = ops.clip(ops.where(truth == 1, mask, 1 - mask), _MIN_PROBABILITY, 1.0)
-    known = ops.cast(truth != UNKNOWN, "float32")
-    total = ops.sum(-ops.log(p) * known, axis=(1, 2))
-    return total / ops.maximum(ops.sum(known, axis=(1, 2)), 1.0) / _BLANK_MASK
+def _mask_losses(mask, masks, weights):
+    """Cross-entropy of each pixel; `mask` is (B, H, W) or (B, P)."""
+    p = ops.reshape(mask, masks.shape)
+    return -ops.log(ops.clip(ops.where(masks == 1, p, 1 - p), _MIN_PROBABILITY, 1.0)) * weights
 
 
-def _detection_loss(boxes, scores, true_boxes, classes):
-    """Focal loss of all anchors and 1 - IoU of those that are an object's, per such anchor."""
+def _detection_losses(boxes, scores, targets):
+    """Focal loss of each anchor, and 1 - IoU if it is an object's."""
+    classes = targets["classes"]
     wanted = ops.one_hot(ops.maximum(classes - 1, 0), scores.shape[-1])
     p_object = ops.sum(scores * wanted, axis=-1)
     p = ops.where(classes == BACKGROUND, 1 - ops.sum(scores, axis=-1), p_object)
     p = ops.clip(p, _MIN_PROBABILITY, 1.0)
-    focal = -((1 - p) ** FOCAL_GAMMA) * ops.log(p) * ops.cast(classes != IGNORED, "float32")
+    focal = -((1 - p) ** FOCAL_GAMMA) * ops.log(p)
     positive = ops.cast(classes > 0, "float32")
-    total = ops.sum(focal + positive * (1 - _paired_iou(boxes, true_boxes)), axis=-1)
-    return total / ops.maximum(ops.sum(positive, axis=-1), 1.0) / _BLANK_DETECTION
+    return (focal + positive * (1 - _paired_iou(boxes, targets["boxes"]))) * targets["weights"]
 
 
 def _paired_iou(a, b):

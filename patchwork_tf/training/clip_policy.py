@@ -12,19 +12,13 @@ import keras
 import numpy as np
 from keras import ops
 
-from patchwork_tf.layers.cell import window_of
 from patchwork_tf.models.attention import AttentionNetwork
 from patchwork_tf.training import q_learning
-from patchwork_tf.training.answer_loss import answer_loss, answer_targets
-from patchwork_tf.training.clip_model import ClipModel, model_frame, start
+from patchwork_tf.training.clip_model import ClipModel
+from patchwork_tf.training.composed import ComposedSimulation
+from patchwork_tf.training.simulation import ExactSimulation
 
-# By name, functions of the answer's loss before and after the window was looked at.
-REWARDS = {
-    "fall": lambda before, after: before - after,
-    "remaining": lambda before, after: -after,
-}
-
-
+SIMULATIONS = {"composed": ComposedSimulation, "exact": ExactSimulation}
 _MEMORY = 0.98  # of the spread of rewards, per step
 
 
@@ -32,7 +26,8 @@ class ClipPolicy(ClipModel):
     """`fit` takes (clip, truth); the clip also holds, per frame,
 
         'explores' (B, T) bool: whether to look at a random window;
-        'random_actions' (B, T, K) int32: the first is that window, all others are tried instead of the chosen one;
+        'random_actions' (B, T, K) int32: the first is that window, all others are tried instead of the chosen one
+            (if K are all that there are, only the first matters);
         'truth': the truth once more, for rewards are part of the simulation.
 
     Args:
@@ -41,12 +36,15 @@ class ClipPolicy(ClipModel):
         target_rate: by what part the target network moves towards the online one per step.
         reward: 'fall', of the answer's loss because the window was renewed; or 'remaining', minus the loss that is
             left, which also charges for all the frames in which a stale answer was left to stand.
+        simulation: key of SIMULATIONS, how it is found out what windows are worth.
     """
 
     LOSSES = ("td_loss",)
     METRICS = ("reward", "reward_spread", "mean_q", "td_error", "exploring", "visit_entropy")
 
-    def __init__(self, network, discount: float, target_rate: float, reward: str = "fall"):
+    def __init__(
+        self, network, discount: float, target_rate: float, reward: str = "fall", simulation: str = "composed"
+    ):
         super().__init__(network)
         self.discount = discount
         self.target_rate = target_rate
@@ -58,7 +56,7 @@ class ClipPolicy(ClipModel):
             # A network that also says where its data come from does not keep still for batch statistics.
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
-        self.unrolled = _Simulation(network, self.target, REWARDS[reward])
+        self.unrolled = SIMULATIONS[simulation](network, self.target, reward, looks_ahead=discount > 0)
         self.spread = _RunningSpread()
         self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
         self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
@@ -73,7 +71,9 @@ class ClipPolicy(ClipModel):
         if training:
             self.spread.update(steps["rewards"])
         rewards = steps["rewards"] / self.spread.value
-        target = q_learning.double_q_target(rewards, self.discount, steps["next_online"], steps["next_target"])
+        target = rewards
+        if self.discount:
+            target = q_learning.double_q_target(rewards, self.discount, steps["next_online"], steps["next_target"])
         error = q_learning.td_error(steps["q_values"][:, :, None], steps["tried"], target)
         loss = ops.mean(q_learning.huber(error))
         if training:
@@ -164,69 +164,3 @@ def target_network(network) -> AttentionNetwork:
     for copy, original in zip(target.variables, network.attention.variables, strict=True):
         copy.assign(original)
     return target
-
-
-class _Simulation(keras.layers.Layer):
-    """Clips looked at by the policy as it is, and the values of what it tried."""
-
-    def __init__(self, network, target, reward):
-        super().__init__(name="simulation")
-        self.network = network
-        self.target = target
-        self.reward = reward
-        self.built = True
-        self._try, self._step = self._compiled()
-
-    def _compiled(self):
-        """What is repeated for every frame, as functions of the graph that are traced once."""
-        network = self.network
-
-        def try_windows(frame, tried, state, targets):
-            """Windows (B, K), each tried on its own: the answers' losses, and what comes next is worth."""
-            count = tried.shape[1]
-            windows = window_of(ops.reshape(tried, (-1,)), network.grid)
-            outputs, after = network.step(frame, windows, state)
-            targets = {key: ops.repeat(value, count, axis=0) for key, value in targets.items()}
-            found = {
-                "losses": answer_loss(network, outputs, targets),
-                "next_online": outputs["q_values"],
-                "next_target": self.target.q_values(after["restored"], after["freshness"]),
-            }
-            return {key: ops.reshape(value, (-1, count, *value.shape[1:])) for key, value in found.items()}
-
-        def step(frame, action, state):
-            return network.step(frame, window_of(action, network.grid), state)
-
-        if keras.backend.backend() != "tensorflow":
-            return try_windows, step
-        import tensorflow as tf
-
-        return tf.function(try_windows), tf.function(step)
-
-    def call(self, clip, training=None):
-        """Simulates clips of T frames, trying K windows at each, the chosen one among them.
-
-        Returns:
-            'q_values' (B, T, A) before each frame and 'actions' (B, T), the windows chosen; 'tried' (B, T, K)
-            windows, the 'losses' (B, T, K) of the answers after each and the 'rewards' (B, T, K), and the values
-            after them, 'next_online' and 'next_target' (B, T, K, A).
-        """
-        del training  # nothing here behaves otherwise in training
-        network, frames = self.network, clip["frames"]
-        others = clip["random_actions"][..., 1:]
-        outputs, state = start(network, clip)
-        steps = []
-        for t in range(frames.shape[1]):
-            targets = answer_targets(network, {key: value[:, t] for key, value in clip["truth"].items()})
-            values = network.attention.q_values(state["restored"], state["freshness"])
-            action = q_learning.epsilon_greedy(
-                ops.stop_gradient(values), clip["explores"][:, t], clip["random_actions"][:, t, 0]
-            )
-            tried = ops.concatenate([action[:, None], others[:, t]], axis=1)
-            frame = model_frame(frames[:, t])
-            before = answer_loss(network, outputs, targets)
-            found = keras.tree.map_structure(ops.stop_gradient, self._try(frame, tried, state, targets))
-            outputs, state = keras.tree.map_structure(ops.stop_gradient, self._step(frame, action, state))
-            rewards = self.reward(before[:, None], found["losses"])
-            steps.append({"q_values": values, "actions": action, "tried": tried, "rewards": rewards, **found})
-        return {key: ops.stack([step[key] for step in steps], axis=1) for key in steps[0]}
