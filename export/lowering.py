@@ -77,7 +77,7 @@ class Lowering:
         self._backbone(self._look(frame))
         outputs = self._answer()
         if self.model.attention is None:
-            return {**outputs, "next_window": tf.zeros_like(window)}
+            return {**outputs, "next_window": window}  # there is no other
         return {**outputs, "next_window": self._next_window()}
 
     def _answer(self) -> dict:
@@ -261,8 +261,9 @@ def convolve(context, part, padding="VALID"):
     return tf.nn.relu6(tf.nn.bias_add(x, bias))
 
 
+@in_float
 def predictor(x, convolution):
-    """A 1 x 1 convolution with a bias."""
+    """A 1 x 1 convolution with a bias, of whose result small differences matter."""
     return tf.nn.bias_add(tf.nn.conv2d(x, constant(convolution.kernel), 1, "VALID"), constant(convolution.bias))
 
 

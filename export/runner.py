@@ -12,7 +12,9 @@ from ai_edge_litert.interpreter import Interpreter
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.tflite import SIGNATURE
-from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.quiet import hidden_stderr, hush_exit
+
+hush_exit()
 
 
 class _Runner:

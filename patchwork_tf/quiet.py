@@ -1,5 +1,6 @@
 """Keeps native libraries from writing banners to the terminal, so that a command's one clear line is seen."""
 
+import atexit
 import os
 import sys
 import tempfile
@@ -18,6 +19,11 @@ def hidden_stderr():
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def hush_exit():
+    """From the end of the program on, hides what native code writes to standard error when it is taken down."""
+    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
 
 
 def _content(file) -> str:

@@ -1,5 +1,9 @@
 """The exported file against Keras, over long streams, and what it says about itself."""
 
+import json
+import math
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -7,11 +11,14 @@ from ai_edge_litert.interpreter import Interpreter
 from conftest import fresh_model, random_frames
 
 import patchwork_tf as pw
+from patchwork_tf import demo, evaluate
 from patchwork_tf.errors import DataError
-from patchwork_tf.export import metadata, verify
-from patchwork_tf.export.__main__ import export
+from patchwork_tf.export import __main__ as command
+from patchwork_tf.export import inspect, metadata, verify
+from patchwork_tf.export.exporting import export
 from patchwork_tf.export.runner import CopyingRunner, StepRunner
-from patchwork_tf.export.tflite import Step
+from patchwork_tf.export.tflite import Step, convert
+from patchwork_tf.training import checkpoints
 
 SIZE = 128
 
@@ -98,6 +105,114 @@ def test_signature_names_shapes_and_metadata(exported):
     assert facts["input"]["image_size"] == [SIZE, SIZE]
     assert len(facts["labels"]) == 10
     assert "zero before the first frame" in facts["reset"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
+def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
+    """I3, in LiteRT: strips or whole maps, narrow inputs or expanded features."""
+    model, rng = small(name), np.random.default_rng(3)
+    frames = random_frames(rng, 50, (SIZE, SIZE))
+    windows = rng.integers(0, model.grid.positions, (50, 2), dtype=np.int32)
+    runners = []
+    for number, forms in enumerate(({}, {"strips_from": 1000}, {"unexpanded": False})):
+        step = Step(model, False, **forms)
+        path = tmp_path / f"{number}.tflite"
+        path.write_bytes(convert(step, metadata.describe(pw.get_system(name), step, ["x"], "random weights")))
+        runners.append(StepRunner(str(path)))
+    sizes = [sum(value.nbytes for value in runner.state().values()) for runner in runners]
+    assert sizes[0] < min(sizes[1:])
+    for frame, window in zip(frames, windows, strict=True):
+        expected, *others = (runner.step(frame[None], window) for runner in runners)
+        for found in others:
+            for key, value in expected.items():
+                np.testing.assert_array_equal(found[key], value, err_msg=key)
+
+
+def test_state_of_the_paper_s_detector_is_small():
+    """Counted from the real size, 384 x 384 at depth 1: at most 8 MB, where the dense memory has 63 MB."""
+    model = pw.build(pw.get_system("vid-pw-m4n2").model)
+    sizes = [4 * math.prod(shape) for shape in Step(model).state_shapes.values()]
+    assert sum(sizes) <= 8e6
+
+
+@pytest.mark.slow
+def test_int8_states_are_int8_all_the_way(tmp_path):
+    """Same scale in and out, nothing converted but the frame and what leaves for floating point; no drift."""
+    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install patchwork-tf[int8]")
+    name = "vid-pw-m2n1"
+    model = fresh_model(name, image_size=64)
+    paths = {kind: str(tmp_path / f"{kind}.tflite") for kind in ("none", "int8")}
+    rng = np.random.default_rng(0)
+    video = (127.5 * (random_frames(rng, 32, (64, 64)) + 1)).astype(np.uint8)
+    for kind, path in paths.items():
+        found = export(pw.get_system(name), model, None, path, False, 3, kind, video)
+    assert found.comparison.passed
+    interpreter = Interpreter(paths["int8"]).get_signature_runner("step")
+    inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
+    states = [key for key in inputs if key.startswith("state_") and inputs[key]["dtype"] == np.int8]
+    assert len(states) >= 10
+    assert all(inputs[key]["quantization"] == outputs[key]["quantization"] for key in states)
+    count, _ = inspect.operators(paths["int8"])
+    assert count["QUANTIZE"] <= 2
+    exact, rounded, copying = StepRunner(paths["none"]), StepRunner(paths["int8"]), CopyingRunner(paths["int8"])
+    differences = []
+    for number, frame in enumerate(np.tile(random_frames(rng, 20, (64, 64)), (15, 1, 1, 1))):
+        window = (number % 2, number // 2 % 2)
+        found = [runner.step(frame[None], window)["scores"] for runner in (exact, rounded, copying)]
+        np.testing.assert_array_equal(found[1], found[2])
+        differences.append(np.abs(found[0] - found[1]).mean())
+    assert 0 < np.mean(differences) < 0.1
+    assert np.mean(differences[-60:]) <= 1.5 * np.mean(differences[20:80])
+
+
+@pytest.mark.slow
+def test_float16_halves_the_file(tmp_path):
+    model = fresh_model("vid-pw-m2n1", image_size=64)
+    path = tmp_path / "model.tflite"
+    found = export(pw.get_system("vid-pw-m2n1"), model, None, str(path), True, 3, "float16")
+    assert path.stat().st_size < 0.6 * 4 * model.count_params()
+    assert found.quantized.agreeing >= 0.9 * found.quantized.detections
+
+
+def test_inspection_says_what_is_there(exported, capsys):
+    _, path = exported
+    assert command.main([f"--inspect={path}"]) == 0
+    text = capsys.readouterr().out
+    facts = metadata.read(path)
+    assert all(state["name"] in text for state in facts["states"])
+    assert "DYNAMIC_UPDATE_SLICE" in text
+    assert '"system": "vid-pw-m4n2"' in text
+    assert f"{inspect.state_bytes(facts) / 1e6:.2f} MB in all" in text
+    _, partitions = inspect.operators(path)
+    assert 1 <= partitions <= 5
+    assert command.main(["--inspect=nothing.tflite"]) == 1
+
+
+@pytest.mark.slow
+def test_an_exported_file_scores_as_its_model_does(tmp_path, capsys):
+    """With suppression left to the host it is the same answer; and a file says by itself what it is."""
+    flags = ["--num_videos=2", "--video_frames=6", "--nococo", f"--json={tmp_path}/scores.json"]
+    model = fresh_model("davis-pw-m2n1", image_size=64)
+    optimizer = keras.optimizers.SGD()
+    optimizer.build(model.trainable_variables)
+    facts = {"system": "davis-pw-m2n1", "class_names": ["foreground"]}
+    checkpoints.save(str(tmp_path), 1, model.config, model.variables, optimizer, facts, keep=1)
+    path = str(tmp_path / "model.tflite")
+    read = checkpoints.read(str(tmp_path))
+    export(pw.get_system("davis-pw-m2n1"), model, read, path, verify_steps=2)
+    scores = []
+    for which in (["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}"], [f"--tflite={path}"]):
+        assert evaluate.main([*which, "--policy=learned", *flags]) == 0
+        scores.append(json.loads((tmp_path / "scores.json").read_text()))
+    for key in ("J", "F"):
+        assert scores[1][key]["mean"] == pytest.approx(scores[0][key]["mean"], abs=1e-3)
+    assert scores[1]["cell_visits"] == scores[0]["cell_visits"]
+    assert scores[1]["mflops_max"] == scores[0]["mflops_max"]
+    video = ["--video=moving_objects:1", "--max_frames=3", f"--output={tmp_path}/shown.gif"]
+    assert demo.main([f"--tflite={path}", "--policy=learned", *video]) == 0
+    assert evaluate.main([f"--tflite={path}", "--policy=oracle"]) == 2
+    assert "knows no oracle" in capsys.readouterr().err
 
 
 def test_only_built_in_operators(exported):
