@@ -123,7 +123,6 @@ class DetectorLowering(Lowering):
         """Heights, then widths (2 6,) of the anchors of one location."""
         return self.model.level_anchors[level][0, 0, :, 2:].T.reshape(-1)
 
-    @in_float
     def _codes(self, head, x, level):
         """Box codes (1, h, w, 4 6) in units of the frame: centres y, centres x, heights, widths of 6 anchors.
 

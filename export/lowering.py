@@ -261,9 +261,8 @@ def convolve(context, part, padding="VALID"):
     return tf.nn.relu6(tf.nn.bias_add(x, bias))
 
 
-@in_float
 def predictor(x, convolution):
-    """A 1 x 1 convolution with a bias, of whose result small differences matter."""
+    """A 1 x 1 convolution with a bias."""
     return tf.nn.bias_add(tf.nn.conv2d(x, constant(convolution.kernel), 1, "VALID"), constant(convolution.bias))
 
 
