@@ -19,6 +19,7 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["patchwork_tf", "patchwork_tf.*"]) + list(SUBPACKAGES.values()),
     package_dir={name: folder for folder, name in SUBPACKAGES.items()},
+    package_data={"patchwork_tf.benchmarks": ["runner/*.[ch]", "runner/checks/*.c"]},
     install_requires=[
         "absl-py>=2.0",
         "ai-edge-litert>=2.3",

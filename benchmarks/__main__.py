@@ -2,6 +2,7 @@
 
   patchwork-benchmark --systems=vid-sf,vid-pw-m4n2,vid-pw-m4n1 --json=latency.json
   patchwork-benchmark --systems=all --scores=vid.json,davis.json --json=latency.json --html=latency.html
+  patchwork-benchmark --tflite=sf.tflite,pw.tflite --json=latency.json
   patchwork-benchmark --target=adb --systems=vid-sf,vid-pw-m4n2 --json=phone.json --html=phone.html
   patchwork-benchmark --report=latency.json --html=latency.html
   patchwork-benchmark --compare=before.json,after.json
@@ -32,7 +33,10 @@ from patchwork_tf.benchmarks.facts import model_facts
 from patchwork_tf.benchmarks.plan import Model
 from patchwork_tf.benchmarks.text import table
 from patchwork_tf.errors import UsageError
-from patchwork_tf.export.__main__ import export
+from patchwork_tf.export import metadata
+from patchwork_tf.export.exporting import QUANTIZATIONS, export
+from patchwork_tf.models.build import build
+from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system, list_systems
 
@@ -76,6 +80,13 @@ _REPORT = flags.DEFINE_string(
 _COMPARE = flags.DEFINE_list(
     "compare", "", "Measure nothing: compare two reports, BEFORE.json,AFTER.json.", flag_values=_FLAGS
 )
+_TFLITE = flags.DEFINE_list(
+    "tflite",
+    "",
+    "Exported files, separated by commas, to measure in place of --systems; the single-frame network of every "
+    "task, to which ratios refer, must be among them.",
+    flag_values=_FLAGS,
+)
 _CHECKPOINT = flags.DEFINE_string(
     "checkpoint", None, "Checkpoint or training folder whose weights all systems take.", flag_values=_FLAGS
 )
@@ -91,14 +102,15 @@ _DEPTH = flags.DEFINE_float(
     "Width multiplier of all systems; by default the checkpoint's or each system's.",
     flag_values=_FLAGS,
 )
-_SUPPRESSION = flags.DEFINE_boolean(
-    "suppression", True, "Include per-class suppression of detectors.", flag_values=_FLAGS
+_SUPPRESSION = flags.DEFINE_boolean("suppression", True, "Include suppression in detectors.", flag_values=_FLAGS)
+_QUANTIZE = flags.DEFINE_enum(
+    "quantize", "none", list(QUANTIZATIONS), "How files are exported, see patchwork-export.", flag_values=_FLAGS
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of random weights, frames, windows and turns.", flag_values=_FLAGS)
 _PHONES = on_phones.PhoneFlags(_FLAGS)
 
 _OUTPUTS = ((_JSON, report.write), (_CSV, report.write_csv), (_HTML, html.write))
-_OF_MODELS = ("checkpoint", "image_size", "depth", "suppression")
+_OF_MODELS = ("checkpoint", "image_size", "depth", "suppression", "quantize")
 
 
 def _benchmark():
@@ -144,13 +156,13 @@ def _compare():
 
 def _measured() -> Iterator[dict]:
     """Reports of a new run, one per machine."""
-    names = _names()
+    names = [] if any(_TFLITE.value) else _names()
     if _TARGET.value == "host":
         _PHONES.check_unused()
     adb = Adb(_PHONES.adb.value, _PHONES.adb_port.value) if _TARGET.value == "adb" else None
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     with tempfile.TemporaryDirectory() as folder:
-        models, facts = _export_all(names, checkpoint, folder)
+        models, facts = _export_all(names, checkpoint, folder) if names else _given()
         for raw in _on_phones(models, adb) if adb else [_on_host(models)]:
             raw["settings"] |= {name: _FLAGS[name].value for name in _OF_MODELS}
             yield report.build(raw, facts, _command())
@@ -161,6 +173,23 @@ def _names() -> list[str]:
     asked = cli.non_empty("systems", _SYSTEMS.value)
     asked = list_systems() if asked == ["all"] else [get_system(name).name for name in asked]
     return list(dict.fromkeys([*map(report.reference_of, asked), *asked]))
+
+
+def _given() -> tuple[dict[str, Model], dict[str, dict]]:
+    """The files of --tflite by their systems' names, and what is known of their models."""
+    if given := [name for name in ("systems", *_OF_MODELS) if _FLAGS[name].present]:
+        raise UsageError(f"--tflite: the files say what they are; leave out --{given[0]}")
+    models, facts = {}, {}
+    for path in filter(None, _TFLITE.value):
+        about = metadata.read(path)
+        system = get_system(about["system"])
+        if system.name in models:
+            raise UsageError(f"--tflite: two files of {system.name}; measure one of them")
+        models[system.name] = Model.read(path)
+        facts[system.name] = model_facts(system, build(ModelConfig(**about["model"])), path)
+    if missing := {*map(report.reference_of, models)} - models.keys():
+        raise UsageError(f"--tflite: ratios refer to {', '.join(sorted(missing))}; name a file of it too")
+    return models, facts
 
 
 def _export_all(names, checkpoint, folder) -> tuple[dict[str, Model], dict[str, dict]]:
@@ -185,7 +214,7 @@ def _export(name, checkpoint, path):
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
     keras.utils.set_random_seed(_SEED.value)  # a run that is resumed has the same files
     network = checkpoints.build_from(system, checkpoint, **overrides)
-    export(system, network, checkpoint, path, _SUPPRESSION.value, verify_steps=10)
+    export(system, network, checkpoint, path, _SUPPRESSION.value, verify_steps=10, quantization=_QUANTIZE.value)
     return network
 
 

@@ -1,12 +1,10 @@
 """What is known of a model without measuring it."""
 
 import itertools
-import math
 import statistics
 
-import numpy as np
-
 from patchwork_tf.export import metadata
+from patchwork_tf.export.inspect import state_bytes
 from patchwork_tf.streaming.schedule import frame_mflops
 
 _RUN_FRAMES = 64  # a multiple of every system's interval
@@ -34,9 +32,7 @@ def model_facts(system, model, path: str) -> dict:
         "mflops_avg": average / (system.stream.delay + 1),
         "mflops_avg_run": average,
         "file": {
-            "state_bytes": sum(
-                np.dtype(state["dtype"]).itemsize * math.prod(state["shape"]) for state in about["states"]
-            ),
+            "state_bytes": state_bytes(about),
             "weights": about["weights"],
         },
     }

@@ -89,6 +89,7 @@ class _Graph:
             if update and operator.inputs[1] in indices:
                 indices.update(operator.outputs)
         indices |= {index for name, index in self.outputs.items() if not name.startswith("state_")}
+        indices.add(self.inputs["frame"])
         for index in self.inputs.values():
             users = [operator for operator in self.graph.operators if index in operator.inputs]
             if all(indices.intersection(operator.outputs) for operator in users):

@@ -16,7 +16,7 @@ from emulated_device import EmulatedDevice
 from patchwork_tf.benchmarks import report
 from patchwork_tf.benchmarks.phone import REMOTE
 from patchwork_tf.benchmarks.plan import Model
-from patchwork_tf.export.__main__ import export
+from patchwork_tf.export.exporting import export
 from patchwork_tf.zoo.systems import get_system
 
 

@@ -20,7 +20,7 @@ import patchwork_tf as pw
 from patchwork_tf.benchmarks import native, overhead
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.export.__main__ import export
+from patchwork_tf.export.exporting import export
 from patchwork_tf.export.runner import StepRunner
 
 ROOT = Path(__file__).parents[1]
