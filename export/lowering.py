@@ -59,6 +59,7 @@ class Lowering:
         self.restored = None  # the last features with their border, see RESTORED_BORDER
 
     restored_border = RESTORED_BORDER
+    unexpanded_to = 32  # stride of the features
     wanted_contexts = ()
     predictions = MappingProxyType({})  # names of the tensors that make up an output, if it is in several
 
@@ -145,7 +146,8 @@ class Lowering:
         frame_size = cell.frame_shape[:2]
         wanted = name in self.wanted_contexts
         before, after = (1, 1) if wanted else cell.border
-        if self.unexpanded:
+        stride = self.model.config.network_size[0] // frame_size[0]
+        if self.unexpanded and stride <= self.unexpanded_to:
             ones = tf.ones((*x.shape[:3], 1))
             narrow = self.memory.surround(block.prefix, tf.concat([ones, x], 3), frame_size, before, after)
             context = expand_indicated(narrow, block.expand)

@@ -11,6 +11,7 @@ class SegmenterLowering(Lowering):
     """A segmenter's step. Its output is 'mask' (H, W); it remembers foreground's logit minus background's."""
 
     restored_border = (max(ASPP_RATES), max(ASPP_RATES))
+    unexpanded_to = 16  # deeper windows are so small that expanding their borders anew takes longer
 
     def _answer(self):
         model = self.model
