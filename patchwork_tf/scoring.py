@@ -59,7 +59,9 @@ def score_stream(
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
         knows = functools.partial(frame_truth, model, video, fit=fit)
-        answers = stream(system, model, frames, policy, seed + number, warm_start, fit, knows, exported)
+        answers = stream(
+            system, model, frames, policy, seed + number, warm_start, fit, truth=knows, exported=exported
+        )
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
             for metric in metrics.values():

@@ -89,7 +89,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
     wait_for(lambda: (together / "checkpoint-00000002.npz").exists(), chief)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(60) == 1
-    message = (tmp_path / "first-0.err").read_text().splitlines()[-1]
+    message = (tmp_path / "first-0.err").read_text()  # a progress bar that is taken down may come after it
     assert "process 0 lost another one of 2; start all of them again with the same flags" in message
     assert len(losses(together)) < STEPS
 

@@ -61,7 +61,7 @@ def test_segmenters_agree_with_keras(name, small, tmp_path):
 def test_suppressed_detections_agree_with_keras(name, small, tmp_path):
     model = small(name)
     path = str(tmp_path / "model.tflite")
-    comparison = export(pw.get_system(name), model, None, path)
+    comparison = export(pw.get_system(name), model, None, path).comparison
     assert comparison.steps >= 50
     assert comparison.max_difference <= 1e-4
     assert comparison.detections > 100

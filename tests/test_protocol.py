@@ -156,8 +156,22 @@ def test_a_stock_tool_that_fails_is_no_result(bench, phone):
     assert len(bench.finished()) == 2 * len(RUNS)
 
 
+@pytest.fixture
+def in_a_terminal():
+    """Signals as a program in a terminal has them: tests may run in the background, or under nohup."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_the_phone_is_put_back_when_the_user_ends_it(bench, phone, number):
+def test_the_phone_is_put_back_when_the_user_ends_it(bench, phone, number, in_a_terminal):
     bench.faults(**{"vid-sf.1": "slow"})
 
     def interrupt():

@@ -5,7 +5,10 @@ processes learn what one would, batch statistics included. Keras 3 has no other 
 hosts: it does not work under TensorFlow's MultiWorkerMirroredStrategy (keras issue 20585).
 """
 
+import atexit
 import dataclasses
+import os
+import sys
 from contextlib import contextmanager
 
 import keras
@@ -95,10 +98,19 @@ def loss_of_others_reported(processes: Processes, model_dir: str):
     except Exception as error:
         if processes.count == 1 or not _is_lost(error):
             raise
+        atexit.register(
+            _leave
+        )  # runs before JAX's farewell to the others, which aborts the process if one is gone
         raise DataError(
             f"process {processes.index} lost another one of {processes.count}; start all of them again with the "
             f"same flags, they resume from the last checkpoint in {model_dir}  ({str(error)[:200]})"
         ) from error
+
+
+def _leave():
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(1)
 
 
 def _is_lost(error) -> bool:
