@@ -85,6 +85,7 @@ class _Progress(keras.callbacks.Callback):
         self.writes = writes
 
     def on_train_begin(self, logs=None):
+        """Opens the bar, the history and the events, in the one process that writes."""
         self.bar = tqdm(
             total=self.steps,
             initial=self.step,
