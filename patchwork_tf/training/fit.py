@@ -69,11 +69,16 @@ def fit(
     # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
     progress = _Progress(start, steps, model_dir, metadata, log_every, save_every, keep, writes)
-    trainer.fit(make_batches(start), steps_per_epoch=steps - start, callbacks=[progress], verbose=0, shuffle=False)
+    try:
+        trainer.fit(
+            make_batches(start), steps_per_epoch=steps - start, callbacks=[progress], verbose=0, shuffle=False
+        )
+    finally:  # an error's message is to be the last thing on the screen
+        progress.close()
 
 
 class _Progress(keras.callbacks.Callback):
-    """Logs, watches and saves a run, step by step."""
+    """Logs, watches and saves a run, step by step: the one process that `writes` does. To be closed."""
 
     def __init__(self, start, steps, model_dir, metadata, log_every, save_every, keep, writes):
         super().__init__()
@@ -83,29 +88,25 @@ class _Progress(keras.callbacks.Callback):
         self.metadata = metadata
         self.log_every, self.save_every, self.keep = log_every, save_every, keep
         self.writes = writes
-
-    def on_train_begin(self, logs=None):
-        """Opens the bar, the history and the events, in the one process that writes."""
         self.bar = tqdm(
-            total=self.steps,
-            initial=self.step,
+            total=steps,
+            initial=start,
             unit="step",
             dynamic_ncols=True,
             desc="training",
-            disable=not self.writes,
+            disable=not writes,
         )
-        self.history = os.path.join(self.model_dir, _HISTORY)
+        self.history = os.path.join(model_dir, _HISTORY)
         self.events = tf.summary.create_noop_writer()
-        if self.writes:
-            self.events = tf.summary.create_file_writer(self.model_dir)
-            _truncate_history(self.history, self.step)
+        if writes:
+            self.events = tf.summary.create_file_writer(model_dir)
+            _truncate_history(self.history, start)
         self.since = time.monotonic()
 
     def on_train_batch_end(self, batch, logs=None):
         """Raises DataError if the loss is not finite; what was saved before stays good."""
         self.step += 1
         if not math.isfinite(logs["loss"]):
-            self.close()
             good = checkpoints.latest(self.model_dir)
             advice = f"{good} is good, resume it" if good else "there is no checkpoint yet, start again"
             raise DataError(
@@ -118,9 +119,6 @@ class _Progress(keras.callbacks.Callback):
             self.model.reset_metrics()
         if self.writes and (self.step % self.save_every == 0 or self.step == self.steps):
             self.save()
-
-    def on_train_end(self, logs=None):
-        self.close()
 
     def save(self):
         model = self.model
