@@ -8,6 +8,7 @@ that is remembered (that, the part on the full map and the choice of a window), 
 are random.
 """
 
+import dataclasses
 import os
 import sys
 import tempfile
@@ -34,6 +35,10 @@ _SYSTEMS = flags.DEFINE_list(
     "systems", "vid-pw-m4n1,vid-pw-m4n2", "Patchwork systems, separated by commas.", flag_values=_FLAGS
 )
 _STEPS = flags.DEFINE_integer("steps", 300, "Frames to time per file.", lower_bound=1, flag_values=_FLAGS)
+_IMAGE_SIZE = flags.DEFINE_integer(
+    "image_size", None, "Side of the frame in pixels; by default each system's, 384.", flag_values=_FLAGS
+)
+_DEPTH = flags.DEFINE_float("depth", None, "Width multiplier; by default each system's.", flag_values=_FLAGS)
 _SUPPRESSION = flags.DEFINE_boolean("suppression", True, "Include suppression in detectors.", flag_values=_FLAGS)
 
 
@@ -72,13 +77,15 @@ def _breakdown():
 
 def _variants(system) -> dict:
     """Title -> system and step of what is compared."""
-    model = build(system.model)
+    overrides = cli.override(image_size=_IMAGE_SIZE.value, depth=_DEPTH.value)
+    model = build(system.model, **overrides)
     single = get_system(reference_of(system.name))
-    side = system.model.image_size[0] * system.model.window // system.model.cells
+    of_single = dataclasses.replace(single.model, depth=model.config.depth)
+    side = model.config.image_size[0] * model.grid.window // model.grid.cells
     suppression = _SUPPRESSION.value
     return {
-        "single-frame network": (single, Step(build(single.model), suppression)),
-        f"the same on {side} x {side} pixels": (single, Step(build(single.model, image_size=side), suppression)),
+        "single-frame network": (single, Step(build(of_single, image_size=model.config.image_size), suppression)),
+        f"the same on {side} x {side} pixels": (single, Step(build(of_single, image_size=side), suppression)),
         "step without memory": (system, _WithoutMemory(model, suppression)),
         "step": (system, Step(model, suppression)),
     }

@@ -2,16 +2,27 @@
 
 import os
 import re
+import signal
+import subprocess
+import sys
 import tempfile
+import time
 
 import adb_clients
 import pytest
 from bench import RUNS, STEPS, Bench, left_as_it_was, runs_of
+from conftest import small_model
 from emulated_device import EmulatedDevice
 from runs import facts
 
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import report
+from patchwork_tf.export.exporting import export
+from patchwork_tf.zoo.systems import get_system
+
+SAID_BY_STOCK_TOOL = """count=1000 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358
+Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inference (avg): 3790.92
+"""
 
 
 @pytest.fixture(scope="module", params=adb_clients.paths()[:1])
@@ -21,9 +32,13 @@ def adb(request, tmp_path_factory):
 
 
 @pytest.fixture
-def command(adb, tmp_path, monkeypatch):
+def bench(adb, tmp_path):
+    return Bench(adb, tmp_path)
+
+
+@pytest.fixture
+def command(adb, bench, tmp_path, monkeypatch):
     """Function of flags that runs the command on files that need no export, and returns its exit code."""
-    bench = Bench(adb, tmp_path)
     monkeypatch.setattr(benchmark, "_export_all", lambda names, *_: (bench.models, facts(bench.models)))
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
@@ -76,6 +91,76 @@ def test_several_phones_have_a_report_each(command, tmp_path):
         assert command(f"--serial={one.name},{two.name}", f"--json={tmp_path}/phone.json") == 0
     written = sorted(path.name for path in tmp_path.glob("phone*.json"))
     assert written == ["phone.EMULATED0001.json", "phone.EMU_2.json"]
+
+
+def test_the_stock_tool_is_asked_too(command, bench, tmp_path, capsys):
+    tool = bench.stock_tool(f"echo '{SAID_BY_STOCK_TOOL}'")
+    with EmulatedDevice(tmp_path / "phone") as phone:
+        assert command(f"--serial={phone.name}", f"--stock_tool={tool}", f"--json={tmp_path}/phone.json") == 0
+        asked = [line for line in phone.commands if "--graph=" in line]
+    assert len(asked) == 2  # of the delayed system it knows nothing
+    assert all(f"--num_runs={STEPS}" in line and "--num_threads=1" in line for line in asked)
+    found = report.read(str(tmp_path / "phone.json"))["stock"]
+    assert {name: (row["count"], row["mean"]) for name, row in found.items()} == {
+        "vid-sf": (1000, 3790.92),
+        "vid-pw-m4n2": (1000, 3790.92),
+    }
+
+
+def test_a_stock_tool_that_says_nothing_is_no_result(command, bench, tmp_path, capsys):
+    tool = bench.stock_tool("echo 'no such option'")
+    with EmulatedDevice(tmp_path / "phone") as phone:
+        assert command(f"--serial={phone.name}", f"--stock_tool={tool}", f"--json={tmp_path}/phone.json") == 1
+        assert left_as_it_was(phone)
+    assert "it did not finish; there is no line with benchmark_model's" in capsys.readouterr().err
+    assert not (tmp_path / "phone.json").exists()
+
+
+@pytest.mark.slow
+def test_ctrl_c_in_a_terminal(adb, bench, tmp_path):
+    """All of the process group gets the signal, adb's client included; the phone is put back even so."""
+    names, files = ("davis-sf", "davis-pw-m2n1"), []
+    for name in names:
+        files.append(f"{tmp_path}/{name}.tflite")
+        export(get_system(name), small_model(name, image_size=64), None, files[-1], verify_steps=2)
+    kept = tmp_path / "kept-here"
+    program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--target=adb", f"--adb={adb.path}"]
+    flags = [f"--runner={bench.runner}", f"--tflite={','.join(files)}", f"--steps={STEPS}", "--repeats=3"]
+    bench.faults(**{"davis-pw-m2n1.1": "slow"})
+
+    def start(phone):
+        more = [f"--serial={phone.name}", f"--resume={kept}", f"--json={tmp_path}/phone.json"]
+        return subprocess.Popen(
+            [*program, *flags, *more],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests may run in the background
+        )
+
+    with EmulatedDevice(tmp_path / "phone") as phone:
+        process = start(phone)
+        while "davis-pw-m2n1.1" not in runs_of(phone):
+            assert process.poll() is None, process.stderr.read()
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGINT)
+        _, errors = process.communicate(timeout=60)
+        assert process.returncode == 130
+        assert f"--resume={kept} continues" in errors
+        assert errors.splitlines()[-1] == "patchwork-benchmark: interrupted"
+        assert "Traceback" not in errors
+        assert left_as_it_was(phone)
+        assert phone.system.fixed_performance() == ["true", "false"]
+        assert not (tmp_path / "phone.json").exists()
+        finished = runs_of(phone)[:-1]
+        bench.faults()
+        phone.commands.clear()
+        process = start(phone)
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors
+        assert not set(finished) & set(runs_of(phone))  # what was finished is not measured again
+    rows = report.read(str(tmp_path / "phone.json"))["systems"]
+    assert {name: len(row["samples"]) for name, row in rows.items()} == dict.fromkeys(names, 3 * STEPS)
 
 
 def test_no_phone_leaves_nothing(command, tmp_path, capsys):
