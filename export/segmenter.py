@@ -4,7 +4,9 @@ import numpy as np
 import tensorflow as tf
 
 from patchwork_tf.export.lowering import Lowering, constant, convolve, in_float, pointwise
-from patchwork_tf.models.segmenter import ASPP_ENDPOINT, ASPP_RATES, REFINE_ENDPOINT
+from patchwork_tf.models.segmenter import ASPP_ENDPOINT, ASPP_RATES, REFINE_ENDPOINT, REFINE_STRIDE
+
+UPSCALE = REFINE_STRIDE  # from logits to pixels, which Patchwork networks see at full resolution
 
 
 class SegmenterLowering(Lowering):
@@ -29,10 +31,33 @@ class SegmenterLowering(Lowering):
     @in_float
     def _mask(self, margin):
         """Probability of foreground (H, W) from the margin (1, h, w, 1) between logits."""
-        if not self.grid.is_whole_frame:
-            size = self.model.logits_shape[:2]
-            margin = self.memory.paste("margin", margin, size, self.at_window(size))
-        return tf.sigmoid(tf.image.resize(margin, self.model.config.image_size)[0, :, :, 0])
+        config, size = self.model.config, self.model.logits_shape[:2]
+        if self.grid.is_whole_frame:
+            mask = tf.sigmoid(tf.image.resize(margin, config.image_size))
+            return tf.reshape(mask, config.image_size)  # indexing would take four times as long as all before it
+        known = self.memory.paste("margin", margin, size, self.at_window(size))
+        return self._renewed_mask(known, margin.shape[1:3])
+
+    def _renewed_mask(self, margin, window):
+        """The same of the full frame's margin, of which a window (h, w) is new: the rest is remembered.
+
+        That is, the mask minus 1/2, which is 0 where nothing has been seen yet.
+        """
+        size, (height, width) = margin.shape[1:3], window
+        beside = tf.pad(
+            margin, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="SYMMETRIC"
+        )  # as resizing has it at the edge
+        at = self.memory.place("margin_around", self.at_window(size))
+        part = tf.slice(beside, at, (1, height + 2, width + 2, 1))
+        part = tf.image.resize(part, ((height + 2) * UPSCALE, (width + 2) * UPSCALE))
+        reach = UPSCALE // 2  # how far beyond the window pixels depend on it
+        part = tf.sigmoid(part[:, reach:-reach, reach:-reach]) - 0.5
+        ringed = tuple(side * UPSCALE + 2 * reach for side in size)
+        known = self.memory.paste(
+            "mask", part, ringed, lambda *w: tuple(i * UPSCALE for i in self.at_window(size)(*w))
+        )
+        mask = tf.slice(known, (0, reach, reach, 0), (1, *self.model.config.image_size, 1)) + 0.5
+        return tf.reshape(mask, self.model.config.image_size)
 
     def _pyramid_pooling(self, x):
         branches = [pointwise(x, self.model.aspp_pointwise)]

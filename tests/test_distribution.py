@@ -8,12 +8,13 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from patchwork_tf import train
 from patchwork_tf.data import clips
 
-STEPS = 24
+STEPS = 16
 TRAIN = [
     sys.executable,
     "-m",
@@ -22,11 +23,12 @@ TRAIN = [
     "--image_size=64",
     "--depth=0.35",
     "--clip_frames=1",
-    "--batch_size=4",
+    "--batch_size=16",  # batch statistics of few pixels magnify rounding errors
     "--log_every=1",
     "--save_every=2",
+    f"--keep_checkpoints={STEPS}",
     "--warmup_steps=1",
-    "--learning_rate=1e-3",
+    "--learning_rate=1e-4",
     f"--steps={STEPS}",
 ]
 PATIENCE = 300  # seconds; most of it is compiling
@@ -67,6 +69,17 @@ def losses(folder) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
+def learned(folder) -> np.ndarray:
+    """What all weights have changed by between two checkpoints, in a row."""
+    first, last = (np.load(folder / f"checkpoint-{step:08d}.npz") for step in (2, STEPS))
+    weights = [key for key in first.files if key.endswith(("/kernel", "/gamma", "/beta", "/bias"))]
+    return np.concatenate([(last[key] - first[key]).ravel() for key in weights])
+
+
+def cosine(first, second) -> float:
+    return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
+
+
 def wait_for(condition, process):
     deadline = time.monotonic() + PATIENCE
     while not condition():
@@ -89,7 +102,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
     wait_for(lambda: (together / "checkpoint-00000002.npz").exists(), chief)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(60) == 1
-    message = (tmp_path / "first-0.err").read_text()  # a progress bar that is taken down may come after it
+    message = (tmp_path / "first-0.err").read_text().splitlines()[-1]
     assert "process 0 lost another one of 2; start all of them again with the same flags" in message
     assert len(losses(together)) < STEPS
 
@@ -97,11 +110,10 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
         assert process.wait(PATIENCE) == 0
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
-    # The second loss is after an update by the first gradients. From then on rounding errors grow fast, as Adam
-    # divides by gradients that are almost zero: single losses part, what is learned does not.
-    assert found[:2] == pytest.approx(expected[:2], rel=2e-4)
-    assert found == pytest.approx(expected, rel=0.3)
-    assert sum(found) == pytest.approx(sum(expected), rel=0.05)
+    # From step to step rounding errors grow, as Adam divides by gradients that are almost zero.
+    assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
+    assert found == pytest.approx(expected, rel=0.03)
+    assert cosine(learned(alone), learned(together)) > 0.9
 
 
 def test_shards_make_one_batch():
