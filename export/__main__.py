@@ -35,6 +35,9 @@ _IMAGE_SIZE = flags.DEFINE_string(
     "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the checkpoint's or the system's.",
     flag_values=_FLAGS,
 )
+_DEPTH = flags.DEFINE_float(
+    "depth", None, "Width multiplier; by default the checkpoint's or the system's.", flag_values=_FLAGS
+)
 _SUPPRESSION = flags.DEFINE_boolean(
     "suppression",
     True,
@@ -77,8 +80,8 @@ def _export():
         raise UsageError("--output is required: the .tflite file to write")
     cli.check_output(output)
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
-    size = cli.parse_image_size(_IMAGE_SIZE.value)
-    model = checkpoints.build_from(system, checkpoint, **cli.override(image_size=size))
+    overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
+    model = checkpoints.build_from(system, checkpoint, **overrides)
     found = export(
         system,
         model,
