@@ -14,7 +14,7 @@ import pytest
 from patchwork_tf import train
 from patchwork_tf.data import clips
 
-STEPS = 16
+STEPS = 12
 TRAIN = [
     sys.executable,
     "-m",
@@ -112,7 +112,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
     assert len(found) == STEPS
     # From step to step rounding errors grow, as Adam divides by gradients that are almost zero.
     assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
-    assert found == pytest.approx(expected, rel=0.03)
+    assert found == pytest.approx(expected, rel=0.05)
     assert cosine(learned(alone), learned(together)) > 0.9
 
 
