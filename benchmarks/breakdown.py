@@ -2,13 +2,12 @@
 
   python -m patchwork_tf.benchmarks.breakdown --systems=vid-pw-m4n1,vid-pw-m4n2 --steps=300
 
-For every system four files take turns: the single-frame network of its task on the full frame and on as many
-pixels as a window has (what runs on the window, and nothing else), the step with zeros in place of all
-that is remembered (that, the part on the full map and the choice of a window), and the step itself. Weights
-are random.
+For every system four files take turns: the single-frame network of its task and depth on the full frame and
+on as many pixels as a window has (what runs on the window, and nothing else), the step with zeros in place
+of all that is remembered (that, the part on the full map and the choice of a window), and the step itself.
+Weights are random.
 """
 
-import dataclasses
 import os
 import sys
 import tempfile
@@ -80,12 +79,16 @@ def _variants(system) -> dict:
     overrides = cli.override(image_size=_IMAGE_SIZE.value, depth=_DEPTH.value)
     model = build(system.model, **overrides)
     single = get_system(reference_of(system.name))
-    of_single = dataclasses.replace(single.model, depth=model.config.depth)
-    side = model.config.image_size[0] * model.grid.window // model.grid.cells
+    depth, frame = model.config.depth, model.config.image_size[0]
+    side = frame * model.grid.window // model.grid.cells
     suppression = _SUPPRESSION.value
+
+    def single_step(size):
+        return single, Step(build(single.model, image_size=size, depth=depth), suppression)
+
     return {
-        "single-frame network": (single, Step(build(of_single, image_size=model.config.image_size), suppression)),
-        f"the same on {side} x {side} pixels": (single, Step(build(of_single, image_size=side), suppression)),
+        "single-frame network": single_step(frame),
+        f"the same on {side} x {side} pixels": single_step(side),
         "step without memory": (system, _WithoutMemory(model, suppression)),
         "step": (system, Step(model, suppression)),
     }

@@ -31,33 +31,31 @@ class SegmenterLowering(Lowering):
     @in_float
     def _mask(self, margin):
         """Probability of foreground (H, W) from the margin (1, h, w, 1) between logits."""
-        config, size = self.model.config, self.model.logits_shape[:2]
+        image_size = self.model.config.image_size
         if self.grid.is_whole_frame:
-            mask = tf.sigmoid(tf.image.resize(margin, config.image_size))
-            return tf.reshape(mask, config.image_size)  # indexing would take four times as long as all before it
-        known = self.memory.paste("margin", margin, size, self.at_window(size))
-        return self._renewed_mask(known, margin.shape[1:3])
+            mask = tf.sigmoid(tf.image.resize(margin, image_size))
+        else:
+            mask = self._renewed_mask(margin)
+        return tf.reshape(mask, image_size)  # indexing would take four times as long as all of the above
 
-    def _renewed_mask(self, margin, window):
-        """The same of the full frame's margin, of which a window (h, w) is new: the rest is remembered.
+    def _renewed_mask(self, margin):
+        """The same (1, H, W, 1) of the full frame: renewed where a window's margin matters, remembered elsewhere.
 
-        That is, the mask minus 1/2, which is 0 where nothing has been seen yet.
+        What is remembered is the mask minus 1/2, which is 0 where nothing has been seen yet.
         """
-        size, (height, width) = margin.shape[1:3], window
-        beside = tf.pad(
-            margin, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="SYMMETRIC"
-        )  # as resizing has it at the edge
-        at = self.memory.place("margin_around", self.at_window(size))
-        part = tf.slice(beside, at, (1, height + 2, width + 2, 1))
+        size, (height, width) = self.model.logits_shape[:2], margin.shape[1:3]
+        at = self.at_window(size)
+        known = self.memory.paste("margin", margin, size, at)
+        # Beyond the frame's edge is the edge itself, for that is what resizing an image does there.
+        ringed = tf.pad(known, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="SYMMETRIC")
+        part = tf.slice(ringed, self.memory.place("margin_around", at), (1, height + 2, width + 2, 1))
         part = tf.image.resize(part, ((height + 2) * UPSCALE, (width + 2) * UPSCALE))
         reach = UPSCALE // 2  # how far beyond the window pixels depend on it
         part = tf.sigmoid(part[:, reach:-reach, reach:-reach]) - 0.5
-        ringed = tuple(side * UPSCALE + 2 * reach for side in size)
-        known = self.memory.paste(
-            "mask", part, ringed, lambda *w: tuple(i * UPSCALE for i in self.at_window(size)(*w))
-        )
-        mask = tf.slice(known, (0, reach, reach, 0), (1, *self.model.config.image_size, 1)) + 0.5
-        return tf.reshape(mask, self.model.config.image_size)
+        image_size = self.model.config.image_size
+        mask_size = tuple(side + 2 * reach for side in image_size)
+        mask = self.memory.paste("mask", part, mask_size, self.at_window(image_size))
+        return tf.slice(mask, (0, reach, reach, 0), (1, *image_size, 1)) + 0.5
 
     def _pyramid_pooling(self, x):
         branches = [pointwise(x, self.model.aspp_pointwise)]

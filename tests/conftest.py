@@ -3,11 +3,15 @@
 import dataclasses
 import functools
 import os
+import signal
 from pathlib import Path
 
+import adb_clients
 import keras
 import numpy as np
 import pytest
+from bench import Bench
+from emulated_device import EmulatedDevice
 
 import patchwork_tf as pw
 
@@ -98,3 +102,38 @@ def random_frames(rng, count, image_size):
     height, width = image_size
     coarse = rng.uniform(-1, 1, (count, height // 16, width // 16, 3)).repeat(16, axis=1).repeat(16, axis=2)
     return (0.7 * coarse + 0.3 * rng.uniform(-1, 1, (count, height, width, 3))).astype(np.float32)
+
+
+@pytest.fixture(scope="module", params=adb_clients.paths()[:1])
+def adb(request, tmp_path_factory):
+    """A real adb client. Tests of what clients differ in have a fixture of all that there are."""
+    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
+        yield adb
+
+
+@pytest.fixture
+def phone(adb, tmp_path):
+    """An emulated device, to be found by its name."""
+    with EmulatedDevice(tmp_path / "phone") as phone:
+        yield phone
+        adb.run("disconnect")
+
+
+@pytest.fixture
+def bench(adb, tmp_path):
+    """A benchmark as a user starts it."""
+    return Bench(adb, tmp_path)
+
+
+@pytest.fixture
+def in_a_terminal():
+    """Signals as a program in a terminal has them: tests may run in the background, or under nohup."""
+    usual = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)

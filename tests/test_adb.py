@@ -20,13 +20,6 @@ def adb(request, tmp_path_factory):
 
 
 @pytest.fixture
-def phone(adb, tmp_path):
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        yield phone
-        adb.run("disconnect")
-
-
-@pytest.fixture
 def device(adb, phone):
     adb.connect(phone.name)
     return Device(adb, phone.name)

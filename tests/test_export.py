@@ -216,6 +216,16 @@ def test_an_exported_file_scores_as_its_model_does(tmp_path, capsys):
     assert "knows no oracle" in capsys.readouterr().err
 
 
+def test_random_weights_of_any_size(tmp_path):
+    path = f"{tmp_path}/model.tflite"
+    size = ["--image_size=64", "--depth=0.35", "--verify_steps=2"]
+    assert command.main(["--system=davis-pw-m2n1", *size, f"--output={path}"]) == 0
+    facts = metadata.read(path)
+    assert facts["model"]["depth"] == 0.35
+    assert facts["input"]["image_size"] == [64, 64]
+    assert facts["weights"] == "random weights"
+
+
 def test_only_built_in_operators(exported):
     _, path = exported
     interpreter = Interpreter(path)

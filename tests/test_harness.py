@@ -9,7 +9,7 @@ import platform
 import adb_clients
 import fake_runner
 import pytest
-from bench import RUNS, STEPS, SYSTEMS, Bench, left_as_it_was, runs_of
+from bench import RUNS, STEPS, SYSTEMS, left_as_it_was, runs_of
 from conftest import small_model
 from emulated_device import EmulatedDevice
 
@@ -24,18 +24,6 @@ from patchwork_tf.zoo.systems import get_system
 def adb(request, tmp_path_factory):
     with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
         yield adb
-
-
-@pytest.fixture
-def phone(adb, tmp_path):
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        yield phone
-        adb.run("disconnect")
-
-
-@pytest.fixture
-def bench(adb, tmp_path):
-    return Bench(adb, tmp_path)
 
 
 def test_a_whole_benchmark(bench, phone):

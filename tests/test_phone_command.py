@@ -8,9 +8,8 @@ import sys
 import tempfile
 import time
 
-import adb_clients
 import pytest
-from bench import RUNS, STEPS, Bench, left_as_it_was, runs_of
+from bench import RUNS, STEPS, left_as_it_was, runs_of
 from conftest import small_model
 from emulated_device import EmulatedDevice
 from runs import facts
@@ -23,17 +22,6 @@ from patchwork_tf.zoo.systems import get_system
 SAID_BY_STOCK_TOOL = """count=1000 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358
 Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inference (avg): 3790.92
 """
-
-
-@pytest.fixture(scope="module", params=adb_clients.paths()[:1])
-def adb(request, tmp_path_factory):
-    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
-        yield adb
-
-
-@pytest.fixture
-def bench(adb, tmp_path):
-    return Bench(adb, tmp_path)
 
 
 @pytest.fixture
@@ -117,7 +105,7 @@ def test_a_stock_tool_that_says_nothing_is_no_result(command, bench, tmp_path, c
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal(adb, bench, tmp_path):
+def test_ctrl_c_in_a_terminal(adb, bench, in_a_terminal, tmp_path):
     """All of the process group gets the signal, adb's client included; the phone is put back even so."""
     names, files = ("davis-sf", "davis-pw-m2n1"), []
     for name in names:
@@ -131,11 +119,7 @@ def test_ctrl_c_in_a_terminal(adb, bench, tmp_path):
     def start(phone):
         more = [f"--serial={phone.name}", f"--resume={kept}", f"--json={tmp_path}/phone.json"]
         return subprocess.Popen(
-            [*program, *flags, *more],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # tests may run in the background
+            [*program, *flags, *more], stderr=subprocess.PIPE, text=True, start_new_session=True
         )
 
     with EmulatedDevice(tmp_path / "phone") as phone:

@@ -7,33 +7,13 @@ import threading
 import time
 from pathlib import Path
 
-import adb_clients
 import numpy as np
 import pytest
-from bench import RUNS, STEPS, Bench, left_as_it_was, runs_of
-from emulated_device import EmulatedDevice
+from bench import RUNS, STEPS, left_as_it_was, runs_of
 
 from patchwork_tf.benchmarks import conditions, native
 from patchwork_tf.benchmarks.phone import REMOTE
 from patchwork_tf.benchmarks.plan import Model, as_streamed, order
-
-
-@pytest.fixture(scope="module", params=adb_clients.paths()[:1])
-def adb(request, tmp_path_factory):
-    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
-        yield adb
-
-
-@pytest.fixture
-def phone(adb, tmp_path):
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        yield phone
-        adb.run("disconnect")
-
-
-@pytest.fixture
-def bench(adb, tmp_path):
-    return Bench(adb, tmp_path)
 
 
 def test_runs_are_pinned_to_the_cluster_that_was_found_and_launched_as_asked(bench, phone):
@@ -154,20 +134,6 @@ def test_a_stock_tool_that_fails_is_no_result(bench, phone):
     code, error = bench.start(phone.name, stock_tool=tool)
     assert (code, "vid-sf: it did not finish" in error) == (1, True)
     assert len(bench.finished()) == 2 * len(RUNS)
-
-
-@pytest.fixture
-def in_a_terminal():
-    """Signals as a program in a terminal has them: tests may run in the background, or under nohup."""
-    usual = {
-        signal.SIGINT: signal.default_int_handler,
-        signal.SIGTERM: signal.SIG_DFL,
-        signal.SIGHUP: signal.SIG_DFL,
-    }
-    before = {number: signal.signal(number, handler) for number, handler in usual.items()}
-    yield
-    for number, handler in before.items():
-        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])

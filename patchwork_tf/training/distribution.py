@@ -98,9 +98,8 @@ def loss_of_others_reported(processes: Processes, model_dir: str):
     except Exception as error:
         if processes.count == 1 or not _is_lost(error):
             raise
-        atexit.register(
-            _leave
-        )  # runs before JAX's farewell to the others, which aborts the process if one is gone
+        # Runs before JAX's farewell to the others, which aborts the process if one of them is gone.
+        atexit.register(_leave)
         raise DataError(
             f"process {processes.index} lost another one of {processes.count}; start all of them again with the "
             f"same flags, they resume from the last checkpoint in {model_dir}  ({str(error)[:200]})"
