@@ -20,7 +20,8 @@ class Comparison:
     """What `compare` found.
 
     Attributes:
-        differences: largest |TFLite - Keras| of any raw output per step, as in TOLERANCE.
+        differences: largest |TFLite - Keras| of any raw output per step, as in TOLERANCE; with suppression in the
+            graph, of boxes and scores of the detections that agree.
         detections: how many Keras found in all steps.
         agreeing: how many of them TFLite found, same class, box and score within the tolerance.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse.
@@ -74,13 +75,15 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
         outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
         found = runner.step(frame, window)
-        raw = outputs.keys() & found.keys() - {"next_window"}
         if "classes" in found:
             expected = [x.numpy() for x in _keras_detections(outputs["boxes"][0], outputs["scores"][0])]
             result.detections += int(expected[3])
-            result.agreeing += _agreeing(expected, found, tolerance)
-            raw = set()
-        result.differences.append(max((_difference(outputs[key][0], found[key]) for key in raw), default=0.0))
+            agreeing = _agreeing(expected, found, tolerance)
+            result.agreeing += len(agreeing)
+            result.differences.append(max(agreeing, default=0.0))
+        else:
+            raw = outputs.keys() & found.keys() - {"next_window"}
+            result.differences.append(max(_difference(outputs[key][0], found[key]) for key in raw))
         if not _same_choice(outputs, found["next_window"], model.grid, tolerance):
             result.other_windows += 1
         if progress:
@@ -121,16 +124,15 @@ def _same_choice(outputs, next_window, grid, tolerance) -> bool:
     return q_values.max() - q_values[row * grid.positions + column] <= tolerance * max(1.0, np.abs(q_values).max())
 
 
-def _agreeing(expected, found, tolerance) -> int:
-    """How many expected detections have a counterpart."""
+def _agreeing(expected, found, tolerance) -> list[float]:
+    """How far those expected detections that have a counterpart within `tolerance` are from it."""
     boxes, scores, classes, count = expected
     total = int(found["count"])
-    agreeing = 0
+    known = np.concatenate([found["boxes"], found["scores"][:, None]], axis=1)[:total]
+    agreeing = []
     for k in range(int(count)):
-        same = (
-            (found["classes"][:total] == classes[k])
-            & (np.abs(found["scores"][:total] - scores[k]) <= tolerance)
-            & np.all(np.abs(found["boxes"][:total] - boxes[k]) <= tolerance, axis=1)
-        )
-        agreeing += bool(same.any())
+        same = known[found["classes"][:total] == classes[k]]
+        distance = np.abs(same - [*boxes[k], scores[k]]).max(axis=1).min(initial=np.inf)
+        if distance <= tolerance:
+            agreeing.append(float(distance))
     return agreeing

@@ -14,7 +14,7 @@ import pytest
 from patchwork_tf import train
 from patchwork_tf.data import clips
 
-STEPS = 12
+STEPS = 24
 TRAIN = [
     sys.executable,
     "-m",
@@ -28,7 +28,7 @@ TRAIN = [
     "--save_every=2",
     f"--keep_checkpoints={STEPS}",
     "--warmup_steps=1",
-    "--learning_rate=1e-4",
+    "--learning_rate=1e-5",
     f"--steps={STEPS}",
 ]
 PATIENCE = 300  # seconds; most of it is compiling
@@ -110,10 +110,10 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
         assert process.wait(PATIENCE) == 0
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
-    # From step to step rounding errors grow, as Adam divides by gradients that are almost zero.
+    # From step to step rounding errors grow, as Adam divides by gradients that are almost zero: hence the low rate.
     assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
-    assert found == pytest.approx(expected, rel=0.05)
-    assert cosine(learned(alone), learned(together)) > 0.9
+    assert found == pytest.approx(expected, rel=0.01)
+    assert cosine(learned(alone), learned(together)) > 0.98
 
 
 def test_shards_make_one_batch():

@@ -71,13 +71,13 @@ def _prepare():
         if not is_folder(_MANUAL_DIR.value):
             raise DataError(f"{_MANUAL_DIR.value}: no such folder; --manual_dir is the folder of {name}")
         settings["manual_dir"] = _MANUAL_DIR.value
-    if name in _NEEDS_BEAM:
-        settings["beam_options"] = _beam_options()
-    cli.make_folder(folder)
     there = builder_of(name, folder, _CONFIG.value)
     if there.is_prepared() and not _OVERWRITE.value:
         print(f"{there.data_path}: already prepared; --overwrite prepares it again")
         return
+    if name in _NEEDS_BEAM:
+        settings["beam_options"] = _beam_options()
+    cli.make_folder(folder)
     # What is there stays until the new one is whole.
     builder = builder_of(name, os.path.join(folder, _NEW), _CONFIG.value) if there.is_prepared() else there
     builder.skip_bad = _SKIP_BAD.value
