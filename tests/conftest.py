@@ -65,7 +65,15 @@ def _build(config, seed):
 _shared = functools.lru_cache(maxsize=8)(_build)  # systems that run the same model share what is compiled of it
 
 # What takes longest starts first, lest one worker be busy with it when the other is done.
-_LONGEST_FILES = ("test_models", "test_training", "test_stream", "test_commands", "test_q_learning", "test_export")
+_LONGEST_FILES = (
+    "test_distribution",
+    "test_models",
+    "test_training",
+    "test_stream",
+    "test_commands",
+    "test_q_learning",
+    "test_export",
+)
 
 
 def pytest_collection_modifyitems(items):

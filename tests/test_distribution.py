@@ -110,7 +110,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
         assert process.wait(PATIENCE) == 0
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
-    # From step to step rounding errors grow, as Adam divides by gradients that are almost zero: hence the low rate.
+    # Rounding errors grow, as Adam divides by gradients that are almost zero: hence the low rate.
     assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
     assert found == pytest.approx(expected, rel=0.01)
     assert cosine(learned(alone), learned(together)) > 0.98
