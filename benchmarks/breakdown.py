@@ -44,7 +44,8 @@ _SUPPRESSION = flags.DEFINE_boolean("suppression", True, "Include suppression in
 class _Zeros(Plan):
     """In the place of a memory: nothing is remembered, borders are zeros, and the rest of a map too."""
 
-    def paste(self, name, x, size, at, decay=1.0):
+    def blend(self, name, x, size, at, decay=1.0):
+        x = x[:, : size[0], : size[1]]
         height, width = x.shape[1:3]
         return tf.pad(x, ((0, 0), (0, size[0] - height), (0, size[1] - width), (0, 0)))
 

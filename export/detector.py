@@ -35,15 +35,15 @@ class DetectorLowering(Lowering):
 
     def _answer(self):
         levels = [self._high_resolution(level) for level in range(len(HEAD_ENDPOINTS))]
-        return self._together(levels + self._low_resolution(len(levels)))
+        return self._together([found for found in levels if found], self._low_resolution(len(levels)))
 
     @in_float
-    def _together(self, levels):
+    def _together(self, high, low):
+        # In two stages, since XNNPACK joins no more than five tensors at once.
+        found = _joined([*high, _joined(low)])
         if self.suppression:
-            found = suppress_best(*(tf.concat(parts, 0) for parts in zip(*levels, strict=True)))
-            return dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
-        boxes, scores = (tf.concat(parts, 0) for parts in zip(*(found for found in levels if found), strict=True))
-        return {"boxes": boxes, "scores": scores}
+            return dict(zip(("boxes", "scores", "classes", "count"), suppress_best(*found), strict=True))
+        return dict(zip(("boxes", "scores"), found, strict=True))
 
     def _high_resolution(self, level):
         """Predictions of a level for the full frame, as in `_per_anchor`; None if they are in state tensors."""
@@ -90,6 +90,8 @@ class DetectorLowering(Lowering):
         # A window of w pixels changes no more outputs than this.
         counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
         size = (1, *(2 * count + 1 for count in counts), self.restored.shape[3])
+        # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
+        # one of them by arithmetic, keeps it whole, and costs 2 % of a step.
         part = tf.slice(self.restored, self.memory.place("pyramid_input", at), size)
         return self.renewed("pyramid", part, head.entry, head.out_shape[:2], self._pyramid_start)
 
@@ -153,7 +155,13 @@ class DetectorLowering(Lowering):
 
     def _shift(self):
         """How far (2 6,) a window's anchors are from those of the first window."""
-        return tf.repeat(tf.cast(self.window, tf.float32) / self.grid.cells, ANCHORS_PER_LOCATION)
+        shifts = np.float32(self.grid.windows) / self.grid.cells
+        return tf.gather(np.repeat(shifts, ANCHORS_PER_LOCATION, axis=1), self.position)
+
+
+def _joined(levels):
+    """Predictions per anchor of several levels as those of one."""
+    return [tf.concat(parts, 0) if len(parts) > 1 else parts[0] for parts in zip(*levels, strict=True)]
 
 
 @in_float

@@ -182,18 +182,19 @@ class Lowering:
             context: (1, h, w, C), all of the input that matters to the outputs that changed.
             part: the SepConvCell.
             frame_size: (H, W) of its output.
-            at: function of the window's row and column to the first output that is renewed; from -1 on.
+            at: function of the window's row and column to the first output that is renewed.
 
         Returns:
             The output (1, H, W, filters) for the full frame.
         """
         x = pointwise(convolve(context, part.depthwise), part.pointwise)
-        x = tf.concat([tf.ones((*x.shape[:3], 1)), x], 3)
-        ringed = (frame_size[0] + 2, frame_size[1] + 2)
-        known = self.memory.paste(name, x, ringed, lambda row, column: tuple(i + 1 for i in at(row, column)))
-        known = known[:, 1:-1, 1:-1]
-        # Where nothing was renewed yet the input is zero.
-        return known[..., 1:] + (1 - known[..., :1]) * output_of_zeros(part)
+        return self._blended(name, x, frame_size, at, output_of_zeros(part))
+
+    @in_float
+    def _blended(self, name, x, size, at, blank):
+        """`memory.blend` of x, with `blank` (C,) where nothing has been renewed yet."""
+        known = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
+        return known[..., 1:] + (1 - known[..., :1]) * blank
 
     def _next_window(self):
         attention = self.model.attention
@@ -211,7 +212,7 @@ class Lowering:
         attention, grid = self.model.attention, self.model.grid
         n = (grid.window, grid.window)
         cells = (grid.cells, grid.cells)
-        fresh = self.memory.paste("freshness", tf.ones((1, *n, 1)), cells, self.at_window(cells), FRESHNESS_DECAY)
+        fresh = self.memory.blend("freshness", tf.ones((1, *n, 1)), cells, self.at_window(cells), FRESHNESS_DECAY)
         x = tf.concat([x, tf.image.resize(fresh, attention.size)], 3)
         x = pointwise(convolve(x, attention.mix.depthwise, "SAME"), attention.mix.pointwise)
         value, need = attention.value, attention.need

@@ -142,6 +142,9 @@ class Plan:
 
     def paste(self, name, x, size, at, decay=1.0):
         self.places[name] = at
+        return self.blend(name, x, size, at, decay)
+
+    def blend(self, name, x, size, at, decay=1.0):
         self.pasted[name] = (1, *size, x.shape[-1])
         return tf.zeros(self.pasted[name])
 
@@ -159,8 +162,9 @@ class Memory:
     def __init__(self, plan: Plan, window, states: dict, strips_from: int = STRIPS_FROM):
         self._states, self._new_states = states, {}
         self._packs = _packs(plan, strips_from)
-        position = window[0] * plan.grid.positions + window[1]
-        begins = iter(tf.unstack(tf.gather(_table(plan, self._packs), position)))
+        self._grid = plan.grid
+        self._position = window[0] * plan.grid.positions + window[1]
+        begins = iter(tf.unstack(tf.gather(_table(plan, self._packs), self._position)))
         self._borders, self._seen = {}, {}
         for form, channels in self._packs:
             strips = [self._strip(form, kind, next(begins), size) for kind, _, size in form.reads(0, 0)]
@@ -216,6 +220,27 @@ class Memory:
         del size, at
         old = self._states[name] if decay == 1.0 else decay * self._states[name]
         self._new_states[name] = xla.dynamic_update_slice(old, x, self._places[name])
+        return self._new_states[name]
+
+    def blend(self, name, x, size, at, decay=1.0):
+        """As `paste`, by arithmetic: an update amid the network would cut the delegate's graph in two.
+
+        For small maps. What of the part lies outside of the map is left out.
+        """
+        height, width, channels = x.shape[1:]
+        corners = np.array([at(row, column) for row, column in self._grid.windows])
+        # rows[y, i] is 1 if row i of the part is row y of the map: a product moves rows and rounds nothing.
+        rows, columns = (
+            np.float32(np.arange(whole)[:, None] == corners[:, axis, None, None] + np.arange(part))
+            for axis, (whole, part) in enumerate(zip(size, (height, width), strict=True))
+        )
+        kept = decay * (1 - rows.sum(2)[:, :, None] * columns.sum(2)[:, None])
+        rows, columns, kept = (
+            tf.gather(table, self._position) for table in (rows, columns, kept[:, None, ..., None])
+        )
+        x = tf.matmul(rows, tf.reshape(x, (height, width * channels)))
+        x = tf.matmul(columns, tf.reshape(x, (size[0], width, channels)))
+        self._new_states[name] = self._states[name] * kept + x[None]
         return self._new_states[name]
 
     def finish(self) -> dict:

@@ -85,8 +85,7 @@ class _Graph:
         """Names of the tensors that stay in floating point: outputs of such operators, inputs of them alone."""
         indices = {k for k, tensor in enumerate(self.graph.tensors) if FLOAT_SCOPE in tensor.name.decode()}
         for operator in self.graph.operators:  # a result that leaves the graph has lost its own name
-            update = self._code(operator) == schema.BuiltinOperator.DYNAMIC_UPDATE_SLICE
-            if update and operator.inputs[1] in indices:
+            if set(self.outputs.values()).intersection(operator.outputs) and indices.intersection(operator.inputs):
                 indices.update(operator.outputs)
         indices |= {index for name, index in self.outputs.items() if not name.startswith("state_")}
         indices.add(self.inputs["frame"])

@@ -43,13 +43,9 @@ class SegmenterLowering(Lowering):
 
         What is remembered is the mask minus 1/2, which is 0 where nothing has been seen yet.
         """
-        size, (height, width) = self.model.logits_shape[:2], margin.shape[1:3]
-        at = self.at_window(size)
-        known = self.memory.paste("margin", margin, size, at)
-        # Beyond the frame's edge is the edge itself, for that is what resizing an image does there.
-        ringed = tf.pad(known, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="SYMMETRIC")
-        part = tf.slice(ringed, self.memory.place("margin_around", at), (1, height + 2, width + 2, 1))
-        part = tf.image.resize(part, ((height + 2) * UPSCALE, (width + 2) * UPSCALE))
+        border = self.memory.surround("margin", margin, self.model.logits_shape[:2], 1, 1)
+        part = self._edges_repeated(border)
+        part = tf.image.resize(part, [side * UPSCALE for side in part.shape[1:3]])
         reach = UPSCALE // 2  # how far beyond the window pixels depend on it
         part = tf.sigmoid(part[:, reach:-reach, reach:-reach]) - 0.5
         image_size = self.model.config.image_size

@@ -138,7 +138,8 @@ def test_state_of_the_paper_s_detector_is_small():
 
 @pytest.mark.slow
 def test_int8_states_are_int8_all_the_way(tmp_path):
-    """Same scale in and out, nothing converted but the frame and what leaves for floating point; no drift."""
+    """Same scale in and out; nothing converted but the frame, what leaves for floating point, and what is blended
+    into the pyramid's map and comes back; no drift."""
     pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install patchwork-tf[int8]")
     name = "vid-pw-m2n1"
     model = fresh_model(name, image_size=64)
