@@ -174,6 +174,15 @@ _SIMULATION = flags.DEFINE_enum(
     "frames, one run per frame; exact, a run per window, whose borders are as stale as a stream's.",
     flag_values=_FLAGS,
 )
+_MAP_DROPOUT = flags.DEFINE_float(
+    "map_dropout",
+    0.5,
+    "With --stage=policy, the part of the map's channels that are hidden from the attention network while it learns, "
+    "lest it learn the clips by heart.",
+    lower_bound=0.0,
+    upper_bound=0.95,
+    flag_values=_FLAGS,
+)
 _NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes",
     1,
@@ -281,7 +290,14 @@ def _batches(config, processes, first_step):
 
 def _trainer(model):
     if _STAGE.value == "policy":
-        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value, _REWARD.value, _SIMULATION.value)
+        return ClipPolicy(
+            model,
+            _DISCOUNT.value,
+            _TARGET_RATE.value,
+            _REWARD.value,
+            _SIMULATION.value,
+            _MAP_DROPOUT.value,
+        )
     return CLIP_MODELS[model.config.task](model)
 
 

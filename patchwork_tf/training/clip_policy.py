@@ -37,13 +37,21 @@ class ClipPolicy(ClipModel):
         reward: 'fall', of the answer's loss because the window was renewed; or 'remaining', minus the loss that is
             left, which also charges for all the frames in which a stale answer was left to stand.
         simulation: key of SIMULATIONS, how it is found out what windows are worth.
+        dropout: part of the restored map's channels that are hidden from the attention network while it learns.
+            The map has more channels than there are clips to tell them apart by: without it they are learned by heart.
     """
 
     LOSSES = ("td_loss",)
     METRICS = ("reward", "reward_spread", "mean_q", "td_error", "exploring", "visit_entropy")
 
     def __init__(
-        self, network, discount: float, target_rate: float, reward: str = "fall", simulation: str = "composed"
+        self,
+        network,
+        discount: float,
+        target_rate: float,
+        reward: str = "fall",
+        simulation: str = "composed",
+        dropout: float = 0.0,
     ):
         super().__init__(network)
         self.discount = discount
@@ -56,14 +64,15 @@ class ClipPolicy(ClipModel):
             # A network that also says where its data come from does not keep still for batch statistics.
             if isinstance(layer, keras.layers.BatchNormalization):
                 layer.trainable = False
-        self.unrolled = SIMULATIONS[simulation](network, self.target, reward, looks_ahead=discount > 0)
+        self.unrolled = SIMULATIONS[simulation](network, self.target, reward, discount > 0, dropout)
         self.spread = _RunningSpread()
         self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
         self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
 
     @property
     def saved_variables(self):
-        return [*self.network.variables, *self.target.variables, *self.spread.variables]
+        drawn = [self.unrolled.drawn.state] if self.unrolled.dropout else []
+        return [*self.network.variables, *self.target.variables, *self.spread.variables, *drawn]
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Huber loss of the temporal difference errors, rewards being in units of their spread."""

@@ -27,14 +27,17 @@ class Simulation(keras.layers.Layer):
         target: the target network of its attention.
         reward: key of REWARDS.
         looks_ahead: whether to tell what comes after each window, too.
+        dropout: in training, the part of the map's channels that attention does not see when it values windows.
     """
 
-    def __init__(self, network, target, reward: str, looks_ahead: bool = True):
+    def __init__(self, network, target, reward: str, looks_ahead: bool = True, dropout: float = 0.0):
         super().__init__(name="simulation")
         self.network = network
         self.target = target
         self.reward = REWARDS[reward]
         self.looks_ahead = looks_ahead
+        self.dropout = dropout
+        self.drawn = keras.random.SeedGenerator(0, name="map_dropout")
         self.built = True
 
     def _begin(self, clip):
@@ -60,13 +63,16 @@ class Simulation(keras.layers.Layer):
             windows, the 'losses' (B, T, K) of the answers after each and the 'rewards' (B, T, K); and if it looks
             ahead, the values after them, 'next_online' and 'next_target' (B, T, K, A).
         """
-        del training  # nothing here behaves otherwise in training
         network, random_actions = self.network, clip["random_actions"]
         seen, state = keras.tree.map_structure(ops.stop_gradient, self._begin(clip))
         steps = []
         for t in range(random_actions.shape[1]):
             targets = answer_targets(network, {key: value[:, t] for key, value in clip["truth"].items()})
-            values = network.attention.q_values(state["memory"]["restored"], state["memory"]["freshness"])
+            restored = state["memory"]["restored"]
+            if training and self.dropout:
+                shape = (restored.shape[0], 1, 1, restored.shape[3])  # whole channels
+                restored = keras.random.dropout(restored, self.dropout, shape, seed=self.drawn)
+            values = network.attention.q_values(restored, state["memory"]["freshness"])
             action = q_learning.epsilon_greedy(
                 ops.stop_gradient(values), clip["explores"][:, t], random_actions[:, t, 0]
             )
