@@ -177,7 +177,7 @@ _SIMULATION = flags.DEFINE_enum(
 _MAP_DROPOUT = flags.DEFINE_float(
     "map_dropout",
     0.5,
-    "With --stage=policy, the part of the map's channels that are hidden from the attention network while it learns, "
+    "With --stage=policy, the part of the map's channels that the attention network does not see while it learns, "
     "lest it learn the clips by heart.",
     lower_bound=0.0,
     upper_bound=0.95,

@@ -209,6 +209,23 @@ def test_every_window_tried_is_rewarded_and_only_attention_learns():
 
 
 @pytest.mark.slow
+def test_channels_of_the_map_are_hidden_in_training_only():
+    model = fresh_model("davis-pw-m2n1", image_size=64)
+    clip = clip_of(model, [render_clip(0, 2, 64)], np.array([[[0, 1], [3, 1]]], np.int32), warm=[1])
+    hiding = ClipPolicy(model, discount=0.0, target_rate=0.1, dropout=0.5)
+    seeing = ClipPolicy(model, discount=0.0, target_rate=0.1)
+    expected = np.array(seeing(clip)["q_values"])
+    np.testing.assert_array_equal(seeing(clip, training=True)["q_values"], expected)
+    np.testing.assert_array_equal(hiding(clip)["q_values"], expected)
+    first, second = (np.array(hiding(clip, training=True)["q_values"]) for _ in range(2))
+    assert np.abs(first - expected).max() > 1e-3
+    assert np.abs(first - second).max() > 1e-3
+    assert [v.path for v in hiding.saved_variables[len(seeing.saved_variables) :]] == [
+        "map_dropout/seed_generator_state"
+    ]
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m2n1"])
 def test_composed_clips_are_those_of_whole_frames(name):
     """Every cell of memory and answer is that of the frame in which it was last looked at, put together by hand;

@@ -37,8 +37,8 @@ class ClipPolicy(ClipModel):
         reward: 'fall', of the answer's loss because the window was renewed; or 'remaining', minus the loss that is
             left, which also charges for all the frames in which a stale answer was left to stand.
         simulation: key of SIMULATIONS, how it is found out what windows are worth.
-        dropout: part of the restored map's channels that are hidden from the attention network while it learns.
-            The map has more channels than there are clips to tell them apart by: without it they are learned by heart.
+        dropout: part of the restored map's channels that the attention network does not see while it learns. The
+            map has so many that clips are learned by heart otherwise.
     """
 
     LOSSES = ("td_loss",)
