@@ -91,7 +91,7 @@ class DetectorLowering(Lowering):
         counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
         size = (1, *(2 * count + 1 for count in counts), self.restored.shape[3])
         # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
-        # one of them by arithmetic, keeps it whole, and costs 2 % of a step.
+        # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
         part = tf.slice(self.restored, self.memory.place("pyramid_input", at), size)
         return self.renewed("pyramid", part, head.entry, head.out_shape[:2], self._pyramid_start)
 
