@@ -18,6 +18,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf.export.memory import number_of
 from patchwork_tf.models.attention import FRESHNESS_DECAY
 
 # Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
@@ -73,8 +74,7 @@ class Lowering:
         Returns:
             Outputs by name; what they are is the task's.
         """
-        self.window = window
-        self.position = window[0] * self.model.grid.positions + window[1]
+        self.position = number_of(window, self.model.grid)
         self._backbone(self._look(frame))
         outputs = self._answer()
         if self.model.attention is None:

@@ -163,7 +163,7 @@ class Memory:
         self._states, self._new_states = states, {}
         self._packs = _packs(plan, strips_from)
         self._grid = plan.grid
-        self._position = window[0] * plan.grid.positions + window[1]
+        self._position = number_of(window, plan.grid)
         begins = iter(tf.unstack(tf.gather(_table(plan, self._packs), self._position)))
         self._borders, self._seen = {}, {}
         for form, channels in self._packs:
@@ -252,6 +252,11 @@ class Memory:
                 x = tf.concat(parts, 3) if len(parts) > 1 else parts[0]
                 self._new_states[key] = xla.dynamic_update_slice(self._states[key], x, self._write_at[key])
         return self._new_states
+
+
+def number_of(window, grid: Grid):
+    """Number () int32 of a window (2,) int32 among `grid.windows`."""
+    return window[0] * grid.positions + window[1]
 
 
 def state_shapes(plan: Plan, strips_from: int = STRIPS_FROM) -> dict[str, tuple[int, int, int, int]]:
