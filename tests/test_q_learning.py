@@ -4,6 +4,8 @@ import csv
 import json
 import os
 import shutil
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -365,6 +367,18 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
     assert [row["policy"] for row in scores] == ["random", "raster", "learned", "oracle"]
     for row in scores:
         assert np.sum(row["cell_visits"]) == pytest.approx(1, abs=1e-3)  # one of four cells in every frame
+
+
+@pytest.mark.slow
+def test_policy_stage_on_jax(tmp_path):
+    pytest.importorskip("jax", reason="an extra: pip install patchwork-tf[jax]")
+    flags = ["--system=davis-pw-m2n1", *TINY]
+    assert train.main([*flags, f"--model_dir={tmp_path}/net", "--steps=1"]) == 0
+    flags += ["--stage=policy", f"--init_checkpoint={tmp_path}/net", "--steps=2", f"--model_dir={tmp_path}/policy"]
+    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
+    subprocess.run([sys.executable, "-m", "patchwork_tf.train", *flags], env=environment, check=True)
+    arrays = checkpoints.read(str(tmp_path / "policy")).arrays
+    assert arrays["map_dropout/seed_generator_state"][1] == 2 * 2  # one draw per step and frame
 
 
 @pytest.mark.parametrize(

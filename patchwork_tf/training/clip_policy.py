@@ -161,7 +161,7 @@ class _MeanMap(keras.layers.Layer):
         return (total / max(count, 1.0)).reshape(self.side, self.side)
 
     def reset(self):
-        self.sum.assign(ops.zeros_like(self.sum))
+        self.sum.assign(ops.zeros(self.sum.shape))
         self.count.assign(0.0)
 
 
@@ -171,5 +171,5 @@ def target_network(network) -> AttentionNetwork:
     cells = network.grid.cells
     target.q_values(ops.zeros((1, *network.backbone.out_shape)), ops.zeros((1, cells, cells, 1)))  # builds it
     for copy, original in zip(target.variables, network.attention.variables, strict=True):
-        copy.assign(original)
+        copy.assign(ops.convert_to_numpy(original))  # its own numbers: JAX would share the buffer
     return target
