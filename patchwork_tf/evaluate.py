@@ -218,8 +218,8 @@ def _exported_runs() -> list[tuple]:
     """Of every exported file and policy: system, None for the checkpoint, policy, class names, and the file."""
     from patchwork_tf.export.streaming import ExportedStep  # a command may use all of the project, the library not
 
-    if _WARM_START.value or "oracle" in _POLICY.value:
-        raise UsageError("--tflite: an exported file looks at no whole frame, and knows no oracle")
+    if _WARM_START.value or {"oracle", "foresight"} & set(_POLICY.value):
+        raise UsageError("--tflite: an exported file looks at no whole frame, and knows no oracle or foresight")
     given = [name for name in ("system", "checkpoint", "image_size", "memory") if _FLAGS[name].present]
     if given:
         raise UsageError(f"--tflite: the file says what it is; leave out --{given[0]}")

@@ -183,6 +183,14 @@ _MAP_DROPOUT = flags.DEFINE_float(
     upper_bound=0.95,
     flag_values=_FLAGS,
 )
+_STALENESS_BONUS = flags.DEFINE_float(
+    "staleness_bonus",
+    1.0,
+    "With --stage=policy, what it is worth to look at a window whose cells are as stale as can be, beside the "
+    "reward and in units of its spread, lest windows that are held for worthless be forgotten.",
+    lower_bound=0.0,
+    flag_values=_FLAGS,
+)
 _NUM_PROCESSES = flags.DEFINE_integer(
     "num_processes",
     1,
@@ -297,6 +305,7 @@ def _trainer(model):
             _REWARD.value,
             _SIMULATION.value,
             _MAP_DROPOUT.value,
+            _STALENESS_BONUS.value,
         )
     return CLIP_MODELS[model.config.task](model)
 

@@ -19,7 +19,8 @@ from patchwork_tf.data import clips
 from patchwork_tf.data.annotated import moving_objects_videos
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.grid import Grid
-from patchwork_tf.streaming.oracle import compiled_oracle, frame_truth
+from patchwork_tf.streaming.oracle import believed_truth, compiled_oracle, frame_truth
+from patchwork_tf.streaming.stream import compiled_step
 from patchwork_tf.training import checkpoints, q_learning
 from patchwork_tf.training.answer_loss import answer_loss, answer_targets, blank_answer
 from patchwork_tf.training.clip_policy import ClipPolicy, _RunningSpread
@@ -138,13 +139,17 @@ def test_answer_loss_is_0_for_the_truth_and_1_for_nothing(small):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m4n2"])
-def test_the_oracle_s_window_is_the_best_of_all(name, small):
+@pytest.mark.parametrize("policy", ["oracle", "foresight"])
+def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
+    """By the truth; foresight's by what the model says of the whole frame."""
     model = small(name)
     (video,) = moving_objects_videos(1, 3, 128, "validation")
     state = model.initial_state(1)
     for t, frame in enumerate(video.frames):
         image = frame[None].astype(np.float32) / 127.5 - 1
         truth = frame_truth(model, video, t, (128, 128))
+        if policy == "foresight":
+            truth = believed_truth(model, compiled_step(model)(image, None, model.initial_state(1))[0])
         losses = {}
         for window in model.grid.windows:
             outputs, _ = model.step(image, np.array([window], np.int32), state)
@@ -194,6 +199,9 @@ def test_every_window_tried_is_rewarded_and_only_attention_learns():
             before = loss_of(model, answer, truth_of(clip, item, t))
             expected = model.attention.q_values(state["restored"], state["freshness"])
             np.testing.assert_allclose(found["q_values"][item, t], expected[0], atol=1e-4)
+            # A window of M2N1 is a cell.
+            stale = 1 - np.array(state["freshness"]).ravel()[actions[item, t]]
+            np.testing.assert_allclose(found["staleness"][item, t], stale, atol=1e-6)
             steps = [
                 model.step(image_of(clip, item, t), np.array([model.grid.windows[action]], np.int32), state)
                 for action in actions[item, t]
@@ -208,6 +216,21 @@ def test_every_window_tried_is_rewarded_and_only_attention_learns():
     trainable = {variable.path for variable in policy.trainable_variables}
     assert all("attention" in path and "_BN" not in path for path in trainable)
     assert len(trainable) == 4 + 3
+
+
+def test_stale_windows_are_worth_a_bonus():
+    """Rewards are 0.1 and -0.1, one spread each; the second window is half as stale as can be, the first fresh."""
+    policy = ClipPolicy(fresh_model("davis-pw-m2n1", image_size=64), discount=0.0, target_rate=0.1, bonus=0.6)
+    steps = {
+        "rewards": np.float32([[[0.1, -0.1]]]),
+        "staleness": np.float32([[[0.0, 0.5]]]),
+        "tried": np.int32([[[0, 3]]]),
+        "q_values": np.float32([[[1.0, 9.0, 9.0, -0.8]]]),
+        "actions": np.int32([[0]]),
+    }
+    loss = policy.compute_loss({"explores": np.zeros((1, 1), bool)}, y_pred=steps)
+    # Errors: 1 - 1 for the first, and (-1 + 0.6 / 2) - (-0.8) for the second.
+    assert float(loss) == pytest.approx((0 + 0.5 * 0.1**2) / 2, abs=1e-5)
 
 
 @pytest.mark.slow
@@ -359,12 +382,12 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
             np.testing.assert_array_equal(before[key], value)
     assert np.abs(whole["attention_need/kernel"] - before["attention_need/kernel"]).max() > 1e-5
     out = f"--json={tmp_path}/scores.json"
-    policies = "--policy=random,raster,learned,oracle"
+    policies = "--policy=random,raster,learned,foresight,oracle"
     flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--video_frames=6"]
     assert evaluate.main([*flags, policies, out]) == 0
     with open(tmp_path / "scores.json") as file:
         scores = json.load(file)
-    assert [row["policy"] for row in scores] == ["random", "raster", "learned", "oracle"]
+    assert [row["policy"] for row in scores] == ["random", "raster", "learned", "foresight", "oracle"]
     for row in scores:
         assert np.sum(row["cell_visits"]) == pytest.approx(1, abs=1e-3)  # one of four cells in every frame
 

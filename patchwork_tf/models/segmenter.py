@@ -18,6 +18,7 @@ REFINE_ENDPOINT, REFINE_STRIDE = "block_3_expand_relu", 4
 ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth
 ASPP_RATES = (1, 2, 3)
 OUTPUTS = 2  # background, foreground
+FOREGROUND = 0.5  # pixels that are more probably foreground than this are; one never seen is at 0.5
 UNKNOWN = 255  # in a true mask: neither, left out of the loss
 
 

@@ -1,6 +1,8 @@
-"""The policy that knows the truth: it tries every window and keeps the one that mends most.
+"""The policies that look before they choose: they try every window and keep the one that mends most.
 
-One step ahead, it is the ceiling of what choosing windows can do for the next answer.
+The oracle goes by the truth: one step ahead, it is the ceiling of what choosing windows can do for the next
+answer. Foresight goes by what the model itself says of the whole frame, for a policy can learn what the model is
+going to see, but not where it is going to be wrong.
 """
 
 import functools
@@ -10,9 +12,11 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf.data.fitting import fit_frame, letterbox
+from patchwork_tf.models.segmenter import FOREGROUND
 from patchwork_tf.training.answer_loss import answer_loss, answer_targets
 
 _MAX_OBJECTS = 64  # fixed, so that the function below is traced once
+_BELIEVED = 0.4  # score from which on foresight takes a detection for an object
 
 
 def frame_truth(model, video, number: int, size, fit: str = "stretch") -> dict:
@@ -30,10 +34,29 @@ def frame_truth(model, video, number: int, size, fit: str = "stretch") -> dict:
         mask = fit_frame(np.asarray(video.masks[number], np.uint8)[..., None] * 255, image_size, fit)
         return {"masks": (mask.reshape(1, *image_size) > 127).astype(np.uint8)}
     alone = ~video.crowds[number] if len(video.crowds) else slice(None)
-    boxes, labels = (values[number][alone][:_MAX_OBJECTS] for values in (video.boxes, video.labels))
+    boxes, labels = video.boxes[number][alone], video.labels[number][alone]
     if fit == "letterbox":
         inner = letterbox(size, image_size)
         boxes = boxes * np.tile(inner[2:], 2) + np.tile(inner[:2], 2)
+    return _objects(boxes, labels)
+
+
+def believed_truth(model, answer) -> dict:
+    """An answer as if it were the truth, for a batch of one.
+
+    Args:
+        model: a model of the zoo.
+        answer: to a whole frame, as `stream.compiled_step` has it.
+    """
+    if model.config.task == "segmentation":
+        return {"masks": (answer["mask"][None] > FOREGROUND).astype(np.uint8)}
+    sure = answer["scores"] >= _BELIEVED
+    return _objects(answer["boxes"][sure], answer["classes"][sure])
+
+
+def _objects(boxes, labels) -> dict:
+    """Boxes (G, 4) and classes (G,) padded to a fixed number."""
+    boxes, labels = boxes[:_MAX_OBJECTS], labels[:_MAX_OBJECTS]
     missing = _MAX_OBJECTS - len(boxes)
     return {
         "boxes": np.pad(boxes, [(0, missing), (0, 0)])[None].astype(np.float32),

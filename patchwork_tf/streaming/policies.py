@@ -1,5 +1,8 @@
 """Which window to look at next.
 
+Random, raster and learned can be deployed. Oracle and foresight look at the whole frame before they choose,
+and tell what there is to gain: foresight is the ceiling for a policy that does not know the truth.
+
 A policy is a generator of windows (row, column), endless. It is sent the model's choice for the
 next frame, the `next_window` of the last step, and follows it or not.
 """
@@ -39,9 +42,15 @@ def oracle_windows(grid: Grid, seed: int = 0):
     return learned_windows(grid, seed)
 
 
+def foresight_windows(grid: Grid, seed: int = 0):
+    """Whatever it is told, too: `stream` tries all windows against what the model says of the whole frame."""
+    return learned_windows(grid, seed)
+
+
 POLICIES = {
     "random": random_windows,
     "raster": raster_windows,
     "learned": learned_windows,
     "oracle": oracle_windows,
+    "foresight": foresight_windows,
 }

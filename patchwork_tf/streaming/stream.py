@@ -11,13 +11,12 @@ import tensorflow as tf
 
 from patchwork_tf.data.fitting import fit_frame, unfit_boxes, unfit_map
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.segmenter import FOREGROUND
 from patchwork_tf.models.suppression import suppress
-from patchwork_tf.streaming.oracle import compiled_oracle
+from patchwork_tf.streaming.oracle import believed_truth, compiled_oracle
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.zoo.systems import System
-
-FOREGROUND = 0.5  # pixels that are more probably foreground than this are; one never seen is at 0.5
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,15 +96,18 @@ def stream(
     """
     if policy == "oracle" and truth is None:
         raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
+    if policy in ("oracle", "foresight") and exported:
+        raise UsageError(f"{policy} tries every window of a frame, which an exported file cannot")
     config = system.stream
     warm_start = warm_start and not model.grid.is_whole_frame
     windows = POLICIES[policy](model.grid, seed)
     window = next(windows)
     costs = frame_mflops(config, model, warm_start)
     if exported:
-        run, state = exported, exported.initial_state()
+        run, blank = exported, exported.initial_state()
     else:
-        run, state = compiled_step(model, config.flip), model.initial_state(batch_size=2 if config.flip else 1)
+        run, blank = compiled_step(model, config.flip), model.initial_state(batch_size=2 if config.flip else 1)
+    state = blank
     late = deque()  # answers that are still being worked on
     for number, frame in enumerate(frames):
         looked_at, whole_frame, values = None, warm_start and number == 0, None
@@ -113,6 +115,8 @@ def stream(
             image = model_input(frame, model, fit)
             if policy == "oracle":
                 window = compiled_oracle(model)(image, state, truth(number, frame.shape[:2]))
+            elif policy == "foresight":
+                window = compiled_oracle(model)(image, state, believed_truth(model, run(image, None, blank)[0]))
             looked_at = None if whole_frame else window
             outputs, state = run(image, looked_at, state)
             window = windows.send(tuple(outputs["next_window"].tolist()))

@@ -39,6 +39,9 @@ class ClipPolicy(ClipModel):
         simulation: key of SIMULATIONS, how it is found out what windows are worth.
         dropout: part of the restored map's channels that the attention network does not see while it learns. The
             map has so many that clips are learned by heart otherwise.
+        bonus: what a window is worth beside its reward if all of its cells are as stale as can be, in units of the
+            rewards' spread; in proportion if they are less. A value that is too low would never be put right
+            otherwise, for who does not look does not learn that there was something to see.
     """
 
     LOSSES = ("td_loss",)
@@ -52,10 +55,12 @@ class ClipPolicy(ClipModel):
         reward: str = "fall",
         simulation: str = "composed",
         dropout: float = 0.0,
+        bonus: float = 0.0,
     ):
         super().__init__(network)
         self.discount = discount
         self.target_rate = target_rate
+        self.bonus = bonus
         network.trainable = False
         network.attention.trainable = True
         self.target = target_network(network)
@@ -79,7 +84,7 @@ class ClipPolicy(ClipModel):
         grid, steps = self.network.grid, y_pred
         if training:
             self.spread.update(steps["rewards"])
-        rewards = steps["rewards"] / self.spread.value
+        rewards = steps["rewards"] / self.spread.value + self.bonus * steps["staleness"]
         target = rewards
         if self.discount:
             target = q_learning.double_q_target(rewards, self.discount, steps["next_online"], steps["next_target"])

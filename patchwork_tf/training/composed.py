@@ -29,7 +29,6 @@ class ComposedSimulation(Simulation):
         grid = network.grid
         self.cell_of_part = _cell_of(network.part_centers, grid)
         self.cell_of_pixel = _cell_of(pixel_centers(network.backbone.out_shape), grid)  # of the restored map
-        self.covered = _covered(grid)
         self._whole_frames, self._look = traced_once(self._whole_frames), traced_once(self._look)
 
     def _begin(self, clip):
@@ -117,11 +116,3 @@ def _cell_of(centers, grid: Grid):
     """Numbers (P,) of the cells that points (P, 2), fractions of the frame, are in."""
     rows, columns = (centers * grid.cells).astype(np.int32).T
     return rows * grid.cells + columns
-
-
-def _covered(grid: Grid):
-    """Which cells each window covers, (windows, cells) bool."""
-    covered = np.zeros((len(grid.windows), grid.cells, grid.cells), bool)
-    for action, (row, column) in enumerate(grid.windows):
-        covered[action, row : row + grid.window, column : column + grid.window] = True
-    return covered.reshape(len(grid.windows), -1)

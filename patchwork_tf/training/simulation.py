@@ -5,6 +5,7 @@ module of its own, runs it once per frame.
 """
 
 import keras
+import numpy as np
 from keras import ops
 
 from patchwork_tf.layers.cell import window_of
@@ -38,6 +39,7 @@ class Simulation(keras.layers.Layer):
         self.looks_ahead = looks_ahead
         self.dropout = dropout
         self.drawn = keras.random.SeedGenerator(0, name="map_dropout")
+        self.covered = covered_cells(network.grid)
         self.built = True
 
     def _begin(self, clip):
@@ -60,28 +62,44 @@ class Simulation(keras.layers.Layer):
 
         Returns:
             'q_values' (B, T, A) before each frame and 'actions' (B, T), the windows chosen; 'tried' (B, T, K)
-            windows, the 'losses' (B, T, K) of the answers after each and the 'rewards' (B, T, K); and if it looks
-            ahead, the values after them, 'next_online' and 'next_target' (B, T, K, A).
+            windows, their 'staleness' (B, T, K) in [0, 1] before the frame, the 'losses' (B, T, K) of the answers
+            after each and the 'rewards' (B, T, K); and if it looks ahead, the values after them, 'next_online' and
+            'next_target' (B, T, K, A).
         """
         network, random_actions = self.network, clip["random_actions"]
         seen, state = keras.tree.map_structure(ops.stop_gradient, self._begin(clip))
         steps = []
         for t in range(random_actions.shape[1]):
             targets = answer_targets(network, {key: value[:, t] for key, value in clip["truth"].items()})
-            restored = state["memory"]["restored"]
+            restored, freshness = state["memory"]["restored"], state["memory"]["freshness"]
             if training and self.dropout:
                 shape = (restored.shape[0], 1, 1, restored.shape[3])  # whole channels
                 restored = keras.random.dropout(restored, self.dropout, shape, seed=self.drawn)
-            values = network.attention.q_values(restored, state["memory"]["freshness"])
+            values = network.attention.q_values(restored, freshness)
             action = q_learning.epsilon_greedy(
                 ops.stop_gradient(values), clip["explores"][:, t], random_actions[:, t, 0]
             )
             tried = _windows_to_try(action, random_actions[:, t, 1:], len(network.grid.windows))
+            staleness = ops.take_along_axis(self._staleness(freshness), tried, axis=1)
             looked = self._look({key: value[:, t] for key, value in seen.items()}, tried, state, targets)
             before, found, state = keras.tree.map_structure(ops.stop_gradient, looked)
             rewards = self.reward(before[:, None], found["losses"])
-            steps.append({"q_values": values, "actions": action, "tried": tried, "rewards": rewards, **found})
+            known = {"q_values": values, "actions": action, "tried": tried, "staleness": staleness}
+            steps.append({**known, "rewards": rewards, **found})
         return {key: ops.stack([step[key] for step in steps], axis=1) for key in steps[0]}
+
+    def _staleness(self, freshness):
+        """How stale windows are, (B, A): the mean of their cells, 0 if just looked at and 1 if never."""
+        stale = 1 - ops.reshape(freshness, (-1, self.covered.shape[1]))
+        return ops.matmul(stale, self.covered.T.astype(np.float32) / self.network.grid.window**2)
+
+
+def covered_cells(grid):
+    """Which cells each window covers, (windows, cells) bool."""
+    covered = np.zeros((len(grid.windows), grid.cells, grid.cells), bool)
+    for action, (row, column) in enumerate(grid.windows):
+        covered[action, row : row + grid.window, column : column + grid.window] = True
+    return covered.reshape(len(grid.windows), -1)
 
 
 def _windows_to_try(action, others, count):
