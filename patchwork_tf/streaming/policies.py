@@ -1,7 +1,7 @@
 """Which window to look at next.
 
 Random, raster and learned can be deployed. Oracle and foresight look at the whole frame before they choose,
-and tell what there is to gain: foresight is the ceiling for a policy that does not know the truth.
+and tell what there is to gain: foresight, one step ahead, for a policy that does not know the truth.
 
 A policy is a generator of windows (row, column), endless. It is sent the model's choice for the
 next frame, the `next_window` of the last step, and follows it or not.
