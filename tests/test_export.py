@@ -215,6 +215,8 @@ def test_an_exported_file_scores_as_its_model_does(tmp_path, capsys):
     assert demo.main([f"--tflite={path}", "--policy=learned", *video]) == 0
     assert evaluate.main([f"--tflite={path}", "--policy=oracle"]) == 2
     assert "knows no oracle" in capsys.readouterr().err
+    assert demo.main([f"--tflite={path}", "--policy=foresight", *video]) == 2
+    assert "foresight tries every window of a frame, which an exported file cannot" in capsys.readouterr().err
 
 
 def test_random_weights_of_any_size(tmp_path):
