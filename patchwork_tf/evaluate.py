@@ -31,7 +31,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.formats import DetectionWriter, MaskWriter
 from patchwork_tf.metrics.segmentation import STATISTICS
 from patchwork_tf.models.config import MEMORIES
-from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.policies import LOOK_FIRST, POLICIES
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
@@ -218,7 +218,7 @@ def _exported_runs() -> list[tuple]:
     """Of every exported file and policy: system, None for the checkpoint, policy, class names, and the file."""
     from patchwork_tf.export.streaming import ExportedStep  # a command may use all of the project, the library not
 
-    if _WARM_START.value or {"oracle", "foresight"} & set(_POLICY.value):
+    if _WARM_START.value or LOOK_FIRST & set(_POLICY.value):
         raise UsageError("--tflite: an exported file looks at no whole frame, and knows no oracle or foresight")
     given = [name for name in ("system", "checkpoint", "image_size", "memory") if _FLAGS[name].present]
     if given:

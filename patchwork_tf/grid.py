@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from patchwork_tf.errors import UsageError
 
 
@@ -37,6 +39,14 @@ class Grid:
     def windows(self) -> list[tuple[int, int]]:
         """All windows (row, column) in the order of their action numbers."""
         return [(r, q) for r in range(self.positions) for q in range(self.positions)]
+
+    @property
+    def coverage(self) -> np.ndarray:
+        """Which cells, row by row, each window covers: (windows, cells) bool."""
+        covered = np.zeros((len(self.windows), self.cells, self.cells), bool)
+        for action, (row, column) in enumerate(self.windows):
+            covered[action, row : row + self.window, column : column + self.window] = True
+        return covered.reshape(len(self.windows), -1)
 
     @property
     def raster(self) -> list[tuple[int, int]]:

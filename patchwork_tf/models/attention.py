@@ -98,8 +98,5 @@ class _StalestFirst(keras.initializers.Initializer):
         self.grid = grid
 
     def __call__(self, shape, dtype=None):
-        cells, n = self.grid.cells, self.grid.window
-        kernel = np.zeros((cells, cells, len(self.grid.windows)), np.float32)
-        for action, (row, column) in enumerate(self.grid.windows):
-            kernel[row : row + n, column : column + n, action] = -1 / n**2
+        kernel = -self.grid.coverage.T.astype(np.float32) / self.grid.window**2
         return ops.convert_to_tensor(kernel.reshape(shape), dtype=dtype)

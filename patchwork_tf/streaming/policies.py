@@ -54,3 +54,4 @@ POLICIES = {
     "oracle": oracle_windows,
     "foresight": foresight_windows,
 }
+LOOK_FIRST = frozenset({"oracle", "foresight"})  # those that try every window of a frame before they choose

@@ -14,7 +14,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.models.segmenter import FOREGROUND
 from patchwork_tf.models.suppression import suppress
 from patchwork_tf.streaming.oracle import believed_truth, compiled_oracle
-from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.policies import LOOK_FIRST, POLICIES
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.zoo.systems import System
 
@@ -96,7 +96,7 @@ def stream(
     """
     if policy == "oracle" and truth is None:
         raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
-    if policy in ("oracle", "foresight") and exported:
+    if policy in LOOK_FIRST and exported:
         raise UsageError(f"{policy} tries every window of a frame, which an exported file cannot")
     config = system.stream
     warm_start = warm_start and not model.grid.is_whole_frame
@@ -113,10 +113,12 @@ def stream(
         looked_at, whole_frame, values = None, warm_start and number == 0, None
         if is_key_frame(config, number):
             image = model_input(frame, model, fit)
-            if policy == "oracle":
-                window = compiled_oracle(model)(image, state, truth(number, frame.shape[:2]))
-            elif policy == "foresight":
-                window = compiled_oracle(model)(image, state, believed_truth(model, run(image, None, blank)[0]))
+            if policy in LOOK_FIRST and not whole_frame:
+                told = policy == "oracle"
+                known = (
+                    truth(number, frame.shape[:2]) if told else believed_truth(model, run(image, None, blank)[0])
+                )
+                window = compiled_oracle(model)(image, state, known)
             looked_at = None if whole_frame else window
             outputs, state = run(image, looked_at, state)
             window = windows.send(tuple(outputs["next_window"].tolist()))

@@ -39,7 +39,7 @@ class Simulation(keras.layers.Layer):
         self.looks_ahead = looks_ahead
         self.dropout = dropout
         self.drawn = keras.random.SeedGenerator(0, name="map_dropout")
-        self.covered = covered_cells(network.grid)
+        self.covered = network.grid.coverage
         self.built = True
 
     def _begin(self, clip):
@@ -92,14 +92,6 @@ class Simulation(keras.layers.Layer):
         """How stale windows are, (B, A): the mean of their cells, 0 if just looked at and 1 if never."""
         stale = 1 - ops.reshape(freshness, (-1, self.covered.shape[1]))
         return ops.matmul(stale, self.covered.T.astype(np.float32) / self.network.grid.window**2)
-
-
-def covered_cells(grid):
-    """Which cells each window covers, (windows, cells) bool."""
-    covered = np.zeros((len(grid.windows), grid.cells, grid.cells), bool)
-    for action, (row, column) in enumerate(grid.windows):
-        covered[action, row : row + grid.window, column : column + grid.window] = True
-    return covered.reshape(len(grid.windows), -1)
 
 
 def _windows_to_try(action, others, count):
