@@ -218,6 +218,12 @@ _SAVE_EVERY = flags.DEFINE_integer(
 )
 _KEEP = flags.DEFINE_integer("keep_checkpoints", 3, "How many to keep.", lower_bound=1, flag_values=_FLAGS)
 
+# Flags that another part of the same run may have other values of.
+_OF_NO_CONSEQUENCE = {
+    *("steps", "log_every", "save_every", "keep_checkpoints", "init_checkpoint", "backbone_weights"),
+    *("data_dir", "num_processes", "process_id", "coordinator"),
+}
+
 
 def _train():
     system = get_system(_SYSTEM.value)
@@ -345,8 +351,29 @@ def _resume_point(config):
             f"{path} holds another model ({_difference(checkpoint.config, config)}); "
             "use another --model_dir, or the flags it was trained with"
         )
-    print(f"resuming from {path}")
+    print(f"resuming from {path}{_other_flags(checkpoint)}")
     return checkpoint
+
+
+def _other_flags(checkpoint) -> str:
+    """Which flags are not those that a checkpoint was trained with, in words.
+
+    Raises:
+        UsageError: if it is one of those that its optimizer's or random state depends on.
+    """
+    before = {"stage": "supervised", "map_dropout": 0.0, **checkpoint.metadata.get("training", {})}
+    for name in ("stage", "map_dropout") if _STAGE.value == "policy" else ("stage",):
+        if _FLAGS[name].value != before[name]:
+            raise UsageError(
+                f"{checkpoint.path} was trained with --{name}={before[name]}; "
+                "use another --model_dir, or the flags it was trained with"
+            )
+    changed = [
+        f"--{name}={_FLAGS[name].value} (was {before[name]})"
+        for name in _FLAGS
+        if name in before.keys() - _OF_NO_CONSEQUENCE and _FLAGS[name].value != before[name]
+    ]
+    return f", now with {', '.join(changed)}" if changed else ""
 
 
 def _difference(a, b) -> str:

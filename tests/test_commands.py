@@ -178,6 +178,15 @@ def test_model_dir_of_another_model(trained, capsys):
     fails(train, flags, 2, "holds another model", "image_size")(capsys)
 
 
+def test_resume_says_which_flags_are_not_those_of_before(trained, capsys):
+    flags = ["--system=vid-pw-m2n1", "--image_size=64", "--depth=0.35", f"--model_dir={trained}", "--steps=2"]
+    assert train.main([*flags, "--batch_size=2", "--clip_frames=2", "--learning_rate=0.5"]) == 0
+    line = capsys.readouterr().out.splitlines()[0]
+    assert line.startswith("resuming from")
+    assert line.split("--", 1)[1].startswith("learning_rate=0.5 (was ")  # and no other
+    assert line.count("--") == 1
+
+
 def test_unwritable_folders(trained, tmp_path, capsys):
     blocker = tmp_path / "file"
     blocker.write_text("a file where a folder is wanted")

@@ -349,7 +349,7 @@ TINY = [
 
 
 @pytest.mark.slow
-def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
+def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, capsys):
     flags = ["--system=davis-pw-m2n1", *TINY]
     assert train.main([*flags, f"--model_dir={tmp_path}/net", "--steps=1"]) == 0
     flags += ["--stage=policy", f"--init_checkpoint={tmp_path}/net", "--steps=4", "--save_every=2"]
@@ -381,6 +381,10 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path):
         if not key.startswith(("attention_", "target_", "reward_spread/", "map_dropout/", "optimizer/")):
             np.testing.assert_array_equal(before[key], value)
     assert np.abs(whole["attention_need/kernel"] - before["attention_need/kernel"]).max() > 1e-5
+    assert train.main([*flags, f"--model_dir={tmp_path}/broken", "--map_dropout=0"]) == 2
+    assert "trained with --map_dropout=0.5" in capsys.readouterr().err
+    assert train.main([*flags, f"--model_dir={tmp_path}/net"]) == 2
+    assert "trained with --stage=supervised" in capsys.readouterr().err
     out = f"--json={tmp_path}/scores.json"
     policies = "--policy=random,raster,learned,foresight,oracle"
     flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--video_frames=6"]

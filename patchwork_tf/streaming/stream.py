@@ -94,10 +94,7 @@ def stream(
     Yields:
         One Detections or Segmentation per frame, in the order of the frames.
     """
-    if policy == "oracle" and truth is None:
-        raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
-    if policy in LOOK_FIRST and exported:
-        raise UsageError(f"{policy} tries every window of a frame, which an exported file cannot")
+    _check_policy(policy, truth, exported)
     config = system.stream
     warm_start = warm_start and not model.grid.is_whole_frame
     windows = POLICIES[policy](model.grid, seed)
@@ -114,10 +111,10 @@ def stream(
         if is_key_frame(config, number):
             image = model_input(frame, model, fit)
             if policy in LOOK_FIRST and not whole_frame:
-                told = policy == "oracle"
-                known = (
-                    truth(number, frame.shape[:2]) if told else believed_truth(model, run(image, None, blank)[0])
-                )
+                if policy == "oracle":
+                    known = truth(number, frame.shape[:2])
+                else:
+                    known = believed_truth(model, run(image, None, blank)[0])
                 window = compiled_oracle(model)(image, state, known)
             looked_at = None if whole_frame else window
             outputs, state = run(image, looked_at, state)
@@ -129,6 +126,13 @@ def stream(
         yield dataclasses.replace(
             answer, window=looked_at, whole_frame=whole_frame, mflops=next(costs), q_values=values
         )
+
+
+def _check_policy(policy, truth, exported):
+    if policy == "oracle" and truth is None:
+        raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
+    if policy in LOOK_FIRST and exported:
+        raise UsageError(f"{policy} tries every window of a frame, which an exported file cannot")
 
 
 def model_input(frame: np.ndarray, model, fit: str = "stretch") -> np.ndarray:
