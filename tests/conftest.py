@@ -15,6 +15,8 @@ from emulated_device import EmulatedDevice
 
 import patchwork_tf as pw
 
+pytest_plugins = ["native_runner"]
+
 
 def _data_folder() -> Path:
     """Real files to try things on, which are not part of the project: named, or found beside the checkout."""

@@ -1,9 +1,7 @@
-"""The native runner, built and run for real: its answers, its pace, what it refuses, and its builds."""
+"""The native runner, run for real: its answers, its pace, what it refuses."""
 
 import os
 import platform
-import shutil
-import subprocess
 import time
 import zlib
 from importlib.metadata import version
@@ -13,94 +11,19 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import random_frames
+from native_runner import (
+    STEPS,
+    call,
+    steps_in_python,
+    write_frames,
+    write_windows,
+)
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-import patchwork_tf as pw
 from patchwork_tf.benchmarks import native, overhead
 from patchwork_tf.benchmarks.samples import read_samples
-from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.export.exporting import export
-from patchwork_tf.export.runner import StepRunner
-
-ROOT = Path(__file__).parents[1]
-CROSS_COMPILER = native.ARCHITECTURES["arm64"].compiler
-STEPS = 100
-
-
-@pytest.fixture(scope="module")
-def program():
-    """The runner's path."""
-    _or_skip(native.host_compiler)
-    return native.runner_path()
-
-
-@pytest.fixture(scope="module")
-def echo(tmp_path_factory):
-    """A file that answers with what it is fed; its frames are 8 x 8."""
-    path = str(tmp_path_factory.mktemp("echo") / "echo model.tflite")
-    overhead.write_echo_model(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def detector(small, tmp_path_factory):
-    """A small Patchwork detector."""
-    path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
-    export(pw.get_system("vid-pw-m4n1"), small("vid-pw-m4n1"), None, path, verify_steps=5)
-    return path
-
-
-@pytest.fixture
-def run(program, tmp_path):
-    """Function of a model and flags without dashes, to samples and a dict of answers, one row per frame."""
-
-    def run_model(model, *flags, command=None, cwd=None):
-        samples, dump = tmp_path / "samples.txt", tmp_path / "dump"
-        command = command or _host_command(program)
-        files = [f"--model={model}", f"--samples={samples}", f"--dump={dump}"]
-        done = _call([*command, *files, *(f"--{flag}" for flag in flags)], cwd)
-        assert done.returncode == 0, done.stderr
-        assert done.stderr == ""
-        return read_samples(str(samples)), _read_dump(dump)
-
-    return run_model
-
-
-def _host_command(program):
-    return [program, f"--library={native.library_path()}"]
-
-
-def _or_skip(function, *arguments):
-    """What a function returns; skips the test if what it needs is not installed here."""
-    try:
-        return function(*arguments)
-    except DataError as error:
-        pytest.skip(str(error))
-
-
-def _call(command, cwd=None):
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd)
-
-
-def _read_dump(path) -> dict[str, np.ndarray]:
-    fields = []
-    for line in Path(f"{path}.index").read_text().splitlines():
-        name, dtype, *shape = line.split()
-        fields.append((name, dtype, tuple(map(int, shape))))
-    rows = np.fromfile(path, np.dtype(fields))
-    return {name: rows[name] for name, _, _ in fields}
-
-
-def _write_frames(path, frames):
-    np.asarray(frames, np.float32).tofile(path)
-    return f"frames={path}"
-
-
-def _write_windows(path, windows):
-    path.write_text("".join(f"{row} {column}\n" for row, column in windows))
-    return f"windows={path}"
-
+from patchwork_tf.errors import DataError
 
 # --- what it computes
 
@@ -111,11 +34,11 @@ def test_a_hundred_steps_equal_litert_in_python(buffers, detector, run, tmp_path
     """Frames repeat, windows follow the model; bit for bit the same."""
     frames = random_frames(np.random.default_rng(0), 30, (128, 128))
     samples, found = run(
-        detector, _write_frames(tmp_path / "frames", frames), f"buffers={buffers}", f"steps={STEPS}", "warmup=3"
+        detector, write_frames(tmp_path / "frames", frames), f"buffers={buffers}", f"steps={STEPS}", "warmup=3"
     )
     assert samples.kinds == ["window"] * STEPS
     assert len(np.unique(found["next_window"], axis=0)) > 1
-    for name, expected in _steps_in_python(detector, frames, 3 + STEPS).items():
+    for name, expected in steps_in_python(detector, frames, 3 + STEPS).items():
         np.testing.assert_array_equal(found[name], expected[3:], err_msg=name)
 
 
@@ -125,23 +48,13 @@ def test_a_list_of_windows_is_looked_through(detector, run, tmp_path):
     frames = random_frames(np.random.default_rng(1), 10, (128, 128))
     _, found = run(
         detector,
-        _write_frames(tmp_path / "frames", frames),
-        _write_windows(tmp_path / "windows", windows),
+        write_frames(tmp_path / "frames", frames),
+        write_windows(tmp_path / "windows", windows),
         "steps=20",
         "warmup=0",
     )
-    for name, expected in _steps_in_python(detector, frames, 20, windows).items():
+    for name, expected in steps_in_python(detector, frames, 20, windows).items():
         np.testing.assert_array_equal(found[name], expected, err_msg=name)
-
-
-def _steps_in_python(model, frames, steps, windows=None) -> dict[str, np.ndarray]:
-    runner, window, answers = StepRunner(model), np.zeros(2, np.int32), []
-    for number in range(steps):
-        if windows:
-            window = windows[number % len(windows)]
-        answers.append(runner.step(frames[number % len(frames)][None], window))
-        window = answers[-1]["next_window"]
-    return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
 
 
 def test_the_model_chooses_the_window_and_state_goes_on(echo, run):
@@ -153,7 +66,7 @@ def test_the_model_chooses_the_window_and_state_goes_on(echo, run):
 def test_frames_and_windows_start_over_when_they_are_through(echo, run, tmp_path):
     frames = np.random.default_rng(0).uniform(-1, 1, (3, 8, 8, 3)).astype(np.float32)
     windows = [(0, 1), (2, 0)]
-    flags = [_write_frames(tmp_path / "frames", frames), _write_windows(tmp_path / "windows", windows)]
+    flags = [write_frames(tmp_path / "frames", frames), write_windows(tmp_path / "windows", windows)]
     _, found = run(echo, *flags, "steps=8", "warmup=1")
     np.testing.assert_array_equal(found["corner"], [frames[n % 3][0, 0] for n in range(1, 9)])
     np.testing.assert_array_equal(found["looked"] - 10, [windows[n % 2] for n in range(1, 9)])
@@ -162,7 +75,7 @@ def test_frames_and_windows_start_over_when_they_are_through(echo, run, tmp_path
 def test_flip_runs_the_mirrored_frame_with_a_state_of_its_own(echo, run, tmp_path):
     frames = np.random.default_rng(0).uniform(-1, 1, (5, 8, 8, 3)).astype(np.float32)
     windows = [(0, 1), (2, 0), (1, 2)]
-    flags = [_write_frames(tmp_path / "frames", frames), _write_windows(tmp_path / "windows", windows)]
+    flags = [write_frames(tmp_path / "frames", frames), write_windows(tmp_path / "windows", windows)]
     for buffers in ("alias", "swap"):
         samples, found = run(echo, *flags, "steps=6", "warmup=0", "flip", "positions=3", f"buffers={buffers}")
         assert samples.facts["flip"]
@@ -176,7 +89,7 @@ def test_flip_runs_the_mirrored_frame_with_a_state_of_its_own(echo, run, tmp_pat
 def test_an_interval_processes_key_frames_and_keeps_their_answer(echo, run, tmp_path):
     """Measured frames begin with a key frame whatever the warm-up, all of which is processed."""
     frames = np.random.default_rng(0).uniform(-1, 1, (50, 8, 8, 3)).astype(np.float32)
-    samples, found = run(echo, _write_frames(tmp_path / "frames", frames), "steps=10", "warmup=3", "interval=4")
+    samples, found = run(echo, write_frames(tmp_path / "frames", frames), "steps=10", "warmup=3", "interval=4")
     assert samples.kinds == ["key", "skip", "skip", "skip"] * 2 + ["key", "skip"]
     keys = np.array([0, 0, 0, 0, 4, 4, 4, 4, 8, 8])
     np.testing.assert_array_equal(found["corner"], frames[3 + keys, 0, 0])
@@ -204,7 +117,7 @@ def test_states_in_int8_begin_at_their_zero_point(buffers, run, tmp_path):
             tensor.quantization = schema.QuantizationParametersT()
             tensor.quantization.scale, tensor.quantization.zeroPoint = [0.1], [-7]
     flatbuffer_utils.write_model(model, str(path))
-    frames = _write_frames(tmp_path / "frames", np.full((1, 8, 8, 3), 5))
+    frames = write_frames(tmp_path / "frames", np.full((1, 8, 8, 3), 5))
     _, found = run(path, frames, "steps=3", "warmup=0", f"buffers={buffers}")
     np.testing.assert_array_equal(found["mask"], [[-7, -7, -7, -7], [-7, -7, -7, 5], [-7, -7, 5, 5]])
 
@@ -241,7 +154,7 @@ def test_pinning_to_cores(echo, run, program, tmp_path):
     core = min(os.sched_getaffinity(0))
     run(echo, "steps=5", f"cpu_mask={1 << core:x}")
     flags = [f"--library={native.library_path()}", f"--model={echo}", f"--samples={tmp_path / 'samples.txt'}"]
-    done = _call([program, *flags, "--cpu_mask=8000000000000000"])
+    done = call([program, *flags, "--cpu_mask=8000000000000000"])
     assert done.returncode == 2
     assert "are there such cores?" in done.stderr
 
@@ -372,7 +285,7 @@ def test_one_line_says_what_is_wrong(flags, code, message, echo, program, tmp_pa
     content = Path(echo).read_bytes()
     (tmp_path / "half.tflite").write_bytes(content[: len(content) // 2])
     good = [f"library={native.library_path()}", f"model={echo}", "samples=samples.txt"]
-    done = _call([program, *(f"--{flag}" for flag in [*good, *flags])], tmp_path)
+    done = call([program, *(f"--{flag}" for flag in [*good, *flags])], tmp_path)
     assert done.returncode == code, done.stderr
     assert done.stderr.startswith("patchwork_runner: ")
     assert message in done.stderr
@@ -382,7 +295,7 @@ def test_one_line_says_what_is_wrong(flags, code, message, echo, program, tmp_pa
 @pytest.mark.parametrize("name", ["library", "model", "samples"])
 def test_what_is_missing_is_named(name, program):
     flags = [f"--{other}=x" for other in ("library", "model", "samples") if other != name]
-    done = _call([program, *flags])
+    done = call([program, *flags])
     assert done.returncode == 2
     assert f"--{name} is missing" in done.stderr
 
@@ -390,7 +303,7 @@ def test_what_is_missing_is_named(name, program):
 def test_a_library_of_something_else_is_refused(program, tmp_path):
     (tmp_path / "other.c").write_text("int other(void) { return 1; }\n")
     native.compile_c(native.host_compiler(), [tmp_path / "other.c"], tmp_path / "libother.so", "-shared", "-fPIC")
-    done = _call([program, "--library=libother.so", "--model=x", "--samples=samples.txt"], tmp_path)
+    done = call([program, "--library=libother.so", "--model=x", "--samples=samples.txt"], tmp_path)
     assert done.returncode == 1
     assert "LiteRT 2.2 or newer is needed" in done.stderr
 
@@ -425,7 +338,7 @@ def test_files_that_cannot_be_fed_are_refused(program, tmp_path):
     for number, (message, (inputs, step)) in enumerate(models.items()):
         path = tmp_path / f"{number}.tflite"
         _write_model(path, inputs, step)
-        done = _call([program, f"--library={native.library_path()}", f"--model={path}", f"--samples={path}.txt"])
+        done = call([program, f"--library={native.library_path()}", f"--model={path}", f"--samples={path}.txt"])
         assert done.returncode == 1, message
         assert message in done.stderr
 
@@ -442,9 +355,9 @@ def test_failing_inference_has_its_own_exit_code(program, tmp_path):
         f"--windows={windows}",
     ]
     windows.write_text("1 2\n")
-    assert _call([program, *flags]).returncode == 0
+    assert call([program, *flags]).returncode == 0
     windows.write_text("1 2\n1 99\n")
-    done = _call([program, *flags])
+    done = call([program, *flags])
     assert done.returncode == 3
     assert done.stderr.startswith(f"patchwork_runner: {path}: inference failed")
     with pytest.raises(DataError, match="did not finish"):
@@ -452,150 +365,6 @@ def test_failing_inference_has_its_own_exit_code(program, tmp_path):
 
 
 def test_help_and_version(program):
-    shown = _call([program, "--help"]).stdout
+    shown = call([program, "--help"]).stdout
     assert all(f"--{flag}" in shown for flag in ("library", "fps=0", "cpu_mask", "buffers=alias", "dump"))
-    assert _call([program, "--version"]).stdout.split()[1] == version("patchwork-tf")
-
-
-# --- how it is built
-
-
-@pytest.mark.parametrize("compiler", ["gcc", "clang", CROSS_COMPILER])
-def test_compilers_have_nothing_to_complain_of(compiler, tmp_path):
-    if not shutil.which(compiler):
-        pytest.skip(f"no {compiler} here")
-    native.compile_c(compiler, native.source_files("*.c"), tmp_path / "runner", "-Werror", "-pedantic")
-
-
-@pytest.mark.skipif(not shutil.which("make"), reason="no make here")
-def test_make_native_needs_no_python(program):
-    done = subprocess.run(["make", "native", "PYTHON=none"], cwd=ROOT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert native.runner_path() == str(ROOT / "build" / "native" / native.RUNNER)
-    assert _call([native.runner_path(), "--version"]).returncode == 0
-
-
-def test_without_make_the_runner_is_built_once_into_the_cache(echo, run, monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
-    monkeypatch.setattr(native, "_MADE", tmp_path / "nowhere")
-    path = native.runner_path()
-    assert path.startswith(str(tmp_path / "cache"))
-    run(echo, "steps=3", command=_host_command(path))
-    built = os.stat(path).st_mtime_ns
-    assert native.runner_path() == path
-    assert os.stat(path).st_mtime_ns == built
-
-
-def test_what_is_not_installed_is_named(monkeypatch, tmp_path):
-    monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.delenv("CC", raising=False)
-    with pytest.raises(DataError, match="no C compiler here"):
-        native.host_compiler()
-    with pytest.raises(DataError, match="apt-get install gcc-aarch64-linux-gnu"):
-        native.make_bundle(str(tmp_path / "bundle"))
-    with pytest.raises(UsageError, match="choose from arm64"):
-        native.make_bundle(str(tmp_path / "bundle"), "riscv")
-    monkeypatch.setattr(native.importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(DataError, match="pip install"):
-        native.library_path()
-
-
-def test_a_compiler_that_fails_is_quoted(tmp_path):
-    (tmp_path / "wrong.c").write_text("int main(void) { return nothing; }\n")
-    with pytest.raises(DataError, match=r"cannot build program: .*nothing"):
-        native.compile_c(_or_skip(native.host_compiler), [tmp_path / "wrong.c"], tmp_path / "program")
-    assert not (tmp_path / "program").exists()
-
-
-def _bundle_or_skip(folder, arch):
-    if not shutil.which(native.ARCHITECTURES[arch].compiler):
-        pytest.skip(f"no {native.ARCHITECTURES[arch].compiler} here")
-    try:
-        bundle = native.make_bundle(str(folder), arch)
-    except DataError as error:
-        if "pip cannot download" not in str(error):
-            raise
-        pytest.skip(str(error))
-    assert sorted(bundle.files) == sorted(os.listdir(folder))
-    return bundle
-
-
-@pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86_64 machine")
-def test_a_bundle_needs_nothing_of_the_system(echo, run, tmp_path):
-    bundle = _bundle_or_skip(tmp_path / "bundle", "x86_64")
-    _, found = run(echo, "steps=5", "warmup=0", command=bundle.command, cwd=bundle.folder)
-    np.testing.assert_array_equal(found["steps"].ravel(), range(1, 6))
-
-
-# XNNPACK asks /proc/cpuinfo what the processor can do, and qemu would show it this machine's.
-_CPUINFO = """processor\t: 0
-Features\t: fp asimd
-CPU implementer\t: 0x41
-CPU architecture: 8
-CPU variant\t: 0x0
-CPU part\t: 0xd03
-CPU revision\t: 4
-
-"""
-
-
-@pytest.mark.slow
-def test_the_arm64_bundle_equals_litert_in_python(detector, run, tmp_path):
-    """Under qemu, a hundred stateful steps; its times mean nothing."""
-    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if not emulator:
-        pytest.skip("no qemu-aarch64 here: apt-get install qemu-user-static")
-    bundle = _bundle_or_skip(tmp_path / "bundle", "arm64")
-    (tmp_path / "root" / "proc").mkdir(parents=True)
-    (tmp_path / "root" / "proc" / "cpuinfo").write_text(_CPUINFO)
-    frames = random_frames(np.random.default_rng(0), 30, (128, 128))
-    command = [emulator, "-L", tmp_path / "root", *bundle.command]
-    flags = [_write_frames(tmp_path / "frames", frames), f"steps={STEPS}", "warmup=0"]
-    _, found = run(detector, *flags, command=command, cwd=bundle.folder)
-    expected = _steps_in_python(detector, frames, STEPS)
-    np.testing.assert_array_equal(found["next_window"], expected["next_window"])
-    np.testing.assert_array_equal(found["count"].ravel(), expected["count"])
-    np.testing.assert_allclose(found["scores"], expected["scores"], atol=1e-4)
-    # Of equal scores, rounding decides which comes first.
-    same = np.isclose(found["boxes"], expected["boxes"], atol=1e-4).all(axis=2) & (
-        found["classes"] == expected["classes"]
-    )
-    assert same.mean() > 0.99
-
-
-# Bazel loads rules_cc and rules_java to build anything at all. Without a network these stand in for them.
-_STUB_RULES = {
-    "rules_cc/cc": ["binary", "library", "import", "test", "toolchain", "toolchain_suite", "proto_library"],
-    "rules_java/java": ["binary", "library", "import", "test", "toolchain", "runtime", "package_configuration"],
-}
-
-
-def _write_stub_rules(folder) -> list[str]:
-    """Writes them; returns the flags that put them in place."""
-    for path, rules in _STUB_RULES.items():
-        package = folder / path
-        package.mkdir(parents=True)
-        (package.parent / "WORKSPACE").touch()
-        (package / "BUILD").touch()
-        lines = [f"{package.name}_{rule} = native.{package.name}_{rule}\n" for rule in rules]
-        (package / "defs.bzl").write_text("".join(lines))
-    return [f"--override_repository={name}={folder / name}" for name in ("rules_cc", "rules_java")]
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(not shutil.which("bazel"), reason="no bazel here: apt-get install bazel-bootstrap")
-@pytest.mark.parametrize("config", ["host", "arm64"])
-def test_bazel_builds_the_same_runner(config, echo, run, tmp_path):
-    if config == "arm64" and not shutil.which(CROSS_COMPILER):
-        pytest.skip(f"no {CROSS_COMPILER} here")
-    command = ["bazel", "--batch", f"--output_user_root={tmp_path / 'bazel'}", "build"]
-    command += [*_write_stub_rules(tmp_path / "stubs"), "--experimental_convenience_symlinks=ignore"]
-    command += [f"--config={config}"] * (config != "host")
-    done = _call([*command, f"//benchmarks/runner:{native.RUNNER}"], ROOT)
-    assert done.returncode == 0, done.stderr
-    (built,) = (tmp_path / "bazel").glob(f"*/execroot/patchwork/bazel-out/*/bin/benchmarks/runner/{native.RUNNER}")
-    machine = int.from_bytes(built.read_bytes()[18:20], "little")  # of the ELF header
-    assert machine == {"aarch64": 183, "x86_64": 62}["aarch64" if config == "arm64" else platform.machine()]
-    if config == "host":
-        _, found = run(echo, "steps=5", "warmup=0", command=_host_command(built))
-        np.testing.assert_array_equal(found["steps"].ravel(), range(1, 6))
+    assert call([program, "--version"]).stdout.split()[1] == version("patchwork-tf")

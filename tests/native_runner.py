@@ -1,0 +1,102 @@
+"""The native runner for tests: fixtures that build it and run it for real, and what it is held against."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import patchwork_tf as pw
+from patchwork_tf.benchmarks import native, overhead
+from patchwork_tf.benchmarks.samples import read_samples
+from patchwork_tf.errors import DataError
+from patchwork_tf.export.exporting import export
+from patchwork_tf.export.runner import StepRunner
+
+ROOT = Path(__file__).parents[1]
+CROSS_COMPILER = native.ARCHITECTURES["arm64"].compiler
+STEPS = 100
+
+
+@pytest.fixture(scope="module")
+def program():
+    """The runner's path."""
+    or_skip(native.host_compiler)
+    return native.runner_path()
+
+
+@pytest.fixture(scope="module")
+def echo(tmp_path_factory):
+    """A file that answers with what it is fed; its frames are 8 x 8."""
+    path = str(tmp_path_factory.mktemp("echo") / "echo model.tflite")
+    overhead.write_echo_model(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def detector(small, tmp_path_factory):
+    """A small Patchwork detector."""
+    path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
+    export(pw.get_system("vid-pw-m4n1"), small("vid-pw-m4n1"), None, path, verify_steps=5)
+    return path
+
+
+@pytest.fixture
+def run(program, tmp_path):
+    """Function of a model and flags without dashes, to samples and a dict of answers, one row per frame."""
+
+    def run_model(model, *flags, command=None, cwd=None):
+        samples, dump = tmp_path / "samples.txt", tmp_path / "dump"
+        command = command or host_command(program)
+        files = [f"--model={model}", f"--samples={samples}", f"--dump={dump}"]
+        done = call([*command, *files, *(f"--{flag}" for flag in flags)], cwd)
+        assert done.returncode == 0, done.stderr
+        assert done.stderr == ""
+        return read_samples(str(samples)), read_dump(dump)
+
+    return run_model
+
+
+def host_command(program):
+    return [program, f"--library={native.library_path()}"]
+
+
+def or_skip(function, *arguments):
+    """What a function returns; skips the test if what it needs is not installed here."""
+    try:
+        return function(*arguments)
+    except DataError as error:
+        pytest.skip(str(error))
+
+
+def call(command, cwd=None):
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=cwd)
+
+
+def read_dump(path) -> dict[str, np.ndarray]:
+    fields = []
+    for line in Path(f"{path}.index").read_text().splitlines():
+        name, dtype, *shape = line.split()
+        fields.append((name, dtype, tuple(map(int, shape))))
+    rows = np.fromfile(path, np.dtype(fields))
+    return {name: rows[name] for name, _, _ in fields}
+
+
+def write_frames(path, frames):
+    np.asarray(frames, np.float32).tofile(path)
+    return f"frames={path}"
+
+
+def write_windows(path, windows):
+    path.write_text("".join(f"{row} {column}\n" for row, column in windows))
+    return f"windows={path}"
+
+
+def steps_in_python(model, frames, steps, windows=None) -> dict[str, np.ndarray]:
+    runner, window, answers = StepRunner(model), np.zeros(2, np.int32), []
+    for number in range(steps):
+        if windows:
+            window = windows[number % len(windows)]
+        answers.append(runner.step(frames[number % len(frames)][None], window))
+        window = answers[-1]["next_window"]
+    return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}
