@@ -15,7 +15,7 @@ from emulated_device import EmulatedDevice
 
 import patchwork_tf as pw
 
-pytest_plugins = ["native_runner"]
+pytest_plugins = ["native_runner", "published"]
 
 
 def _data_folder() -> Path:

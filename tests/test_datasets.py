@@ -1,101 +1,23 @@
-"""Real data sets in their published layouts: prepared, read, trained on, scored; and what bad files are told."""
+"""Real data sets in their published layouts: prepared, read, trained on."""
 
-import importlib.util
 import itertools
 import os
 import shutil
 import types
 
-import cv2
 import numpy as np
 import PIL.Image
 import pytest
 import tensorflow as tf
 import tensorflow_datasets as tfds
+from published import HEIGHT, WIDTH, make_davis, make_vid, videos_of
 
 from patchwork_tf.data import clips, prepare
-from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, annotated_videos, builder_of
+from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, builder_of
 from patchwork_tf.data.davis2016 import Davis2016
-from patchwork_tf.data.imagenet_vid import CLASSES, WORDNET_IDS, ImagenetVid, _evenly_spaced
+from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid, _evenly_spaced
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.models.segmenter import UNKNOWN
-
-HEIGHT, WIDTH = 48, 64
-
-
-def write_xml(path, objects, size=(HEIGHT, WIDTH)):
-    """objects: (wnid, track, xmin, ymin, xmax, ymax)."""
-    things = "".join(
-        f"<object><trackid>{track}</trackid><name>{name}</name><bndbox><xmax>{x2}</xmax><xmin>{x1}</xmin>"
-        f"<ymax>{y2}</ymax><ymin>{y1}</ymin></bndbox><occluded>1</occluded><generated>0</generated></object>"
-        for name, track, x1, y1, x2, y2 in objects
-    )
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    with open(path, "w") as file:
-        file.write(
-            f"<annotation><size><width>{size[1]}</width><height>{size[0]}</height></size>{things}</annotation>"
-        )
-
-
-def write_frame(path, image):
-    os.makedirs(os.path.dirname(path), exist_ok=True)
-    cv2.imwrite(path, image[..., ::-1])
-
-
-def make_vid(root, videos=2, frames=20):
-    """A folder like ILSVRC2015's, of generated frames with one object of known motion."""
-    for split, part in (("train", "ILSVRC2015_VID_train_0000/"), ("val", "")):
-        for video in range(videos):
-            name = f"{split}/{part}ILSVRC2015_{split}_{video:08d}"
-            clip = render_clip(video, frames, WIDTH, "train").frames[:, :HEIGHT]
-            for t in range(frames):
-                write_frame(f"{root}/Data/VID/{name}/{t:06d}.JPEG", clip[t])
-                things = [(WORDNET_IDS[video], 7, t, 10, t + 19, 29)] if t % 5 else []
-                write_xml(f"{root}/Annotations/VID/{name}/{t:06d}.xml", things)
-    os.makedirs(f"{root}/ImageSets/VID")
-    return str(root)
-
-
-def make_davis(root, frames=5, layout=2016):
-    """A folder like DAVIS', of generated frames; 2017's with palette masks of several objects."""
-    lists = {}
-    for split, sequences in (("train", ["bear", "bus"]), ("val", ["cow"])):
-        for number, sequence in enumerate(sequences):
-            clip = render_clip(number, frames, WIDTH, "train")
-            for t in range(frames):
-                write_frame(f"{root}/JPEGImages/480p/{sequence}/{t:05d}.jpg", clip.frames[t, :HEIGHT])
-                mask = PIL.Image.fromarray(clip.instances[t, :HEIGHT], mode="L")
-                if layout == 2017:
-                    mask = PIL.Image.fromarray(clip.instances[t, :HEIGHT], mode="P")
-                    mask.putpalette([value % 256 for value in range(0, 7 * 768, 7)])
-                else:
-                    mask = mask.point(lambda value: 255 * (value > 0))
-                path = f"{root}/Annotations/480p/{sequence}/{t:05d}.png"
-                os.makedirs(os.path.dirname(path), exist_ok=True)
-                mask.save(path)
-                lines = lists.setdefault(split, [])
-                if layout == 2017 and t == 0:
-                    lines.append(sequence)
-                elif layout == 2016:
-                    image = f"/JPEGImages/480p/{sequence}/{t:05d}.jpg"
-                    lines.append(f"{image} /Annotations/480p/{sequence}/{t:05d}.png")
-    folder = f"{root}/ImageSets/{'480p' if layout == 2016 else '2016'}"
-    os.makedirs(folder)
-    for split, lines in lists.items():
-        with open(f"{folder}/{split}.txt", "w") as file:
-            file.write("\n".join(lines) + "\n")
-    return str(root)
-
-
-@pytest.fixture(scope="module")
-def vid(tmp_path_factory):
-    pytest.importorskip("apache_beam", reason="Beam is an extra: pip install patchwork-tf[beam]")
-    return make_vid(tmp_path_factory.mktemp("vid"))
-
-
-@pytest.fixture(scope="module")
-def davis(tmp_path_factory):
-    return make_davis(tmp_path_factory.mktemp("davis"))
 
 
 @pytest.fixture(scope="module")
@@ -107,14 +29,6 @@ def prepared(vid, davis, tmp_path_factory):
     assert prepare.main(flags) == 0
     assert prepare.main(["--dataset=davis2016", f"--manual_dir={davis}", f"--data_dir={folder}"]) == 0
     return folder
-
-
-def videos_of(dataset, folder, split="validation", **options):
-    settings = {"count": None, "num_frames": None, "size": 64, **options}
-    found, count = annotated_videos(dataset, folder, split, **settings)
-    found = list(found)
-    assert len(found) == count
-    return {video.name: video for video in found}
 
 
 @pytest.mark.slow
@@ -324,142 +238,6 @@ def test_moving_crops_move_boxes_with_the_pixels():
             np.testing.assert_allclose(boxes[0], seen, atol=2.5 / 64)
         starts.add(tuple(clip["boxes"].numpy()[0, 0]))
     assert len(starts) == 5
-
-
-# What is broken, how, and what must be said of it.
-BAD_VID = {
-    "cut off JPEG": (lambda r, v: truncate(f"{r}/Data/VID/{v}/000003.JPEG"), "000003.JPEG: not a readable image"),
-    "missing frame": (
-        lambda r, v: os.remove(f"{r}/Data/VID/{v}/000003.JPEG"),
-        "000003.JPEG: this frame is missing",
-    ),
-    "missing XML": (lambda r, v: os.remove(f"{r}/Annotations/VID/{v}/000003.xml"), "000003.xml: this annotation"),
-    "cut off XML": (lambda r, v: truncate(f"{r}/Annotations/VID/{v}/000003.xml"), "000003.xml: not a VOC"),
-    "box outside": (
-        lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [(WORDNET_IDS[0], 0, 50, 10, 70, 20)]),
-        "box 50,10,70,20 is not inside of the 64x48 frame",
-    ),
-    "unknown class": (
-        lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [("n00000001", 0, 5, 5, 9, 9)]),
-        "unknown class 'n00000001'",
-    ),
-    "other size": (
-        lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [], size=(100, 100)),
-        "says 100x100, but the frame has 64x48",
-    ),
-}
-
-
-def truncate(path):
-    with open(path, "rb+") as file:
-        file.truncate(os.path.getsize(path) // 2)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("case", BAD_VID)
-def test_bad_vid_files_stop_the_preparation_or_are_skipped_and_listed(case, vid, tmp_path, capsys):
-    break_it, message = BAD_VID[case]
-    root = str(shutil.copytree(vid, tmp_path / "vid"))
-    shutil.rmtree(f"{root}/Data/VID/train")
-    video = "val/ILSVRC2015_val_00000000"
-    with open(f"{root}/ImageSets/VID/val.txt", "w") as file:  # so that a missing frame can be missed
-        file.writelines(f"ILSVRC2015_val_00000000/{t:06d} {t + 1}\n" for t in range(20))
-    break_it(root, video)
-    flags = ["--dataset=imagenet_vid", f"--manual_dir={root}", f"--data_dir={tmp_path}"]
-    assert prepare.main(flags) == 1
-    line = capsys.readouterr().err.strip().splitlines()[-1]
-    assert message in line
-    assert len(line) < 300
-    assert not builder_of("imagenet_vid", str(tmp_path)).is_prepared()
-    assert prepare.main([*flags, "--skip_bad"]) == 0
-    output = capsys.readouterr().out
-    assert "skipped 1 bad frames" in output
-    assert message in output
-    (only,) = videos_of("imagenet_vid", str(tmp_path)).values()
-    assert only.frame_names == [f"{t:06d}" for t in range(20) if t != 3]
-
-
-@pytest.mark.slow
-def test_a_video_without_a_good_frame_is_listed_too(vid, tmp_path, capsys):
-    root = str(shutil.copytree(vid, tmp_path / "vid"))
-    for t in range(20):
-        truncate(f"{root}/Data/VID/val/ILSVRC2015_val_00000001/{t:06d}.JPEG")
-    flags = ["--dataset=imagenet_vid", f"--manual_dir={root}", f"--data_dir={tmp_path}", "--skip_bad"]
-    assert prepare.main(flags) == 0
-    assert "skipped 1 videos without a good frame\n  ILSVRC2015_val_00000001" in capsys.readouterr().out
-
-
-def test_preparing_again_keeps_the_old_until_the_new_is_whole(davis, tmp_path, capsys):
-    flags = ["--dataset=davis2016", f"--data_dir={tmp_path}/tfds"]
-    assert prepare.main([*flags, f"--manual_dir={davis}"]) == 0
-    assert prepare.main([*flags, f"--manual_dir={davis}"]) == 0
-    assert "already prepared" in capsys.readouterr().out
-    broken = str(shutil.copytree(davis, tmp_path / "broken"))
-    truncate(f"{broken}/JPEGImages/480p/bear/00001.jpg")
-    assert prepare.main([*flags, f"--manual_dir={broken}", "--overwrite"]) == 1
-    assert len(videos_of("davis2016", f"{tmp_path}/tfds")) == 1
-    shutil.rmtree(f"{broken}/JPEGImages/480p/cow")
-    shutil.copytree(f"{davis}/JPEGImages/480p/cow", f"{broken}/JPEGImages/480p/cow")
-    assert prepare.main([*flags, f"--manual_dir={broken}", "--overwrite", "--skip_bad"]) == 0
-    assert "skipped 1 bad frames" in capsys.readouterr().out
-    assert len(videos_of("davis2016", f"{tmp_path}/tfds", "train")["bear"].frame_names) == 4
-    assert sorted(os.listdir(f"{tmp_path}/tfds")) == ["davis2016", "downloads"]
-
-
-def empty(path):
-    with open(path, "w"):
-        pass
-
-
-BAD_DAVIS = {
-    "mask of another size": (
-        lambda r: PIL.Image.new("L", (10, 10)).save(f"{r}/Annotations/480p/bear/00001.png"),
-        "00001.png: the mask has 10x10 pixels, its frame 64x48",
-    ),
-    "missing mask": (lambda r: os.remove(f"{r}/Annotations/480p/bear/00001.png"), "this mask is missing"),
-    "missing frame": (
-        lambda r: os.remove(f"{r}/JPEGImages/480p/bear/00001.jpg"),
-        "00001.jpg: this frame is missing",
-    ),
-    "cut off frame": (
-        lambda r: truncate(f"{r}/JPEGImages/480p/bear/00001.jpg"),
-        "00001.jpg: not a readable image",
-    ),
-    "empty list": (lambda r: empty(f"{r}/ImageSets/480p/train.txt"), "train.txt: the list is empty"),
-    "no frames": (lambda r: shutil.rmtree(f"{r}/JPEGImages"), "not the folder of DAVIS 2016"),
-}
-
-
-@pytest.mark.parametrize("case", BAD_DAVIS)
-def test_bad_davis_files_are_named(case, davis, tmp_path, capsys):
-    break_it, message = BAD_DAVIS[case]
-    root = str(shutil.copytree(davis, tmp_path / "davis"))
-    break_it(root)
-    flags = ["--dataset=davis2016", f"--manual_dir={root}", f"--data_dir={tmp_path}"]
-    assert prepare.main(flags) == 1
-    assert message in capsys.readouterr().err.strip().splitlines()[-1]
-    assert not builder_of("davis2016", str(tmp_path)).is_prepared()
-
-
-@pytest.mark.parametrize(
-    ("flags", "code", "message"),
-    [
-        (["--dataset=davis2016", "--data_dir=D"], 2, "--manual_dir is required"),
-        (["--dataset=davis2016", "--data_dir=D", "--manual_dir=D"], 1, "not the folder of DAVIS 2016"),
-        (["--dataset=davis2016", "--data_dir=D", "--manual_dir=/nowhere"], 1, "/nowhere: no such folder"),
-        pytest.param(
-            ["--dataset=imagenet_vid", "--data_dir=D", "--manual_dir=D"],
-            1,
-            "not the folder of ImageNet VID",
-            marks=pytest.mark.skipif(not importlib.util.find_spec("apache_beam"), reason="Beam is an extra"),
-        ),
-        (["--dataset=imagenet_vid", "--data_dir=D", "--manual_dir=D", "--config=x"], 2, "videos, frames15"),
-        (["--data_dir=D"], 2, "--dataset is required"),
-    ],
-)
-def test_wrong_use_of_prepare(flags, code, message, tmp_path, capsys):
-    assert prepare.main([flag.replace("=D", f"={tmp_path}") for flag in flags]) == code
-    assert message in capsys.readouterr().err.strip().splitlines()[-1]
 
 
 class _BuilderTest(tfds.testing.DatasetBuilderTestCase):

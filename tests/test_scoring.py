@@ -7,9 +7,9 @@ import os
 import numpy as np
 import PIL.Image
 import pytest
+from published import make_davis, make_vid, write_xml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
-from test_datasets import make_davis, make_vid, write_xml
 
 from patchwork_tf import evaluate, scoring, train
 from patchwork_tf.data import prepare
