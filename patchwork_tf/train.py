@@ -347,10 +347,7 @@ def _resume_point(config):
         return None
     checkpoint = checkpoints.read(path)
     if checkpoint.config != config:
-        raise UsageError(
-            f"{path} holds another model ({_difference(checkpoint.config, config)}); "
-            "use another --model_dir, or the flags it was trained with"
-        )
+        raise _cannot_resume(f"{path} holds another model ({_difference(checkpoint.config, config)})")
     print(f"resuming from {path}{_other_flags(checkpoint)}")
     return checkpoint
 
@@ -364,16 +361,17 @@ def _other_flags(checkpoint) -> str:
     before = {"stage": "supervised", "map_dropout": 0.0, **checkpoint.metadata.get("training", {})}
     for name in ("stage", "map_dropout") if _STAGE.value == "policy" else ("stage",):
         if _FLAGS[name].value != before[name]:
-            raise UsageError(
-                f"{checkpoint.path} was trained with --{name}={before[name]}; "
-                "use another --model_dir, or the flags it was trained with"
-            )
+            raise _cannot_resume(f"{checkpoint.path} was trained with --{name}={before[name]}")
     changed = [
         f"--{name}={_FLAGS[name].value} (was {before[name]})"
         for name in _FLAGS
         if name in before.keys() - _OF_NO_CONSEQUENCE and _FLAGS[name].value != before[name]
     ]
     return f", now with {', '.join(changed)}" if changed else ""
+
+
+def _cannot_resume(why: str) -> UsageError:
+    return UsageError(f"{why}; use another --model_dir, or the flags it was trained with")
 
 
 def _difference(a, b) -> str:
