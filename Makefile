@@ -41,7 +41,7 @@ demo: $(VENV)/installed
 	    --steps=200 --json=$(DEMO)/latency.json
 	$(BIN)/patchwork-demo --system=vid-pw-m4n2 --checkpoint=$(DEMO)/pw --video=moving_objects:7 --min_score=0.2 \
 	    --output=$(DEMO)/annotated.mp4
-	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest the darker the staler."
+	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest, darker the longer ago it was looked at."
 
 # The native runner needs a C compiler and nothing else; docs/native.md describes it.
 native: build/native/patchwork_runner

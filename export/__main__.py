@@ -49,7 +49,7 @@ _QUANTIZE = flags.DEFINE_enum(
     "none",
     list(QUANTIZATIONS),
     "float16: weights in 16 bits, half the file, as fast. int8: weights, activations and memory in 8 bits, "
-    "calibrated on a video; needs pip install patchwork-tf[int8].",
+    "calibrated on a video; needs pip install ai-edge-quantizer.",
     flag_values=_FLAGS,
 )
 _CALIBRATION = flags.DEFINE_string(

@@ -43,7 +43,7 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     try:
         from ai_edge_quantizer import quantizer
     except ImportError:
-        raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install patchwork-tf[int8]") from None
+        raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install ai-edge-quantizer") from None
     graph = _Graph(content)
     tool = quantizer.Quantizer(bytes(content))
     tool.add_static_config(".*", "*", 8, 8)

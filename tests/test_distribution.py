@@ -90,7 +90,7 @@ def wait_for(condition, process):
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path):
-    pytest.importorskip("jax", reason="JAX is an extra: pip install patchwork-tf[jax]")
+    pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert start("alone", f"--model_dir={alone}").wait(PATIENCE) == 0
 

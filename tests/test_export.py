@@ -34,7 +34,7 @@ def exported(small, tmp_path_factory):
 
 @pytest.mark.slow
 def test_a_thousand_steps_without_drift(exported):
-    """Every state tensor and raw output after 1000 random frames at random windows is still Keras'."""
+    """Every raw output of 1000 random frames at random windows is Keras', so what is remembered is, too."""
     model, path = exported
     comparison = verify.compare(model, path, steps=1000)
     assert comparison.steps == 1000
@@ -140,7 +140,7 @@ def test_state_of_the_paper_s_detector_is_small():
 def test_int8_states_are_int8_all_the_way(tmp_path):
     """Same scale in and out; nothing converted but the frame, what leaves for floating point, and what is blended
     into the pyramid's map and comes back; no drift."""
-    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install patchwork-tf[int8]")
+    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
     name = "vid-pw-m2n1"
     model = fresh_model(name, image_size=64)
     paths = {kind: str(tmp_path / f"{kind}.tflite") for kind in ("none", "int8")}

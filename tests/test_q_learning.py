@@ -398,7 +398,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, caps
 
 @pytest.mark.slow
 def test_policy_stage_on_jax(tmp_path):
-    pytest.importorskip("jax", reason="an extra: pip install patchwork-tf[jax]")
+    pytest.importorskip("jax", reason="an extra: pip install -e .[jax]")
     flags = ["--system=davis-pw-m2n1", *TINY]
     assert train.main([*flags, f"--model_dir={tmp_path}/net", "--steps=1"]) == 0
     flags += ["--stage=policy", f"--init_checkpoint={tmp_path}/net", "--steps=2", f"--model_dir={tmp_path}/policy"]

@@ -236,7 +236,7 @@ def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
 @pytest.mark.slow
 def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeypatch):
     """With a detector that sees what a ground truth with some noise says, so that there is something to score."""
-    pytest.importorskip("apache_beam", reason="Beam is an extra: pip install patchwork-tf[beam]")
+    pytest.importorskip("apache_beam", reason="Beam is an extra: pip install -e .[beam]")
     root, data = make_vid(tmp_path / "vid", frames=6), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=imagenet_vid", f"--manual_dir={root}", data]) == 0
     flags = ["--system=vid-pw-m2n1", "--dataset=imagenet_vid", data]

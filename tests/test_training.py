@@ -151,7 +151,7 @@ print(json.dumps({"backend": keras.backend.backend(), "losses": losses, "sums": 
 
 @pytest.mark.slow
 def test_one_training_step_is_equal_on_tensorflow_and_jax():
-    pytest.importorskip("jax", reason="JAX is an extra: pip install patchwork-tf[jax]")
+    pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
     results = {}
     for backend in ("tensorflow", "jax"):
         environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}

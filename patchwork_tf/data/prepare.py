@@ -4,7 +4,7 @@
   python -m patchwork_tf.data.prepare --dataset=imagenet_vid --manual_dir=ILSVRC2015 --data_dir=~/data
   python -m patchwork_tf.data.prepare --dataset=moving_objects --config=256 --data_dir=~/data
 
-ImageNet VID and COCO are read through Apache Beam (pip install patchwork-tf[beam]), here on all
+ImageNet VID and COCO are read through Apache Beam (pip install apache-beam), here on all
 cores of this machine, with --beam_options on any other runner. docs/data.md says how to get
 each data set and what its folder must look like.
 """
@@ -101,7 +101,7 @@ def _beam_options():
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
         raise UsageError(
-            f"{_DATASET.value} is prepared through Apache Beam: pip install patchwork-tf[beam]"
+            f"{_DATASET.value} is prepared through Apache Beam: pip install apache-beam"
         ) from None
     options = _BEAM_OPTIONS.value or [
         "runner=DirectRunner",
