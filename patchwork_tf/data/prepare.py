@@ -100,9 +100,7 @@ def _beam_options():
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
     except ImportError:
-        raise UsageError(
-            f"{_DATASET.value} is prepared through Apache Beam: pip install apache-beam"
-        ) from None
+        raise UsageError(f"{_DATASET.value} is prepared through Apache Beam: pip install apache-beam") from None
     options = _BEAM_OPTIONS.value or [
         "runner=DirectRunner",
         "direct_num_workers=0",
