@@ -37,6 +37,7 @@ from patchwork_tf.export import metadata
 from patchwork_tf.export.exporting import QUANTIZATIONS, export
 from patchwork_tf.models.build import build
 from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.streaming.policies import DEPLOYABLE
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system, list_systems
 
@@ -105,6 +106,13 @@ _DEPTH = flags.DEFINE_float(
 _SUPPRESSION = flags.DEFINE_boolean("suppression", True, "Include suppression in detectors.", flag_values=_FLAGS)
 _QUANTIZE = flags.DEFINE_enum(
     "quantize", "none", list(QUANTIZATIONS), "How files are exported, see patchwork-export.", flag_values=_FLAGS
+)
+_POLICY = flags.DEFINE_enum(
+    "policy",
+    "learned",
+    list(DEPLOYABLE),
+    "How windows are chosen: learned, by the model itself; latency hardly depends on it.",
+    flag_values=_FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of random weights, frames, windows and turns.", flag_values=_FLAGS)
 _PHONES = on_phones.PhoneFlags(_FLAGS)
@@ -221,11 +229,11 @@ def _export(name, checkpoint, path):
 def _on_host(models) -> dict:
     rounds = host.WARMUP_FRAMES + _STEPS.value
     with tqdm(total=rounds, unit="round", desc="timing", dynamic_ncols=True) as bar:
-        return host.measure(models, _STEPS.value, _SEED.value, bar.update)
+        return host.measure(models, _STEPS.value, _POLICY.value, _SEED.value, bar.update)
 
 
 def _on_phones(models, adb) -> Iterator[dict]:
-    return on_phones.measure(_PHONES, adb, models, _PHONES.settings(_STEPS.value, _SEED.value))
+    return on_phones.measure(_PHONES, adb, models, _PHONES.settings(_STEPS.value, _POLICY.value, _SEED.value))
 
 
 def _command() -> str:

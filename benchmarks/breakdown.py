@@ -71,7 +71,7 @@ def _breakdown():
             models = {title: _file(folder, *made) for title, made in _variants(system).items()}
             rounds = host.WARMUP_FRAMES + _STEPS.value
             with tqdm(total=rounds, unit="round", desc=name, dynamic_ncols=True) as bar:
-                raw = host.measure(models, _STEPS.value, 0, bar.update)
+                raw = host.measure(models, _STEPS.value, progress=bar.update)
         print(_table(name, raw))
 
 

@@ -12,10 +12,11 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
+from patchwork_tf import cli
 from patchwork_tf.benchmarks import conditions, phone_runner, stock
 from patchwork_tf.benchmarks.adb import Adb, Device
 from patchwork_tf.benchmarks.interrupts import interruptible
-from patchwork_tf.benchmarks.phone import Phone, PhoneSession, workplace
+from patchwork_tf.benchmarks.phone import Phone, PhoneSession, windows_file, workplace
 from patchwork_tf.benchmarks.plan import Model, Settings, as_streamed, order
 from patchwork_tf.benchmarks.run_folder import PhoneFolder, RunFolder
 from patchwork_tf.benchmarks.selection import select
@@ -112,10 +113,23 @@ def _session(benchmark, phone, kept, run_folder):
     files += [(model.path, f"{name}.tflite") for name, model in benchmark.models.items()]
     if benchmark.stock_tool:
         files.append((benchmark.stock_tool, os.path.basename(benchmark.stock_tool)))
+    files += _windows_files(benchmark, run_folder.path)
     hold = conditions.fixed_performance if settings.fixed_performance else lambda *_: nullcontext(False)
     with workplace(device, files, benchmark.say), hold(device, benchmark.say) as held:
         kept.begin({**phone.machine(), "runner": phone_runner.way(bundle), "fixed_performance": held})
         yield PhoneSession(phone, bundle.command, kept, benchmark.say)
+
+
+def _windows_files(benchmark, folder) -> Iterator[tuple[str, str]]:
+    """Writes the windows of systems whose model does not choose them: (path here, name on the phone)."""
+    settings = benchmark.settings
+    for system, model in benchmark.models.items():
+        windows = model.told_windows(settings.policy, settings.seed, settings.warmup + settings.steps)
+        if windows:
+            path = os.path.join(folder, windows_file(system))
+            with cli.atomic_file(path, "w") as file:
+                file.writelines(f"{row} {column}\n" for row, column in windows)
+            yield path, windows_file(system)
 
 
 def _result(benchmark, kept: PhoneFolder, checks) -> dict:

@@ -14,6 +14,7 @@ import numpy as np
 
 from patchwork_tf.benchmarks.plan import Model, as_streamed
 from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.streaming.policies import POLICIES
 
 WARMUP_FRAMES = 20
 
@@ -23,6 +24,7 @@ class TimedStream:
 
     Args:
         model: the file, and how it is run.
+        policy: key of POLICIES, one of DEPLOYABLE: how windows are chosen.
         seed: of the random frames and windows.
 
     Attributes:
@@ -32,7 +34,7 @@ class TimedStream:
             time of inference alone, the inputs already in place, all of it in the key frame.
     """
 
-    def __init__(self, model: Model, seed: int = 0):
+    def __init__(self, model: Model, policy: str, seed: int):
         self.model = model
         start = time.perf_counter_ns()
         self._runners = [StepRunner(model.path) for _ in range(1 + model.flip)]
@@ -41,6 +43,8 @@ class TimedStream:
         self._size = facts["input"]["image_size"]
         self._processed = "key" if model.interval > 1 else "window" if facts["states"] else "whole"
         self._rng = np.random.default_rng(seed)
+        self._windows = POLICIES[policy](model.grid, seed)
+        self._window = next(self._windows)
         self.first_ns = None
         self.kinds, self.nanoseconds = [], []
 
@@ -67,22 +71,25 @@ class TimedStream:
         start = time.perf_counter_ns()
         for runner in self._runners:
             runner.invoke()
-        return time.perf_counter_ns() - start
+        elapsed = time.perf_counter_ns() - start
+        self._window = self._windows.send(tuple(self._runners[0].output("next_window").tolist()))
+        return elapsed
 
     def _load(self):
         frame = self._rng.uniform(-1, 1, (1, *self._size, 3)).astype(np.float32)
-        row, column = self._rng.integers(0, self.model.positions, 2)
+        row, column = self._window
         self._runners[0].load(frame, (row, column))
         if self.model.flip:
-            self._runners[1].load(frame[:, :, ::-1], (row, self.model.positions - 1 - column))
+            self._runners[1].load(frame[:, :, ::-1], (row, self.model.grid.positions - 1 - column))
 
 
-def measure(models: dict[str, Model], frames: int, seed: int = 0, progress=None) -> dict:
+def measure(models: dict[str, Model], frames: int, policy: str = "learned", seed: int = 0, progress=None) -> dict:
     """Times systems in turn. After Ctrl-C, it returns what it has of all of them.
 
     Args:
         models: system name -> exported file, and how the system runs it.
         frames: how many to time per system, after a warm-up.
+        policy: how windows are chosen, one of policies.DEPLOYABLE.
         seed: of inputs, windows and the order within each round.
         progress: called after every round.
 
@@ -94,7 +101,7 @@ def measure(models: dict[str, Model], frames: int, seed: int = 0, progress=None)
     """
     begun = datetime.datetime.now(datetime.timezone.utc)
     facts = machine()
-    streams = {name: TimedStream(model, seed) for name, model in models.items()}
+    streams = {name: TimedStream(model, policy, seed) for name, model in models.items()}
     try:
         _take_turns(list(streams.values()), frames, seed, progress)
     except KeyboardInterrupt:
@@ -107,7 +114,7 @@ def measure(models: dict[str, Model], frames: int, seed: int = 0, progress=None)
         "finished": done == frames,
         "created": begun.isoformat(timespec="seconds"),
         "machine": facts,
-        "settings": {"steps": frames, "warmup": WARMUP_FRAMES, "seed": seed},
+        "settings": {"steps": frames, "warmup": WARMUP_FRAMES, "policy": policy, "seed": seed},
         "systems": {name: _measured(stream, done) for name, stream in streams.items()},
     }
 

@@ -100,10 +100,11 @@ class PhoneFlags:
             if flag.present:
                 raise UsageError(f"--{flag.name} is for phones: say --target=adb too")
 
-    def settings(self, steps: int, seed: int) -> Settings:
+    def settings(self, steps: int, policy: str, seed: int) -> Settings:
         """How to measure."""
         return Settings(
             steps=steps,
+            policy=policy,
             seed=seed,
             repeats=self.repeats.value,
             fps=self.fps.value,

@@ -146,6 +146,7 @@ class PhoneSession:
             f"--fps={settings.fps:g}",
             f"--seed={settings.seed}",
             *([f"--cpu_mask={self._phone.cluster.mask}"] if self._phone.cluster else []),
+            *([f"--windows={windows_file(system)}"] if model.told_windows(settings.policy, 0, 1) else []),
             *model.flags(),
         ]
 
@@ -183,6 +184,11 @@ class PhoneSession:
         for key, value in asked.items():
             if facts[key] != value:
                 raise DataError(f"they are of another run: {key} {facts[key]}, not {value}")
+
+
+def windows_file(system: str) -> str:
+    """Name, on the phone, of the list of windows that a system is told."""
+    return f"{system}.windows"
 
 
 def _reason(answer: Answer) -> str:

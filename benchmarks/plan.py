@@ -1,11 +1,14 @@
 """What is to be measured, and in which order."""
 
 import dataclasses
+import itertools
 
 import numpy as np
 
 from patchwork_tf.benchmarks.adb import FileFacts, facts_of
 from patchwork_tf.export import metadata
+from patchwork_tf.grid import Grid
+from patchwork_tf.streaming.policies import POLICIES
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,7 +25,8 @@ class Settings:
         launcher: what to put in front of the runner's command, such as 'taskset f0'.
         fixed_performance: whether to hold the clocks on phones that can.
         cool_seconds: how long to wait for a hot phone.
-        seed: of frames and of the order of systems.
+        policy: how windows are chosen, one of policies.DEPLOYABLE.
+        seed: of frames, windows and the order of systems.
     """
 
     steps: int = 1000
@@ -34,6 +38,7 @@ class Settings:
     launcher: str = ""
     fixed_performance: bool = True
     cool_seconds: float = 600
+    policy: str = "learned"
     seed: int = 0
 
 
@@ -42,20 +47,20 @@ class Model:
     """An exported file, and how its system runs it over a stream (see `StreamConfig`).
 
     Attributes:
-        positions: of the window along one side of the grid.
+        grid: of the model.
     """
 
     path: str
     interval: int = 1
     delay: int = 0
     flip: bool = False
-    positions: int = 1
+    grid: Grid = dataclasses.field(default_factory=Grid)
 
     @classmethod
     def read(cls, path: str) -> "Model":
         """From the metadata of an exported file. Raises DataError if it has none."""
         facts = metadata.read(path)
-        return cls(path, **facts["stream"], positions=facts["grid"]["cells"] - facts["grid"]["window"] + 1)
+        return cls(path, **facts["stream"], grid=Grid(**facts["grid"]))
 
     @property
     def file(self) -> FileFacts:
@@ -66,10 +71,16 @@ class Model:
         """Whether a frame is one run of the file, no more and no less."""
         return self.interval == 1 and not self.flip
 
+    def told_windows(self, policy: str, seed: int, frames: int) -> list[tuple[int, int]] | None:
+        """The windows of as many frames, by a policy that knows them beforehand; None if the model chooses."""
+        if policy == "learned" or self.grid.is_whole_frame:
+            return None
+        return list(itertools.islice(POLICIES[policy](self.grid, seed), frames))
+
     def flags(self) -> list[str]:
         """Of the runner. It knows no delay, which only changes how its times are read (see `as_streamed`)."""
         interval = [f"--interval={self.interval}"] if self.interval > 1 else []
-        return interval + (["--flip", f"--positions={self.positions}"] if self.flip else [])
+        return interval + (["--flip", f"--positions={self.grid.positions}"] if self.flip else [])
 
 
 def order(systems: list[str], repeats: int, seed: int) -> list[tuple[str, int]]:

@@ -6,6 +6,7 @@ PHONE/SYSTEM.REPEAT.txt       raw samples, as the runner wrote them
 PHONE/SYSTEM.REPEAT.json      when and how hot; written last, so that it makes a repeat a finished one
 PHONE/SYSTEM.stock.txt        what benchmark_model printed
 ABI/                          the runner's bundle for such phones
+SYSTEM.windows                where it is told to look, unless its model chooses
 """
 
 import json

@@ -11,10 +11,14 @@ import pytest
 
 from patchwork_tf import demo, evaluate, train
 from patchwork_tf.benchmarks import __main__ as benchmark
+from patchwork_tf.benchmarks import host
+from patchwork_tf.benchmarks.plan import Model
 from patchwork_tf.data.video import Video
 from patchwork_tf.export import __main__ as export
-from patchwork_tf.export import metadata
+from patchwork_tf.export import exporting, metadata
+from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo.systems import get_system
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +107,29 @@ def test_benchmark(tmp_path, capsys):
     assert late[0] == late[1] == late[2] == late[3]  # one inference, spread over four frames
     assert result["machine"]["threads"] == 1
     assert "p95 / p99" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["learned", "raster"])
+def test_benchmark_looks_where_its_policy_says(policy, small, tmp_path, monkeypatch):
+    path, wanted, loaded = str(tmp_path / "pw.tflite"), [(0, 0)], []
+    exporting.export(
+        get_system("davis-pw-m2n1"), small("davis-pw-m2n1", image_size=64), None, path, verify_steps=2
+    )
+
+    class Watched(StepRunner):
+        def load(self, frame, window):
+            loaded.append(window)
+            super().load(frame, window)
+
+        def invoke(self):
+            super().invoke()
+            wanted.append(tuple(self.output("next_window").tolist()))
+
+    monkeypatch.setattr(host, "StepRunner", Watched)
+    assert host.measure({"davis-pw-m2n1": Model.read(path)}, 12, policy)["settings"]["policy"] == policy
+    assert len(loaded) == host.WARMUP_FRAMES + 12
+    assert loaded == (wanted[:-1] if policy == "learned" else [divmod(i % 4, 2) for i in range(len(loaded))])
 
 
 @pytest.mark.slow

@@ -67,8 +67,13 @@ def exported(tmp_path_factory):
 @pytest.mark.skipif(platform.system() != "Linux", reason="the runner's bundle is for Linux")
 def test_a_whole_benchmark_with_the_real_runner(bench, phone, exported):
     bench.models, bench.runner = exported, None
-    assert bench.start(phone.name, steps=40, fps=200) == (0, "")
+    assert bench.start(phone.name, steps=40, fps=200, policy="raster") == (0, "")
     (result,) = bench.results
+    told = {name: (bench.kept / f"{name}.windows").read_text().splitlines() for name in exported}
+    assert all(
+        windows[:5] == ["0 0", "0 1", "1 0", "1 1", "0 0"] and len(windows) == 41 for windows in told.values()
+    )
+    assert all("--windows=" in line for line in phone.commands if "--samples=" in line)
     assert (result["emulated"], result["machine"]["runner"]) == (True, "bundle")
     kinds = {name: set(row["repeats"][0]["kinds"]) for name, row in result["systems"].items()}
     assert kinds == {"davis-pw-m2n1": {"window"}, "davis-pw-m4n1": {"key", "skip"}, "davis-pw-m4n2": {"window"}}

@@ -374,7 +374,7 @@ def test_compare_needs_two_reports_with_something_in_common(tmp_path, capsys):
 class FakeStream:
     """A file that takes a millisecond per frame, and is interrupted in the middle of a round."""
 
-    def __init__(self, model, seed):
+    def __init__(self, model, policy, seed):
         self.model = model
         self.load_ns = self.first_ns = 1_000_000
         self.kinds, self.nanoseconds = [], []

@@ -55,3 +55,4 @@ POLICIES = {
     "foresight": foresight_windows,
 }
 LOOK_FIRST = frozenset({"oracle", "foresight"})  # those that try every window of a frame before they choose
+DEPLOYABLE = tuple(name for name in POLICIES if name not in LOOK_FIRST)
