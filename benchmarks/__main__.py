@@ -233,7 +233,8 @@ def _on_host(models) -> dict:
 
 
 def _on_phones(models, adb) -> Iterator[dict]:
-    return on_phones.measure(_PHONES, adb, models, _PHONES.settings(_STEPS.value, _POLICY.value, _SEED.value))
+    settings = _PHONES.settings(steps=_STEPS.value, policy=_POLICY.value, seed=_SEED.value)
+    return on_phones.measure(_PHONES, adb, models, settings)
 
 
 def _command() -> str:

@@ -124,8 +124,8 @@ def _windows_files(benchmark, folder) -> Iterator[tuple[str, str]]:
     """Writes the windows of systems whose model does not choose them: (path here, name on the phone)."""
     settings = benchmark.settings
     for system, model in benchmark.models.items():
-        windows = model.told_windows(settings.policy, settings.seed, settings.warmup + settings.steps)
-        if windows:
+        if model.is_told(settings.policy):
+            windows = model.windows(settings.policy, settings.seed, settings.warmup + settings.steps)
             path = os.path.join(folder, windows_file(system))
             with cli.atomic_file(path, "w") as file:
                 file.writelines(f"{row} {column}\n" for row, column in windows)

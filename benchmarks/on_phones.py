@@ -1,5 +1,6 @@
 """--target=adb of patchwork-benchmark: its flags, and measuring by them. docs/phone.md is the guide."""
 
+import dataclasses
 import os
 import shutil
 import sys
@@ -17,82 +18,83 @@ from patchwork_tf.errors import UsageError
 _DEFAULT = Settings()
 
 
+# Name -> how it is defined, default, help, bounds; those that are fields of Settings go into it.
+_DEFINITIONS = {
+    "serial": (
+        flags.DEFINE_list,
+        "",
+        "which devices, if several are attached, by serial number or HOST:PORT, separated by commas; with "
+        "several, the serial number goes into the names of the files that are written.",
+        {},
+    ),
+    "repeats": (
+        flags.DEFINE_integer,
+        _DEFAULT.repeats,
+        "how often every system runs --steps frames, each time in another order.",
+        {"lower_bound": 1},
+    ),
+    "fps": (
+        flags.DEFINE_float,
+        _DEFAULT.fps,
+        "frames arrive at this rate, and those that miss their deadline are counted; 0 is back to back.",
+        {"lower_bound": 0},
+    ),
+    "threads": (flags.DEFINE_integer, _DEFAULT.threads, "of inference.", {"lower_bound": 1}),
+    "cluster": (
+        flags.DEFINE_enum,
+        _DEFAULT.cluster,
+        "CPUs to run on; all does not pin.",
+        {"enum_values": clusters.CHOICES},
+    ),
+    "fixed_performance": (
+        flags.DEFINE_boolean,
+        _DEFAULT.fixed_performance,
+        "hold the clocks at what the phone can sustain, where it can; given back in the end.",
+        {},
+    ),
+    "cool_seconds": (
+        flags.DEFINE_float,
+        _DEFAULT.cool_seconds,
+        "how long to wait for a hot one.",
+        {"lower_bound": 0},
+    ),
+    "launcher": (
+        flags.DEFINE_string,
+        _DEFAULT.launcher,
+        "what to put in front of the runner's command, such as 'taskset f0'.",
+        {},
+    ),
+    "runner": (
+        flags.DEFINE_string,
+        None,
+        "folder of a runner built elsewhere, by an NDK for example; by default it is built here.",
+        {},
+    ),
+    "stock_tool": (
+        flags.DEFINE_string,
+        None,
+        "TensorFlow's benchmark_model for them, to run as a cross-check.",
+        {},
+    ),
+    "resume": (
+        flags.DEFINE_string,
+        None,
+        "folder in which finished repeats are kept, to continue where an earlier run broke; by default a "
+        "temporary one, which is named when something goes wrong.",
+        {},
+    ),
+    "adb": (flags.DEFINE_string, "adb", "the adb client.", {}),
+    "adb_port": (flags.DEFINE_integer, None, "port of adb's server, if not its own.", {}),
+}
+
+
 class PhoneFlags:
-    """The flags of --target=adb, defined in a command's FlagValues."""
+    """The flags of --target=adb, defined in a command's FlagValues: an attribute each."""
 
     def __init__(self, values: flags.FlagValues):
-        def define(kind, name, default, help_text, **options):
-            return kind(name, default=default, help=f"Phones: {help_text}", flag_values=values, **options)
-
-        self.serial = define(
-            flags.DEFINE_list,
-            "serial",
-            "",
-            "which devices, if several are attached, by serial number or HOST:PORT, separated by commas; with "
-            "several, the serial number goes into the names of the files that are written.",
-        )
-        self.repeats = define(
-            flags.DEFINE_integer,
-            "repeats",
-            _DEFAULT.repeats,
-            "how often every system runs --steps frames, each time in another order.",
-            lower_bound=1,
-        )
-        self.fps = define(
-            flags.DEFINE_float,
-            "fps",
-            _DEFAULT.fps,
-            "frames arrive at this rate, and those that miss their deadline are counted; 0 is back to back.",
-            lower_bound=0,
-        )
-        self.threads = define(flags.DEFINE_integer, "threads", _DEFAULT.threads, "of inference.", lower_bound=1)
-        self.cluster = define(
-            flags.DEFINE_enum,
-            "cluster",
-            _DEFAULT.cluster,
-            "CPUs to run on; all does not pin.",
-            enum_values=clusters.CHOICES,
-        )
-        self.fixed_performance = define(
-            flags.DEFINE_boolean,
-            "fixed_performance",
-            _DEFAULT.fixed_performance,
-            "hold the clocks at what the phone can sustain, where it can; given back in the end.",
-        )
-        self.cool_seconds = define(
-            flags.DEFINE_float,
-            "cool_seconds",
-            _DEFAULT.cool_seconds,
-            "how long to wait for a hot one.",
-            lower_bound=0,
-        )
-        self.launcher = define(
-            flags.DEFINE_string,
-            "launcher",
-            _DEFAULT.launcher,
-            "what to put in front of the runner's command, such as 'taskset f0'.",
-        )
-        self.runner = define(
-            flags.DEFINE_string,
-            "runner",
-            None,
-            "folder of a runner built elsewhere, by an NDK for example; by default it is built here.",
-        )
-        self.stock_tool = define(
-            flags.DEFINE_string,
-            "stock_tool",
-            None,
-            "TensorFlow's benchmark_model for them, to run as a cross-check.",
-        )
-        self.resume = define(
-            flags.DEFINE_string,
-            "resume",
-            None,
-            "folder in which finished repeats are kept, to continue where an earlier run broke; by default a "
-            "temporary one, which is named when something goes wrong.",
-        )
-        self.adb = define(flags.DEFINE_string, "adb", "adb", "the adb client.")
-        self.adb_port = define(flags.DEFINE_integer, "adb_port", None, "port of adb's server, if not its own.")
+        for name, (define, default, help_text, bounds) in _DEFINITIONS.items():
+            flag = define(name, default=default, help=f"Phones: {help_text}", flag_values=values, **bounds)
+            setattr(self, name, flag)
 
     def check_unused(self):
         """Raises UsageError if one was given, which would say nothing to another target."""
@@ -100,20 +102,10 @@ class PhoneFlags:
             if flag.present:
                 raise UsageError(f"--{flag.name} is for phones: say --target=adb too")
 
-    def settings(self, steps: int, policy: str, seed: int) -> Settings:
-        """How to measure."""
-        return Settings(
-            steps=steps,
-            policy=policy,
-            seed=seed,
-            repeats=self.repeats.value,
-            fps=self.fps.value,
-            threads=self.threads.value,
-            cluster=self.cluster.value,
-            launcher=self.launcher.value,
-            fixed_performance=self.fixed_performance.value,
-            cool_seconds=self.cool_seconds.value,
-        )
+    def settings(self, **shared) -> Settings:
+        """How to measure, by these flags and what all targets share: steps, policy, seed."""
+        fields = {field.name for field in dataclasses.fields(Settings)} & _DEFINITIONS.keys()
+        return Settings(**shared, **{name: getattr(self, name).value for name in fields})
 
 
 def measure(given: PhoneFlags, client: Adb, models: dict[str, Model], settings: Settings) -> Iterator[dict]:

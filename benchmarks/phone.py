@@ -146,7 +146,7 @@ class PhoneSession:
             f"--fps={settings.fps:g}",
             f"--seed={settings.seed}",
             *([f"--cpu_mask={self._phone.cluster.mask}"] if self._phone.cluster else []),
-            *([f"--windows={windows_file(system)}"] if model.told_windows(settings.policy, 0, 1) else []),
+            *([f"--windows={windows_file(system)}"] if model.is_told(settings.policy) else []),
             *model.flags(),
         ]
 

@@ -71,10 +71,12 @@ class Model:
         """Whether a frame is one run of the file, no more and no less."""
         return self.interval == 1 and not self.flip
 
-    def told_windows(self, policy: str, seed: int, frames: int) -> list[tuple[int, int]] | None:
-        """The windows of as many frames, by a policy that knows them beforehand; None if the model chooses."""
-        if policy == "learned" or self.grid.is_whole_frame:
-            return None
+    def is_told(self, policy: str) -> bool:
+        """Whether a policy knows the windows beforehand; else the model chooses, or there is but one."""
+        return policy != "learned" and not self.grid.is_whole_frame
+
+    def windows(self, policy: str, seed: int, frames: int) -> list[tuple[int, int]]:
+        """Those of as many frames, by a policy that knows them beforehand."""
         return list(itertools.islice(POLICIES[policy](self.grid, seed), frames))
 
     def flags(self) -> list[str]:
