@@ -30,14 +30,13 @@ from patchwork_tf.benchmarks import host, html, on_phones, report
 from patchwork_tf.benchmarks.adb import Adb
 from patchwork_tf.benchmarks.compare import compare
 from patchwork_tf.benchmarks.facts import model_facts
-from patchwork_tf.benchmarks.plan import Model
+from patchwork_tf.benchmarks.plan import WINDOWS, Model
 from patchwork_tf.benchmarks.text import table
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.exporting import QUANTIZATIONS, export
 from patchwork_tf.models.build import build
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.streaming.policies import DEPLOYABLE
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system, list_systems
 
@@ -109,9 +108,9 @@ _QUANTIZE = flags.DEFINE_enum(
 )
 _POLICY = flags.DEFINE_enum(
     "policy",
-    "learned",
-    list(DEPLOYABLE),
-    "How windows are chosen: learned, by the model itself; latency hardly depends on it.",
+    "model",
+    list(WINDOWS),
+    "Who chooses windows: the model itself, as in use, or a blind policy; latency hardly depends on it.",
     flag_values=_FLAGS,
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Of random weights, frames, windows and turns.", flag_values=_FLAGS)

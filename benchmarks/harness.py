@@ -21,6 +21,7 @@ from patchwork_tf.benchmarks.plan import Model, Settings, as_streamed, order
 from patchwork_tf.benchmarks.run_folder import PhoneFolder, RunFolder
 from patchwork_tf.benchmarks.selection import select
 from patchwork_tf.errors import DataError
+from patchwork_tf.streaming.policies import View
 
 
 @dataclasses.dataclass(frozen=True)
@@ -124,11 +125,12 @@ def _windows_files(benchmark, folder) -> Iterator[tuple[str, str]]:
     """Writes the windows of systems whose model does not choose them: (path here, name on the phone)."""
     settings = benchmark.settings
     for system, model in benchmark.models.items():
-        if model.is_told(settings.policy):
-            windows = model.windows(settings.policy, settings.seed, settings.warmup + settings.steps)
+        if choose := model.blind_policy(settings.policy, settings.seed):
             path = os.path.join(folder, windows_file(system))
             with cli.atomic_file(path, "w") as file:
-                file.writelines(f"{row} {column}\n" for row, column in windows)
+                for number in range(settings.warmup + settings.steps):
+                    row, column = choose(View(number))
+                    file.write(f"{row} {column}\n")
             yield path, windows_file(system)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from patchwork_tf.benchmarks.plan import Model, as_streamed
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.policies import View
 
 WARMUP_FRAMES = 20
 
@@ -24,12 +24,12 @@ class TimedStream:
 
     Args:
         model: the file, and how it is run.
-        policy: key of POLICIES, one of DEPLOYABLE: how windows are chosen.
+        policy: how windows are chosen, one of plan.WINDOWS.
         seed: of the random frames and windows.
 
     Attributes:
         load_ns: nanoseconds from the file to a model that is ready.
-        first_ns: of its very first inference; None before that.
+        first_ns: of its very first inference, which looks at the whole frame if the file can; None before that.
         kinds, nanoseconds: of every frame that counts: 'window' or 'whole', or with an interval 'key' or 'skip';
             time of inference alone, the inputs already in place, all of it in the key frame.
     """
@@ -43,8 +43,8 @@ class TimedStream:
         self._size = facts["input"]["image_size"]
         self._processed = "key" if model.interval > 1 else "window" if facts["states"] else "whole"
         self._rng = np.random.default_rng(seed)
-        self._windows = POLICIES[policy](model.grid, seed)
-        self._window = next(self._windows)
+        self._choose = model.blind_policy(policy, seed)
+        self._number, self._window = 0, (0, 0)
         self.first_ns = None
         self.kinds, self.nanoseconds = [], []
 
@@ -67,29 +67,31 @@ class TimedStream:
 
     def _infer(self) -> int:
         """Nanoseconds of one inference on random input."""
+        starts = self._number == 0 and self._runners[0].facts["start"]
         self._load()
         start = time.perf_counter_ns()
         for runner in self._runners:
-            runner.invoke()
+            runner.invoke_start() if starts else runner.invoke()
         elapsed = time.perf_counter_ns() - start
-        self._window = self._windows.send(tuple(self._runners[0].output("next_window").tolist()))
+        self._number += 1
+        self._window = tuple(self._runners[0].output("next_window").tolist())
         return elapsed
 
     def _load(self):
         frame = self._rng.uniform(-1, 1, (1, *self._size, 3)).astype(np.float32)
-        row, column = self._window
+        row, column = self._choose(View(self._number)) if self._choose else self._window
         self._runners[0].load(frame, (row, column))
         if self.model.flip:
             self._runners[1].load(frame[:, :, ::-1], (row, self.model.grid.positions - 1 - column))
 
 
-def measure(models: dict[str, Model], frames: int, policy: str = "learned", seed: int = 0, progress=None) -> dict:
+def measure(models: dict[str, Model], frames: int, policy: str = "model", seed: int = 0, progress=None) -> dict:
     """Times systems in turn. After Ctrl-C, it returns what it has of all of them.
 
     Args:
         models: system name -> exported file, and how the system runs it.
         frames: how many to time per system, after a warm-up.
-        policy: how windows are chosen, one of policies.DEPLOYABLE.
+        policy: how windows are chosen, one of plan.WINDOWS.
         seed: of inputs, windows and the order within each round.
         progress: called after every round.
 

@@ -146,7 +146,7 @@ class PhoneSession:
             f"--fps={settings.fps:g}",
             f"--seed={settings.seed}",
             *([f"--cpu_mask={self._phone.cluster.mask}"] if self._phone.cluster else []),
-            *([f"--windows={windows_file(system)}"] if model.is_told(settings.policy) else []),
+            *([f"--windows={windows_file(system)}"] if model.blind_policy(settings.policy, settings.seed) else []),
             *model.flags(),
         ]
 

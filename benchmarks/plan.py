@@ -1,14 +1,15 @@
 """What is to be measured, and in which order."""
 
 import dataclasses
-import itertools
 
 import numpy as np
 
 from patchwork_tf.benchmarks.adb import FileFacts, facts_of
 from patchwork_tf.export import metadata
 from patchwork_tf.grid import Grid
-from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming import policies
+
+WINDOWS = ("model", "raster", "random")  # who chooses them: the file itself, as in use, or a blind policy
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +26,7 @@ class Settings:
         launcher: what to put in front of the runner's command, such as 'taskset f0'.
         fixed_performance: whether to hold the clocks on phones that can.
         cool_seconds: how long to wait for a hot phone.
-        policy: how windows are chosen, one of policies.DEPLOYABLE.
+        policy: how windows are chosen, one of WINDOWS.
         seed: of frames, windows and the order of systems.
     """
 
@@ -38,7 +39,7 @@ class Settings:
     launcher: str = ""
     fixed_performance: bool = True
     cool_seconds: float = 600
-    policy: str = "learned"
+    policy: str = "model"
     seed: int = 0
 
 
@@ -71,13 +72,11 @@ class Model:
         """Whether a frame is one run of the file, no more and no less."""
         return self.interval == 1 and not self.flip
 
-    def is_told(self, policy: str) -> bool:
-        """Whether a policy knows the windows beforehand; else the model chooses, or there is but one."""
-        return policy != "learned" and not self.grid.is_whole_frame
-
-    def windows(self, policy: str, seed: int, frames: int) -> list[tuple[int, int]]:
-        """Those of as many frames, by a policy that knows them beforehand."""
-        return list(itertools.islice(POLICIES[policy](self.grid, seed), frames))
+    def blind_policy(self, name: str, seed: int) -> policies.Policy | None:
+        """What chooses windows beforehand; None if the file does, or there is but one."""
+        if name == "model" or self.grid.is_whole_frame:
+            return None
+        return {"raster": policies.raster(self.grid), "random": policies.random(self.grid, seed)}[name]
 
     def flags(self) -> list[str]:
         """Of the runner. It knows no delay, which only changes how its times are read (see `as_streamed`)."""

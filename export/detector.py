@@ -6,8 +6,9 @@ import tensorflow as tf
 from patchwork_tf.export.lowering import Lowering, constant, convolve, in_float, pointwise, predictor
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION, CODE_SCALES
-from patchwork_tf.models.detector import HEAD_ENDPOINTS
-from patchwork_tf.models.suppression import best_classes, suppress_best
+from patchwork_tf.models.detector import HEAD_ENDPOINTS, objects_in_cells
+from patchwork_tf.models.rule import cell_of
+from patchwork_tf.models.suppression import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 
 
 class DetectorLowering(Lowering):
@@ -16,7 +17,8 @@ class DetectorLowering(Lowering):
     With suppression its outputs are 'boxes', 'scores', 'classes' and 'count', and it remembers the
     decoded box, the best score and its class of every anchor. Without, it remembers the scores of
     all classes, which are in the states then; the outputs 'boxes' and 'scores' are those of the
-    low-resolution heads, or, of a single-frame model, of all anchors.
+    low-resolution heads, or, of a single-frame model, of all anchors; and 'weights' are by what the scores
+    of all anchors count when boxes compete, see `PatchworkDetector.score_weights`.
     """
 
     wanted_contexts = tuple(name for name, _ in HEAD_ENDPOINTS)
@@ -27,7 +29,7 @@ class DetectorLowering(Lowering):
 
     @property
     def predictions(self):
-        if self.suppression or self.grid.is_whole_frame:
+        if self.suppression or not self.remembers:
             return {}
         return {
             part: [*(f"{part}_{stride}" for _, stride in HEAD_ENDPOINTS), part] for part in ("boxes", "scores")
@@ -35,40 +37,85 @@ class DetectorLowering(Lowering):
 
     def _answer(self):
         levels = [self._high_resolution(level) for level in range(len(HEAD_ENDPOINTS))]
-        return self._together([found for found in levels if found], self._low_resolution(len(levels)))
+        return self._together(levels, self._low_resolution(len(levels)))
 
     @in_float
     def _together(self, high, low):
         # In two stages, since XNNPACK joins no more than five tensors at once.
-        found = _joined([*high, _joined(low)])
+        found, weights = _joined([*high, _joined(low)]), self._score_weights()
         if self.suppression:
-            return dict(zip(("boxes", "scores", "classes", "count"), suppress_best(*found), strict=True))
-        return dict(zip(("boxes", "scores"), found, strict=True))
+            detections = self._suppressed(*found, weights)
+            return dict(zip(("boxes", "scores", "classes", "count"), detections, strict=True)), self._need(
+                detections
+            )
+        raw = dict(zip(("boxes", "scores"), _joined(low) if self.remembers else found, strict=True))
+        if self.fresh is None:
+            return raw, None
+        detections = self._suppressed(found[0], *_best_classes(found[1]), weights)
+        return {**raw, "weights": weights}, self._need(detections)
+
+    def _need(self, detections):
+        """`model.need` of detections; None if there is no window to choose."""
+        boxes, scores, *_ = detections
+        return None if self.fresh is None else objects_in_cells(boxes[None], scores[None], self.windows)
+
+    def _score_weights(self):
+        """`model.score_weights` (A,); None if all are 1."""
+        if self.fresh is None:
+            return None
+        cells = cell_of(self.model.part_centers, self.windows)
+        local = tf.gather(tf.reshape(self.fresh, (-1,)), cells)
+        return tf.concat([local, tf.ones(len(self.model.anchors) - len(cells))], 0)
+
+    def _suppressed(self, boxes, scores, classes, weights):
+        """Of boxes (A, 4) those that rank first among the ones they overlap, as `suppression.suppress` has it.
+
+        Returns:
+            boxes (D, 4), scores (D,), classes (D,) int32, count ().
+        """
+        ranks = scores if weights is None else scores * weights
+        # Boxes of different classes, shifted apart, never overlap: one call serves all classes.
+        kept, count = tf.raw_ops.NonMaxSuppressionV4(
+            boxes=boxes + 2.0 * classes[:, None],
+            scores=ranks,
+            max_output_size=MAX_DETECTIONS,
+            iou_threshold=IOU_THRESHOLD,
+            score_threshold=SCORE_THRESHOLD,
+            pad_to_max_output_size=True,
+        )
+        valid = tf.range(MAX_DETECTIONS) < count
+        return (
+            tf.where(valid[:, None], tf.gather(boxes, kept), 0.0),
+            tf.where(valid, tf.gather(scores, kept), 0.0),
+            tf.where(valid, tf.cast(tf.gather(classes, kept), tf.int32), 0),
+            count,
+        )
 
     def _high_resolution(self, level):
-        """Predictions of a level for the full frame, as in `_per_anchor`; None if they are in state tensors."""
+        """Predictions of a level for the full frame, as in `_per_anchor`."""
         name, stride = HEAD_ENDPOINTS[level]
         head = self.model.heads[level]
         entry = self.sep_cell(self.maps[name], head.entry, self.contexts.get(name))
         found = self._predict(head, entry, level)
-        return (
-            _per_anchor(found) if self.grid.is_whole_frame else self._remember(found, stride, head.out_shape[:2])
-        )
+        return self._remember(found, stride, head.out_shape[:2]) if self.remembers else _per_anchor(found)
 
     @in_float
     def _remember(self, found, stride, size):
         if self.suppression:
             x = self.memory.paste(f"predictions_{stride}", tf.concat(found, 3), size, self.at_window(size))
             return _per_anchor(tf.split(x, [part.shape[3] for part in found], 3))
-        for part, values in zip(("boxes", "scores"), found, strict=True):
-            self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
-        return None
+        return _per_anchor(
+            [
+                self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
+                for part, values in zip(("boxes", "scores"), found, strict=True)
+            ]
+        )
 
     def _low_resolution(self, first_level):
         """Predictions of the levels on the restored map."""
         found, x = [], self.restored
         for number, head in enumerate(self.model.pyramid):
-            if number == 0 and not self.grid.is_whole_frame:
+            if number == 0 and self.remembers:
                 x = self._renewed_pyramid(head)
             else:
                 x = pointwise(convolve(x, head.entry.depthwise, "SAME"), head.entry.pointwise)
@@ -101,7 +148,7 @@ class DetectorLowering(Lowering):
 
     def _predict(self, head, x, level, whole_map=False):
         """Decoded boxes (1, h, w, 6 4), and scores (1, h, w, 6 classes) or best scores, classes (1, h, w, 6)."""
-        whole_map = whole_map or self.grid.is_whole_frame
+        whole_map = whole_map or not self.remembers
         for part in head.trunk:
             x = convolve(x, part, "SAME") if whole_map else self.cell(x, part)
         context = x
@@ -118,7 +165,7 @@ class DetectorLowering(Lowering):
         """Scores (1, h, w, 6 classes) of logits, or the best scores and their classes, each (1, h, w, 6)."""
         shape = logits.shape[:3]
         scores = tf.nn.softmax(tf.reshape(logits, (-1, logits.shape[3] // ANCHORS_PER_LOCATION)))[:, 1:]
-        found = best_classes(scores) if self.suppression else [scores]
+        found = _best_classes(scores) if self.suppression else [scores]
         return [tf.reshape(x, (*shape, -1)) for x in found]
 
     def _sizes(self, level):
@@ -157,6 +204,11 @@ class DetectorLowering(Lowering):
         """How far (2 6,) a window's anchors are from those of the first window."""
         shifts = np.float32(self.grid.windows) / self.grid.cells
         return tf.gather(np.repeat(shifts, ANCHORS_PER_LOCATION, axis=1), self.position)
+
+
+def _best_classes(scores):
+    """Best score (A,) and its class (A,), both float32, of scores (A, classes)."""
+    return tf.reduce_max(scores, 1), tf.cast(tf.argmax(scores, 1, tf.int32), tf.float32)
 
 
 def _joined(levels):

@@ -69,15 +69,16 @@ def export(
         class_names, weights = untrained_names(model.config), "random weights"
     fit = checkpoint.fit if checkpoint else "stretch"
     step = Step(model, suppression, unexpanded=quantization != "int8")
+    start = quantization != "int8"  # states must have one range, and the quantizer knows one signature
     facts = {
-        **metadata.describe(system, step, class_names, weights, fit),
+        **metadata.describe(system, step, class_names, weights, fit, start),
         "quantization": quantization,
     }
-    content = convert(step, facts)
+    content = convert(step, facts, start)
     comparison, quantized = _compared(model, content, verify_steps), None
     verify.check(comparison, output)
     if quantization == "float16":
-        content = convert(step, facts, float16=True)
+        content = convert(step, facts, start, float16=True)
     elif quantization == "int8":
         content, facts["states"] = quantize(content, _samples(model, content, calibration, fit))
         content = metadata.insert(content, facts)
@@ -110,7 +111,7 @@ def _samples(model, content, frames, fit) -> list[dict]:
         runner = StepRunner(_saved(content, folder))
         for frame in frames if frames is not None else _generated_frames(model):
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
-            image = model_input(frame, model, fit)
+            image = model_input(frame, model.config.image_size, fit)
             samples.append({"frame": image, "window": window, **runner.state()})
             runner.step(image, window)
     return samples

@@ -19,7 +19,9 @@ import numpy as np
 import tensorflow as tf
 
 from patchwork_tf.export.memory import number_of
-from patchwork_tf.models.attention import FRESHNESS_DECAY
+from patchwork_tf.grid import Grid
+from patchwork_tf.models.attention import best_window
+from patchwork_tf.models.rule import FRESHNESS_DECAY
 
 # Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
 # change, and one after it, for a convolution of stride 2 may start at either of two pixels.
@@ -50,14 +52,18 @@ class Lowering:
         unexpanded: whether bottlenecks remember their input; else their expanded features.
     """
 
-    def __init__(self, model, memory, unexpanded: bool = True):
+    def __init__(self, model, memory, unexpanded: bool = True, starts: bool = False):
         self.model = model
-        self.grid = model.feature_grid
+        self.remembers = not model.feature_grid.is_whole_frame
+        whole = Grid(model.grid.cells, model.grid.cells)
+        self.windows = whole if starts else model.grid  # what one step looks through
+        self.grid = self.windows if self.remembers else Grid()  # what the layers see of it
         self.memory = memory
         self.unexpanded = unexpanded
         self.maps = {}  # features of the window by their keras.applications names
         self.contexts = {}  # the same with a border of one pixel, of those in `wanted_contexts`
         self.restored = None  # the last features with their border, see RESTORED_BORDER
+        self.fresh = None  # freshness of the cells (1, M, M, 1) after this step
 
     restored_border = RESTORED_BORDER
     unexpanded_to = 32  # stride of the features
@@ -74,22 +80,39 @@ class Lowering:
         Returns:
             Outputs by name; what they are is the task's.
         """
-        self.position = number_of(window, self.model.grid)
+        self.position = number_of(window, self.windows)
+        self.fresh = self._freshness(frame)
         self._backbone(self._look(frame))
-        outputs = self._answer()
+        outputs, need = self._answer()
         if self.model.attention is None:
             return {**outputs, "next_window": window}  # there is no other
-        return {**outputs, "next_window": self._next_window()}
+        return {**outputs, "next_window": self._next_window(need)}
 
-    def _answer(self) -> dict:
+    def _answer(self) -> tuple:
+        """Outputs by name, and `model.need` (1, M, M, 1) of them; None if there is no window to choose."""
         raise NotImplementedError
 
     @in_float
+    def _freshness(self, frame):
+        """`rule.advance_freshness`; None if there is no window to choose."""
+        if self.model.attention is None:
+            return None
+        seen = tf.ones((1, self.windows.window, self.windows.window, 1))
+        if self.windows.is_whole_frame:  # LiteRT warns of outputs that are constants: make it depend on the frame
+            seen = tf.clip_by_value(frame[:, : self.windows.cells, : self.windows.cells, :1], 1.0, 1.0)
+        return self.blended_cells("freshness", seen, FRESHNESS_DECAY)
+
+    def blended_cells(self, name, x, decay: float = 1.0):
+        """A number per cell (1, M, M, 1), renewed in the window by x (1, N, N, 1); see `Memory.blend`."""
+        cells = (self.windows.cells, self.windows.cells)
+        return self.memory.blend(name, x, cells, self.at_window(cells), decay)
+
+    @in_float
     def _look(self, frame):
-        config, grid = self.model.config, self.model.grid
+        config, grid = self.model.config, self.windows
         if config.network_size != config.image_size:
             frame = tf.image.resize(frame, config.network_size)
-        if grid.is_whole_frame:
+        if self.model.grid.is_whole_frame:
             return frame
         height, width = config.network_size
         size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
@@ -117,7 +140,7 @@ class Lowering:
         for block in net.blocks:
             x = self._bottleneck(x, block)
         x = self.maps["out_relu"] = pointwise(x, net.last)
-        if self.grid.is_whole_frame:
+        if not self.remembers:
             self.restored = x
             return
         before, after = self.restored_border
@@ -131,7 +154,7 @@ class Lowering:
         return self.restored[:, first : first + height + 2 * border, first : first + width + 2 * border]
 
     def _bottleneck(self, x, block):
-        if self.grid.is_whole_frame or not block.expand:
+        if not (self.remembers and block.expand):
             expanded = pointwise(x, block.expand) if block.expand else x
             y = self.cell(expanded, block.depthwise)
         else:
@@ -163,7 +186,7 @@ class Lowering:
 
     def cell(self, x, part, context=None):
         """A ConvCell on the features x of a window; `context` is x with its border if that is known."""
-        if self.grid.is_whole_frame:
+        if not self.remembers:
             return convolve(x, part, "SAME")
         if context is None:
             cell = part.cell
@@ -196,31 +219,34 @@ class Lowering:
         known = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
         return known[..., 1:] + (1 - known[..., :1]) * blank
 
-    def _next_window(self):
-        attention = self.model.attention
-        size = attention.size
-        if self.grid.is_whole_frame:
-            x = self.sep_cell(self.restored, attention.reduce)
-        else:
-            x = self.renewed(
-                "attention", self.restored_part(2), attention.reduce, size, self.at_window(size, shift=-1)
-            )
-        return self._best_window(x)
+    def _next_window(self, need):
+        attention, grid = self.model.attention, self.model.grid
+        values = self._rule_values(need)
+        with tf.init_scope():
+            is_trained = attention.is_trained
+        if is_trained:  # one that adds nothing need not run
+            if self.remembers:
+                at = self.at_window(attention.size, shift=-1)
+                x = self.renewed("attention", self.restored_part(2), attention.reduce, attention.size, at)
+            else:
+                x = self.sep_cell(self.restored, attention.reduce)
+            values = self._corrected(values, x, need)
+        return best_window(values, grid)[0]
 
     @in_float
-    def _best_window(self, x):
-        attention, grid = self.model.attention, self.model.grid
-        n = (grid.window, grid.window)
-        cells = (grid.cells, grid.cells)
-        fresh = self.memory.blend("freshness", tf.ones((1, *n, 1)), cells, self.at_window(cells), FRESHNESS_DECAY)
-        x = tf.concat([x, tf.image.resize(fresh, attention.size)], 3)
+    def _rule_values(self, need):
+        return self.model.rule.values(need, self.fresh, self.model.grid)
+
+    @in_float
+    def _corrected(self, values, x, need):
+        """Values (1, windows) with what the attention network makes of its first layer's output x (1, H, W, C)."""
+        attention = self.model.attention
+        cells = tf.image.resize(tf.concat([self.fresh, need], 3), attention.size)
+        x = tf.concat([x, cells], 3)
         x = pointwise(convolve(x, attention.mix.depthwise, "SAME"), attention.mix.pointwise)
-        value, need = attention.value, attention.need
+        value = attention.value
         features = tf.reshape(x, (1, value.kernel.shape[0]))
-        q_values = tf.matmul(features, constant(value.kernel)) + constant(value.bias)
-        q_values += tf.matmul(tf.reshape(fresh, (1, need.kernel.shape[0])), constant(need.kernel))
-        best = tf.math.top_k(q_values[0], 1).indices[0]
-        return tf.stack([best // grid.positions, best % grid.positions])
+        return values + tf.matmul(features, constant(value.kernel)) + constant(value.bias)
 
 
 def constant(variable) -> np.ndarray:

@@ -11,6 +11,7 @@ one unbroken graph. Where to read and write is looked up in one table by the win
 
 import dataclasses
 import math
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -123,14 +124,21 @@ class _Strips(_Map):
         return tf.concat(parts, axis) if len(parts) > 1 else parts[0]
 
 
+@dataclasses.dataclass
 class Plan:
-    """Finds out what a network wants remembered: it is run once on this in place of a Memory."""
+    """Finds out what a network wants remembered: it is run once on this in place of a Memory.
 
-    def __init__(self, grid: Grid):
-        self.grid = grid
-        self.bordered: dict[Geometry, dict[str, int]] = {}  # -> channels by name
-        self.pasted: dict[str, tuple[int, ...]] = {}  # -> shape
-        self.places: dict[str, object] = {}  # -> function of row and column of a window
+    Attributes:
+        grid: that windows are counted in.
+        bordered: channels by name of what is read around windows, by its geometry.
+        pasted: shapes by name of maps that are kept whole.
+        places: functions of row and column of a window by name.
+    """
+
+    grid: Grid
+    bordered: dict[Geometry, dict[str, int]] = dataclasses.field(default_factory=dict)
+    pasted: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    places: dict[str, Callable] = dataclasses.field(default_factory=dict)
 
     def place(self, name, at):
         self.places[name] = at
@@ -254,6 +262,48 @@ class Memory:
         return self._new_states
 
 
+class FirstMemory:
+    """The memory of a first step, which looks at the whole frame: nothing is read, and all of it is written.
+
+    Args:
+        plan: what is remembered.
+        strips_from: as for `state_shapes`.
+    """
+
+    def __init__(self, plan: Plan, strips_from: int = STRIPS_FROM):
+        whole = Grid(plan.grid.cells, plan.grid.cells)
+        self._packs = _packs(dataclasses.replace(plan, grid=whole), strips_from)
+        self._seen, self._new_states = {}, {}
+
+    def place(self, name, at):
+        """As Memory's: the first pixel of all there is."""
+        del name
+        return tf.constant([0, *at(0, 0), 0], tf.int32)
+
+    def surround(self, name, x, frame_size, before, after):
+        """As Memory's: there is nothing around a frame."""
+        del frame_size
+        self._seen[name] = x
+        return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+
+    def paste(self, name, x, size, at, decay=1.0):
+        """As Memory's: x and, where it does not reach, zeros."""
+        del decay
+        self._new_states[name] = _placed(x, size, at(0, 0))
+        return self._new_states[name]
+
+    blend = paste
+
+    def finish(self) -> dict:
+        """The states by name."""
+        for form, channels in self._packs:
+            updates = zip(*(form.updates(self._seen[name]) for name in channels), strict=True)
+            for (kind, corner), parts in zip(form.writes(0, 0), updates, strict=True):
+                x = tf.concat(parts, 3) if len(parts) > 1 else parts[0]
+                self._new_states[form.name(kind)] = _placed(x, form.shapes[kind], corner)
+        return self._new_states
+
+
 def number_of(window, grid: Grid):
     """Number () int32 of a window (2,) int32 among `grid.windows`."""
     return window[0] * grid.positions + window[1]
@@ -285,6 +335,16 @@ def _table(plan, packs):
         places += [at(row, column) for at in plan.places.values()]
         rows.append([(0, y, x, 0) for y, x in places])
     return tf.constant(np.array(rows, np.int32))
+
+
+def _placed(x, size, corner):
+    """x (1, h, w, C) in a map of zeros of `size`, its first pixel at `corner`; what is outside is left out."""
+    cut, padding = [slice(None)], [(0, 0)]
+    for side, first, length in zip(size, corner, x.shape[1:3], strict=True):
+        low, high = max(-first, 0), min(length, side - first)
+        cut.append(slice(low, high))
+        padding.append((first + low, side - first - high))
+    return tf.pad(x[tuple(cut)], [*padding, (0, 0)])
 
 
 def _channels(strip, first, count):

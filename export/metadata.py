@@ -7,9 +7,11 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.streaming.step import KerasStep
+from patchwork_tf.zoo.costs import count_macs
 
 _ENTRY = b"patchwork.json"
-VERSION = 2
+VERSION = 3
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 _ANSWERS = {
     "detection": {"boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid"},
@@ -19,7 +21,7 @@ _ANSWERS = {
 }
 
 
-def describe(system, step, class_names, weights: str, fit: str = "stretch") -> dict:
+def describe(system, step, class_names, weights: str, fit: str = "stretch", start: bool = True) -> dict:
     """The facts a host needs to run a file.
 
     Args:
@@ -28,6 +30,7 @@ def describe(system, step, class_names, weights: str, fit: str = "stretch") -> d
         class_names: of the model's classes, in order.
         weights: where they come from, 'random weights' if from nowhere.
         fit: how frames got to the input's size in training.
+        start: whether the file has the signature `start`, if it has a state.
     """
     model, grid = step.model, step.model.grid
     return {
@@ -37,6 +40,8 @@ def describe(system, step, class_names, weights: str, fit: str = "stretch") -> d
         "task": system.task,
         "weights": weights,
         "grid": {"cells": grid.cells, "window": grid.window},
+        "policy": KerasStep(model).policy,
+        "mflops": {name: count_macs(model, name == "start") / 1e6 for name in ("step", "start")},
         "stream": {"interval": system.stream.interval, "delay": system.stream.delay, "flip": system.stream.flip},
         "fit": fit,
         "input": {
@@ -55,8 +60,9 @@ def describe(system, step, class_names, weights: str, fit: str = "stretch") -> d
         ],
         # Of a detector without suppression: what to put together, one row per anchor, for all boxes and scores.
         "predictions": step.predictions,
-        "reset": "all states are zero before the first frame, which in int8 is their zero_point; after it, feed "
-        "every state output back as input",
+        "start": start and bool(step.state_shapes),
+        "reset": "run the signature 'start', if there is one, on a video's first frame; else all states are zero "
+        "before it, which in int8 is their zero_point. Then feed every state output back as input",
     }
 
 
@@ -90,5 +96,11 @@ def read(path: str) -> dict:
     for number in range(model.MetadataLength()):
         entry = model.Metadata(number)
         if entry.Name() == _ENTRY:
-            return json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes())
+            return _checked(json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()), path)
     raise DataError(f"{path}: no Patchwork metadata in it; was it exported by patchwork-export?")
+
+
+def _checked(facts, path):
+    if (version := facts.get("patchwork")) != VERSION:
+        raise DataError(f"{path}: its metadata has version {version}, we read {VERSION}: export it anew")
+    return facts

@@ -26,13 +26,19 @@ class SegmenterLowering(Lowering):
         margin = tf.nn.bias_add(
             tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID"), bias[1:] - bias[:1]
         )
-        return {"mask": self._mask(margin)}
+        return {"mask": self._mask(margin)}, None if self.fresh is None else self._undecided(margin)
+
+    @in_float
+    def _undecided(self, margin):
+        """`model.need`: what a window's cells are is remembered, as what they are short of being undecided."""
+        certainty = 1 - self.model.undecided(margin)
+        return 1 - (self.blended_cells("certainty", certainty) if self.remembers else certainty)
 
     @in_float
     def _mask(self, margin):
         """Probability of foreground (H, W) from the margin (1, h, w, 1) between logits."""
         image_size = self.model.config.image_size
-        if self.grid.is_whole_frame:
+        if not self.remembers:
             mask = tf.sigmoid(tf.image.resize(margin, image_size))
         else:
             mask = self._renewed_mask(margin)
@@ -56,7 +62,7 @@ class SegmenterLowering(Lowering):
     def _pyramid_pooling(self, x):
         branches = [pointwise(x, self.model.aspp_pointwise)]
         for rate, part in zip(ASPP_RATES, self.model.aspp_dilated, strict=True):
-            if self.grid.is_whole_frame:
+            if not self.remembers:
                 branches.append(convolve(x, part, "SAME"))
             else:
                 branches.append(convolve(self.restored_part(rate), part))
@@ -65,7 +71,7 @@ class SegmenterLowering(Lowering):
     def _upsampled(self, x):
         """The window of the upsampled full frame, whose border is the frame's own edge at the frame's edge."""
         cell = self.model.upsample
-        if self.grid.is_whole_frame:
+        if not self.remembers:
             return tf.image.resize(x, [side * cell.factor for side in x.shape[1:3]])
         context = self._edges_repeated(self.memory.surround(cell.key, x, cell.frame_shape[:2], 1, 1))
         context = tf.image.resize(context, [side * cell.factor for side in context.shape[1:3]])

@@ -1,15 +1,19 @@
 """An exported file in the place of a Keras model, for scoring and showing what ships."""
 
 import numpy as np
+from keras import ops
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.streaming.stream import merge_outputs
+from patchwork_tf.grid import Grid
+from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.streaming.step import merged_answer
 
 
 class ExportedStep:
-    """What `stream` runs instead of a model's own step; see `stream`.
+    """An exported file that is run like a `streaming.step.KerasStep`: state goes in and comes out.
+
+    The state that goes in is changed in place, and is the one that comes out.
 
     Args:
         path: of the file.
@@ -17,47 +21,52 @@ class ExportedStep:
     Attributes:
         path: likewise.
         facts: its metadata.
+        config, stream_config, grid: of the model that was exported.
+        policy: how `next_window` is chosen, 'rule' or 'learned'.
+        model: None; there is no Keras model in it.
 
     Raises:
         DataError: if it is not an exported file.
         UsageError: if it is of a system with flip, and suppression is in the file: both streams are merged before.
     """
 
+    model = None
+
     def __init__(self, path: str):
         self.path = path
-        first = StepRunner(path)
-        self.facts = first.facts
-        self.flip = self.facts["stream"]["flip"]
-        if self.flip and "count" in first.output_names:
+        self._runner = StepRunner(path)
+        self.facts = self._runner.facts
+        self.config = ModelConfig(**self.facts["model"])
+        self.stream_config = StreamConfig(**self.facts["stream"])
+        self.grid = Grid(**self.facts["grid"])
+        self.policy = self.facts["policy"]
+        if self.stream_config.flip and "count" in self._runner.output_names:
             raise UsageError(
                 f"{path}: {self.facts['system']} merges two streams before suppression; export it with "
                 "--nosuppression"
             )
-        self._runners = [first, *([StepRunner(path)] if self.flip else [])]
 
-    @property
-    def config(self) -> ModelConfig:
-        """Of the model that was exported."""
-        return ModelConfig(**self.facts["model"])
+    def initial_state(self) -> list[dict]:
+        """The memory before the first frame: of one stream, or with flip of two."""
+        return [self._runner.new_memory() for _ in range(1 + self.stream_config.flip)]
 
-    def initial_state(self):
-        """Forgets everything. The state is in the runners: what stands for it is None."""
-        for runner in self._runners:
-            runner.reset()
+    def mflops(self, whole_frame: bool = False) -> float:
+        """Multiply-adds / 10^6 of one call, looking through a window or at the whole frame."""
+        return (1 + self.stream_config.flip) * self.facts["mflops"]["start" if whole_frame else "step"]
 
     def __call__(self, frame, window, state):
-        """As `compiled_step`'s function: frame (1, H, W, 3), window (row, column) -> outputs and state."""
-        if window is None:
-            raise UsageError("an exported file cannot look at a whole frame: leave out --warm_start")
-        del state
-        found = [self._runners[0].step(frame, window)]
-        if self.flip:
-            last = self.facts["grid"]["cells"] - self.facts["grid"]["window"]
-            found.append(self._runners[1].step(frame[:, :, ::-1], (window[0], last - window[1])))
+        """One frame, as `KerasStep`'s."""
+        found = [self._look(frame, window, state[0])]
+        if self.stream_config.flip:
+            mirrored = window and (window[0], self.grid.positions - 1 - window[1])
+            found.append(self._look(frame[:, :, ::-1], mirrored, state[1]))
         if "count" in found[0]:
-            return found[0], None
+            return found[0], state
         outputs = {key: np.stack([each[key] for each in found]) for key in found[0]}
-        return {
-            **merge_outputs(outputs, self.facts["task"], self.flip),
-            "next_window": found[0]["next_window"],
-        }, None
+        answer = merged_answer(outputs, outputs.get("weights"), self.stream_config.flip)
+        answer = {key: ops.convert_to_numpy(value[0]) for key, value in answer.items()}
+        return {**answer, "next_window": found[0]["next_window"]}, state
+
+    def _look(self, frame, window, memory):
+        self._runner.use(memory)
+        return self._runner.start(frame) if window is None else self._runner.step(frame, window)

@@ -1,11 +1,12 @@
 """Conversion of a model's step to one TFLite file with explicit state tensors.
 
-The file has one signature, `step`:
+The file has a signature `step`:
     inputs   frame [1, H, W, 3] float32 in [-1, 1], window [2] int32 (row, column), state_NN_*
     outputs  boxes [100, 4], scores [100], classes [100] int32, count [] int32, or mask [H, W];
              next_window [2] int32, state_NN_* under the same names
-State is zero before the first frame; feed the outputs back as inputs. Only operators that are
-built into LiteRT are used. Single-frame models have no state.
+and, if it has a state, a signature `start` for the first frame, which is looked at as a whole: the same
+outputs from the frame alone. Both share their weights. Feed the states that come out back as inputs. Who
+starts with a `step` begins with states of zero. Only operators that are built into LiteRT are used.
 """
 
 import tempfile
@@ -16,10 +17,10 @@ import tensorflow as tf
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.detector import DetectorLowering
-from patchwork_tf.export.memory import STRIPS_FROM, Memory, Plan, state_shapes
+from patchwork_tf.export.memory import STRIPS_FROM, FirstMemory, Memory, Plan, state_shapes
 from patchwork_tf.export.segmenter import SegmenterLowering
 
-SIGNATURE = "step"
+SIGNATURE, START = "step", "start"
 
 
 class Step:
@@ -66,32 +67,42 @@ class Step:
         outputs = self._run(memory, frame, window)
         return {**outputs, **{self._names[name]: value for name, value in memory.finish().items()}}
 
-    def _run(self, memory, frame, window):
-        return self._lower(self.model, memory, **self._options).run(frame, window)
+    def start(self, frame):
+        """The same of a first frame, looked at as a whole."""
+        memory = FirstMemory(self._plan, self._strips_from)
+        outputs = self._run(memory, frame, tf.zeros(2, tf.int32), starts=True)
+        return {**outputs, **{self._names[name]: value for name, value in memory.finish().items()}}
+
+    def _run(self, memory, frame, window, **options):
+        return self._lower(self.model, memory, **self._options, **options).run(frame, window)
 
 
-def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
+def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) -> bytes:
     """Converts a step.
 
     Args:
         step: Step.
         facts: metadata to put into the file.
+        start: whether the file also has the signature `start`; one without state never has.
         float16: keep weights in 16 bits: half the file; what is computed stays in float32.
 
     Returns:
         The TFLite file.
     """
-    module = tf.Module()
+    module, signatures = tf.Module(), {}
+    frame = tf.TensorSpec((1, *step.model.config.image_size, 3))
     module.step = tf.function(step)
-    height, width = step.model.config.image_size
-    concrete = module.step.get_concrete_function(
-        frame=tf.TensorSpec((1, height, width, 3)),
+    signatures[SIGNATURE] = module.step.get_concrete_function(
+        frame=frame,
         window=tf.TensorSpec((2,), tf.int32),
         **{name: tf.TensorSpec(shape) for name, shape in step.state_shapes.items()},
     )
+    if start and step.state_shapes:
+        module.start = tf.function(step.start)
+        signatures[START] = module.start.get_concrete_function(frame=frame)
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures={SIGNATURE: concrete})
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        tf.saved_model.save(module, folder, signatures=signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if float16:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -1,13 +1,14 @@
 """Holding an exported file against its Keras model over a stream of random frames and windows."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.models.suppression import best_classes, suppress_best
+from patchwork_tf.models.suppression import best_classes, suppress
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
@@ -55,7 +56,8 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     """Runs a Keras model and its exported file side by side.
 
     What the file remembers has another form than what Keras does, so it is the answers that are held
-    against each other: sooner or later every pixel that is remembered plays a part in one.
+    against each other: sooner or later every pixel that is remembered plays a part in one. The first half of the
+    steps starts blind, the second with a look at the whole frame.
 
     Args:
         model: the Keras model, TensorFlow backend.
@@ -70,13 +72,17 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     step = tf.function(model.step)
     state = model.initial_state(1)
     result = Comparison()
-    for _ in range(steps):
+    for number in range(steps):
         frame = random_frame(rng, model.config.image_size)
-        window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
-        outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
-        found = runner.step(frame, window)
+        if number == steps // 2 and runner.facts["start"]:
+            outputs, state = step(tf.constant(frame), None, state)
+            found = runner.start(frame)
+        else:
+            window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
+            outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
+            found = runner.step(frame, window)
         if "classes" in found:
-            expected = [x.numpy() for x in _keras_detections(outputs["boxes"][0], outputs["scores"][0])]
+            expected = [x[0].numpy() for x in _keras_detections(model, outputs, state)]
             result.detections += int(expected[3])
             agreeing = _agreeing(expected, found, tolerance)
             result.agreeing += len(agreeing)
@@ -97,9 +103,10 @@ def check(comparison: Comparison, path: str):
         raise DataError(f"{path}: not written, TFLite and Keras disagree ({comparison})")
 
 
-@tf.function
-def _keras_detections(boxes, scores):
-    return suppress_best(boxes, *best_classes(scores))
+@functools.partial(tf.function, reduce_retracing=True)
+def _keras_detections(model, outputs, state):
+    weights = model.score_weights(state["freshness"]) if "freshness" in state else None
+    return suppress(outputs["boxes"], *best_classes(outputs["scores"]), weights)
 
 
 def random_frame(rng, image_size) -> np.ndarray:

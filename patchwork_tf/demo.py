@@ -16,10 +16,10 @@ from patchwork_tf import cli
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.video import Video, check_output, write_video
 from patchwork_tf.errors import UsageError
-from patchwork_tf.models.build import build
 from patchwork_tf.models.config import untrained_names
 from patchwork_tf.streaming import overlay
 from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.step import step_of
 from patchwork_tf.streaming.stream import stream
 from patchwork_tf.training import checkpoints
 from patchwork_tf.zoo.systems import get_system
@@ -44,18 +44,21 @@ _VIDEO = flags.DEFINE_string(
 _OUTPUT = flags.DEFINE_string("output", None, "The .mp4 or .gif to write. Required.", flag_values=_FLAGS)
 _POLICY = flags.DEFINE_enum(
     "policy",
-    "raster",
+    None,
     [name for name in POLICIES if name != "oracle"],
-    "How windows are chosen.",
+    "How windows are chosen; by default as the model does: learned if it was trained to, else by the rule.",
     flag_values=_FLAGS,
 )
-_WARM_START = flags.DEFINE_boolean(
-    "warm_start", False, "Look at the whole first frame instead of starting blind.", flag_values=_FLAGS
+_BLIND_START = flags.DEFINE_boolean(
+    "blind_start",
+    False,
+    "Look at the first frame through a window, too, instead of at all of it.",
+    flag_values=_FLAGS,
 )
 _SHOW_VALUES = flags.DEFINE_boolean(
     "show_values",
     False,
-    "Draw what the attention network expects of each window, a bright square being the best.",
+    "Draw what each window is held for worth, a bright square being the best.",
     flag_values=_FLAGS,
 )
 _MIN_SCORE = flags.DEFINE_float("min_score", 0.3, "Boxes with a lower score are not drawn.", flag_values=_FLAGS)
@@ -79,49 +82,48 @@ def _demo():
         if not flag.value:
             raise UsageError(f"--{flag.name} is required")
     check_output(_OUTPUT.value)
-    exported = _exported() if _TFLITE.value else None
-    if exported:
-        checkpoint, system = None, get_system(exported.facts["system"])
-        model = build(exported.config)
-    else:
-        system = get_system(_SYSTEM.value)
-        checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
-        overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
-        model = checkpoints.build_from(system, checkpoint, **overrides)
-    frames, num_frames, fps = _open(_VIDEO.value, max(model.config.image_size))
+    step, name, names, weights, fit = _exported() if _TFLITE.value else _built()
+    frames, num_frames, fps = _open(_VIDEO.value, max(step.config.image_size))
     limits = [n for n in (num_frames, _MAX_FRAMES.value) if n]
-    with tqdm(total=min(limits, default=None), unit="frame", desc=system.name, dynamic_ncols=True) as bar:
-        annotated = annotate(system, model, frames, checkpoint, exported, bar.update)
+    with tqdm(total=min(limits, default=None), unit="frame", desc=name, dynamic_ncols=True) as bar:
+        annotated = annotate(step, frames, names, f"{name}, {weights}", fit, bar.update)
         write_video(_OUTPUT.value, annotated, _FPS.value or fps)
     print(f"wrote {_OUTPUT.value}: {bar.n} frames")
 
 
-def _exported():
+def _built() -> tuple:
+    """What to run: a KerasStep; its system's name, class names, what its weights are, how frames are fitted."""
+    system = get_system(_SYSTEM.value)
+    checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
+    overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
+    step = step_of(checkpoints.build_from(system, checkpoint, **overrides))
+    if checkpoint:
+        return step, system.name, checkpoint.class_names, f"step {checkpoint.step}", checkpoint.fit
+    return step, system.name, untrained_names(step.config), "RANDOM WEIGHTS", "stretch"
+
+
+def _exported() -> tuple:
+    """The same of an exported file."""
     from patchwork_tf.export.streaming import ExportedStep  # a command may use all of the project, the library not
 
     given = [name for name in ("system", "checkpoint", "image_size") if _FLAGS[name].present]
     if given:
         raise UsageError(f"--tflite: the file says what it is; leave out --{given[0]}")
-    return ExportedStep(_TFLITE.value)
+    step = ExportedStep(_TFLITE.value)
+    weights = step.facts["weights"].replace("random weights", "RANDOM WEIGHTS")
+    return step, step.facts["system"], step.facts["labels"], weights, step.facts["fit"]
 
 
-def annotate(system, model, frames, checkpoint, exported, progress):
+def annotate(step, frames, class_names, title, fit, progress):
     """Yields the annotated frames of a video."""
-    names = checkpoint.class_names if checkpoint else untrained_names(model.config)
-    weights = f"step {checkpoint.step}" if checkpoint else "RANDOM WEIGHTS"
-    fit = checkpoint.fit if checkpoint else "stretch"
-    if exported:
-        names, fit = exported.facts["labels"], exported.facts["fit"]
-        weights = exported.facts["weights"].replace("random weights", "RANDOM WEIGHTS")
-    title = f"{system.name}, {weights}"
-    if not model.grid.is_whole_frame:
-        title += f", {_POLICY.value} windows"
-    ages = overlay.fresh_ages(model.grid)
+    if not step.grid.is_whole_frame:
+        title += f", windows by {_POLICY.value or step.policy}"
+    ages = overlay.fresh_ages(step.grid)
     seen, shown = itertools.tee(itertools.islice(frames, _MAX_FRAMES.value))
-    answers = stream(system, model, seen, _POLICY.value, _SEED.value, _WARM_START.value, fit, exported=exported)
+    answers = stream(step, seen, _POLICY.value, seed=_SEED.value, blind_start=_BLIND_START.value, fit=fit)
     for answer, frame in zip(answers, shown, strict=True):
-        ages = overlay.advance_ages(ages, model.grid, answer)
-        yield overlay.draw(frame, answer, ages, names, title, _MIN_SCORE.value, _SHOW_VALUES.value)
+        ages = overlay.advance_ages(ages, step.grid, answer)
+        yield overlay.draw(frame, answer, ages, class_names, title, _MIN_SCORE.value, _SHOW_VALUES.value)
         progress()
 
 

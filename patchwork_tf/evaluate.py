@@ -4,8 +4,8 @@ Systems of one task that are given together are scored on the same videos and sh
 side: mean average precision of detectors, J and F of segmenters. Patchwork systems are run once
 per policy.
 
-  patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=/tmp/sf,/tmp/sf,/tmp/pw \\
-      --policy=raster,random --json=/tmp/scores.json
+  patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=/tmp/sf --policy=rule,raster \\
+      --json=/tmp/scores.json
 
 With --task it scores what any method has written to files: PNG masks as DAVIS has them, detections
 in the format of the VID devkit, or COCO's.
@@ -21,6 +21,7 @@ import functools
 import json
 import os
 import sys
+from collections.abc import Callable
 
 from absl import flags
 from tqdm import tqdm
@@ -31,9 +32,10 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.formats import DetectionWriter, MaskWriter
 from patchwork_tf.metrics.segmentation import STATISTICS
 from patchwork_tf.models.config import MEMORIES
-from patchwork_tf.streaming.policies import LOOK_FIRST, POLICIES
+from patchwork_tf.streaming.policies import POLICIES
+from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.training import checkpoints
-from patchwork_tf.zoo.systems import get_system
+from patchwork_tf.zoo.systems import System, get_system
 
 _FLAGS = flags.FlagValues()
 _SYSTEM = flags.DEFINE_list(
@@ -70,12 +72,16 @@ _SPLIT = flags.DEFINE_string(
     "split", "validation", "Part of the data set, such as validation or train[90%:].", flag_values=_FLAGS
 )
 _POLICY = flags.DEFINE_list(
-    "policy", "raster", f"How windows are chosen: {', '.join(POLICIES)}; separated by commas.", flag_values=_FLAGS
+    "policy",
+    "",
+    f"How windows are chosen: {', '.join(POLICIES)}; separated by commas. By default as the model does: learned "
+    "if it was trained to, else by the rule.",
+    flag_values=_FLAGS,
 )
-_WARM_START = flags.DEFINE_boolean(
-    "warm_start",
+_BLIND_START = flags.DEFINE_boolean(
+    "blind_start",
     False,
-    "Look at the whole first frame of each video instead of starting blind.",
+    "Look at the first frame of each video through a window, too, instead of at all of it.",
     flag_values=_FLAGS,
 )
 _MEMORY = flags.DEFINE_enum(
@@ -205,36 +211,54 @@ def _require(*needed):
             raise UsageError(f"--{flag.name} is required with --task={_TASK.value}")
 
 
+@dataclasses.dataclass(frozen=True)
+class _Run:
+    """One row of the table.
+
+    Attributes:
+        system: of the zoo.
+        make_step: makes what is run, a KerasStep or ExportedStep.
+        policy: of windows, None for the model's own.
+        names: of the classes.
+        weights: where they come from.
+        at_step: of training.
+        fit: how frames get to the model's size.
+    """
+
+    system: System
+    make_step: Callable
+    policy: str | None
+    names: list[str]
+    weights: str
+    at_step: int = 0
+    fit: str = "stretch"
+
+
 def _score_systems() -> list[dict]:
-    cli.non_empty("policy", _POLICY.value)
-    for policy in _POLICY.value:
-        if policy not in POLICIES:
-            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
     runs = _exported_runs() if any(_TFLITE.value) else _model_runs()
-    return [_score(*run, len(runs) > 1) for run in runs]
+    return [_score(run, len(runs) > 1) for run in runs]
 
 
-def _exported_runs() -> list[tuple]:
-    """Of every exported file and policy: system, None for the checkpoint, policy, class names, and the file."""
+def _exported_runs() -> list[_Run]:
+    """Of every exported file and policy."""
     from patchwork_tf.export.streaming import ExportedStep  # a command may use all of the project, the library not
 
-    if _WARM_START.value or LOOK_FIRST & set(_POLICY.value):
-        raise UsageError("--tflite: an exported file looks at no whole frame, and knows no oracle or foresight")
     given = [name for name in ("system", "checkpoint", "image_size", "memory") if _FLAGS[name].present]
     if given:
         raise UsageError(f"--tflite: the file says what it is; leave out --{given[0]}")
     runs = []
     for path in filter(None, _TFLITE.value):
-        exported = ExportedStep(path)
-        system = get_system(exported.facts["system"])
+        step = ExportedStep(path)
+        system = get_system(step.facts["system"])
         names = class_names(_DATASET.value, system.task)
-        _check_classes(path, exported.facts["labels"], names)
-        runs += [(system, None, policy, names, exported) for policy in _policies(system)]
+        _check_classes(path, step.facts["labels"], names)
+        for policy in _policies(system):
+            runs.append(_Run(system, lambda step=step: step, policy, names, path, fit=step.facts["fit"]))
     return runs
 
 
-def _model_runs() -> list[tuple]:
-    """Of every system and policy: system, checkpoint, policy, class names, and no exported file."""
+def _model_runs() -> list[_Run]:
+    """Of every system and policy."""
     systems = [get_system(name) for name in cli.non_empty("system", _SYSTEM.value)]
     if len({system.task for system in systems}) > 1:
         raise UsageError("--system names detectors and segmenters; score them in two runs")
@@ -243,14 +267,24 @@ def _model_runs() -> list[tuple]:
     runs = []
     for system, source in zip(systems, sources, strict=True):
         checkpoint = checkpoints.read(source) if source else None
+        overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), memory=_MEMORY.value)
+        known = {"weights": "random weights"}
         if checkpoint:
             _check_classes(checkpoint.path, checkpoint.class_names, names)
-        runs += [(system, checkpoint, policy, names, None) for policy in _policies(system)]
+            known = {"weights": checkpoint.path, "at_step": checkpoint.step, "fit": checkpoint.fit}
+        else:
+            overrides["num_classes"] = len(names)
+        make_step = functools.partial(_built, system, checkpoint, **overrides)
+        runs += [_Run(system, make_step, policy, names, **known) for policy in _policies(system)]
     return runs
 
 
-def _policies(system) -> list[str]:
-    return ["whole frame"] if system.model.grid.is_whole_frame else _POLICY.value
+def _policies(system) -> list[str | None]:
+    policies = [policy for policy in _POLICY.value if policy]
+    for policy in policies:
+        if policy not in POLICIES:
+            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
+    return [None] if system.model.grid.is_whole_frame else policies or [None]
 
 
 def _check_classes(path, known, names):
@@ -261,66 +295,57 @@ def _check_classes(path, known, names):
         )
 
 
-def _score(system, checkpoint, policy, names, exported, one_of_many) -> dict:
-    overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), memory=_MEMORY.value)
-    if not checkpoint:
-        overrides["num_classes"] = len(names)
-    if exported:
-        overrides = dataclasses.asdict(exported.config)
-    model = _model(system, checkpoint, **overrides)
-    fit, weights = ("stretch", "random weights") if not checkpoint else (checkpoint.fit, checkpoint.path)
-    if exported:
-        fit, weights = exported.facts["fit"], exported.path
+def _score(run, one_of_many) -> dict:
+    step = run.make_step()
+    policy = "whole frame" if step.grid.is_whole_frame else run.policy or step.policy
     videos, count = annotated_videos(
         _DATASET.value,
         _DATA_DIR.value,
         _SPLIT.value,
         count=_NUM_VIDEOS.value,
         num_frames=_VIDEO_FRAMES.value,
-        size=max(model.config.image_size),
+        size=max(step.config.image_size),
         seed=_SEED.value,
         config=_CONFIG.value,
     )
-    writer = _writer(system, policy, one_of_many)
-    with tqdm(total=count, unit="video", desc=f"{system.name}, {policy}", dynamic_ncols=True) as bar:
+    writer = _writer(run.system, policy, one_of_many)
+    with tqdm(total=count, unit="video", desc=f"{run.system.name}, {policy}", dynamic_ncols=True) as bar:
 
         def progress(video, frame):
             bar.update(video - bar.n)
             bar.set_postfix(frame=frame + 1)
 
         score = scoring.score_stream(
-            system,
-            model,
+            step,
             videos,
-            names,
-            "raster" if model.grid.is_whole_frame else policy,
+            run.names,
+            run.policy,
             seed=_SEED.value,
-            warm_start=_WARM_START.value,
-            fit=fit,
+            blind_start=_BLIND_START.value,
+            fit=run.fit,
             coco=_COCO.value,
             writer=writer,
             progress=progress,
-            exported=exported,
         )
+        bar.update(score["videos"] - bar.n)
     if writer:
         writer.close()
     config = f"{_CONFIG.value}, " if _CONFIG.value else ""
     return {
-        "system": system.name,
+        "system": run.system.name,
         "policy": policy,
-        "warm_start": _WARM_START.value,
-        "memory": model.config.memory,
-        "checkpoint": weights,
-        "step": checkpoint.step if checkpoint else 0,
+        "blind_start": _BLIND_START.value,
+        "checkpoint": run.weights,
+        "step": run.at_step,
         "dataset": f"{_DATASET.value}/{_SPLIT.value}, {config}seed {_SEED.value}",
-        "image_size": list(model.config.image_size),
+        "image_size": list(step.config.image_size),
         **score,
     }
 
 
 @functools.lru_cache(maxsize=1)  # the policies of a system share it, and what was compiled of it
-def _model(system, checkpoint, **overrides):
-    return checkpoints.build_from(system, checkpoint, **overrides)
+def _built(system, checkpoint, **overrides) -> KerasStep:
+    return KerasStep(checkpoints.build_from(system, checkpoint, **overrides))
 
 
 def _writer(system, policy, one_of_many):

@@ -19,32 +19,31 @@ from patchwork_tf.metrics import coco as coco_metric
 from patchwork_tf.metrics import formats
 from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.segmentation import SegmentationMetric
-from patchwork_tf.streaming.oracle import frame_truth
 from patchwork_tf.streaming.stream import stream
+from patchwork_tf.streaming.truth import frame_truth
 
 
 def score_stream(
-    system,
-    model,
+    step,
     videos,
     class_names,
-    policy,
+    policy=None,
     *,
     seed=0,
-    warm_start=False,
+    blind_start=False,
     fit="stretch",
     coco=True,
     writer=None,
     progress=None,
-    exported=None,
 ) -> dict:
-    """Runs a system over videos and scores the answer to every frame.
+    """Runs a model or an exported file over videos and scores the answer to every frame.
 
     Args:
-        system, model, warm_start, fit, exported: as for `stream`.
+        step: KerasStep or ExportedStep.
         videos: iterable of AnnotatedVideo.
         class_names: of the labels, in order.
-        policy: key of POLICIES; seed: video k is run with seed + k.
+        policy, blind_start, fit: as for `stream`.
+        seed: video k is run with seed + k.
         coco: whether COCO's numbers of detections are computed too.
         writer: DetectionWriter or MaskWriter that gets every answer, or None.
         progress: called after every frame with the numbers of its video and of it in the video.
@@ -53,14 +52,19 @@ def score_stream(
         The metric's `result()`, and 'coco'; the number of 'videos' and 'frames'; 'mflops_max' and
         'mflops_avg' of the frames; 'cell_visits' (M, M), the part of frames in which each cell was looked at.
     """
-    metrics = _metrics(system.task, class_names, coco)
+    metrics = _metrics(step.config.task, class_names, coco)
     costs, visits, number = [], collections.Counter(), -1
     for number, video in enumerate(videos):
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
-        knows = functools.partial(frame_truth, model, video, fit=fit)
         answers = stream(
-            system, model, frames, policy, seed + number, warm_start, fit, truth=knows, exported=exported
+            step,
+            frames,
+            policy,
+            seed=seed + number,
+            blind_start=blind_start,
+            fit=fit,
+            truth=functools.partial(frame_truth, step.config, video, fit=fit),
         )
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
@@ -78,7 +82,7 @@ def score_stream(
         "frames": len(costs),
         "mflops_max": max(costs),
         "mflops_avg": float(np.mean(costs)),
-        "cell_visits": _cell_visits(visits, model.grid, len(costs)),
+        "cell_visits": _cell_visits(visits, step.grid, len(costs)),
     }
 
 

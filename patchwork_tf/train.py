@@ -22,10 +22,27 @@ from patchwork_tf.models.build import build
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
 from patchwork_tf.training import checkpoints, distribution
 from patchwork_tf.training.clip_model import CLIP_MODELS
-from patchwork_tf.training.clip_policy import SIMULATIONS, ClipPolicy
+from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import fit, make_optimizer
-from patchwork_tf.training.simulation import REWARDS
 from patchwork_tf.zoo.systems import get_system
+
+# What flags are by default, which depends on the stage: the recipes of the docs.
+_DEFAULTS = {
+    "supervised": {
+        "steps": 2000,
+        "batch_size": 16,
+        "learning_rate": 2e-3,
+        "warmup_steps": 100,
+        "warm_starts": 0.0,
+    },
+    "policy": {"steps": 300, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 10, "warm_starts": 1.0},
+}
+
+
+def _by_default(name: str) -> str:
+    """For the help of a flag."""
+    return f"by default {_DEFAULTS['supervised'][name]:g}, and {_DEFAULTS['policy'][name]:g} with --stage=policy"
+
 
 _FLAGS = flags.FlagValues()
 _SYSTEM = flags.DEFINE_string(
@@ -58,8 +75,12 @@ _CONFIG = flags.DEFINE_string(
 _SPLIT = flags.DEFINE_string(
     "split", "train", "Part of the data set to train on, such as train or train[:90%].", flag_values=_FLAGS
 )
-_STEPS = flags.DEFINE_integer("steps", 2000, "Optimizer steps in all.", lower_bound=1, flag_values=_FLAGS)
-_BATCH_SIZE = flags.DEFINE_integer("batch_size", 16, "Clips per step.", lower_bound=1, flag_values=_FLAGS)
+_STEPS = flags.DEFINE_integer(
+    "steps", None, f"Optimizer steps in all; {_by_default('steps')}.", lower_bound=1, flag_values=_FLAGS
+)
+_BATCH_SIZE = flags.DEFINE_integer(
+    "batch_size", None, f"Clips per step; {_by_default('batch_size')}.", lower_bound=1, flag_values=_FLAGS
+)
 _CLIP_FRAMES = flags.DEFINE_integer(
     "clip_frames",
     None,
@@ -85,17 +106,24 @@ _IMAGE_SIZE = flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 _DEPTH = flags.DEFINE_float("depth", None, "Width multiplier; by default the system's.", flag_values=_FLAGS)
-_LEARNING_RATE = flags.DEFINE_float("learning_rate", 2e-3, "Peak learning rate of Adam.", flag_values=_FLAGS)
+_LEARNING_RATE = flags.DEFINE_float(
+    "learning_rate", None, f"Peak learning rate of Adam; {_by_default('learning_rate')}.", flag_values=_FLAGS
+)
 _WARMUP_STEPS = flags.DEFINE_integer(
-    "warmup_steps", 100, "Steps of linear warm-up; then a cosine falls to 0.", lower_bound=0, flag_values=_FLAGS
+    "warmup_steps",
+    None,
+    f"Steps of linear warm-up; then a cosine falls to 0; {_by_default('warmup_steps')}.",
+    lower_bound=0,
+    flag_values=_FLAGS,
 )
 _WINDOWS = flags.DEFINE_enum(
     "windows", "mixed", list(clips.TRAIN_WINDOWS), "How windows of training clips are chosen.", flag_values=_FLAGS
 )
 _WARM_STARTS = flags.DEFINE_float(
     "warm_starts",
-    0.0,
-    "What part of the clips starts with their whole first frame in memory; the others start blind.",
+    None,
+    "What part of the clips starts with their whole first frame in memory, the others starting blind; "
+    f"{_by_default('warm_starts')}.",
     lower_bound=0.0,
     upper_bound=1.0,
     flag_values=_FLAGS,
@@ -123,15 +151,15 @@ _STAGE = flags.DEFINE_enum(
 )
 _DISCOUNT = flags.DEFINE_float(
     "discount",
-    0.5,
-    "Of the next frame's value, with --stage=policy.",
+    0.0,
+    "Of the next frame's value, with --stage=policy; above 0 a step takes longer.",
     lower_bound=0.0,
     upper_bound=0.999,
     flag_values=_FLAGS,
 )
 _EPSILON = flags.DEFINE_list(
     "epsilon",
-    ["1", "0.1"],
+    ["0.5", "0.1"],
     "How often to explore at first and in the end, with --stage=policy.",
     flag_values=_FLAGS,
 )
@@ -150,30 +178,6 @@ _TARGET_RATE = flags.DEFINE_float(
     upper_bound=1.0,
     flag_values=_FLAGS,
 )
-_TRIES = flags.DEFINE_integer(
-    "tries",
-    None,
-    "With --stage=policy, how many windows are tried on each frame, each on its own, to learn their values: "
-    "the one that is looked at, and random others; by default all, and 4 with --simulation=exact.",
-    lower_bound=1,
-    flag_values=_FLAGS,
-)
-_REWARD = flags.DEFINE_enum(
-    "reward",
-    "fall",
-    list(REWARDS),
-    "With --stage=policy, what a window is rewarded for: the fall of the answer's loss by it, or the little that "
-    "remains.",
-    flag_values=_FLAGS,
-)
-_SIMULATION = flags.DEFINE_enum(
-    "simulation",
-    "composed",
-    list(SIMULATIONS),
-    "With --stage=policy, how the worth of windows is found out: composed, of what the network says of whole "
-    "frames, one run per frame; exact, a run per window, whose borders are as stale as a stream's.",
-    flag_values=_FLAGS,
-)
 _MAP_DROPOUT = flags.DEFINE_float(
     "map_dropout",
     0.5,
@@ -181,14 +185,6 @@ _MAP_DROPOUT = flags.DEFINE_float(
     "lest it learn the clips by heart.",
     lower_bound=0.0,
     upper_bound=0.95,
-    flag_values=_FLAGS,
-)
-_STALENESS_BONUS = flags.DEFINE_float(
-    "staleness_bonus",
-    1.0,
-    "With --stage=policy, what it is worth to look at a window whose cells are as stale as can be, beside the "
-    "reward and in units of its spread, lest windows that are held for worthless be forgotten.",
-    lower_bound=0.0,
     flag_values=_FLAGS,
 )
 _NUM_PROCESSES = flags.DEFINE_integer(
@@ -226,6 +222,9 @@ _OF_NO_CONSEQUENCE = {
 
 
 def _train():
+    for name, value in _DEFAULTS[_STAGE.value].items():
+        if _FLAGS[name].value is None:
+            _FLAGS[name].value = value
     system = get_system(_SYSTEM.value)
     if not _MODEL_DIR.value:
         raise UsageError("--model_dir is required: the folder for checkpoints and logs")
@@ -304,27 +303,14 @@ def _batches(config, processes, first_step):
 
 def _trainer(model):
     if _STAGE.value == "policy":
-        return ClipPolicy(
-            model,
-            _DISCOUNT.value,
-            _TARGET_RATE.value,
-            _REWARD.value,
-            _SIMULATION.value,
-            _MAP_DROPOUT.value,
-            _STALENESS_BONUS.value,
-        )
+        return ClipPolicy(model, _DISCOUNT.value, _TARGET_RATE.value, _MAP_DROPOUT.value)
     return CLIP_MODELS[model.config.task](model)
 
 
 def _exploration():
     first, last = (float(value) for value in _EPSILON.value)
-    windows = len(get_system(_SYSTEM.value).model.grid.windows)
-    return clips.Exploration(
-        first,
-        last,
-        clips=(_EPSILON_STEPS.value or _STEPS.value // 2) * _BATCH_SIZE.value,
-        tries=min(_TRIES.value or (4 if _SIMULATION.value == "exact" else windows), windows),
-    )
+    steps = _EPSILON_STEPS.value or _STEPS.value // 2
+    return clips.Exploration(first, last, clips=steps * _BATCH_SIZE.value)
 
 
 def _check_policy(config):

@@ -36,6 +36,11 @@ struct context context_create(const struct model *model, enum state_buffers stat
     bool shared = output->twin != NONE && state_buffers == ALIAS;
     context.outputs[i] = shared ? context.inputs[output->twin] : create_buffer(model, output);
   }
+  context.start_outputs = calloc(model->start_outputs.count, sizeof *context.start_outputs);
+  for (size_t i = 0; i < model->start_outputs.count; i++) {
+    int output = model->start_outputs.list[i].twin, input = model->outputs.list[output].twin;
+    context.start_outputs[i] = input == NONE ? context.outputs[output] : context.inputs[input];
+  }
   return context;
 }
 
@@ -49,11 +54,21 @@ static void swap_states(struct context *context) {
   }
 }
 
-void context_step(struct context *context) {
+static void run(const struct context *context, size_t signature, size_t num_inputs, LiteRtTensorBuffer *inputs,
+                size_t num_outputs, LiteRtTensorBuffer *outputs) {
   const struct model *model = context->model;
-  int status = litert.RunCompiledModel(model->compiled, model->signature, model->inputs.count, context->inputs,
-                                       model->outputs.count, context->outputs);
+  int status = litert.RunCompiledModel(model->compiled, signature, num_inputs, inputs, num_outputs, outputs);
   if (status)
     fail(INFERENCE_FAILED, "%s: inference failed: %s (status %d)", model->path, litert_status(status), status);
+}
+
+void context_step(struct context *context) {
+  const struct model *model = context->model;
+  run(context, model->signature, model->inputs.count, context->inputs, model->outputs.count, context->outputs);
   if (context->state_buffers == SWAP) swap_states(context);
+}
+
+void context_start(struct context *context) {
+  const struct model *model = context->model;
+  run(context, model->start, 1, &context->inputs[model->frame], model->start_outputs.count, context->start_outputs);
 }

@@ -13,6 +13,7 @@ struct context {
   const struct model *model;
   enum state_buffers state_buffers;
   LiteRtTensorBuffer *inputs, *outputs;  // of the next step
+  LiteRtTensorBuffer *start_outputs;     // of a first frame, if the model can start with one
 };
 
 // Makes the buffers of a new stream, all zero.
@@ -20,6 +21,9 @@ struct context context_create(const struct model *model, enum state_buffers stat
 
 // Runs one step; its state outputs are the state inputs of the next.
 void context_step(struct context *context);
+
+// Runs the first frame of a video, looked at as a whole; its state outputs are the state inputs of the next step.
+void context_start(struct context *context);
 
 // Where the content of an input of the next step, or of an output of the last, lies.
 void *input_memory(const struct context *context, int index);

@@ -39,7 +39,8 @@ static LiteRtOptions cpu_options(const char *path, int threads) {
   return options;
 }
 
-static LiteRtSignature find_signature(LiteRtModel file, const char *path, size_t *index) {
+// Null if there is no signature of that name.
+static LiteRtSignature find_signature(LiteRtModel file, const char *path, const char *name, size_t *index) {
   size_t count;
   check(litert.GetNumModelSignatures(file, &count), path, "read its signatures");
   for (*index = 0; *index < count; ++*index) {
@@ -47,9 +48,9 @@ static LiteRtSignature find_signature(LiteRtModel file, const char *path, size_t
     const char *key;
     check(litert.GetModelSignature(file, *index, &signature), path, "read its signatures");
     check(litert.GetSignatureKey(signature, &key), path, "read its signatures");
-    if (!strcmp(key, "step")) return signature;
+    if (!strcmp(key, name)) return signature;
   }
-  fail(BAD_INPUT, "%s: no signature 'step' in it; was it exported by patchwork-export?", path);
+  return NULL;
 }
 
 static int zero_byte(LiteRtTensor tensor, const LiteRtRankedTensorType *type, const char *path) {
@@ -113,6 +114,25 @@ static void pair_states(struct model *model) {
   }
 }
 
+// A first frame is looked at as a whole: the frame goes in, and all that a step has comes out.
+static void read_start(struct model *model, LiteRtModel file) {
+  LiteRtSignature signature = find_signature(file, model->path, "start", &model->start);
+  if (!signature) return;
+  model->has_start = true;
+  size_t inputs;
+  check(litert.GetNumSignatureInputs(signature, &inputs), model->path, "read its tensors");
+  model->start_outputs = read_tensors(signature, model->path, litert.GetNumSignatureOutputs,
+                                      litert.GetSignatureOutputName, litert.GetSignatureOutputTensor);
+  if (inputs != 1 || model->start_outputs.count != model->outputs.count)
+    fail(BAD_INPUT, "%s: its signature 'start' does not go with 'step'", model->path);
+  for (size_t i = 0; i < model->start_outputs.count; i++) {
+    struct tensor *output = &model->start_outputs.list[i];
+    output->twin = find(model->outputs, output->name);
+    if (output->twin == NONE || output->bytes != model->outputs.list[output->twin].bytes)
+      fail(BAD_INPUT, "%s: 'start' gives another '%s' than 'step'", model->path, output->name);
+  }
+}
+
 static void check_window(const struct model *model, struct tensors tensors, int index) {
   if (index == NONE) return;
   const struct tensor *window = &tensors.list[index];
@@ -152,7 +172,8 @@ struct model model_load(const char *path, int threads) {
   struct model model = {.path = path};
   model.environment = create_environment();
   LiteRtModel file = read_file(model.environment, path);
-  LiteRtSignature signature = find_signature(file, path, &model.signature);
+  LiteRtSignature signature = find_signature(file, path, "step", &model.signature);
+  if (!signature) fail(BAD_INPUT, "%s: no signature 'step' in it; was it exported by patchwork-export?", path);
   model.inputs = read_tensors(signature, path, litert.GetNumSignatureInputs, litert.GetSignatureInputName,
                               litert.GetSignatureInputTensor);
   model.outputs = read_tensors(signature, path, litert.GetNumSignatureOutputs, litert.GetSignatureOutputName,
@@ -162,6 +183,7 @@ struct model model_load(const char *path, int threads) {
   model.next_window = find(model.outputs, "next_window");
   pair_states(&model);
   check_tensors(&model);
+  read_start(&model, file);
   LiteRtOptions options = cpu_options(path, threads);
   check(litert.CreateCompiledModel(model.environment, file, options, &model.compiled), path, "compile it");
   return model;

@@ -1,4 +1,5 @@
-// An exported file, compiled for the CPU: its signature `step` and the tensors that go in and out.
+// An exported file, compiled for the CPU: its signatures `step` and `start`, and the tensors
+// that go in and out.
 #ifndef PATCHWORK_MODEL_H
 #define PATCHWORK_MODEL_H
 
@@ -27,6 +28,9 @@ struct model {
   LiteRtCompiledModel compiled;
   size_t signature;
   struct tensors inputs, outputs;
+  bool has_start;               // whether there is a signature `start` for the first frame, whose one input is `frame`
+  size_t start;                 // that signature
+  struct tensors start_outputs;  // twin: index of the output of `step` of the same name
   bool has_state;           // single-frame models have none
   int frame;                // index of the input, float32 [1, H, W, 3]
   int window, next_window;  // of input and output, int32 [2] (row, column); NONE if there is none

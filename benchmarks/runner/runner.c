@@ -1,7 +1,7 @@
 // Measures an exported Patchwork file frame by frame, the way its system runs over a stream.
 //
-// What is timed is what a frame costs once it is there: one step, or two for flip, and the exchange of state
-// buffers. Filling the inputs is not: on a phone the camera does that. Flags are in options.c, results in
+// The first frame is looked at as a whole if the file can do that, every other through a window. What is timed is
+// what a frame costs once it is there: one step, or two for flip, and the exchange of state buffers. Filling the inputs is not: on a phone the camera does that. Flags are in options.c, results in
 // samples.c.
 
 #define _GNU_SOURCE  // sched_setaffinity
@@ -123,15 +123,20 @@ static void follow_window(struct stream *stream) {
 }
 
 // Nanoseconds of all steps of a frame.
-static int64_t time_frame(struct stream *stream) {
+static int64_t time_frame(struct stream *stream, bool is_first) {
   int64_t start = now();
-  for (int i = 0; i < stream->num_contexts; i++) context_step(&stream->contexts[i]);
+  for (int i = 0; i < stream->num_contexts; i++) {
+    if (is_first && stream->model->has_start)
+      context_start(&stream->contexts[i]);
+    else
+      context_step(&stream->contexts[i]);
+  }
   return now() - start;
 }
 
-static const char *kind_of(const struct stream *stream, bool is_key) {
+static const char *kind_of(const struct stream *stream, bool is_key, bool is_start) {
   if (stream->options->interval > 1) return is_key ? "key" : "skip";
-  return stream->model->has_state ? "window" : "whole";
+  return stream->model->has_state && !is_start ? "window" : "whole";
 }
 
 // Runs warm-up and measured frames. The measured ones begin with a key frame and, if paced, on time. No frame is
@@ -146,12 +151,12 @@ static void run(struct stream *stream, struct dump *dump, struct sample *samples
     if (is_key) load_inputs(stream, number);
     if (measured == 0 && due < now()) due = now();
     if (period) sleep_until(due);
-    int64_t ns = is_key ? time_frame(stream) : 0;
+    int64_t ns = is_key ? time_frame(stream, number == 0) : 0;
     bool late = period && now() > due + period;
     if (is_key) follow_window(stream);
     if (number == 0) *first_ns = ns;
     if (measured < 0) continue;
-    samples[measured] = (struct sample){kind_of(stream, is_key), ns, late};
+    samples[measured] = (struct sample){kind_of(stream, is_key, number == 0 && stream->model->has_start), ns, late};
     for (int i = 0; i < stream->num_contexts; i++) dump_answers(dump, &stream->contexts[i]);
   }
 }

@@ -23,7 +23,6 @@ from patchwork_tf.data.fitting import fit_boxes, fit_images
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.segmenter import UNKNOWN
-from patchwork_tf.training.q_learning import epsilon_at
 
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
@@ -232,13 +231,16 @@ class Exploration:
     Attributes:
         first, last: probabilities at the first clip, and from clip number `clips` on.
         clips: on the linear way from one to the other.
-        tries: K, windows tried per frame: the one that is looked at, and others to compare.
     """
 
     first: float
     last: float
     clips: int
-    tries: int = 1
+
+    def epsilon(self, index: int) -> float:
+        """The probability at clip `index`."""
+        part = min(index / max(self.clips, 1), 1.0)
+        return self.first + (self.last - self.first) * part
 
 
 def training_batches(
@@ -270,7 +272,7 @@ def training_batches(
             explores, actions = tf.numpy_function(lambda i: epsilon(int(i)), [index], (tf.bool, tf.int32))
             chosen = {
                 "explores": tf.ensure_shape(explores, (num_frames,)),
-                "random_actions": tf.ensure_shape(actions, (num_frames, exploration.tries)),
+                "random_actions": tf.ensure_shape(actions, (num_frames,)),
                 "truth": truth,
             }
         else:
@@ -288,11 +290,10 @@ def training_batches(
 
 
 def exploration_of(grid: Grid, num_frames, exploration: Exploration, seed=0, index=0):
-    """Whether each frame (T,) of clip `index` is explored, bool, and K different random actions (T, K) int32."""
+    """Whether each frame (T,) of clip `index` is explored, bool, and random actions (T,) int32."""
     rng = np.random.default_rng([seed, _EXPLORATION_STREAM, index])
-    epsilon = epsilon_at(index, exploration.first, exploration.last, exploration.clips)
-    shuffled = rng.permuted(np.tile(np.arange(len(grid.windows), dtype=np.int32), (num_frames, 1)), axis=1)
-    return rng.random(num_frames) < epsilon, shuffled[:, : exploration.tries]
+    explores = rng.random(num_frames) < exploration.epsilon(index)
+    return explores, rng.integers(len(grid.windows), size=num_frames, dtype=np.int32)
 
 
 def clip_windows(grid: Grid, num_frames, how, seed=0, index=0) -> np.ndarray:

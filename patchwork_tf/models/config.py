@@ -1,4 +1,4 @@
-"""What a model is: everything that decides its layers and their shapes."""
+"""What a model is: everything that decides its layers and their shapes; and how it is run over a stream."""
 
 import dataclasses
 import math
@@ -88,6 +88,24 @@ class ModelConfig:
     def network_size(self) -> tuple[int, int]:
         """(H, W) in pixels of the image that the network works on."""
         return tuple(round(side * math.sqrt(self.resolution)) for side in self.image_size)
+
+
+@dataclasses.dataclass(frozen=True)
+class StreamConfig:
+    """How a model is run over the frames of a stream.
+
+    Attributes:
+        interval: K, only every K-th frame (the key frames) is processed; others get the last answer.
+        delay: frames by which an answer is late; K - 1 spreads one inference over K frames.
+        flip: also run the mirrored frame as a second stream, and merge both.
+    """
+
+    interval: int = 1
+    delay: int = 0
+    flip: bool = False
+
+
+EVERY_FRAME = StreamConfig()
 
 
 def untrained_names(config: ModelConfig) -> list[str]:

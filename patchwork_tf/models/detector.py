@@ -17,6 +17,8 @@ from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.patchwork_model import PatchworkModel
+from patchwork_tf.models.rule import Rule, cell_of
+from patchwork_tf.models.suppression import best_classes, suppress
 
 # Feature maps under the high-resolution heads, with their strides.
 HEAD_ENDPOINTS = (("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32))
@@ -25,6 +27,8 @@ PYRAMID_LEVELS = 4
 BACKGROUND = 0  # class logits are background first, then the foreground classes
 # Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
 FOREGROUND_PRIOR = 0.01
+# Score from which on a detection is held for an object, when windows are chosen.
+NEEDED_SCORE = 0.1
 
 
 class DetectionHead(layers.Layer):
@@ -83,11 +87,14 @@ class PatchworkDetector(PatchworkModel):
     """SSD detector that looks at one window per frame.
 
     Outputs of `step`: 'boxes' (B, A, 4) float32, corner boxes as fractions of the frame, and
-    'scores' (B, A, classes) in [0, 1]; both 0 where no window has been yet.
+    'scores' (B, A, classes) in [0, 1]; both 0 where no window has been yet. They are suppressed by whoever runs
+    the step, see `suppression.suppress` and `score_weights`.
 
     Attributes:
         anchors: (A, 4) float32 in centre form, high-resolution levels first, row by row.
     """
+
+    rule = Rule(background=0.2, neighbours=0.5)
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, "patchwork_detector")
@@ -166,6 +173,23 @@ class PatchworkDetector(PatchworkModel):
         boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
         return {"boxes": boxes, "scores": scores}, state
 
+    def score_weights(self, freshness):
+        """What the scores of anchors (B, A) count for when boxes compete: less per frame since they were found.
+
+        Args:
+            freshness: (B, M, M, 1) float32, of the cells. Low-resolution heads are fresh in every frame.
+        """
+        freshness = ops.reshape(freshness, (freshness.shape[0], -1))
+        local = ops.take(freshness, cell_of(self.part_centers, self.grid), axis=1)
+        return ops.pad(local, ((0, 0), (0, len(self.anchors) - local.shape[1])), constant_values=1.0)
+
+    def need(self, answer, freshness):
+        """Scores of the objects, each spread over the cells that its box is in; all of it counts its score."""
+        boxes, scores, _, _ = suppress(
+            answer["boxes"], *best_classes(answer["scores"]), self.score_weights(freshness)
+        )
+        return objects_in_cells(boxes, scores, self.grid)
+
     @property
     def part_centers(self):
         count = sum(anchors.size // 4 for anchors in self.level_anchors[: len(self.heads)])
@@ -229,6 +253,26 @@ class PatchworkDetector(PatchworkModel):
     def _window_size(self, level):
         height, width, _ = self.heads[level].out_shape
         return height * self.grid.window // self.grid.cells, width * self.grid.window // self.grid.cells
+
+
+def objects_in_cells(boxes, scores, grid: Grid):
+    """How much of the objects is in each cell: (B, M, M, 1) float32.
+
+    Args:
+        boxes: (B, D, 4) float32, corners as fractions of the frame.
+        scores: (B, D) float32; those below NEEDED_SCORE count nothing.
+    """
+    edges = np.linspace(0, 1, grid.cells + 1, dtype=np.float32)
+
+    def parts(low, high):
+        """The length (B, D, M) of spans low (B, D) to high (B, D) in each row or column of cells."""
+        return ops.relu(ops.minimum(high[..., None], edges[1:]) - ops.maximum(low[..., None], edges[:-1]))
+
+    ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
+    area = ops.maximum((ymax - ymin) * (xmax - xmin), 1e-6)
+    weight = ops.where(scores >= NEEDED_SCORE, scores, 0.0) / area
+    rows = ops.transpose(parts(ymin, ymax) * weight[..., None], (0, 2, 1))
+    return ops.matmul(rows, parts(xmin, xmax))[..., None]
 
 
 class _BackgroundPrior(keras.initializers.Initializer):

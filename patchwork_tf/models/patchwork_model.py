@@ -5,27 +5,33 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf.layers.cell import crop_window, remember
-from patchwork_tf.models.attention import AttentionNetwork, advance_freshness
-from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.attention import AttentionNetwork, best_window
+from patchwork_tf.models.config import EVERY_FRAME, ModelConfig
 from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
+from patchwork_tf.models.rule import Rule, advance_freshness
 
 
 class PatchworkModel(keras.Model):
     """A video model that looks at one window per frame and remembers the rest.
 
     A subclass adds heads: `head_memory_shapes`, `_predict`, which runs them on the window,
-    and `_answer`, which turns what they predict into the answer for the full frame.
+    `_answer`, which turns what they predict into the answer for the full frame, and `need`.
 
     Attributes:
         config: the ModelConfig.
+        stream_config: how the model is run over a stream: on every frame, unless a system says otherwise.
+        rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
         backbone: StatefulMobileNetV2; `backbone.step` gives its feature maps by layer name.
         attention: AttentionNetwork; None in single-frame models.
     """
 
+    rule: Rule
+
     def __init__(self, config: ModelConfig, name: str):
         super().__init__(name=name)
         self.config = config
+        self.stream_config = EVERY_FRAME
         self.grid = config.grid
         self.feature_grid = config.feature_grid
         self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth)
@@ -46,6 +52,18 @@ class PatchworkModel(keras.Model):
 
     def _answer(self, predictions, window, state):
         """Returns the outputs for the full frame, and the new state."""
+        raise NotImplementedError
+
+    def need(self, answer, freshness):
+        """How much of the answer that matters is remembered in each cell.
+
+        Args:
+            answer: what `step` outputs for the full frame.
+            freshness: (B, M, M, 1) float32, of the cells it is remembered in.
+
+        Returns:
+            (B, M, M, 1) float32, not negative.
+        """
         raise NotImplementedError
 
     @property
@@ -88,7 +106,8 @@ class PatchworkModel(keras.Model):
 
         Returns:
             outputs: the task's answer for the full frame, see the subclass; 'next_window' (B, 2)
-                int32; and of Patchwork models 'q_values' (B, windows).
+                int32; and of Patchwork models what windows are worth (B, windows): 'rule_values' by the rule, and
+                'q_values' with what the attention network adds.
             state: the new state, same names and shapes.
         """
         predictions, restored, state = self._look(frame, window, state)
@@ -96,9 +115,22 @@ class PatchworkModel(keras.Model):
         if self.attention is None:
             return {**outputs, "next_window": ops.zeros((frame.shape[0], 2), "int32")}, state
         freshness = advance_freshness(state["freshness"], window, self.grid)
-        outputs["q_values"] = self.attention.q_values(restored, freshness)
-        outputs["next_window"] = self.attention.next_window(outputs["q_values"])
+        outputs |= self.window_values(outputs, restored, freshness)
+        outputs["next_window"] = best_window(outputs["q_values"], self.grid)
         return outputs, {**state, "freshness": freshness}
+
+    def window_values(self, answer, restored, freshness) -> dict:
+        """What windows are worth (B, windows): 'rule_values' and 'q_values', see `step`.
+
+        Args:
+            answer: for the full frame.
+            restored: (B, H, W, C), the last feature map of the full frame.
+            freshness: (B, M, M, 1), of the cells.
+        """
+        need = self.need(answer, freshness)
+        values = self.rule.values(need, freshness, self.grid)
+        corrections = self.attention.corrections(restored, freshness, need)
+        return {"rule_values": values, "q_values": values + corrections}
 
     call = step
 

@@ -12,6 +12,7 @@ from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_di
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
+from patchwork_tf.models.rule import Rule
 
 ASPP_ENDPOINT, ASPP_STRIDE = "out_relu", 32
 REFINE_ENDPOINT, REFINE_STRIDE = "block_3_expand_relu", 4
@@ -63,8 +64,11 @@ class PatchworkSegmenter(PatchworkModel):
     """Segments foreground from background, looking at one window per frame.
 
     Outputs of `step`: 'mask' (B, H, W) float32, the probability in [0, 1] of each pixel of the
-    frame to be foreground; 1/2 where no window has been yet.
+    frame to be foreground; 1/2 where no window has been yet. Of Patchwork models also 'undecided'
+    (B, M, M, 1), see there.
     """
+
+    rule = Rule(background=0.05, neighbours=0.5)
 
     def __init__(self, config: ModelConfig):
         super().__init__(config, "patchwork_segmenter")
@@ -125,10 +129,29 @@ class PatchworkSegmenter(PatchworkModel):
             logits = remember(state["logits"], logits, window, self.grid)
             state = {**state, "logits": logits}
         margin = logits[..., 1:] - logits[..., :1]
+        outputs = {} if self.grid.is_whole_frame else {"undecided": self.undecided(margin)}
         margin = ops.image.resize(
             margin, self.config.image_size, interpolation="bilinear", data_format="channels_last"
         )
-        return {"mask": ops.sigmoid(margin[..., 0])}, state
+        return {**outputs, "mask": ops.sigmoid(margin[..., 0])}, state
+
+    def undecided(self, margin):
+        """How undecided cells are: the mean of 4 p (1 - p) over each, p being the probability of foreground.
+
+        Args:
+            margin: (B, h, w, 1) float32 between the logits at stride 4, of the full frame or of some cells of it.
+
+        Returns:
+            (B, M, M, 1) in [0, 1], or of as many cells as there are.
+        """
+        cell = [side // self.grid.cells for side in self.logits_shape[:2]]
+        p = ops.sigmoid(margin)
+        return ops.average_pool(4 * p * (1 - p), cell, data_format="channels_last")
+
+    def need(self, answer, freshness):
+        """How undecided the remembered mask is."""
+        del freshness
+        return answer["undecided"]
 
     @property
     def part_centers(self):

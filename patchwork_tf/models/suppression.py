@@ -1,67 +1,87 @@
-"""Non-maximum suppression, in operators that LiteRT has built in."""
+"""Non-maximum suppression, for every backend. Exported files have LiteRT's own operator in its place."""
 
-import tensorflow as tf
+from keras import ops
+
+from patchwork_tf.models.boxes import iou
 
 MAX_DETECTIONS = 100
 IOU_THRESHOLD = 0.5
 SCORE_THRESHOLD = 0.01
-# Pairs of anchor and class that enter suppression, best scores first.
+# Best-ranked candidates, pairs of anchor and class, that enter suppression.
 _CANDIDATES = 400
 
 
-def suppress(boxes, scores, max_detections=MAX_DETECTIONS):
-    """Keeps the best of overlapping boxes of the same class. An anchor may speak for several classes.
+def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS):
+    """Keeps of overlapping boxes of the same class the one that ranks first.
 
     Args:
-        boxes: (A, 4) float32 corner boxes as fractions of the frame.
-        scores: (A, classes) float32.
+        boxes: (B, A, 4) float32 corner boxes as fractions of the frame.
+        scores, classes: (B, A) float32 and int32.
+        weights: (B, A) float32, by which scores are multiplied when boxes compete, and before they are held
+            against SCORE_THRESHOLD: stale ones count less. By default all are 1.
         max_detections: D.
 
     Returns:
-        boxes (D, 4), scores (D,), classes (D,) int32 from 0, count () int32: the first `count`
-        rows are detections, best first; the rest is zero.
+        boxes (B, D, 4), scores (B, D), classes (B, D) int32 from 0, count (B,) int32: the first `count` rows are
+        detections, in the order of their rank; the rest is zero.
     """
-    num_anchors, num_classes = scores.shape
-    candidates = min(_CANDIDATES, num_anchors * num_classes)
-    top_scores, index = tf.math.top_k(tf.reshape(scores, (-1,)), candidates)
-    classes = tf.math.floormod(index, num_classes)
-    top_boxes = tf.gather(boxes, tf.math.floordiv(index, num_classes))
-    return _suppress(top_boxes, top_scores, tf.cast(classes, tf.float32), max_detections)
+    ranks = scores if weights is None else scores * weights
+    ranks, index = ops.top_k(ranks, min(_CANDIDATES, ranks.shape[1]))
+    boxes = ops.take_along_axis(boxes, index[..., None], axis=1)
+    scores, classes = (ops.take_along_axis(x, index, axis=1) for x in (scores, classes))
+    kept = _kept(boxes, classes, ranks > SCORE_THRESHOLD)
+    count = ops.minimum(ops.sum(ops.cast(kept, "int32"), axis=1), max_detections)
+    # Sorted by rank already: those that are kept move up, in their order.
+    places = ops.arange(kept.shape[1], dtype="int32")
+    order = ops.argsort(ops.where(kept, places, places + kept.shape[1]), axis=1)
+    order = _padded(order, max_detections)
+    valid = ops.arange(max_detections, dtype="int32") < count[:, None]
+    return (
+        ops.where(valid[..., None], ops.take_along_axis(boxes, order[..., None], axis=1), 0.0),
+        ops.where(valid, ops.take_along_axis(scores, order, axis=1), 0.0),
+        ops.where(valid, ops.take_along_axis(classes, order, axis=1), 0),
+        count,
+    )
 
 
 def best_classes(scores):
-    """Best score (A,) and its class (A,), both float32, of scores (A, classes)."""
-    return tf.reduce_max(scores, 1), tf.cast(tf.argmax(scores, 1, tf.int32), tf.float32)
+    """Best score (..., A) float32 and its class (..., A) int32 of scores (..., A, classes)."""
+    return ops.max(scores, axis=-1), ops.cast(ops.argmax(scores, axis=-1), "int32")
 
 
-def suppress_best(boxes, scores, classes, max_detections=MAX_DETECTIONS):
-    """Keeps the best of overlapping boxes of the same class. An anchor speaks for its best class only.
+def every_class(boxes, scores, weights):
+    """What `suppress` takes, if every anchor may speak for several classes: its best pairs of anchor and class.
 
     Args:
-        boxes: (A, 4) float32 corner boxes as fractions of the frame.
-        scores, classes: (A,) float32, from `best_classes`.
-        max_detections: D.
-
-    Returns:
-        As `suppress`.
+        boxes: (B, A, 4), scores: (B, A, classes), weights: (B, A) float32.
     """
-    return _suppress(boxes, scores, classes, max_detections)
-
-
-def _suppress(boxes, scores, classes, max_detections):
-    # Boxes of different classes, shifted apart, never overlap: one call serves all classes.
-    kept, count = tf.raw_ops.NonMaxSuppressionV4(
-        boxes=boxes + 2.0 * classes[:, None],
-        scores=scores,
-        max_output_size=max_detections,
-        iou_threshold=IOU_THRESHOLD,
-        score_threshold=SCORE_THRESHOLD,
-        pad_to_max_output_size=True,
-    )
-    valid = tf.range(max_detections) < count
+    classes = scores.shape[-1]
+    flat = ops.reshape(scores * weights[..., None], (scores.shape[0], -1))
+    _, index = ops.top_k(flat, min(_CANDIDATES, flat.shape[1]))
+    anchor = index // classes
     return (
-        tf.where(valid[:, None], tf.gather(boxes, kept), 0.0),
-        tf.where(valid, tf.gather(scores, kept), 0.0),
-        tf.where(valid, tf.cast(tf.gather(classes, kept), tf.int32), 0),
-        count,
+        ops.take_along_axis(boxes, anchor[..., None], axis=1),
+        ops.take_along_axis(ops.reshape(scores, flat.shape), index, axis=1),
+        ops.cast(index % classes, "int32"),
+        ops.take_along_axis(weights, anchor, axis=1),
     )
+
+
+def _kept(boxes, classes, candidates):
+    """Which of boxes (B, K, 4), best first, no better one of their class that is kept overlaps: (B, K) bool."""
+    same = classes[:, :, None] == classes[:, None]
+    better = ops.tril(ops.ones((boxes.shape[1],) * 2, "bool"), -1)
+    rivals = (iou(boxes, boxes) > IOU_THRESHOLD) & same & better & candidates[:, None]
+
+    def next_round(kept, _):
+        beaten = ops.any(rivals & kept[:, None], axis=2)
+        return candidates & ~beaten, kept
+
+    # Who is kept depends on better ones alone: round n settles at least the first n, mostly many more.
+    kept, _ = ops.while_loop(lambda kept, before: ops.any(kept != before), next_round, (candidates, ~candidates))
+    return kept
+
+
+def _padded(order, size):
+    missing = size - order.shape[1]
+    return ops.pad(order, ((0, 0), (0, missing))) if missing > 0 else order[:, :size]

@@ -11,6 +11,7 @@ from patchwork_tf.errors import DataError
 # keras.applications' width multipliers for which ImageNet weights are published.
 IMAGENET_DEPTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _ATTENTION = "attention_"  # its layers' names start with this
+_ATTENTION_OUTPUT = "attention_value/"  # all zero until it is trained
 _OLD_NAMES = {"depthwise_kernel": "kernel"}  # Keras 2 -> Keras 3
 
 
@@ -28,13 +29,19 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
     """Sets variables from arrays by `<layer>/<variable>`; arrays without a variable are ignored.
 
     The attention network stays as it is if the arrays have none, as those of a single-frame
-    network, or one for another grid or image size.
+    network, or an untrained one for another grid or image size.
 
     Raises:
-        DataError: if an array is missing or has another shape. Nothing is set then.
+        DataError: if an array is missing or has another shape, a trained attention network's included. Nothing is
+            set then.
     """
     attention = [v for v in variables if variable_key(v).startswith(_ATTENTION)]
     if not all(_fits(v, arrays) for v in attention):
+        if any(np.any(array) for key, array in arrays.items() if key.startswith(_ATTENTION_OUTPUT)):
+            raise DataError(
+                f"{source}: it has learned a policy for windows, which fits only the system and the image size that "
+                "it was trained for; use those, or the checkpoint that the policy was trained from"
+            )
         variables = [v for v in variables if not variable_key(v).startswith(_ATTENTION)]
     for variable in variables:
         key = variable_key(variable)

@@ -1,58 +1,169 @@
-"""Which window to look at next.
+"""Which window to look at: policies, all of one kind.
 
-Random, raster and learned can be deployed. Oracle and foresight look at the whole frame before they choose,
-and tell what there is to gain: foresight, one step ahead, for a policy that does not know the truth.
-
-A policy is a generator of windows (row, column), endless. It is sent the model's choice for the
-next frame, the `next_window` of the last step, and follows it or not.
+A policy is a function of a `View`, what may be known when the window of a frame is chosen, to
+a window (row, column). Raster and random are blind. Rule and learned follow what the last step said, and so can be
+deployed. Foresight and oracle try every window on the frame before they choose: they tell what there is to gain.
 """
 
-import itertools
+import dataclasses
+import functools
+from collections.abc import Callable
 
+import keras
 import numpy as np
+from keras import ops
 
+from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
+from patchwork_tf.streaming.answer_score import answer_score
+from patchwork_tf.streaming.truth import believed_truth
 
 
-def random_windows(grid: Grid, seed: int = 0):
+@dataclasses.dataclass(frozen=True)
+class View:
+    """What there is to know when the window of a frame is chosen.
+
+    Attributes:
+        number: of the frame, from 0.
+        frame: (1, H, W, 3) float32, the frame itself, which a policy that is deployed does not look at.
+        size: (h, w) of the frame in pixels before it was brought to the model's size.
+        outputs: of the last step; None before the first.
+        state: what is remembered.
+    """
+
+    number: int
+    frame: np.ndarray | None = None
+    size: tuple[int, int] | None = None
+    outputs: dict | None = None
+    state: object = None
+
+
+Policy = Callable[[View], tuple[int, int]]
+
+
+def raster(grid: Grid) -> Policy:
+    """Sweeps the frame with the fewest windows that cover it, row by row."""
+    return lambda view: grid.raster[view.number % len(grid.raster)]
+
+
+def random(grid: Grid, seed: int = 0) -> Policy:
     """Every window equally likely in every frame."""
     rng = np.random.default_rng(seed)
-    while True:
+
+    def choose(view):
+        del view
         row, column = rng.integers(0, grid.positions, 2)
-        yield int(row), int(column)
+        return int(row), int(column)
+
+    return choose
 
 
-def raster_windows(grid: Grid, seed: int = 0):
-    """Sweeps the frame with the fewest windows that cover it, row by row."""
-    del seed
-    for number in itertools.count():
-        yield grid.raster[number % len(grid.raster)]
+def best_by(values: str, grid: Grid) -> Policy:
+    """The window that the last step held for worth most, by one of its outputs (windows,); at first window 0."""
+
+    def choose(view):
+        if view.outputs is None:
+            return grid.windows[0]
+        return grid.windows[int(np.argmax(view.outputs[values]))]
+
+    return choose
 
 
-def learned_windows(grid: Grid, seed: int = 0):
-    """What the attention network chooses, from the first window on."""
-    del grid, seed
-    window = (0, 0)
-    while True:
-        window = yield window
+def next_window(view: View) -> tuple[int, int]:
+    """What the model or file says itself."""
+    return (0, 0) if view.outputs is None else tuple(view.outputs["next_window"].tolist())
 
 
-def oracle_windows(grid: Grid, seed: int = 0):
-    """Whatever it is told: `stream` tries all windows against the truth, and chooses for it."""
-    return learned_windows(grid, seed)
+def oracle(model, truth: Callable[[int, tuple[int, int]], dict]) -> Policy:
+    """Tries every window, and keeps the one after which the answer is best by the truth: one step ahead, the ceiling.
+
+    Args:
+        model: the Keras model that is run.
+        truth: function of a frame's number and size (h, w) to `truth.frame_truth`.
+    """
+    trial = _trial(model)
+    return lambda view: model.grid.windows[trial(view.frame, view.state, truth(view.number, view.size))]
 
 
-def foresight_windows(grid: Grid, seed: int = 0):
-    """Whatever it is told, too: `stream` tries all windows against what the model says of the whole frame."""
-    return learned_windows(grid, seed)
+def foresight(step) -> Policy:
+    """The same by what the model itself says of the whole frame: it sees what is coming, and not where it errs.
+
+    Args:
+        step: the KerasStep that is run.
+    """
+    trial, blank = _trial(step.model), step.initial_state()
+
+    def choose(view):
+        outputs, _ = step(view.frame, None, blank)
+        return step.grid.windows[trial(view.frame, view.state, believed_truth(outputs))]
+
+    return choose
 
 
-POLICIES = {
-    "random": random_windows,
-    "raster": raster_windows,
-    "learned": learned_windows,
-    "oracle": oracle_windows,
-    "foresight": foresight_windows,
-}
-LOOK_FIRST = frozenset({"oracle", "foresight"})  # those that try every window of a frame before they choose
-DEPLOYABLE = tuple(name for name in POLICIES if name not in LOOK_FIRST)
+@functools.lru_cache(maxsize=4)
+def _trial(model):
+    """A function of frame (1, H, W, 3), state of one stream and truth to the best window's number, the lowest of equals."""
+    windows = np.array(model.grid.windows, np.int32)
+
+    def scores(frame, state, truth):
+        outputs, _ = model.step(frame, ops.convert_to_tensor(windows), state)
+        return answer_score(model, outputs, {key: ops.repeat(x, len(windows), axis=0) for key, x in truth.items()})
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        scores = tf.function(scores)
+    elif keras.backend.backend() == "jax":
+        import jax
+
+        scores = jax.jit(scores)
+
+    def best(frame, state, truth):
+        state = {name: value[:1] for name, value in state.items()}  # with flip, the stream that is not mirrored
+        return int(np.argmax(ops.convert_to_numpy(scores(ops.convert_to_tensor(frame), state, truth))))
+
+    return best
+
+
+# Those that can be deployed, blind ones last; and those that look before they choose.
+DEPLOYABLE = ("rule", "learned", "raster", "random")
+LOOK_FIRST = ("foresight", "oracle")
+POLICIES = (*DEPLOYABLE, *LOOK_FIRST)
+
+
+def make_policy(name: str | None, step, seed: int = 0, truth=None) -> Policy:
+    """The policy of a name, for one stream.
+
+    Args:
+        name: one of POLICIES. None is what the model or file chooses by itself: learned if it was trained to, else
+            by the rule.
+        step: the KerasStep or ExportedStep that is run.
+        seed: of random.
+        truth: for the oracle, see there.
+
+    Raises:
+        UsageError: if the name is unknown, or the step cannot follow it.
+    """
+    if name is None:
+        return next_window
+    if name in LOOK_FIRST and step.model is None:
+        raise UsageError(f"{name} tries every window of a frame, which an exported file cannot")
+    if name == "learned" and step.policy != "learned":
+        raise UsageError("no policy was learned: the attention network is untrained; choose windows by the rule")
+    if name == "rule" and step.model is None and step.policy != "rule":
+        raise UsageError(
+            "the exported file chooses windows by the policy that it learned, and has no rule without it"
+        )
+    if name == "oracle" and truth is None:
+        raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
+    makers = {
+        "rule": lambda: next_window if step.policy == "rule" else best_by("rule_values", step.grid),
+        "learned": lambda: next_window,
+        "raster": lambda: raster(step.grid),
+        "random": lambda: random(step.grid, seed),
+        "foresight": lambda: foresight(step),
+        "oracle": lambda: oracle(step.model, truth),
+    }
+    if name not in makers:
+        raise UsageError(f"unknown policy '{name}'; there are {', '.join(POLICIES)}")
+    return makers[name]()

@@ -2,8 +2,7 @@
 
 from collections.abc import Iterator
 
-from patchwork_tf.zoo.costs import count_macs
-from patchwork_tf.zoo.systems import StreamConfig
+from patchwork_tf.models.config import StreamConfig
 
 
 def is_key_frame(stream: StreamConfig, number: int) -> bool:
@@ -11,24 +10,20 @@ def is_key_frame(stream: StreamConfig, number: int) -> bool:
     return number % stream.interval == 0
 
 
-def frame_mflops(stream: StreamConfig, model, warm_start: bool = False) -> Iterator[float]:
+def frame_mflops(step, starts_whole: bool = False) -> Iterator[float]:
     """What each frame of a stream costs, endlessly: multiply-adds / 10^6.
 
     A delay spreads each inference evenly over the frames that it may take. (The average of
     Tables 4 and 5 divides by those frames once more; a run cannot show that.)
 
     Args:
-        stream: when frames are processed.
-        model: by what, as built.
-        warm_start: whether the first frame is looked at as a whole.
+        step: what is run, a KerasStep or ExportedStep.
+        starts_whole: whether the first frame is looked at as a whole.
     """
-    streams = 2 if stream.flip else 1
-    step = streams * count_macs(model) / 1e6
-    inference = streams * count_macs(model, whole_frame=True) / 1e6 if warm_start else step
-    number = 0
+    stream, number = step.stream_config, 0
+    of_step, of_start = step.mflops(), step.mflops(starts_whole)
     while True:
         since_key = number % stream.interval
-        if since_key == 0 and number > 0:
-            inference = step
+        inference = of_start if number < stream.interval else of_step
         yield inference / (stream.delay + 1) if since_key <= stream.delay else 0.0
         number += 1

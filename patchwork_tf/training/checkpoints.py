@@ -141,7 +141,7 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             )
         fields = {key: getattr(trained, key) for key in ("depth", "num_classes", "image_size", "memory")}
         overrides = {**fields, **overrides}
-    model = build(system.model, **overrides)
+    model = build(system.model, system.stream, **overrides)
     if checkpoint is not None:
         assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
     return model

@@ -7,8 +7,8 @@ predictions are not, for no weight could have known the future when they were ma
 import keras
 from keras import ops
 
+from patchwork_tf.streaming.answer_score import blank_answer
 from patchwork_tf.training import losses
-from patchwork_tf.training.answer_loss import blank_answer
 
 
 class ClipModel(keras.Model):

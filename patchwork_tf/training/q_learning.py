@@ -1,10 +1,9 @@
 """Double Q-learning (van Hasselt et al., AAAI 2016), in the notation of its equations.
 
 s_tm1 is what is remembered before a frame, a_tm1 the window that the frame is looked at through, r_t
-how much the loss of the full-frame answer falls by it, s_t what is remembered after.
+how much the score of the full-frame answer rises by it, s_t what is remembered after.
 """
 
-import numpy as np
 from keras import ops
 
 
@@ -26,12 +25,6 @@ def double_q_target(r_t, discount, q_t_online, q_t_target):
     return ops.stop_gradient(r_t + discount * ops.sum(a_t * q_t_target, axis=-1))
 
 
-def td_error(q_tm1, a_tm1, target):
-    """Temporal difference errors (...,): target minus the value (..., A) of the action (...,) that was taken."""
-    taken = ops.one_hot(a_tm1, q_tm1.shape[-1])
-    return target - ops.sum(taken * q_tm1, axis=-1)
-
-
 def huber(error, delta: float = 1.0):
     """Half the squared error up to `delta`, linear from there on: one odd clip moves no more than many."""
     size = ops.abs(error)
@@ -43,12 +36,6 @@ def epsilon_greedy(q_values, explores, random_action):
     """Actions (...,) int32: the best of values (..., A), or `random_action` (...,) where `explores` (...,)."""
     _, best = ops.top_k(q_values, 1)
     return ops.where(explores, random_action, ops.cast(best[..., 0], "int32"))
-
-
-def epsilon_at(step, first: float, last: float, steps: int):
-    """How often to explore at `step`: from `first` down to `last` linearly over `steps`."""
-    part = np.clip(np.asarray(step, np.float32) / max(steps, 1), 0.0, 1.0)
-    return first + (last - first) * part
 
 
 def move_towards(target_variables, online_variables, rate: float):

@@ -3,22 +3,7 @@
 import dataclasses
 
 from patchwork_tf.errors import UsageError
-from patchwork_tf.models.config import ModelConfig
-
-
-@dataclasses.dataclass(frozen=True)
-class StreamConfig:
-    """How a model is run over the frames of a stream.
-
-    Attributes:
-        interval: K, only every K-th frame (the key frames) is processed; others get the last answer.
-        delay: frames by which an answer is late; K - 1 spreads one inference over K frames.
-        flip: also run the mirrored frame as a second stream, and merge both.
-    """
-
-    interval: int = 1
-    delay: int = 0
-    flip: bool = False
+from patchwork_tf.models.config import EVERY_FRAME, ModelConfig, StreamConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,7 +20,7 @@ class System:
     name: str
     task: str
     model: ModelConfig
-    stream: StreamConfig = StreamConfig()
+    stream: StreamConfig = EVERY_FRAME
 
 
 def _systems(prefix: str, task: str, variants) -> list[System]:
