@@ -107,6 +107,12 @@ def randomise(model, seed=0):
             variable.assign(rng.normal(0, 0.03, variable.shape))
 
 
+def untrain_attention(model):
+    """Takes back what a model's attention network adds to the rule."""
+    for variable in model.attention.value.variables:
+        variable.assign(np.zeros(variable.shape))
+
+
 def random_frames(rng, count, image_size):
     """(count, H, W, 3) float32 in [-1, 1], noise that is coarse and fine."""
     height, width = image_size

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import fresh_model
+from exact_simulation import ExactSimulation
 from keras import ops
 
 from patchwork_tf import evaluate, train
@@ -19,11 +20,13 @@ from patchwork_tf.data import clips
 from patchwork_tf.data.annotated import moving_objects_videos
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.grid import Grid
-from patchwork_tf.streaming.oracle import believed_truth, compiled_oracle, frame_truth
-from patchwork_tf.streaming.stream import compiled_step
+from patchwork_tf.streaming import policies
+from patchwork_tf.streaming.answer_score import answer_score, blank_answer
+from patchwork_tf.streaming.step import KerasStep
+from patchwork_tf.streaming.truth import believed_truth, frame_truth
 from patchwork_tf.training import checkpoints, q_learning
-from patchwork_tf.training.answer_loss import answer_loss, answer_targets, blank_answer
 from patchwork_tf.training.clip_policy import ClipPolicy, _RunningSpread
+from patchwork_tf.training.simulation import Simulation
 
 
 def test_the_online_network_chooses_and_the_target_network_judges():
@@ -31,12 +34,6 @@ def test_the_online_network_chooses_and_the_target_network_judges():
     online, target = np.array([[2.0, 3.0, 1.0]]), np.array([[9.0, 5.0, 7.0]])
     found = q_learning.double_q_target(np.array([1.0]), 0.5, online, target)
     assert np.array(found).tolist() == [1.0 + 0.5 * 5.0]
-
-
-def test_td_error_by_hand():
-    """The action taken, 2, was held for worth 4; it should be 3.5."""
-    found = q_learning.td_error(np.array([[1.0, 2.0, 4.0]]), np.array([2], np.int32), np.array([3.5]))
-    assert np.array(found).tolist() == [-0.5]
 
 
 def test_huber_by_hand():
@@ -48,8 +45,8 @@ def test_epsilon_greedy_and_its_schedule():
     values = np.array([[1.0, 5.0, 2.0]] * 3, np.float32)
     explores, random = np.array([False, True, True]), np.array([0, 0, 2], np.int32)
     assert np.array(q_learning.epsilon_greedy(values, explores, random)).tolist() == [1, 0, 2]
-    steps = [q_learning.epsilon_at(step, 1.0, 0.2, 100) for step in (0, 50, 100, 1000)]
-    np.testing.assert_allclose(steps, [1.0, 0.6, 0.2, 0.2], atol=1e-6)
+    schedule = clips.Exploration(first=1.0, last=0.2, clips=100)
+    np.testing.assert_allclose([schedule.epsilon(k) for k in (0, 50, 100, 1000)], [1.0, 0.6, 0.2, 0.2], atol=1e-6)
 
 
 def test_the_target_follows():
@@ -77,19 +74,18 @@ def test_a_chain_with_a_known_best_policy_is_solved():
                 after, reward = move(s, a)
                 best[s, a] = reward + discount * best[after].max()
     online, target = keras.Variable(np.zeros((states, 2))), keras.Variable(np.zeros((states, 2)))
-    rng = np.random.default_rng(0)
+    rng, schedule = np.random.default_rng(0), clips.Exploration(first=1.0, last=0.2, clips=3000)
     state = 0
     for step in range(6000):
-        explores = np.array([rng.random() < q_learning.epsilon_at(step, 1.0, 0.2, 3000)])
+        explores = np.array([rng.random() < schedule.epsilon(step)])
         values = np.array(online)[state][None]
         action = int(q_learning.epsilon_greedy(values, explores, rng.integers(0, 2, 1, dtype=np.int32))[0])
         after, reward = move(state, action)
         wanted = q_learning.double_q_target(
             np.float32([reward]), discount, np.array(online)[after][None], np.array(target)[after][None]
         )
-        error = q_learning.td_error(values, np.array([action], np.int32), wanted)
         table = np.array(online)
-        table[state, action] += 0.2 * float(error[0])
+        table[state, action] += 0.2 * (float(wanted[0]) - table[state, action])
         online.assign(table)
         q_learning.move_towards([target], [online], 0.1)
         state = after
@@ -98,12 +94,10 @@ def test_a_chain_with_a_known_best_policy_is_solved():
 
 
 def test_exploration_depends_on_the_clip_alone():
-    exploration = clips.Exploration(first=1.0, last=0.0, clips=40, tries=3)
+    exploration = clips.Exploration(first=1.0, last=0.0, clips=40)
     always, actions = clips.exploration_of(Grid(4, 2), 200, exploration, index=0)
     assert always.all()
-    assert actions.shape == (200, 3)
-    assert set(actions.flat) == set(range(9))
-    assert all(len(set(of_frame)) == 3 for of_frame in actions)  # no window is tried twice
+    assert set(actions) == set(range(9))
     half, _ = clips.exploration_of(Grid(4, 2), 200, exploration, index=20)
     assert 0.3 < half.mean() < 0.7
     never, _ = clips.exploration_of(Grid(4, 2), 200, exploration, index=40)
@@ -120,21 +114,33 @@ def perfect(model, boxes, labels):
     return {"boxes": box_ops.decode(codes, model.anchors[None]), "scores": scores}
 
 
-def loss_of(model, outputs, truth) -> float:
-    return float(answer_loss(model, outputs, answer_targets(model, truth))[0])
+def score_of(model, outputs, truth) -> float:
+    return float(answer_score(model, outputs, truth)[0])
 
 
-def test_answer_loss_is_0_for_the_truth_and_1_for_nothing(small):
+def test_answer_score_is_1_for_the_truth_and_0_for_nothing(small):
     model = small("vid-pw-m4n2")
     boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0, 0, 0, 0]]], np.float32)
     truth = {"boxes": boxes, "labels": np.array([[3, 0]], np.int32)}
-    assert loss_of(model, perfect(model, boxes, truth["labels"]), truth) == pytest.approx(0, abs=1e-3)
-    assert loss_of(model, blank_answer(model, 1), truth) == pytest.approx(1, abs=1e-3)
-    segmenter = small("davis-pw-m4n2")
+    answer = perfect(model, boxes, truth["labels"])
+    assert score_of(model, answer, truth) == pytest.approx(1, abs=1e-3)
+    assert score_of(model, blank_answer(model, 1), truth) == 0
+    wrong_class = {**answer, "scores": np.roll(np.array(answer["scores"]), 1, axis=-1)}
+    assert score_of(model, wrong_class, truth) == 0
+    elsewhere = {**answer, "boxes": 1 - np.array(answer["boxes"])[..., [2, 3, 0, 1]]}
+    assert score_of(model, elsewhere, truth) < -0.1  # false detections count against it
+
+
+def test_score_of_a_mask_is_its_overlap(small):
+    model = small("davis-pw-m4n2")
     masks = np.zeros((1, 128, 128), np.uint8)
     masks[:, :50] = 1
-    assert loss_of(segmenter, blank_answer(segmenter, 1), {"masks": masks}) == pytest.approx(1, abs=1e-4)
-    assert loss_of(segmenter, {"mask": masks.astype(np.float32)}, {"masks": masks}) == pytest.approx(0, abs=1e-4)
+    assert score_of(model, blank_answer(model, 1), {"masks": masks}) == 0
+    assert score_of(model, {"mask": masks.astype(np.float32)}, {"masks": masks}) == 1
+    half = {"mask": np.roll(masks, 25, axis=1).astype(np.float32)}
+    assert score_of(model, half, {"masks": masks}) == pytest.approx(25 / 75)
+    unknown = np.where(np.roll(masks, 25, axis=1) > masks, 255, masks).astype(np.uint8)
+    assert score_of(model, half, {"masks": unknown}) == pytest.approx(25 / 50)
 
 
 @pytest.mark.slow
@@ -142,25 +148,26 @@ def test_answer_loss_is_0_for_the_truth_and_1_for_nothing(small):
 @pytest.mark.parametrize("policy", ["oracle", "foresight"])
 def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
     """By the truth; foresight's by what the model says of the whole frame."""
-    model = small(name)
+    model, step = small(name), KerasStep(small(name))
     (video,) = moving_objects_videos(1, 3, 128, "validation")
+    choose = policies.make_policy(policy, step, truth=lambda t, size: frame_truth(model.config, video, t, size))
     state = model.initial_state(1)
     for t, frame in enumerate(video.frames):
         image = frame[None].astype(np.float32) / 127.5 - 1
-        truth = frame_truth(model, video, t, (128, 128))
+        truth = frame_truth(model.config, video, t, (128, 128))
         if policy == "foresight":
-            truth = believed_truth(model, compiled_step(model)(image, None, model.initial_state(1))[0])
-        losses = {}
+            truth = believed_truth(step(image, None, step.initial_state())[0])
+        scores = {}
         for window in model.grid.windows:
             outputs, _ = model.step(image, np.array([window], np.int32), state)
-            losses[window] = loss_of(model, outputs, truth)
-        best = compiled_oracle(model)(image, state, truth)
-        assert losses[best] <= min(losses.values()) + 1e-5
+            scores[window] = score_of(model, outputs, truth)
+        best = choose(policies.View(t, image, (128, 128), None, state))
+        assert scores[best] >= max(scores.values()) - 1e-5
         _, state = model.step(image, np.array([best], np.int32), state)
 
 
 def clip_of(model, rendered, actions, warm):
-    """What a simulation takes, of rendered clips that are looked at through the first of the actions (B, T, K)."""
+    """What a simulation takes, of rendered clips that are looked at through windows by their numbers (B, T)."""
     if model.config.task == "segmentation":
         truth = {"masks": np.stack([(clip.instances > 0).astype(np.uint8) for clip in rendered])}
     else:
@@ -169,8 +176,8 @@ def clip_of(model, rendered, actions, warm):
     return {**clip, "explores": np.ones(actions.shape[:2], bool), "warm": np.array(warm, np.float32)}
 
 
-def simulated(model, clip, simulation, reward="fall"):
-    policy = ClipPolicy(model, discount=0.9, target_rate=0.1, reward=reward, simulation=simulation)
+def simulated(model, clip, simulation):
+    policy = ClipPolicy(model, discount=0.9, target_rate=0.1, simulation=simulation)
     return policy, {key: np.array(value) for key, value in policy(clip).items()}
 
 
@@ -183,60 +190,58 @@ def truth_of(clip, item, t):
 
 
 @pytest.mark.slow
-def test_every_window_tried_is_rewarded_and_only_attention_learns():
-    """The exact simulation against plain steps: the second window tried does not change what comes after."""
+def test_every_window_is_rewarded_and_only_attention_learns():
+    """The exact simulation against plain steps: the windows that are tried do not change what comes after."""
     model = fresh_model("davis-pw-m2n1", image_size=64)
-    actions = np.array([[[0, 1], [3, 1], [1, 0]], [[2, 3], [2, 0], [0, 2]]], np.int32)  # (clip, frame, tried)
+    actions = np.array([[0, 3, 1], [2, 2, 0]], np.int32)  # (clip, frame)
     clip = clip_of(model, [render_clip(index, 3, 64) for index in range(2)], actions, warm=[0, 1])
-    policy, found = simulated(model, clip, "exact")
-    np.testing.assert_array_equal(found["tried"], actions)
-    np.testing.assert_array_equal(found["actions"], actions[..., 0])
+    policy, found = simulated(model, clip, ExactSimulation)
+    np.testing.assert_array_equal(found["actions"], actions)
     for item, warm in enumerate(clip["warm"]):
         answer, state = blank_answer(model, 1), model.initial_state(1)
         if warm:
             answer, state = model.step(image_of(clip, item, 0), None, state)
         for t in range(3):
-            before = loss_of(model, answer, truth_of(clip, item, t))
-            expected = model.attention.q_values(state["restored"], state["freshness"])
-            np.testing.assert_allclose(found["q_values"][item, t], expected[0], atol=1e-4)
-            # A window of M2N1 is a cell.
-            stale = 1 - np.array(state["freshness"]).ravel()[actions[item, t]]
-            np.testing.assert_allclose(found["staleness"][item, t], stale, atol=1e-6)
+            before = score_of(model, answer, truth_of(clip, item, t))
+            expected = model.window_values(answer, state["restored"], state["freshness"])
+            for key, values in expected.items():
+                np.testing.assert_allclose(found[key][item, t], values[0], atol=1e-4)
             steps = [
-                model.step(image_of(clip, item, t), np.array([model.grid.windows[action]], np.int32), state)
-                for action in actions[item, t]
+                model.step(image_of(clip, item, t), np.array([window], np.int32), state)
+                for window in model.grid.windows
             ]
             for number, (outputs, _) in enumerate(steps):
-                fall = before - loss_of(model, outputs, truth_of(clip, item, t))
-                assert found["rewards"][item, t, number] == pytest.approx(fall, abs=1e-4)
+                rise = score_of(model, outputs, truth_of(clip, item, t)) - before
+                assert found["rewards"][item, t, number] == pytest.approx(rise, abs=1e-4)
                 np.testing.assert_allclose(
                     found["next_online"][item, t, number], outputs["q_values"][0], atol=1e-4
                 )
-            answer, state = steps[0]
+            answer, state = steps[actions[item, t]]
     trainable = {variable.path for variable in policy.trainable_variables}
     assert all("attention" in path and "_BN" not in path for path in trainable)
-    assert len(trainable) == 4 + 3
+    assert len(trainable) == 4 + 2
 
 
-def test_stale_windows_are_worth_a_bonus():
-    """Rewards are 0.1 and -0.1, one spread each; the second window is half as stale as can be, the first fresh."""
-    policy = ClipPolicy(fresh_model("davis-pw-m2n1", image_size=64), discount=0.0, target_rate=0.1, bonus=0.6)
+def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
+    """Rewards 0.1 apart from their mean, values of the rule 0.5: a reward of 0.1 is worth 0.5 more than the mean."""
+    policy = ClipPolicy(fresh_model("davis-pw-m2n1", image_size=64), discount=0.0, target_rate=0.1)
     steps = {
-        "rewards": np.float32([[[0.1, -0.1]]]),
-        "staleness": np.float32([[[0.0, 0.5]]]),
-        "tried": np.int32([[[0, 3]]]),
-        "q_values": np.float32([[[1.0, 9.0, 9.0, -0.8]]]),
+        "rewards": np.float32([[[0.3, 0.1, 0.3, 0.1]]]),
+        "rule_values": np.float32([[[1.0, 2.0, 1.0, 2.0]]]),
+        "q_values": np.float32([[[7.5, 6.5, 7.5, 6.9]]]),
         "actions": np.int32([[0]]),
     }
     loss = policy.compute_loss({"explores": np.zeros((1, 1), bool)}, y_pred=steps)
-    # Errors: 1 - 1 for the first, and (-1 + 0.6 / 2) - (-0.8) for the second.
-    assert float(loss) == pytest.approx((0 + 0.5 * 0.1**2) / 2, abs=1e-5)
+    errors = np.array([1, -1, 1, -1]) - np.array([0.4, -0.6, 0.4, -0.2]) / 0.5
+    assert float(loss) == pytest.approx(np.mean(0.5 * errors**2), abs=1e-4)
+    assert float(policy.watched["reward"].result()) == pytest.approx(0.1)
+    assert float(policy.watched["rule_reward"].result()) == pytest.approx(-0.1)
 
 
 @pytest.mark.slow
 def test_channels_of_the_map_are_hidden_in_training_only():
     model = fresh_model("davis-pw-m2n1", image_size=64)
-    clip = clip_of(model, [render_clip(0, 2, 64)], np.array([[[0, 1], [3, 1]]], np.int32), warm=[1])
+    clip = clip_of(model, [render_clip(0, 2, 64)], np.array([[0, 3]], np.int32), warm=[1])
     hiding = ClipPolicy(model, discount=0.0, target_rate=0.1, dropout=0.5)
     seeing = ClipPolicy(model, discount=0.0, target_rate=0.1)
     expected = np.array(seeing(clip)["q_values"])
@@ -252,7 +257,7 @@ def test_channels_of_the_map_are_hidden_in_training_only():
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m2n1"])
-def test_composed_clips_are_those_of_whole_frames(name):
+def test_simulated_clips_are_those_of_whole_frames(name):
     """Every cell of memory and answer is that of the frame in which it was last looked at, put together by hand;
     on a clip that stands still, and whose first frame was seen whole, that is what the exact simulation has.
     """
@@ -261,30 +266,25 @@ def test_composed_clips_are_those_of_whole_frames(name):
     for field in ("frames", "instances", "boxes", "labels"):
         getattr(still, field)[:] = getattr(still, field)[0]
     looked_at = [0, 3, 0]
-    actions = np.array([[[action, 1, 2, 3] for action in looked_at]] * 2, np.int32)  # four: all that there are
-    clip = clip_of(model, [moving, still], actions, warm=[0, 1])
-    _, found = simulated(model, clip, "composed", reward="remaining")
-    np.testing.assert_array_equal(found["rewards"], -found["losses"])
-    np.testing.assert_array_equal(np.sort(found["tried"], axis=-1), [[[0, 1, 2, 3]] * 3] * 2)
-    _, exact = simulated(model, clip, "exact")
-    for t in range(3):
-        order = exact["tried"][1, t].argsort(), found["tried"][1, t].argsort()
-        np.testing.assert_allclose(exact["rewards"][1, t], 0, atol=1e-5)
-        for key in ("losses", "next_online", "next_target"):
-            np.testing.assert_allclose(
-                exact[key][1, t][order[0]], found[key][1, t][order[1]], rtol=1e-3, atol=1e-4
-            )
+    clip = clip_of(model, [moving, still], np.array([looked_at] * 2, np.int32), warm=[0, 1])
+    _, found = simulated(model, clip, Simulation)
+    _, exact = simulated(model, clip, ExactSimulation)
+    np.testing.assert_allclose(exact["rewards"][1], 0, atol=1e-5)
+    for key in ("rewards", "q_values", "next_online", "next_target"):
+        np.testing.assert_allclose(exact[key][1], found[key][1], rtol=1e-3, atol=1e-4)
     whole = [model.step(image_of(clip, 0, t), None, model.initial_state(1)) for t in range(3)]
     last_seen = np.full(4, -1)
     for t in range(3):
-        for number, action in enumerate(found["tried"][0, t]):
+        before, _ = composed_by_hand(model, whole, last_seen, t)
+        for action in range(4):
             seen = last_seen.copy()
             seen[action] = t
             answer, memory = composed_by_hand(model, whole, seen, t)
-            expected = loss_of(model, answer, truth_of(clip, 0, t))
-            assert found["losses"][0, t, number] == pytest.approx(expected, rel=1e-3)
-            values = model.attention.q_values(**memory)[0]
-            np.testing.assert_allclose(found["next_online"][0, t, number], values, atol=1e-4)
+            truth = truth_of(clip, 0, t)
+            rise = score_of(model, answer, truth) - score_of(model, before, truth)
+            assert found["rewards"][0, t, action] == pytest.approx(rise, rel=1e-3, abs=1e-5)
+            values = model.window_values(answer, **memory)["q_values"][0]
+            np.testing.assert_allclose(found["next_online"][0, t, action], values, atol=1e-4)
         last_seen[looked_at[t]] = t
 
 
@@ -300,42 +300,40 @@ def composed_by_hand(model, whole, last_seen, now):
 
     def put_together(values, blank, cells):
         sources = np.stack([*(np.asarray(value)[0] for value in values), np.asarray(blank)])
-        return sources[np.asarray(last_seen)[cells], np.arange(len(cells))]
+        return sources[np.asarray(last_seen)[cells], np.arange(len(cells))].astype(np.float32)
 
     height, width, channels = model.backbone.out_shape
     assert (height, width) == (2, 2)  # one pixel per cell
     maps = [ops.reshape(state["restored"], (1, 4, channels)) for _, state in whole]
     restored = put_together(maps, np.zeros((4, channels)), np.arange(4)).reshape(1, 2, 2, channels)
-    restored = restored.astype(np.float32)
     freshness = np.where(last_seen < 0, 0.0, 0.9 ** (now - last_seen)).astype(np.float32).reshape(1, 2, 2, 1)
     memory = {"restored": restored, "freshness": freshness}
     if model.config.task == "segmentation":
         middles = (np.arange(64) + 0.5) / 64
         centers = np.stack(np.meshgrid(middles, middles, indexing="ij"), axis=-1).reshape(-1, 2)
         masks = [ops.reshape(outputs["mask"], (1, -1)) for outputs, _ in whole]
+        needs = [ops.reshape(outputs["undecided"], (1, 4)) for outputs, _ in whole]
         return {
-            "mask": put_together(masks, np.full(64 * 64, 0.5), cell(centers)).reshape(1, 64, 64).astype(np.float32)
+            "mask": put_together(masks, np.full(64 * 64, 0.5), cell(centers)).reshape(1, 64, 64),
+            "undecided": put_together(needs, np.ones(4), np.arange(4)).reshape(1, 2, 2, 1),
         }, memory
     of_map = model.map_answer(restored)
     windowed = len(model.anchors) - of_map["boxes"].shape[1]
     cells, answer = cell(model.anchors[:windowed, :2]), {}
     for key, fresh in of_map.items():
         parts = [outputs[key][:, :windowed] for outputs, _ in whole]
-        mine = put_together(parts, np.zeros(parts[0].shape[1:]), cells)[None].astype(np.float32)
+        mine = put_together(parts, np.zeros(parts[0].shape[1:]), cells)[None]
         answer[key] = np.concatenate([mine, fresh], axis=1)
     return answer, memory
 
 
-def test_rewards_are_in_units_of_what_windows_differ_by():
+def test_spread_is_what_windows_differ_by():
     """By hand: deviations of 1 and 3 from the frames' own means, whose mean square is 5."""
-    spread = _RunningSpread()
+    spread = _RunningSpread("rewards")
     rewards = np.array([[[1.0, 3.0], [100.0, 106.0]]], np.float32)
     for _ in range(2):
         spread.update(ops.convert_to_tensor(rewards))
         assert float(spread.value) == pytest.approx(5**0.5, rel=1e-4)
-    alone = _RunningSpread()
-    alone.update(ops.convert_to_tensor(rewards[..., :1]))  # one window per frame: 1 and 100
-    assert float(alone.value) == pytest.approx(49.5, rel=1e-4)
 
 
 TINY = [
@@ -378,22 +376,26 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, caps
     assert any(key.startswith("target_") for key in whole)
     for key, value in whole.items():
         np.testing.assert_allclose(broken[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
-        if not key.startswith(("attention_", "target_", "reward_spread/", "map_dropout/", "optimizer/")):
+        if not key.startswith(("attention_", "target_", "spread_of_", "map_dropout/", "optimizer/")):
             np.testing.assert_array_equal(before[key], value)
-    assert np.abs(whole["attention_need/kernel"] - before["attention_need/kernel"]).max() > 1e-5
+    assert not before["attention_value/kernel"].any()  # it starts from the rule
+    assert np.abs(whole["attention_value/kernel"]).max() > 1e-5
     assert train.main([*flags, f"--model_dir={tmp_path}/broken", "--map_dropout=0"]) == 2
     assert "trained with --map_dropout=0.5" in capsys.readouterr().err
     assert train.main([*flags, f"--model_dir={tmp_path}/net"]) == 2
     assert "trained with --stage=supervised" in capsys.readouterr().err
     out = f"--json={tmp_path}/scores.json"
-    policies = "--policy=random,raster,learned,foresight,oracle"
+    policies = "--policy=rule,learned,raster,random,foresight,oracle"
     flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--video_frames=6"]
     assert evaluate.main([*flags, policies, out]) == 0
     with open(tmp_path / "scores.json") as file:
         scores = json.load(file)
-    assert [row["policy"] for row in scores] == ["random", "raster", "learned", "foresight", "oracle"]
-    for row in scores:
-        assert np.sum(row["cell_visits"]) == pytest.approx(1, abs=1e-3)  # one of four cells in every frame
+    assert [row["policy"] for row in scores] == ["rule", "learned", "raster", "random", "foresight", "oracle"]
+    for row in scores:  # one of four cells in every frame but the first
+        assert np.sum(row["cell_visits"]) == pytest.approx(5 / 6, abs=1e-3)
+    larger = [*flags, "--image_size=128"]
+    assert evaluate.main(larger) == 1
+    assert "it has learned a policy for windows, which fits only the system" in capsys.readouterr().err
 
 
 @pytest.mark.slow

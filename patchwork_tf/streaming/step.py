@@ -15,6 +15,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.suppression import every_class, suppress
 from patchwork_tf.zoo.costs import count_macs
 
@@ -23,17 +24,21 @@ class KerasStep:
     """A Keras model's step, compiled where the backend can, with suppression and the merging of flips in it.
 
     Args:
-        model: as from `build`; its `stream_config` says whether the mirrored frame is run as a second stream.
+        model: as from `build`.
+        stream: which frames are processed, and whether the mirrored frame is run as a second stream; by default the
+            model's own `stream_config`.
 
     Attributes:
         model: likewise.
-        config, stream_config, grid: of the model.
+        config, grid: of the model.
+        stream_config: likewise.
         policy: how `next_window` is chosen, 'rule' or 'learned'.
     """
 
-    def __init__(self, model):
+    def __init__(self, model, stream: StreamConfig | None = None):
         self.model = model
-        self.config, self.stream_config, self.grid = model.config, model.stream_config, model.grid
+        self.config, self.grid = model.config, model.grid
+        self.stream_config = stream or model.stream_config
         self._run = _compiled(self._merged)
 
     @property
