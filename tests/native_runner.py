@@ -95,8 +95,10 @@ def write_windows(path, windows):
 def steps_in_python(model, frames, steps, windows=None) -> dict[str, np.ndarray]:
     runner, window, answers = StepRunner(model), np.zeros(2, np.int32), []
     for number in range(steps):
+        frame = frames[number % len(frames)][None]
         if windows:
             window = windows[number % len(windows)]
-        answers.append(runner.step(frames[number % len(frames)][None], window))
+        is_start = number == 0 and runner.facts["start"]
+        answers.append(runner.start(frame) if is_start else runner.step(frame, window))
         window = answers[-1]["next_window"]
     return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}

@@ -51,12 +51,12 @@ def test_from_training_to_the_annotated_video(trained, tmp_path, capsys):
 
     scores = tmp_path / "scores.json"
     flags = [f"--checkpoint={trained}", "--num_videos=2", "--video_frames=5", f"--json={scores}"]
-    assert evaluate.main(["--system=vid-sf-int4,vid-pw-m2n1", "--policy=raster,random", *flags]) == 0
+    assert evaluate.main(["--system=vid-sf-int4,vid-pw-m2n1", "--policy=rule,raster", *flags]) == 0
     rows = json.loads(scores.read_text())
     assert [(row["system"], row["policy"]) for row in rows] == [
         ("vid-sf-int4", "whole frame"),
+        ("vid-pw-m2n1", "rule"),
         ("vid-pw-m2n1", "raster"),
-        ("vid-pw-m2n1", "random"),
     ]
     assert all(row["frames"] == 10 and 0 <= row["mAP_vid"] <= 1 and row["step"] == 2 for row in rows)
     assert "mAP@0.5" in capsys.readouterr().out
@@ -113,12 +113,17 @@ def test_benchmark(tmp_path, capsys):
 def test_benchmark_looks_where_its_policy_says(small, tmp_path, monkeypatch):
     name, path = "davis-pw-m2n1", str(tmp_path / "pw.tflite")
     exporting.export(get_system(name), small(name, image_size=64), None, path, verify_steps=2)
-    wanted, loaded = [], []
+    wanted, loaded, started = [], [], []
 
     class Watched(StepRunner):
         def load(self, frame, window):
             loaded.append(window)
             super().load(frame, window)
+
+        def invoke_start(self):
+            started.append(len(wanted) - 1)
+            super().invoke_start()
+            wanted.append(tuple(self.output("next_window").tolist()))
 
         def invoke(self):
             super().invoke()
@@ -126,10 +131,11 @@ def test_benchmark_looks_where_its_policy_says(small, tmp_path, monkeypatch):
 
     monkeypatch.setattr(host, "StepRunner", Watched)
     frames = host.WARMUP_FRAMES + 12
-    for policy in ("learned", "raster"):
-        wanted[:], loaded[:] = [(0, 0)], []
+    for policy in ("model", "raster"):
+        wanted[:], loaded[:], started[:] = [(0, 0)], [], []
         assert host.measure({name: Model.read(path)}, 12, policy)["settings"]["policy"] == policy
-        assert loaded == (wanted[:-1] if policy == "learned" else [divmod(i % 4, 2) for i in range(frames)])
+        assert started == [0]  # the first frame of all, which is a whole one
+        assert loaded == (wanted[:-1] if policy == "model" else [divmod(i % 4, 2) for i in range(frames)])
         assert len(loaded) == frames
 
 

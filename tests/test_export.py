@@ -2,22 +2,28 @@
 
 import json
 import math
+import os
 
+import cv2
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from ai_edge_litert.interpreter import Interpreter
-from conftest import fresh_model, random_frames
+from conftest import fresh_model, random_frames, untrain_attention
 
 import patchwork_tf as pw
 from patchwork_tf import demo, evaluate
+from patchwork_tf.data.moving_objects import render_clip
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import __main__ as command
 from patchwork_tf.export import inspect, metadata, verify
 from patchwork_tf.export.exporting import export
 from patchwork_tf.export.runner import CopyingRunner, StepRunner
+from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.export.tflite import Step, convert
+from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.training import checkpoints
 
 SIZE = 128
@@ -78,9 +84,12 @@ def test_aliased_buffers_equal_copies(exported):
     model, path = exported
     runner, copying = StepRunner(path), CopyingRunner(path)
     rng = np.random.default_rng(0)
-    for frame in random_frames(rng, 20, (SIZE, SIZE)):
+    for number, frame in enumerate(random_frames(rng, 20, (SIZE, SIZE))):
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
-        found, copied = runner.step(frame[None], window), copying.step(frame[None], window)
+        if number == 10:
+            found, copied = runner.start(frame[None]), copying.start(frame[None])
+        else:
+            found, copied = runner.step(frame[None], window), copying.step(frame[None], window)
         for name, value in runner.state().items():
             np.testing.assert_array_equal(value, copying.state()[name], err_msg=name)
         for name, value in found.items():
@@ -97,14 +106,18 @@ def test_signature_names_shapes_and_metadata(exported):
     names = [state["name"] for state in facts["states"]]
     assert names == sorted(names)
     assert set(inputs) == {"frame", "window", *names}
-    assert set(outputs) == {"boxes", "scores", "next_window", *names}
+    assert set(outputs) == {"boxes", "scores", "weights", "next_window", *names}
+    start = Interpreter(path).get_signature_runner("start")
+    assert set(start.get_input_details()) == {"frame"}
+    assert set(start.get_output_details()) == set(outputs)
     for state in facts["states"]:
         assert state["shape"] == list(inputs[state["name"]]["shape"])
     assert {state["name"]: tuple(state["shape"]) for state in facts["states"]} == Step(model, False).state_shapes
     assert facts["grid"] == {"cells": 4, "window": 2}
     assert facts["input"]["image_size"] == [SIZE, SIZE]
     assert len(facts["labels"]) == 10
-    assert "zero before the first frame" in facts["reset"]
+    assert "all states are zero before it" in facts["reset"]
+    assert facts["start"]
 
 
 @pytest.mark.slow
@@ -205,18 +218,66 @@ def test_an_exported_file_scores_as_its_model_does(tmp_path, capsys):
     export(pw.get_system("davis-pw-m2n1"), model, read, path, verify_steps=2)
     scores = []
     for which in (["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}"], [f"--tflite={path}"]):
-        assert evaluate.main([*which, "--policy=learned", *flags]) == 0
+        assert evaluate.main([*which, *flags]) == 0
         scores.append(json.loads((tmp_path / "scores.json").read_text()))
     for key in ("J", "F"):
         assert scores[1][key]["mean"] == pytest.approx(scores[0][key]["mean"], abs=1e-3)
     assert scores[1]["cell_visits"] == scores[0]["cell_visits"]
     assert scores[1]["mflops_max"] == scores[0]["mflops_max"]
     video = ["--video=moving_objects:1", "--max_frames=3", f"--output={tmp_path}/shown.gif"]
-    assert demo.main([f"--tflite={path}", "--policy=learned", *video]) == 0
+    assert demo.main([f"--tflite={path}", *video]) == 0
     assert evaluate.main([f"--tflite={path}", "--policy=oracle"]) == 2
-    assert "knows no oracle" in capsys.readouterr().err
+    assert "oracle tries every window of a frame, which an exported file cannot" in capsys.readouterr().err
+    assert evaluate.main([f"--tflite={path}", "--policy=rule"]) == 2
+    assert "has no rule without it" in capsys.readouterr().err
     assert demo.main([f"--tflite={path}", "--policy=foresight", *video]) == 2
     assert "foresight tries every window of a frame, which an exported file cannot" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("policy", ["rule", "learned"])
+@pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
+def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, tmp_path, real_data):
+    """And so the answers are the same, from a look at the whole first frame on."""
+    model = fresh_model(name)
+    if policy == "rule":
+        untrain_attention(model)
+    path = str(tmp_path / "model.tflite")
+    export(pw.get_system(name), model, None, path, verify_steps=2)
+    frames = list(Video(real_data("vid_clip_00007010/frames")))
+    frames = [
+        cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for frame in (frames + frames[::-1])[:200]
+    ]
+    step = ExportedStep(path)
+    assert step.policy == KerasStep(model).policy == policy
+    expected, found = list(pw.stream(model, frames)), list(pw.stream(step, frames))
+    assert [a.window for a in found] == [a.window for a in expected]
+    assert len({a.window for a in found}) > 3
+    assert len(found) == 200
+    if name.startswith("davis"):
+        np.testing.assert_allclose(found[-1].probability, expected[-1].probability, atol=1e-4)
+
+
+@pytest.mark.parametrize("suppression", [True, False])
+def test_two_streams_over_one_file_do_not_disturb_each_other(suppression, small, tmp_path):
+    path = str(tmp_path / "model.tflite")
+    export(pw.get_system("vid-pw-m2n1"), small("vid-pw-m2n1", image_size=64), None, path, suppression, 2)
+    videos = [render_clip(index, 12, 64).frames for index in range(2)]
+    alone = [list(pw.stream(ExportedStep(path), frames)) for frames in videos]
+    step = ExportedStep(path)
+    together = list(zip(*(pw.stream(step, frames) for frames in videos), strict=True))
+    for answers, expected in zip(together, zip(*alone, strict=True), strict=True):
+        for a, b in zip(answers, expected, strict=True):
+            assert a.window == b.window
+            np.testing.assert_array_equal(a.boxes, b.boxes)
+            np.testing.assert_array_equal(a.scores, b.scores)
+
+
+def test_both_signatures_share_their_weights(exported):
+    """The file has the network's weights once, though two graphs use them."""
+    model, path = exported
+    weights = sum(math.prod(v.shape) for v in model.variables if "moving_" not in v.path and "gamma" not in v.path)
+    assert os.path.getsize(path) < 1.25 * 4 * weights
 
 
 def test_random_weights_of_any_size(tmp_path):
@@ -238,7 +299,7 @@ def test_only_built_in_operators(exported):
 
 
 def test_next_window_is_keras_choice(exported):
-    """These weights do look at the frames. Without training it is a raster: see test_attention.py."""
+    """These weights do look at the frames. Without training it is the rule's: see below."""
     model, path = exported
     runner = StepRunner(path)
     step = tf.function(model.step)

@@ -223,7 +223,7 @@ def test_every_window_is_rewarded_and_only_attention_learns():
 
 
 def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
-    """Rewards 0.1 apart from their mean, values of the rule 0.5: a reward of 0.1 is worth 0.5 more than the mean."""
+    """Rewards are 0.1 from their mean, the rule's values 0.5: a reward of 0.1 more is worth 0.5 more."""
     policy = ClipPolicy(fresh_model("davis-pw-m2n1", image_size=64), discount=0.0, target_rate=0.1)
     steps = {
         "rewards": np.float32([[[0.3, 0.1, 0.3, 0.1]]]),

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 
 import numpy as np
 import pytest
@@ -75,7 +76,7 @@ def test_rule_and_learned_follow_what_the_last_step_said(frames):
     learned, rule, default = (run("davis-pw-m4n2", frames, name) for name in ("learned", "rule", None))
     assert [a.window for a in default] == [a.window for a in learned] != [a.window for a in rule]
     grid = pw.get_system("davis-pw-m4n2").model.grid
-    for before, after in zip(learned, learned[1:], strict=False):
+    for before, after in itertools.pairwise(learned):
         assert after.window == grid.windows[int(before.q_values.argmax())]
 
 

@@ -68,8 +68,8 @@ class PatchworkSegmenter(PatchworkModel):
     (B, M, M, 1), see there.
     """
 
-    # Tuned on what single-frame networks say of train[:26] of DAVIS 2016, which stood for stale memories: one pair for
-    # N = 1 and 2 (J 58.3 and 71.0 there; the best for each by itself 59.0 and 71.4; windows in a raster 46.8 and 65.1).
+    # Tuned on train[:26] of DAVIS 2016, masks put together of what a single-frame network says of whole frames.
+    # One pair for N = 1 and 2: J 58.3 and 71.0; the best for each by itself 59.0 and 71.4; a raster 46.8 and 65.1.
     rule = Rule(background=0.02, neighbours=0.5)
 
     def __init__(self, config: ModelConfig):

@@ -39,8 +39,8 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
     if not all(_fits(v, arrays) for v in attention):
         if any(np.any(array) for key, array in arrays.items() if key.startswith(_ATTENTION_OUTPUT)):
             raise DataError(
-                f"{source}: it has learned a policy for windows, which fits only the system and the image size that "
-                "it was trained for; use those, or the checkpoint that the policy was trained from"
+                f"{source}: it has learned a policy for windows, which fits only the system and the image size "
+                "that it was trained for; use those, or the checkpoint that the policy was trained from"
             )
         variables = [v for v in variables if not variable_key(v).startswith(_ATTENTION)]
     for variable in variables:

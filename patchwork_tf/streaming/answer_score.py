@@ -1,4 +1,4 @@
-"""How good the answer for a full frame is, stale parts included: overlap of masks, or objects found, as users score.
+"""How good the answer for a full frame is, stale parts included, in what users score: overlap, objects found.
 
 An answer is counted up cell by cell, and the counts of all cells give its score. So what an answer is worth that
 holds some cells of one frame and some of another is known without making it.

@@ -75,7 +75,7 @@ def next_window(view: View) -> tuple[int, int]:
 
 
 def oracle(model, truth: Callable[[int, tuple[int, int]], dict]) -> Policy:
-    """Tries every window, and keeps the one after which the answer is best by the truth: one step ahead, the ceiling.
+    """Tries every window, and keeps the one after which the answer is truest: the ceiling, one step ahead.
 
     Args:
         model: the Keras model that is run.
@@ -102,7 +102,7 @@ def foresight(step) -> Policy:
 
 @functools.lru_cache(maxsize=4)
 def _trial(model):
-    """A function of frame (1, H, W, 3), state of one stream and truth to the best window's number, the lowest of equals."""
+    """A function of frame (1, H, W, 3), state and truth to the number of the best window, the lowest of equals."""
     windows = np.array(model.grid.windows, np.int32)
 
     def scores(frame, state, truth):

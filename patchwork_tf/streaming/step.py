@@ -25,8 +25,8 @@ class KerasStep:
 
     Args:
         model: as from `build`.
-        stream: which frames are processed, and whether the mirrored frame is run as a second stream; by default the
-            model's own `stream_config`.
+        stream: which frames are processed, and whether the mirrored frame is run as a second stream; by default
+            the model's own `stream_config`.
 
     Attributes:
         model: likewise.
@@ -63,7 +63,7 @@ class KerasStep:
             state: as from `initial_state` or the last call.
 
         Returns:
-            Outputs (see above), of Patchwork models also 'rule_values' and 'q_values' (windows,), and the new state.
+            Outputs (see above), of Patchwork models also 'rule_values' and 'q_values' (windows,); the new state.
         """
         window = None if window is None else ops.convert_to_tensor([window], dtype="int32")
         outputs, state = self._run(ops.convert_to_tensor(frame), window, state)

@@ -1,9 +1,9 @@
 """Trains the attention network by double Q-learning on clips, which are the replay memory.
 
-It starts from the rule: a window is worth what the rule says and what the network adds, nothing at first. Every clip
-is looked at through the windows that are so held for the best, chosen epsilon-greedily, each item of the batch its
-own. The reward of a window is by how much the score of the full-frame answer rises because the frame was looked at
-through it: overlap of masks, or objects found. All else is frozen.
+It starts from the rule: a window is worth what the rule says and what the network adds, nothing at first. Every
+clip is looked at through the windows that are so held for the best, chosen epsilon-greedily, each item of the
+batch its own. The reward of a window is by how much the score of the full-frame answer rises because the frame was
+looked at through it: overlap of masks, or objects found. All else is frozen.
 
 A recorded video goes on as it did whatever one looks at. So all windows are tried on every frame, and their
 values learned from what they would have been worth.
@@ -74,8 +74,8 @@ class ClipPolicy(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """Huber loss of the temporal difference errors.
 
-        Rewards are scaled to be as far apart as the rule's values are, so that these need not be unlearned, and errors
-        are counted in that unit.
+        Rewards are scaled to be as far apart as the rule's values are, so that these need not be unlearned, and
+        errors are counted in that unit.
         """
         steps = y_pred
         if training:

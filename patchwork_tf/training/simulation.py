@@ -2,8 +2,8 @@
 
 The network is not run on windows, but once per frame. Each cell of a memory, and of the answer, is what the
 network says of the whole frame in which the cell was last looked at. The one thing that a stream has and this has
-not are stale borders of windows, which cost it less than 0.1 % of accuracy (supplement, Section B). So all windows can
-be tried on every frame, each of which would cost a run of the network.
+not are stale borders of windows, which cost it less than 0.1 % of accuracy (supplement, Section B). So all windows
+can be tried on every frame, each of which would cost a run of the network.
 """
 
 import keras
