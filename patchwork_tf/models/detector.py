@@ -94,7 +94,7 @@ class PatchworkDetector(PatchworkModel):
         anchors: (A, 4) float32 in centre form, high-resolution levels first, row by row.
     """
 
-    # Tuned on real motion: F1 of a detector that never errs, on the true boxes of every fourth of 92 VID videos (120
+    # Tuned on real motion: F1 of a detector that never errs, on true boxes of every fourth of 92 VID videos (120
     # frames of each). One pair for N = 1 and 2: 0.892 and 0.977; the best for each by itself 0.894 and 0.980; a
     # raster 0.759 and 0.934; skipping frames at the same cost 0.785 and 0.949.
     rule = Rule(background=0.2, neighbours=0.25)
