@@ -146,7 +146,7 @@ def test_every_system_answers_every_frame_of_a_real_clip(name, small, real_data)
         assert any(len(answer.boxes) for answer in answers)
     else:
         assert all(answer.mask.shape == (720, 1280) and answer.mask.dtype == bool for answer in answers)
-        assert any(0 < answer.mask.mean() < 1 for answer in answers)
+        assert any(np.ptp(answer.probability) > 0.01 for answer in answers)
     single = small(f"{name.split('-')[0]}-sf")
     step = 2 * count_macs(small(name)) if system.stream.flip else count_macs(small(name))
     if single.grid == system.model.grid and system.model.resolution == 1:

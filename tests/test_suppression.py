@@ -1,4 +1,4 @@
-"""Suppression for every backend, held against TensorFlow's own; and that fresh detections come before stale ones."""
+"""Suppression for every backend, held against TensorFlow's; and that fresh detections come before stale ones."""
 
 import numpy as np
 import pytest
