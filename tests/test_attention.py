@@ -65,8 +65,9 @@ def test_need_of_a_mask_is_how_undecided_it_is(small):
     probability = np.full((1, height, width, 1), 1e-7)
     probability[0, : height // 2, : width // 2] = 0.5
     probability[0, height // 2 :, : width // 2] = 0.9
+    probability[0, height // 2 :, width // 2 : 3 * width // 4] = 1 - 1e-7  # an edge goes through the last cell
     margin = np.log(probability / (1 - probability)).astype(np.float32)
-    np.testing.assert_allclose(model.undecided(margin)[0, ..., 0], [[1, 0], [4 * 0.9 * 0.1, 0]], atol=1e-5)
+    np.testing.assert_allclose(model.undecided(margin)[0, ..., 0], [[1, 0], [4 * 0.9 * 0.1, 1]], atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
