@@ -46,13 +46,14 @@ def test_a_hundred_steps_equal_litert_in_python(buffers, detector, run, tmp_path
 def test_a_list_of_windows_is_looked_through(detector, run, tmp_path):
     windows = [(0, 2), (1, 1), (2, 0)]
     frames = random_frames(np.random.default_rng(1), 10, (128, 128))
-    _, found = run(
+    samples, found = run(
         detector,
         write_frames(tmp_path / "frames", frames),
         write_windows(tmp_path / "windows", windows),
         "steps=20",
         "warmup=0",
     )
+    assert samples.kinds == ["whole", *["window"] * 19]  # the first frame is looked at as a whole
     for name, expected in steps_in_python(detector, frames, 20, windows).items():
         np.testing.assert_array_equal(found[name], expected, err_msg=name)
 

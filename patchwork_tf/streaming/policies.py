@@ -9,13 +9,13 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-import keras
 import numpy as np
 from keras import ops
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.streaming.answer_score import answer_score
+from patchwork_tf.streaming.step import compiled
 from patchwork_tf.streaming.truth import believed_truth
 
 
@@ -105,18 +105,10 @@ def _trial(model):
     """A function of frame (1, H, W, 3), state and truth to the number of the best window, the lowest of equals."""
     windows = np.array(model.grid.windows, np.int32)
 
+    @compiled
     def scores(frame, state, truth):
         outputs, _ = model.step(frame, ops.convert_to_tensor(windows), state)
         return answer_score(model, outputs, {key: ops.repeat(x, len(windows), axis=0) for key, x in truth.items()})
-
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        scores = tf.function(scores)
-    elif keras.backend.backend() == "jax":
-        import jax
-
-        scores = jax.jit(scores)
 
     def best(frame, state, truth):
         state = {name: value[:1] for name, value in state.items()}  # with flip, the stream that is not mirrored

@@ -39,7 +39,7 @@ class KerasStep:
         self.model = model
         self.config, self.grid = model.config, model.grid
         self.stream_config = stream or model.stream_config
-        self._run = _compiled(self._merged)
+        self._run = compiled(self._merged)
 
     @property
     def policy(self) -> str:
@@ -116,7 +116,8 @@ def merged_answer(outputs, weights, flip: bool) -> dict:
     return dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
 
 
-def _compiled(function):
+def compiled(function):
+    """A function of tensors as the backend compiles it."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
