@@ -35,7 +35,7 @@ _DEFAULTS = {
         "warmup_steps": 100,
         "warm_starts": 0.0,
     },
-    "policy": {"steps": 300, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 10, "warm_starts": 1.0},
+    "policy": {"steps": 200, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 10, "warm_starts": 1.0},
 }
 
 
