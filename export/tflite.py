@@ -4,7 +4,7 @@ The file has a signature `step`:
     inputs   frame [1, H, W, 3] float32 in [-1, 1], window [2] int32 (row, column), state_NN_*
     outputs  boxes [100, 4], scores [100], classes [100] int32, count [] int32, or mask [H, W];
              next_window [2] int32, state_NN_* under the same names
-and, if it has a state, a signature `start` for the first frame, which is looked at as a whole: the same
+and, if it has a state, a signature `whole_frame` for the first frame, which is looked at as a whole: the same
 outputs from the frame alone. Both share their weights. Feed the states that come out back as inputs. Who
 starts with a `step` begins with states of zero. Only operators that are built into LiteRT are used.
 """
@@ -20,7 +20,8 @@ from patchwork_tf.export.detector import DetectorLowering
 from patchwork_tf.export.memory import STRIPS_FROM, FirstMemory, Memory, Plan, state_shapes
 from patchwork_tf.export.segmenter import SegmenterLowering
 
-SIGNATURE, START = "step", "start"
+# The converter sorts them, and what comes first is what tools run that know no signatures: it must be the step.
+SIGNATURE, START = "step", "whole_frame"
 
 
 class Step:
@@ -83,7 +84,7 @@ def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) 
     Args:
         step: Step.
         facts: metadata to put into the file.
-        start: whether the file also has the signature `start`; one without state never has.
+        start: whether the file also has the signature `whole_frame`; one without state never has.
         float16: keep weights in 16 bits: half the file; what is computed stays in float32.
 
     Returns:
@@ -98,8 +99,8 @@ def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) 
         **{name: tf.TensorSpec(shape) for name, shape in step.state_shapes.items()},
     )
     if start and step.state_shapes:
-        module.start = tf.function(step.start)
-        signatures[START] = module.start.get_concrete_function(frame=frame)
+        module.whole_frame = tf.function(step.start)
+        signatures[START] = module.whole_frame.get_concrete_function(frame=frame)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))

@@ -116,7 +116,7 @@ static void pair_states(struct model *model) {
 
 // A first frame is looked at as a whole: the frame goes in, and all that a step has comes out.
 static void read_start(struct model *model, LiteRtModel file) {
-  LiteRtSignature signature = find_signature(file, model->path, "start", &model->start);
+  LiteRtSignature signature = find_signature(file, model->path, "whole_frame", &model->start);
   if (!signature) return;
   model->has_start = true;
   size_t inputs;
@@ -124,12 +124,12 @@ static void read_start(struct model *model, LiteRtModel file) {
   model->start_outputs = read_tensors(signature, model->path, litert.GetNumSignatureOutputs,
                                       litert.GetSignatureOutputName, litert.GetSignatureOutputTensor);
   if (inputs != 1 || model->start_outputs.count != model->outputs.count)
-    fail(BAD_INPUT, "%s: its signature 'start' does not go with 'step'", model->path);
+    fail(BAD_INPUT, "%s: its signature 'whole_frame' does not go with 'step'", model->path);
   for (size_t i = 0; i < model->start_outputs.count; i++) {
     struct tensor *output = &model->start_outputs.list[i];
     output->twin = find(model->outputs, output->name);
     if (output->twin == NONE || output->bytes != model->outputs.list[output->twin].bytes)
-      fail(BAD_INPUT, "%s: 'start' gives another '%s' than 'step'", model->path, output->name);
+      fail(BAD_INPUT, "%s: 'whole_frame' gives another '%s' than 'step'", model->path, output->name);
   }
 }
 

@@ -1,4 +1,4 @@
-// An exported file, compiled for the CPU: its signatures `step` and `start`, and the tensors
+// An exported file, compiled for the CPU: its signatures `step` and `whole_frame`, and the tensors
 // that go in and out.
 #ifndef PATCHWORK_MODEL_H
 #define PATCHWORK_MODEL_H
@@ -28,7 +28,7 @@ struct model {
   LiteRtCompiledModel compiled;
   size_t signature;
   struct tensors inputs, outputs;
-  bool has_start;               // whether there is a signature `start` for the first frame, whose one input is `frame`
+  bool has_start;               // whether there is a signature `whole_frame` for the first frame, whose one input is `frame`
   size_t start;                 // that signature
   struct tensors start_outputs;  // twin: index of the output of `step` of the same name
   bool has_state;           // single-frame models have none
