@@ -6,6 +6,7 @@ import statistics
 from patchwork_tf.export import metadata
 from patchwork_tf.export.inspect import state_bytes
 from patchwork_tf.streaming.schedule import frame_mflops
+from patchwork_tf.streaming.step import KerasStep
 
 _RUN_FRAMES = 64  # a multiple of every system's interval
 
@@ -22,7 +23,7 @@ def model_facts(system, model, path: str) -> dict:
         the latter by the frames of a delay once more, as the paper does; 'file': 'state_bytes' of one stream,
         'weights'.
     """
-    frames = list(itertools.islice(frame_mflops(system.stream, model), _RUN_FRAMES))
+    frames = list(itertools.islice(frame_mflops(KerasStep(model, system.stream)), _RUN_FRAMES))
     average = statistics.fmean(frames)
     about = metadata.read(path)
     return {

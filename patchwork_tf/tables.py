@@ -20,6 +20,7 @@ from absl import flags
 from patchwork_tf import cli
 from patchwork_tf.models.build import build
 from patchwork_tf.streaming.schedule import frame_mflops
+from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo.costs import backbone_rows, count_macs, layer_costs, state_bytes
 from patchwork_tf.zoo.paper import PAPER, TABLE_3
 from patchwork_tf.zoo.systems import get_system
@@ -74,7 +75,7 @@ def cost_row(system, image_size=None, with_layers=False) -> dict:
         rows of Table 3.
     """
     model = _model(dataclasses.replace(system.model, **cli.override(image_size=image_size)))
-    frames = list(itertools.islice(frame_mflops(system.stream, model), _RUN_FRAMES))
+    frames = list(itertools.islice(frame_mflops(KerasStep(model, system.stream)), _RUN_FRAMES))
     average = statistics.fmean(frames)
     paper = PAPER.get(system.name) if image_size in (None, (384, 384)) else None
     ours = {"max": max(frames), "avg": average / (system.stream.delay + 1)}
