@@ -61,7 +61,7 @@ def describe(system, step, class_names, weights: str, fit: str = "stretch", star
         # Of a detector without suppression: what to put together, one row per anchor, for all boxes and scores.
         "predictions": step.predictions,
         "start": start and bool(step.state_shapes),
-        "reset": "run the signature 'whole_frame', if there is one, on a video's first frame; else states are zero "
+        "reset": "run the signature 'whole_frame', if there is one, on a first frame; else states are zero "
         "before it, which in int8 is their zero_point. Then feed every state output back as input",
     }
 
