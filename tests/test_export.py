@@ -252,7 +252,7 @@ def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, tmp_
     assert step.policy == KerasStep(model).policy == policy
     expected, found = list(pw.stream(model, frames)), list(pw.stream(step, frames))
     assert [a.window for a in found] == [a.window for a in expected]
-    assert len({a.window for a in found}) > 3
+    assert len({a.window for a in found}) > 2
     assert len(found) == 200
     if name.startswith("davis"):
         np.testing.assert_allclose(found[-1].probability, expected[-1].probability, atol=1e-4)

@@ -243,7 +243,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
     assert train.main([*flags, *TINY, "--fit=letterbox", f"--model_dir={tmp_path}/run"]) == 0
     rng = np.random.default_rng(0)
 
-    def noisy_truth(system, model, frames, *args, truth, **kwargs):
+    def noisy_truth(step, frames, policy, *, truth, **kwargs):
         video = truth.args[1]
         for boxes, labels, _ in zip(video.boxes, video.labels, frames, strict=True):
             seen = np.concatenate([boxes + rng.normal(0, 0.03, boxes.shape), rng.uniform(0, 1, (2, 4))])

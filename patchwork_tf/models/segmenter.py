@@ -148,7 +148,7 @@ class PatchworkSegmenter(PatchworkModel):
         Returns:
             (B, M, M, 1) in [0, 1], or of as many cells as there are.
         """
-        cell = [side // self.grid.cells for side in self.logits_shape[:2]]
+        cell = tuple(side // self.grid.cells for side in self.logits_shape[:2])
         p = ops.average_pool(ops.sigmoid(margin), cell, data_format="channels_last")
         return 4 * p * (1 - p)
 

@@ -86,7 +86,7 @@ def _count_mask(mask, masks, grid):
     known, true = masks != UNKNOWN, masks == 1
     said = (mask > FOREGROUND) & known
     pixels = ops.cast(ops.stack([said & true, said | true], axis=-1), "float32")
-    cell = [side // grid.cells for side in masks.shape[1:]]
+    cell = tuple(side // grid.cells for side in masks.shape[1:])
     sums = ops.average_pool(pixels, cell, data_format="channels_last") * float(math.prod(cell))
     return ops.reshape(sums, (-1, grid.cells**2, 2))
 
