@@ -3,10 +3,18 @@
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.export.lowering import Lowering, constant, convolve, in_float, pointwise, predictor
+from patchwork_tf.export.lowering import (
+    RESTORED_BORDER,
+    Lowering,
+    constant,
+    in_float,
+    output_of_zeros,
+    predictor,
+)
+from patchwork_tf.layers.blocks import Pointwise
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION, CODE_SCALES
-from patchwork_tf.models.detector import HEAD_ENDPOINTS, objects_in_cells
+from patchwork_tf.models.boxes import CODE_SCALES
+from patchwork_tf.models.detector import objects_in_cells
 from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
 
@@ -21,22 +29,29 @@ class DetectorLowering(Lowering):
     of all anchors count when boxes compete, see `PatchworkDetector.score_weights`.
     """
 
-    wanted_contexts = tuple(name for name, _ in HEAD_ENDPOINTS)
-
     def __init__(self, model, memory, suppression: bool, **options):
         super().__init__(model, memory, **options)
         self.suppression = suppression
+        self.kind = model.head_kind
+        self.wanted_contexts = tuple(
+            name for (name, _), head in zip(self.kind.endpoints, model.heads, strict=True) if head.entry
+        )
+
+    @property
+    def wants_restored(self):
+        return not isinstance(self.model.pyramid[0].entry[0], Pointwise) or super().wants_restored
 
     @property
     def predictions(self):
         if self.suppression or not self.remembers:
             return {}
         return {
-            part: [*(f"{part}_{stride}" for _, stride in HEAD_ENDPOINTS), part] for part in ("boxes", "scores")
+            part: [*(f"{part}_{stride}" for _, stride in self.kind.endpoints), part]
+            for part in ("boxes", "scores")
         }
 
     def _answer(self):
-        levels = [self._high_resolution(level) for level in range(len(HEAD_ENDPOINTS))]
+        levels = [self._high_resolution(level) for level in range(len(self.model.heads))]
         return self._together(levels, self._low_resolution(len(levels)))
 
     @in_float
@@ -93,92 +108,140 @@ class DetectorLowering(Lowering):
 
     def _high_resolution(self, level):
         """Predictions of a level for the full frame, as in `_per_anchor`."""
-        name, stride = HEAD_ENDPOINTS[level]
+        name, stride = self.kind.endpoints[level]
         head = self.model.heads[level]
-        entry = self.sep_cell(self.maps[name], head.entry, self.contexts.get(name))
-        found = self._predict(head, entry, level)
-        return self._remember(found, stride, head.out_shape[:2]) if self.remembers else _per_anchor(found)
+        x = self.maps[name]
+        for block in head.entry:
+            x = self.block(x, block, self.contexts.get(name))
+        found = self._predict(head, x, level)
+        return self._remember(found, stride, head) if self.remembers else _per_anchor(found, head)
 
     @in_float
-    def _remember(self, found, stride, size):
+    def _remember(self, found, stride, head):
+        size = head.out_shape[:2]
         if self.suppression:
             x = self.memory.paste(f"predictions_{stride}", tf.concat(found, 3), size, self.at_window(size))
-            return _per_anchor(tf.split(x, [part.shape[3] for part in found], 3))
+            return _per_anchor(tf.split(x, [part.shape[3] for part in found], 3), head)
         return _per_anchor(
             [
                 self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
                 for part, values in zip(("boxes", "scores"), found, strict=True)
-            ]
+            ],
+            head,
         )
 
     def _low_resolution(self, first_level):
         """Predictions of the levels on the restored map."""
-        found, x = [], self.restored
+        found, x = [], self.maps["out_relu"]
         for number, head in enumerate(self.model.pyramid):
             if number == 0 and self.remembers:
-                x = self._renewed_pyramid(head)
+                x = self._renewed_entry(head)
             else:
-                x = pointwise(convolve(x, head.entry.depthwise, "SAME"), head.entry.pointwise)
-            found.append(_per_anchor(self._predict(head, x, first_level + number, whole_map=True)))
+                for block in head.entry:
+                    x = self.block(x, block, whole_map=True)
+            found.append(_per_anchor(self._predict(head, x, first_level + number, whole_map=True), head))
         return found
 
-    def _renewed_pyramid(self, head):
-        """The pyramid's first layer, of stride 2: its output i looks at the pixels 2 i to 2 i + 2."""
+    def _renewed_entry(self, head):
+        """The first blocks on the restored map, for the full frame: only what a window changes is computed.
+
+        What comes before the convolution of stride 2 has no neighbours, and is computed on the window alone.
+        """
+        *before, last = head.entry
+        frame_size, blank = (
+            self.model.backbone.out_shape[:2],
+            output_of_zeros(head.entry, self.model.backbone.out_shape),
+        )
+        if not before:
+            context = self.restored
+        else:
+            x = self.maps["out_relu"]
+            for block in before:
+                x = self.block(x, block)
+            context = self._with_blanks(before, x)
+        part = self._strided_part(context, frame_size)
+        return self.renewed(
+            "pyramid", self.block(part, last, context=part), head.out_shape[:2], self._first_output, blank
+        )
+
+    def _with_blanks(self, blocks, x):
+        """Features x of the window with a RESTORED_BORDER: what is remembered, and zeros outside of the frame.
+
+        Where no window has been, they are what `blocks` make of zeros: their difference from that is remembered.
+        """
         frame_size = self.model.backbone.out_shape[:2]
-        corner, before = self.at_window(frame_size), self.restored_border[0]
+        before, after = RESTORED_BORDER
+        blank = output_of_zeros(blocks, self.model.backbone.out_shape)[:1, :1]
+        context = self.memory.surround("pyramid_input", x - blank, frame_size, before, after)
+        inside = np.pad(np.ones(frame_size, np.float32), (before, after))
+        height, width = context.shape[1:3]
+        corners = [self.at_window(frame_size)(*window) for window in self.windows.windows]
+        insides = np.stack([inside[y : y + height, x : x + width] for y, x in corners])[..., None]
+        return context + tf.gather(insides, self.position)[None] * blank
+
+    def _strided_part(self, context, frame_size):
+        """What the outputs that changed of a convolution of stride 2 look at; `context` has a RESTORED_BORDER."""
+        corner, before = self.at_window(frame_size), RESTORED_BORDER[0]
 
         def at(row, column):
-            """In the restored map's part, which has its border, the first pixel that the first output looks at."""
-            starts = self._pyramid_start(row, column)
+            starts = self._first_output(row, column)
             return tuple(
-                2 * start - (pixel - before) for start, pixel in zip(starts, corner(row, column), strict=True)
+                2 * start - side % 2 - (pixel - before)
+                for start, side, pixel in zip(starts, frame_size, corner(row, column), strict=True)
             )
 
         # A window of w pixels changes no more outputs than this.
         counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
-        size = (1, *(2 * count + 1 for count in counts), self.restored.shape[3])
+        size = (1, *(2 * count + 1 for count in counts), context.shape[3])
         # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
         # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
-        part = tf.slice(self.restored, self.memory.place("pyramid_input", at), size)
-        return self.renewed("pyramid", part, head.entry, head.out_shape[:2], self._pyramid_start)
+        return tf.slice(context, self.memory.place("pyramid_part", at), size)
 
-    def _pyramid_start(self, row, column):
-        """First output of the pyramid's first layer that a window changes; -1 is just outside of the map."""
-        return tuple((pixel - 1) // 2 for pixel in self.at_window(self.model.backbone.out_shape)(row, column))
+    def _first_output(self, row, column):
+        """First output of the pyramid's first layer that a window changes; -1 is just outside of the map.
+
+        Output i looks at the pixels 2 i to 2 i + 2; of maps with an odd side at one before: SAME padding.
+        """
+        frame_size = self.model.backbone.out_shape[:2]
+        corner = self.at_window(frame_size)(row, column)
+        return tuple((pixel - 1 + side % 2) // 2 for pixel, side in zip(corner, frame_size, strict=True))
 
     def _predict(self, head, x, level, whole_map=False):
-        """Decoded boxes (1, h, w, 6 4), and scores (1, h, w, 6 classes) or best scores, classes (1, h, w, 6)."""
-        whole_map = whole_map or not self.remembers
-        for part in head.trunk:
-            x = convolve(x, part, "SAME") if whole_map else self.cell(x, part)
-        context = x
-        if not whole_map:  # both predictors look at the same features
-            cell = head.class_depthwise.cell
-            context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
-        padding = "SAME" if whole_map else "VALID"
-        logits = predictor(convolve(context, head.class_depthwise, padding), head.classes)
-        codes = self._codes(head, convolve(context, head.box_depthwise, padding), level)
-        return self._decoded(codes, level, whole_map), *self._scored(logits)
+        """Decoded boxes (1, h, w, a 4), and scores (1, h, w, a classes) or best scores, classes (1, h, w, a)."""
+        for block in head.trunk:
+            x = self.block(x, block, whole_map=whole_map)
+        of_classes = of_boxes = x
+        if head.class_block:
+            context = None
+            if self.remembers and not whole_map:  # both look at the same features
+                cell = head.class_block.cell
+                context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
+            of_classes = self.block(x, head.class_block, context, whole_map)
+            of_boxes = self.block(x, head.box_block, context, whole_map)
+        logits, codes = predictor(of_classes, head.classes), self._codes(head, of_boxes, level)
+        decoded = self._decoded(codes, level, whole_map or not self.remembers)
+        return decoded, *self._scored(logits, head.anchors_per_location)
 
     @in_float
-    def _scored(self, logits):
-        """Scores (1, h, w, 6 classes) of logits, or the best scores and their classes, each (1, h, w, 6)."""
+    def _scored(self, logits, anchors):
+        """Scores (1, h, w, a classes) of logits, or the best scores and their classes, each (1, h, w, a)."""
         shape = logits.shape[:3]
-        scores = tf.nn.softmax(tf.reshape(logits, (-1, logits.shape[3] // ANCHORS_PER_LOCATION)))[:, 1:]
+        logits = tf.reshape(logits, (-1, logits.shape[3] // anchors))
+        scores = (tf.sigmoid(logits) if self.kind.sigmoid else tf.nn.softmax(logits))[:, 1:]
         found = _best_classes(scores) if self.suppression else [scores]
         return [tf.reshape(x, (*shape, -1)) for x in found]
 
     def _sizes(self, level):
-        """Heights, then widths (2 6,) of the anchors of one location."""
+        """Heights, then widths (2 a,) of the anchors of one location."""
         return self.model.level_anchors[level][0, 0, :, 2:].T.reshape(-1)
 
     def _codes(self, head, x, level):
-        """Box codes (1, h, w, 4 6) in units of the frame: centres y, centres x, heights, widths of 6 anchors.
+        """Box codes (1, h, w, 4 a) in units of the frame: centres y, centres x, heights, widths of a anchors.
 
         The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
         relative to.
         """
-        n = ANCHORS_PER_LOCATION
+        n = head.anchors_per_location
         order = np.arange(4 * n).reshape(n, 4).T.reshape(-1)
         gain = np.concatenate([self._sizes(level), np.ones(2 * n, np.float32)]) / np.repeat(
             np.float32(CODE_SCALES), n
@@ -188,22 +251,22 @@ class DetectorLowering(Lowering):
 
     @in_float
     def _decoded(self, codes, level, whole_map):
-        """Corner boxes (1, h, w, 6 4) of codes, as `boxes.decode` has it."""
-        n, (height, width) = ANCHORS_PER_LOCATION, codes.shape[1:3]
+        """Corner boxes (1, h, w, a 4) of codes, as `boxes.decode` has it."""
+        n, (height, width) = codes.shape[3] // 4, codes.shape[1:3]
         anchors = self.model.level_anchors[level][:height, :width, :, :2].transpose(0, 1, 3, 2)
         center = codes[..., : 2 * n] + anchors.reshape(1, height, width, 2 * n)
         if not whole_map:
-            center += self._shift()
+            center += self._shift(n)
         largest = box_ops.MAX_SIZE_CODE / CODE_SCALES[2]
         half = tf.exp(tf.minimum(codes[..., 2 * n :], largest)) * (self._sizes(level) / 2)
         corners = tf.clip_by_value(tf.concat([center - half, center + half], 3), 0.0, 1.0)
         corners = tf.transpose(tf.reshape(corners, (height * width, 4, n)), (0, 2, 1))
         return tf.reshape(corners, (1, height, width, 4 * n))
 
-    def _shift(self):
-        """How far (2 6,) a window's anchors are from those of the first window."""
+    def _shift(self, anchors):
+        """How far (2 a,) a window's anchors are from those of the first window."""
         shifts = np.float32(self.grid.windows) / self.grid.cells
-        return tf.gather(np.repeat(shifts, ANCHORS_PER_LOCATION, axis=1), self.position)
+        return tf.gather(np.repeat(shifts, anchors, axis=1), self.position)
 
 
 def _best_classes(scores):
@@ -217,11 +280,11 @@ def _joined(levels):
 
 
 @in_float
-def _per_anchor(found):
-    """Maps (1, h, w, 6 n) as rows (h w 6, n); of one number per anchor (h w 6,)."""
+def _per_anchor(found, head):
+    """Maps (1, h, w, a n) as rows (h w a, n); of one number per anchor (h w a,)."""
     boxes, *rest = found
     rows = [tf.reshape(boxes, (-1, 4))]
     for x in rest:
-        per_anchor = x.shape[3] // ANCHORS_PER_LOCATION
+        per_anchor = x.shape[3] // head.anchors_per_location
         rows.append(tf.reshape(x, (-1, per_anchor) if per_anchor > 1 else (-1,)))
     return rows

@@ -20,6 +20,7 @@ import tensorflow as tf
 
 from patchwork_tf.export.memory import number_of
 from patchwork_tf.grid import Grid
+from patchwork_tf.layers.blocks import Pointwise, SepConvCell
 from patchwork_tf.models.attention import best_window
 from patchwork_tf.models.rule import FRESHNESS_DECAY
 
@@ -88,6 +89,16 @@ class Lowering:
             return {**outputs, "next_window": window}  # there is no other
         return {**outputs, "next_window": self._next_window(need)}
 
+    @property
+    def attention_is_trained(self) -> bool:
+        with tf.init_scope():
+            return self.model.attention is not None and self.model.attention.is_trained
+
+    @property
+    def wants_restored(self) -> bool:
+        """Whether the last features of the full frame must be remembered."""
+        return self.attention_is_trained
+
     def _answer(self) -> tuple:
         """Outputs by name, and `model.need` (1, M, M, 1) of them; None if there is no window to choose."""
         raise NotImplementedError
@@ -141,7 +152,8 @@ class Lowering:
             x = self._bottleneck(x, block)
         x = self.maps["out_relu"] = pointwise(x, net.last)
         if not self.remembers:
-            self.restored = x
+            return
+        if not self.wants_restored:
             return
         before, after = self.restored_border
         self.restored = self.memory.surround("restored", x, net.out_shape[:2], before, after)
@@ -193,43 +205,34 @@ class Lowering:
             context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
         return convolve(context, part)
 
-    def sep_cell(self, x, part, context=None):
-        """A SepConvCell, likewise."""
-        return pointwise(self.cell(x, part.depthwise, context), part.pointwise)
+    def block(self, x, part, context=None, whole_map=False):
+        """A block of `layers.blocks` on the features x of a window, or of the full frame's map.
 
-    def renewed(self, name, context, part, frame_size, at):
-        """A SepConvCell on the restored map, which is remembered and renewed where its input has changed.
-
-        Args:
-            name: of what is remembered.
-            context: (1, h, w, C), all of the input that matters to the outputs that changed.
-            part: the SepConvCell.
-            frame_size: (H, W) of its output.
-            at: function of the window's row and column to the first output that is renewed.
-
-        Returns:
-            The output (1, H, W, filters) for the full frame.
+        `context` is x with its border, if that is known.
         """
-        x = pointwise(convolve(context, part.depthwise), part.pointwise)
-        return self._blended(name, x, frame_size, at, output_of_zeros(part))
+        if isinstance(part, Pointwise):
+            return pointwise(x, part)
+        if isinstance(part, SepConvCell):
+            return pointwise(self.block(x, part.depthwise, context, whole_map), part.pointwise)
+        return convolve(x, part, "SAME") if whole_map else self.cell(x, part, context)
 
     @in_float
-    def _blended(self, name, x, size, at, blank):
-        """`memory.blend` of x, with `blank` (C,) where nothing has been renewed yet."""
+    def renewed(self, name, x, size, at, blank):
+        """`memory.blend` of x (1, h, w, C), with `blank` (H, W, C) where nothing has been renewed yet."""
         known = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
         return known[..., 1:] + (1 - known[..., :1]) * blank
 
     def _next_window(self, need):
         attention, grid = self.model.attention, self.model.grid
         values = self._rule_values(need)
-        with tf.init_scope():
-            is_trained = attention.is_trained
-        if is_trained:  # one that adds nothing need not run
+        if self.attention_is_trained:  # one that adds nothing need not run
             if self.remembers:
                 at = self.at_window(attention.size, shift=-1)
-                x = self.renewed("attention", self.restored_part(2), attention.reduce, attention.size, at)
+                x = self.block(None, attention.reduce, self.restored_part(2))
+                blank = output_of_zeros([attention.reduce], self.model.backbone.out_shape)
+                x = self.renewed("attention", x, attention.size, at, blank)
             else:
-                x = self.sep_cell(self.restored, attention.reduce)
+                x = self.block(self.maps["out_relu"], attention.reduce)
             values = self._corrected(values, x, need)
         return best_window(values, grid)[0]
 
@@ -295,8 +298,10 @@ def predictor(x, convolution):
     return tf.nn.bias_add(tf.nn.conv2d(x, constant(convolution.kernel), 1, "VALID"), constant(convolution.bias))
 
 
-def output_of_zeros(part):
-    """What a SepConvCell makes of zeros: (filters,) float32."""
-    _, bias = fold(part.depthwise.cell.convolution, part.depthwise.norm)
-    kernel, second_bias = fold(part.pointwise.convolution, part.pointwise.norm)
-    return np.clip(np.clip(bias, 0, 6) @ kernel[0, 0] + second_bias, 0, 6)
+def output_of_zeros(blocks, shape) -> np.ndarray:
+    """What blocks of `layers.blocks` make of a full frame's map of zeros of `shape` (H, W, C): (h, w, filters)."""
+    with tf.init_scope():
+        x = tf.zeros((1, *shape))
+        for block in blocks:
+            x, _ = block.step(x, None, {})
+        return x[0].numpy()

@@ -13,6 +13,7 @@ class SegmenterLowering(Lowering):
     """A segmenter's step. Its output is 'mask' (H, W); it remembers foreground's logit minus background's."""
 
     restored_border = (max(ASPP_RATES), max(ASPP_RATES))
+    wants_restored = True
     unexpanded_to = 16  # deeper windows are so small that expanding their borders anew takes longer
 
     def _answer(self):
@@ -21,7 +22,7 @@ class SegmenterLowering(Lowering):
         x = self._upsampled(x)
         x = tf.concat([x, pointwise(self.maps[REFINE_ENDPOINT], model.early)], 3)
         for part in model.refine:
-            x = self.sep_cell(x, part)
+            x = self.block(x, part)
         kernel, bias = constant(model.classify.kernel), constant(model.classify.bias)
         margin = tf.nn.bias_add(
             tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID"), bias[1:] - bias[:1]

@@ -112,8 +112,8 @@ def _keras_detections(model, outputs, state):
 def random_frame(rng, image_size) -> np.ndarray:
     """Noise (1, H, W, 3) float32 in [-1, 1], fine and coarse."""
     fine = rng.uniform(-1, 1, (*image_size, 3))
-    coarse = np.kron(rng.uniform(-1, 1, (image_size[0] // 16, image_size[1] // 16, 3)), np.ones((16, 16, 1)))
-    return (0.3 * fine + 0.7 * coarse)[None].astype(np.float32)
+    coarse = np.kron(rng.uniform(-1, 1, (*(-(-side // 16) for side in image_size), 3)), np.ones((16, 16, 1)))
+    return (0.3 * fine + 0.7 * coarse[: image_size[0], : image_size[1]])[None].astype(np.float32)
 
 
 def _difference(expected, found) -> float:

@@ -41,6 +41,14 @@ class Pointwise(layers.Layer):
         x = self.norm(self.convolution(x))
         return self.activation(x) if self.activation else x
 
+    def memory_shapes(self):
+        return {}
+
+    def step(self, x, window, state):
+        """(B, h, w, C) -> (B, h, w, filters) and the state as it is, whatever the window."""
+        del window
+        return self(x), state
+
 
 class ConvCell(layers.Layer):
     """A Patchwork Cell, batch normalisation and ReLU6."""

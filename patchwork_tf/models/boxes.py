@@ -4,38 +4,54 @@ Boxes are (ymin, xmin, ymax, xmax), anchors (ycenter, xcenter, height, width), a
 fractions of the frame's height and width.
 """
 
+import itertools
 import math
 
 import numpy as np
 from keras import ops
 
-ANCHORS_PER_LOCATION = 6
 # Anchor scale per level, stride 8 first, as a fraction of the frame. SSD spaces its scales evenly;
 # here the finest level is smaller, for the small objects that video has at 384 pixels.
-SCALES = (0.06, 0.13, 0.25, 0.40, 0.56, 0.73, 0.90)
-ASPECT_RATIOS = (1.0, 2.0, 1 / 2, 3.0, 1 / 3)  # width / height
+_PATCHWORK_SCALES = (0.06, 0.13, 0.25, 0.40, 0.56, 0.73, 0.90)
+# ssd_anchor_generator of the TensorFlow Object Detection API: six levels from 0.2 to 0.95, and what is smaller
+# on the lowest one.
+_SSD_SCALES = tuple(0.2 + 0.15 * level for level in range(6))
+_SSD_LOWEST_SCALE = 0.1
 # How strongly centre and size codes are scaled, as in Faster R-CNN and TF's SSD.
 CODE_SCALES = (10.0, 10.0, 5.0, 5.0)
 MAX_SIZE_CODE = CODE_SCALES[2] * math.log(1000 / 16)  # keeps exp() finite for an untrained network
 
 
-def level_anchors(level: int, feature_size) -> np.ndarray:
-    """Anchors of one feature map: (h, w, 6, 4) float32.
+def _shape(scale: float, ratio: float) -> tuple[float, float]:
+    """Height and width of an anchor; ratio is width / height."""
+    return scale / math.sqrt(ratio), scale * math.sqrt(ratio)
 
-    Five aspect ratios at the level's scale, and a square between this scale and the next
-    (Liu et al., SSD, Section 2.2).
-    """
-    scale = SCALES[level]
-    next_scale = SCALES[level + 1] if level + 1 < len(SCALES) else 1.0
-    sizes = [(scale / np.sqrt(ratio), scale * np.sqrt(ratio)) for ratio in ASPECT_RATIOS]
-    sizes.append((np.sqrt(scale * next_scale),) * 2)
+
+def _shapes(scales, ratios) -> tuple:
+    """Per level five aspect ratios at its scale, and a square between it and the next (SSD, Section 2.2)."""
+    return tuple(
+        (*(_shape(scale, ratio) for ratio in ratios), _shape(math.sqrt(scale * larger), 1.0))
+        for scale, larger in itertools.pairwise((*scales, 1.0))
+    )
+
+
+# (height, width) per level and anchor. Liu et al., SSD, Section 2.2.
+PATCHWORK_ANCHORS = _shapes(_PATCHWORK_SCALES, (1.0, 2.0, 1 / 2, 3.0, 1 / 3))
+SSD_ANCHORS = (
+    (_shape(_SSD_LOWEST_SCALE, 1.0), _shape(_SSD_SCALES[0], 2.0), _shape(_SSD_SCALES[0], 0.5)),
+    *_shapes(_SSD_SCALES, (1.0, 2.0, 0.5, 3.0, 0.3333))[1:],  # the API's configurations write a third so
+)
+
+
+def level_anchors(shapes, feature_size) -> np.ndarray:
+    """Anchors of one feature map (h, w, a, 4) float32, of `shapes` (a, 2) at every one of its pixels (h, w)."""
     height, width = feature_size
     y = (np.arange(height) + 0.5) / height
     x = (np.arange(width) + 0.5) / width
-    anchors = np.empty((height, width, ANCHORS_PER_LOCATION, 4), np.float32)
+    anchors = np.empty((height, width, len(shapes), 4), np.float32)
     anchors[..., 0] = y[:, None, None]
     anchors[..., 1] = x[:, None]
-    anchors[..., 2:] = np.asarray(sizes, np.float32)
+    anchors[..., 2:] = np.asarray(shapes, np.float32)
     return anchors
 
 

@@ -10,6 +10,8 @@ from patchwork_tf.models.mobilenet_v2 import STRIDE
 TASKS = ("detection", "segmentation")
 # Where context is remembered: at every convolution (Figure 11b), or at the input alone (Figure 11a).
 MEMORIES = ("features", "pixels")
+# Of detectors: those of the paper (Figure 10), or of the Object Detection API's SSD MobileNetV2.
+HEADS = ("patchwork", "ssd")
 VID_CLASSES = 30
 
 
@@ -24,12 +26,14 @@ class ModelConfig:
         depth: width multiplier of what runs on the window.
         image_size: (H, W) of the frame in pixels. An int means a square.
         resolution: part of the frame's pixels that the network works on; 0.25 is half the side.
-            Height and width times its square root must be divisible by 32 M.
+            Height and width times its square root must be divisible by 32 M, but for detectors with 'ssd'
+            heads that see whole frames.
         num_classes: foreground classes; by default the 30 of ImageNet VID, and 1 for segmentation,
             which knows no other number.
         memory: 'features', a cell at every convolution (Figure 11b), or 'pixels', one cell at
             the input, after which the whole network runs on the assembled image (Figure 11a): the
             ceiling of accuracy, at the cost of the single-frame network.
+        heads: of a detector, 'patchwork' or 'ssd'.
     """
 
     task: str = "detection"
@@ -40,6 +44,7 @@ class ModelConfig:
     resolution: float = 1.0
     num_classes: int | None = None
     memory: str = "features"
+    heads: str = "patchwork"
 
     def __post_init__(self):
         if isinstance(self.image_size, int):
@@ -47,7 +52,7 @@ class ModelConfig:
         object.__setattr__(self, "image_size", tuple(self.image_size))
         if self.num_classes is None:
             object.__setattr__(self, "num_classes", VID_CLASSES if self.task == "detection" else 1)
-        for field, known in (("task", TASKS), ("memory", MEMORIES)):
+        for field, known in (("task", TASKS), ("memory", MEMORIES), ("heads", HEADS)):
             if getattr(self, field) not in known:
                 raise UsageError(f"{field} must be one of {', '.join(known)}, not {getattr(self, field)}")
         if not 0 < self.resolution <= 1:
@@ -63,6 +68,8 @@ class ModelConfig:
             raise UsageError(f"a segmenter tells foreground from background: 1 class, not {self.num_classes}")
 
     def _check_image_size(self):
+        if self.heads == "ssd" and self.grid.is_whole_frame and min(self.image_size) >= STRIDE:
+            return
         multiple = STRIDE * self.grid.cells / math.sqrt(self.resolution)
         if all(side > 0 and side % multiple == 0 for side in self.image_size):
             return

@@ -1,4 +1,4 @@
-"""The Patchwork detector (paper, Figure 10): SSD heads on the window and on the restored map.
+"""The Patchwork detector (paper, Figure 10): SSD heads on the window and on the restored map, see `heads`.
 
 High-resolution heads see only the window and predict what lies in it; their predictions
 overwrite that part of a full-frame prediction memory. Low-resolution heads see a feature
@@ -6,81 +6,20 @@ pyramid on a full map that a cell restores from memory, and are fresh in every f
 answer for a frame is the whole memory, stale outside of the window, and the fresh ones.
 """
 
-import keras
 import numpy as np
-from keras import layers, ops
+from keras import ops
 
 from patchwork_tf.grid import Grid
-from patchwork_tf.layers.blocks import ConvCell, SepConvCell, make_divisible
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.boxes import ANCHORS_PER_LOCATION
 from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.heads import HEAD_KINDS, per_anchor
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule, cell_of
 from patchwork_tf.models.suppression import best_classes, suppress
 
-# Feature maps under the high-resolution heads, with their strides.
-HEAD_ENDPOINTS = (("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32))
-HEAD_WIDTH = 128  # times depth on the window, fixed on the full map
-PYRAMID_LEVELS = 4
-BACKGROUND = 0  # class logits are background first, then the foreground classes
-# Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
-FOREGROUND_PRIOR = 0.01
 # Score from which on a detection is held for an object, when windows are chosen.
 NEEDED_SCORE = 0.1
-
-
-class DetectionHead(layers.Layer):
-    """SepConv3x3 -> k, two Conv3x3 k -> k, then SSDLite predictors of classes and boxes.
-
-    The SepConv of a low-resolution head has stride 2 and is one layer of the feature pyramid.
-    """
-
-    def __init__(self, grid: Grid, frame_shape, *, width, num_classes, strides=1, name):
-        super().__init__(name=name)
-        size = tuple(-(-side // strides) for side in frame_shape[:2])
-        self.out_shape = shape = (*size, width)  # of the SepConv and everything after it
-        self.entry = SepConvCell(width, grid, frame_shape, strides=strides, name=f"{name}_sep")
-        self.trunk = [
-            ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv1"),
-            ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv2"),
-        ]
-        self.class_depthwise = ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_class_depthwise")
-        self.box_depthwise = ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_box_depthwise")
-        self.classes = layers.Conv2D(
-            ANCHORS_PER_LOCATION * (1 + num_classes),
-            1,
-            bias_initializer=_BackgroundPrior(),
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
-            name=f"{name}_classes",
-        )
-        self.boxes = layers.Conv2D(ANCHORS_PER_LOCATION * 4, 1, name=f"{name}_boxes")
-
-    def memory_shapes(self):
-        shapes = {}
-        for part in (self.entry, *self.trunk, self.class_depthwise, self.box_depthwise):
-            shapes |= part.memory_shapes()
-        return shapes
-
-    def step(self, x, window, state):
-        """One step.
-
-        Args:
-            x: (B, h, w, C) float32, window: (B, 2) int32, state: dict.
-
-        Returns:
-            Class logits (B, h w 6, 1 + classes) and box codes (B, h w 6, 4), the SepConv's
-            output (B, h, w, width) at the same (strided) size, and the new state.
-        """
-        entry, state = self.entry.step(x, window, state)
-        x = entry
-        for block in self.trunk:
-            x, state = block.step(x, window, state)
-        y, state = self.class_depthwise.step(x, window, state)
-        logits = _per_anchor(self.classes(y))
-        y, state = self.box_depthwise.step(x, window, state)
-        return (logits, _per_anchor(self.boxes(y))), entry, state
 
 
 class PatchworkDetector(PatchworkModel):
@@ -91,7 +30,11 @@ class PatchworkDetector(PatchworkModel):
     the step, see `suppression.suppress` and `score_weights`.
 
     Attributes:
-        anchors: (A, 4) float32 in centre form, high-resolution levels first, row by row.
+        head_kind: the HeadKind.
+        heads: DetectionHeads on the window.
+        pyramid: those on the restored map.
+        level_anchors: (h, w, a, 4) float32 per level, high-resolution levels first.
+        anchors: all of them (A, 4) in centre form, row by row.
     """
 
     # Tuned on real motion: F1 of a detector that never errs, on true boxes of every fourth of 92 VID videos (120
@@ -100,34 +43,12 @@ class PatchworkDetector(PatchworkModel):
     rule = Rule(background=0.2, neighbours=0.25)
 
     def __init__(self, config: ModelConfig):
-        super().__init__(config, "patchwork_detector")
-        height, width = config.network_size
-        channels = self.backbone.endpoint_channels
-        self.heads = [
-            DetectionHead(
-                self.feature_grid,
-                (height // stride, width // stride, channels[endpoint]),
-                width=make_divisible(HEAD_WIDTH * config.depth),
-                num_classes=config.num_classes,
-                name=f"head_{stride}",
-            )
-            for endpoint, stride in HEAD_ENDPOINTS
-        ]
-        self.pyramid = []
-        shape = self.backbone.out_shape
-        for level in range(PYRAMID_LEVELS):
-            head = DetectionHead(
-                Grid(),
-                shape,
-                width=HEAD_WIDTH,
-                num_classes=config.num_classes,
-                strides=2,
-                name=f"pyramid_{level}",
-            )
-            shape = head.out_shape
-            self.pyramid.append(head)
+        kind = self.head_kind = HEAD_KINDS[config.heads]
+        super().__init__(config, "patchwork_detector", kind.last_channels(config.depth))
+        self.heads = kind.high_resolution(config, self.feature_grid, self.backbone.endpoint_channels)
+        self.pyramid = kind.low_resolution(config, self.backbone.out_shape)
         self.level_anchors = [
-            box_ops.level_anchors(level, head.out_shape[:2])
+            kind.anchors(level, head.out_shape[:2], config.network_size)
             for level, head in enumerate(self.heads + self.pyramid)
         ]
         self.anchors = np.concatenate([a.reshape(-1, 4) for a in self.level_anchors])
@@ -140,19 +61,19 @@ class PatchworkDetector(PatchworkModel):
         shapes = {}
         for head in self.heads:
             shapes |= head.memory_shapes()
-        for head, (_, stride) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
+        for head, (_, stride) in zip(self.heads, self.head_kind.endpoints, strict=True):
             height, width, _ = head.out_shape
-            shapes[f"boxes_{stride}"] = (height, width, ANCHORS_PER_LOCATION * 4)
-            shapes[f"scores_{stride}"] = (height, width, ANCHORS_PER_LOCATION * self.config.num_classes)
+            shapes[f"boxes_{stride}"] = (height, width, head.anchors_per_location * 4)
+            shapes[f"scores_{stride}"] = (height, width, head.anchors_per_location * self.config.num_classes)
         return shapes
 
     def _predict(self, endpoints, restored, window, state):
-        """One pair per level, high-resolution levels first: class logits (B, h w 6, 1 + classes) and box
-        codes (B, h w 6, 4), where (h, w) is the window's size on the high-resolution levels and the
+        """One pair per level, high-resolution levels first: class logits (B, h w a, 1 + classes) and box
+        codes (B, h w a, 4), where (h, w) is the window's size on the high-resolution levels and the
         whole map on the others; and the new state.
         """
         predictions = []
-        for head, (endpoint, _) in zip(self.heads, HEAD_ENDPOINTS, strict=True):
+        for head, (endpoint, _) in zip(self.heads, self.head_kind.endpoints, strict=True):
             prediction, _, state = head.step(endpoints[endpoint], window, state)
             predictions.append(prediction)
         return predictions + self._predict_on_map(restored), state
@@ -168,7 +89,7 @@ class PatchworkDetector(PatchworkModel):
     def _answer(self, predictions, window, state):
         levels = []
         for level, (logits, codes) in enumerate(predictions):
-            scores = ops.softmax(logits)[..., 1:]
+            scores = self.head_kind.scores(logits)
             boxes = box_ops.decode(codes, self._anchors_at(level, window))
             if level < len(self.heads) and not self.feature_grid.is_whole_frame:
                 boxes, scores, state = self._remember(level, boxes, scores, window, state)
@@ -201,7 +122,7 @@ class PatchworkDetector(PatchworkModel):
     def map_answer(self, restored):
         levels = []
         for level, (logits, codes) in enumerate(self._predict_on_map(restored), start=len(self.heads)):
-            levels.append((box_ops.decode(codes, self._anchors_at(level, None)), ops.softmax(logits)[..., 1:]))
+            levels.append((box_ops.decode(codes, self._anchors_at(level, None)), self.head_kind.scores(logits)))
         boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
         return {"boxes": boxes, "scores": scores}
 
@@ -226,12 +147,12 @@ class PatchworkDetector(PatchworkModel):
             if level < len(self.heads):
                 maps = ops.reshape(rows, (-1, height, width, per_location * values.shape[-1]))
                 corner = window_corner(window, self.grid, (height, width))
-                rows = _per_anchor(read(maps, corner, self._window_size(level)))
+                rows = per_anchor(read(maps, corner, self._window_size(level)), per_location)
             kept.append(rows)
         return ops.concatenate(kept, axis=1)
 
     def _anchors_at(self, level, window):
-        """Anchors (B or 1, h w 6, 4) under the predictions of one level."""
+        """Anchors (B or 1, h w a, 4) under the predictions of one level."""
         anchors = self.level_anchors[level]
         if level >= len(self.heads) or self.feature_grid.is_whole_frame or window is None:
             return anchors.reshape(1, -1, 4)
@@ -242,7 +163,7 @@ class PatchworkDetector(PatchworkModel):
 
     def _remember(self, level, boxes, scores, window, state):
         """Writes a window's predictions to the prediction memory, and returns the whole of it."""
-        stride = HEAD_ENDPOINTS[level][1]
+        stride = self.head_kind.endpoints[level][1]
         height, width = self.heads[level].out_shape[:2] if window is None else self._window_size(level)
         answers = []
         for key, values in ((f"boxes_{stride}", boxes), (f"scores_{stride}", scores)):
@@ -250,7 +171,7 @@ class PatchworkDetector(PatchworkModel):
             values = ops.reshape(values, (-1, height, width, memory.shape[-1]))
             memory = remember(memory, values, window, self.grid)
             state = {**state, key: memory}
-            answers.append(_per_anchor(memory))
+            answers.append(per_anchor(memory, self.heads[level].anchors_per_location))
         return *answers, state
 
     def _window_size(self, level):
@@ -276,20 +197,3 @@ def objects_in_cells(boxes, scores, grid: Grid):
     weight = ops.where(scores >= NEEDED_SCORE, scores, 0.0) / area
     rows = ops.transpose(parts(ymin, ymax) * weight[..., None], (0, 2, 1))
     return ops.matmul(rows, parts(xmin, xmax))[..., None]
-
-
-class _BackgroundPrior(keras.initializers.Initializer):
-    """Class biases (6 (1 + classes),) under which an anchor is foreground with FOREGROUND_PRIOR."""
-
-    def __call__(self, shape, dtype=None):
-        classes = shape[0] // ANCHORS_PER_LOCATION
-        bias = np.zeros((ANCHORS_PER_LOCATION, classes), np.float32)
-        bias[:, BACKGROUND] = np.log((classes - 1) * (1 - FOREGROUND_PRIOR) / FOREGROUND_PRIOR)
-        return ops.convert_to_tensor(bias.reshape(-1), dtype=dtype)
-
-
-def _per_anchor(x):
-    """(B, h, w, 6 n) -> (B, h w 6, n)."""
-    _, height, width, channels = x.shape
-    locations = height * width * ANCHORS_PER_LOCATION
-    return ops.reshape(x, (-1, locations, channels // ANCHORS_PER_LOCATION))

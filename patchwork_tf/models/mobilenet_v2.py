@@ -45,7 +45,7 @@ class Bottleneck(layers.Layer):
         self.has_shortcut = stride == 1 and channels == filters
         self.prefix = prefix
         self.expansion = expansion
-        self.out_shape = (height // stride, width // stride, filters)
+        self.out_shape = (-(-height // stride), -(-width // stride), filters)
         self.endpoint_channels = {
             f"{prefix}expand_relu": expanded,
             f"{prefix}depthwise_relu": expanded,
@@ -84,10 +84,12 @@ class StatefulMobileNetV2(layers.Layer):
     Args:
         grid: the frame's grid; with a window of the whole frame this is plain MobileNetV2.
         image_size: (H, W) of the full frame in pixels, both divisible by 32 M.
+            Any size, if the window is the whole frame.
         depth: width multiplier of all layers, keras.applications' `alpha`.
+        last_channels: of the last feature map; by default as in keras.applications, which never makes it narrower.
     """
 
-    def __init__(self, grid: Grid, image_size, depth=1.0):
+    def __init__(self, grid: Grid, image_size, depth=1.0, last_channels: int | None = None):
         super().__init__(name="backbone")
         self.grid = grid
         height, width = image_size
@@ -101,7 +103,7 @@ class StatefulMobileNetV2(layers.Layer):
             name="Conv1",
             bn_name="bn_Conv1",
         )
-        shape = (height // 2, width // 2, stem)
+        shape = (-(-height // 2), -(-width // 2), stem)
         self.blocks = []
         for expansion, channels, repetitions, first_stride in BOTTLENECKS:
             for repetition in range(repetitions):
@@ -115,10 +117,10 @@ class StatefulMobileNetV2(layers.Layer):
                 )
                 shape = block.out_shape
                 self.blocks.append(block)
-        last = make_divisible(LAST_CHANNELS * max(depth, 1.0))
-        self.last = Pointwise(last, name="Conv_1", bn_name="Conv_1_bn")
-        self.out_shape = (*shape[:2], last)
-        self.endpoint_channels = {"Conv1_relu": stem, "out_relu": last}
+        last_channels = last_channels or make_divisible(LAST_CHANNELS * max(depth, 1.0))
+        self.last = Pointwise(last_channels, name="Conv_1", bn_name="Conv_1_bn")
+        self.out_shape = (*shape[:2], last_channels)
+        self.endpoint_channels = {"Conv1_relu": stem, "out_relu": last_channels}
         for block in self.blocks:
             self.endpoint_channels |= block.endpoint_channels
 

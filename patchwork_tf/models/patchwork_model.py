@@ -28,13 +28,13 @@ class PatchworkModel(keras.Model):
 
     rule: Rule
 
-    def __init__(self, config: ModelConfig, name: str):
+    def __init__(self, config: ModelConfig, name: str, last_channels: int | None = None):
         super().__init__(name=name)
         self.config = config
         self.stream_config = EVERY_FRAME
         self.grid = config.grid
         self.feature_grid = config.feature_grid
-        self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth)
+        self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth, last_channels)
         self.attention = None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.backbone.out_shape)
 
     @property

@@ -1,4 +1,4 @@
-"""The systems of the paper's Tables 4 and 5: a model, and a way to run it over a stream."""
+"""The systems of the paper's Tables 4 and 5, and of Open Images: a model, and a way to run it over a stream."""
 
 import dataclasses
 
@@ -23,9 +23,9 @@ class System:
     stream: StreamConfig = EVERY_FRAME
 
 
-def _systems(prefix: str, task: str, variants) -> list[System]:
+def _systems(prefix: str, task: str, variants, **common) -> list[System]:
     return [
-        System(f"{prefix}-{name}", task, ModelConfig(task=task, **model), StreamConfig(**stream))
+        System(f"{prefix}-{name}", task, ModelConfig(task=task, **common, **model), StreamConfig(**stream))
         for name, model, stream in variants
     ]
 
@@ -52,15 +52,25 @@ _TABLE_4 = (
 )
 # Rows of Table 5 (DAVIS 2016 segmentation), and Patchwork M=2 N=1.
 _TABLE_5 = tuple(row for row in _TABLE_4 if "d1.4" not in row[0])
+# Detectors with the heads of the Object Detection API's SSD MobileNetV2, for the 23 classes of Open Images that the
+# shipped one knows.
+_OPEN_IMAGES = tuple(
+    row for row in _TABLE_4 if row[0] in ("sf", "sf-int4", "sf-int16", "pw-m4n2", "pw-m4n1", "pw-m2n1")
+)
+_OPEN_IMAGES_CLASSES = 23
 
 _BY_NAME = {
     system.name: system
-    for system in _systems("vid", "detection", _TABLE_4) + _systems("davis", "segmentation", _TABLE_5)
+    for system in (
+        *_systems("vid", "detection", _TABLE_4),
+        *_systems("davis", "segmentation", _TABLE_5),
+        *_systems("oid", "detection", _OPEN_IMAGES, heads="ssd", num_classes=_OPEN_IMAGES_CLASSES),
+    )
 }
 
 
 def list_systems() -> list[str]:
-    """Names of all systems, in the order of the paper's tables."""
+    """Names of all systems, in the order of the paper's tables, then those of Open Images."""
     return list(_BY_NAME)
 
 

@@ -1,0 +1,249 @@
+"""Detection heads: the paper's (Figure 10), and those of the TensorFlow Object Detection API's SSD MobileNetV2.
+
+A head is a list of blocks and two 1 x 1 predictors. High-resolution heads run on the window, at a feature map of
+the backbone; low-resolution heads follow one another on the restored map of the full frame, each half the
+size of the one before. A `HeadKind` says what is where.
+"""
+
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from patchwork_tf.grid import Grid
+from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
+from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.mobilenet_v2 import LAST_CHANNELS
+
+BACKGROUND = 0  # class logits are background first, then the foreground classes
+# Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
+FOREGROUND_PRIOR = 0.01
+_WIDTH = 128  # of the paper's heads: times depth on the window, fixed on the full map
+_SSD_EXTRA_WIDTHS = (512, 256, 256, 128)
+
+
+class DetectionHead(layers.Layer):
+    """Blocks, then 1 x 1 predictors of classes and boxes.
+
+    Args:
+        out_shape: (H, W, C) of the full frame's map that anchors stand on.
+        entry: blocks before the map that the next low-resolution head takes.
+        trunk: blocks that both predictors share.
+        class_block, box_block: block before one predictor, or None.
+        anchors: anchors per location.
+        num_classes: foreground classes.
+        prior: initializer of the class predictor's biases.
+        name: what the names of its layers start with.
+    """
+
+    def __init__(self, out_shape, *, entry, trunk, class_block, box_block, anchors, num_classes, prior, name):
+        super().__init__(name=name)
+        self.out_shape = out_shape
+        self.entry, self.trunk = entry, trunk
+        self.class_block, self.box_block = class_block, box_block
+        self.anchors_per_location = anchors
+        self.classes = layers.Conv2D(
+            anchors * (1 + num_classes),
+            1,
+            bias_initializer=prior,
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
+            name=f"{name}_classes",
+        )
+        self.boxes = layers.Conv2D(anchors * 4, 1, name=f"{name}_boxes")
+
+    def memory_shapes(self):
+        shapes = {}
+        for block in (*self.entry, *self.trunk, self.class_block, self.box_block):
+            shapes |= block.memory_shapes() if block else {}
+        return shapes
+
+    def step(self, x, window, state):
+        """One step.
+
+        Args:
+            x: (B, h, w, C) float32, window: (B, 2) int32, state: dict.
+
+        Returns:
+            Class logits (B, h w a, 1 + classes) and box codes (B, h w a, 4) of a anchors per location, the entry's
+            output (B, h, w, width) at the same (strided) size, and the new state.
+        """
+        for block in self.entry:
+            x, state = block.step(x, window, state)
+        entry = x
+        for block in self.trunk:
+            x, state = block.step(x, window, state)
+        found = []
+        for block, predictor in ((self.class_block, self.classes), (self.box_block, self.boxes)):
+            y = x
+            if block:
+                y, state = block.step(x, window, state)
+            found.append(per_anchor(predictor(y), self.anchors_per_location))
+        return tuple(found), entry, state
+
+
+def per_anchor(x, anchors):
+    """(B, h, w, anchors n) -> (B, h w anchors, n)."""
+    _, height, width, channels = x.shape
+    return ops.reshape(x, (-1, height * width * anchors, channels // anchors))
+
+
+def _patchwork_head(grid, frame_shape, *, width, strides, name, **predictors):
+    """SepConv3x3 -> width, two Conv3x3 width -> width, then SSDLite predictors, which are depthwise first."""
+    shape = (-(-frame_shape[0] // strides), -(-frame_shape[1] // strides), width)
+    return DetectionHead(
+        shape,
+        entry=[SepConvCell(width, grid, frame_shape, strides=strides, name=f"{name}_sep")],
+        trunk=[
+            ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv{number}") for number in (1, 2)
+        ],
+        class_block=ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_class_depthwise"),
+        box_block=ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_box_depthwise"),
+        name=name,
+        **predictors,
+    )
+
+
+def _ssd_head(grid, frame_shape, *, width, strides, name, **predictors):
+    """On the window nothing but predictors; on the map a 1 x 1 and a 3 x 3 convolution of stride 2 before them."""
+    height, width_of_map, channels = frame_shape
+    entry = []
+    if strides > 1:
+        middle, height, width_of_map, channels = width // 2, -(-height // 2), -(-width_of_map // 2), width
+        entry = [
+            Pointwise(middle, name=f"{name}_reduce"),
+            ConvCell(
+                layers.Conv2D,
+                grid,
+                (*frame_shape[:2], middle),
+                strides=strides,
+                filters=width,
+                name=f"{name}_conv",
+            ),
+        ]
+    return DetectionHead(
+        (height, width_of_map, channels),
+        entry=entry,
+        trunk=[],
+        class_block=None,
+        box_block=None,
+        name=name,
+        **predictors,
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class HeadKind:
+    """Where a detector's heads are and what they are made of.
+
+    Attributes:
+        endpoints: feature maps under the high-resolution heads, each with its stride.
+        make_head: a head of a grid and frame shape.
+        window_width: of high-resolution heads, by depth.
+        map_widths: of low-resolution heads, by depth.
+        last_channels: of the backbone's last map, by depth; None for keras.applications' number.
+        anchor_shapes: (height, width) as fractions of the frame, of the anchors at each location, per level,
+            high-resolution levels first.
+        anchors_keep_shape: whether anchors are as high and wide in pixels on frames of any shape: fractions of the
+            shorter side.
+        sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
+    """
+
+    endpoints: tuple[tuple[str, int], ...]
+    make_head: Callable
+    window_width: Callable[[float], int]
+    map_widths: Callable[[float], tuple[int, ...]]
+    last_channels: Callable[[float], int | None]
+    anchor_shapes: tuple[tuple[tuple[float, float], ...], ...]
+    anchors_keep_shape: bool
+    sigmoid: bool
+
+    def high_resolution(self, config, grid: Grid, channels: dict[str, int]) -> list[DetectionHead]:
+        """The heads on the window; `channels` of the backbone's feature maps by name."""
+        height, width = config.network_size
+        return [
+            self.make_head(
+                grid,
+                (-(-height // stride), -(-width // stride), channels[endpoint]),
+                width=self.window_width(config.depth),
+                strides=1,
+                name=f"head_{stride}",
+                **self._predictors(level, config),
+            )
+            for level, (endpoint, stride) in enumerate(self.endpoints)
+        ]
+
+    def low_resolution(self, config, shape) -> list[DetectionHead]:
+        """The heads on the restored map, of `shape` (H, W, C)."""
+        heads = []
+        for number, width in enumerate(self.map_widths(config.depth)):
+            predictors = self._predictors(len(self.endpoints) + number, config)
+            head = self.make_head(Grid(), shape, width=width, strides=2, name=f"pyramid_{number}", **predictors)
+            heads.append(head)
+            shape = head.out_shape
+        return heads
+
+    def _predictors(self, level, config):
+        return {
+            "anchors": len(self.anchor_shapes[level]),
+            "num_classes": config.num_classes,
+            "prior": _BackgroundPrior(config.num_classes, self.sigmoid),
+        }
+
+    def anchors(self, level: int, feature_size, image_size) -> np.ndarray:
+        """Anchors of one level, see `boxes.level_anchors`."""
+        shapes = np.asarray(self.anchor_shapes[level], np.float32)
+        if self.anchors_keep_shape:
+            shapes = shapes * (min(image_size) / np.asarray(image_size, np.float32))
+        return box_ops.level_anchors(shapes, feature_size)
+
+    def scores(self, logits):
+        """Scores (..., classes) in [0, 1] of logits (..., 1 + classes)."""
+        return (ops.sigmoid(logits) if self.sigmoid else ops.softmax(logits))[..., 1:]
+
+
+class _BackgroundPrior(keras.initializers.Initializer):
+    """Class biases (anchors (1 + classes),) under which an anchor is foreground with FOREGROUND_PRIOR."""
+
+    def __init__(self, num_classes, sigmoid):
+        self.num_classes, self.sigmoid = num_classes, sigmoid
+
+    def __call__(self, shape, dtype=None):
+        odds = np.log((1 - FOREGROUND_PRIOR) / FOREGROUND_PRIOR)
+        bias = np.zeros((shape[0] // (1 + self.num_classes), 1 + self.num_classes), np.float32)
+        if self.sigmoid:
+            bias[:, BACKGROUND + 1 :] = -odds
+        else:
+            bias[:, BACKGROUND] = np.log(self.num_classes) + odds
+        return ops.convert_to_tensor(bias.reshape(-1), dtype=dtype)
+
+    def get_config(self):
+        return {"num_classes": self.num_classes, "sigmoid": self.sigmoid}
+
+
+HEAD_KINDS = {
+    # Figure 10.
+    "patchwork": HeadKind(
+        endpoints=(("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32)),
+        make_head=_patchwork_head,
+        window_width=lambda depth: make_divisible(_WIDTH * depth),
+        map_widths=lambda depth: (_WIDTH,) * 4,
+        last_channels=lambda depth: None,
+        anchor_shapes=box_ops.PATCHWORK_ANCHORS,
+        anchors_keep_shape=False,
+        sigmoid=False,
+    ),
+    # ssd_mobilenet_v2 of the Object Detection API: feature_map_generators.py, multiscale layers of depth_fn, and
+    # convolutional_box_predictor with kernel_size 1.
+    "ssd": HeadKind(
+        endpoints=(("block_13_expand_relu", 16), ("out_relu", 32)),
+        make_head=_ssd_head,
+        window_width=lambda depth: 0,
+        map_widths=lambda depth: tuple(max(16, int(width * depth)) for width in _SSD_EXTRA_WIDTHS),
+        last_channels=lambda depth: make_divisible(LAST_CHANNELS * depth),
+        anchor_shapes=box_ops.SSD_ANCHORS,
+        anchors_keep_shape=True,
+        sigmoid=True,
+    ),
+}
