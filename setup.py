@@ -19,7 +19,10 @@ setup(
     python_requires=">=3.10,<3.14",
     packages=find_packages(include=["patchwork_tf", "patchwork_tf.*"]) + list(SUBPACKAGES.values()),
     package_dir={name: folder for folder, name in SUBPACKAGES.items()},
-    package_data={"patchwork_tf.benchmarks": ["runner/*.[ch]", "runner/checks/*.c"]},
+    package_data={
+        "patchwork_tf": ["pretrained/*"],
+        "patchwork_tf.benchmarks": ["runner/*.[ch]", "runner/checks/*.c"],
+    },
     install_requires=[
         "absl-py>=2.0",
         "ai-edge-litert>=2.3",
@@ -46,6 +49,7 @@ setup(
             "patchwork-train = patchwork_tf.train:main",
             "patchwork-evaluate = patchwork_tf.evaluate:main",
             "patchwork-export = patchwork_tf.export.__main__:main",
+            "patchwork-import = patchwork_tf.export.importing:main",
             "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
             "patchwork-demo = patchwork_tf.demo:main",
             "patchwork-tables = patchwork_tf.tables:main",

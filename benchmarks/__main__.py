@@ -35,9 +35,9 @@ from patchwork_tf.benchmarks.text import table
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.exporting import QUANTIZATIONS, export
-from patchwork_tf.models.build import build
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system, list_systems
 
 _FLAGS = flags.FlagValues()
@@ -221,7 +221,7 @@ def _export(name, checkpoint, path):
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
     keras.utils.set_random_seed(_SEED.value)  # a run that is resumed has the same files
     network = checkpoints.build_from(system, checkpoint, **overrides)
-    export(system, network, checkpoint, path, _SUPPRESSION.value, verify_steps=10, quantization=_QUANTIZE.value)
+    export(network, path, _SUPPRESSION.value, verify_steps=10, quantization=_QUANTIZE.value)
     return network
 
 

@@ -25,8 +25,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.memory import Plan
 from patchwork_tf.export.tflite import Step, convert
-from patchwork_tf.models.build import build
-from patchwork_tf.models.config import untrained_names
+from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system
 
 _FLAGS = flags.FlagValues()
@@ -97,7 +96,7 @@ def _variants(system) -> dict:
 
 def _file(folder, system, step) -> Model:
     path = os.path.join(folder, f"{len(os.listdir(folder))}.tflite")
-    facts = metadata.describe(system, step, untrained_names(step.model.config), "random weights")
+    facts = metadata.describe(step)
     with open(path, "wb") as file:
         file.write(convert(step, facts))
     return Model.read(path)

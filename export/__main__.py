@@ -83,9 +83,7 @@ def _export():
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
     model = checkpoints.build_from(system, checkpoint, **overrides)
     found = export(
-        system,
         model,
-        checkpoint,
         output,
         _SUPPRESSION.value,
         _VERIFY_STEPS.value,

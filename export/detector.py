@@ -16,7 +16,7 @@ from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.boxes import CODE_SCALES
 from patchwork_tf.models.detector import objects_in_cells
 from patchwork_tf.models.rule import cell_of
-from patchwork_tf.models.suppression import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD
+from patchwork_tf.models.suppression import IOU_THRESHOLD, MAX_DETECTIONS, SCORE_THRESHOLD, ranked
 
 
 class DetectorLowering(Lowering):
@@ -88,7 +88,7 @@ class DetectorLowering(Lowering):
         Returns:
             boxes (D, 4), scores (D,), classes (D,) int32, count ().
         """
-        ranks = scores if weights is None else scores * weights
+        ranks = ranked(boxes, scores, weights)
         # Boxes of different classes, shifted apart, never overlap: one call serves all classes.
         kept, count = tf.raw_ops.NonMaxSuppressionV4(
             boxes=boxes + 2.0 * classes[:, None],

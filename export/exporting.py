@@ -9,11 +9,11 @@ from tqdm import tqdm
 
 from patchwork_tf import cli
 from patchwork_tf.data import moving_objects
+from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.quantize import quantize
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.export.tflite import Step, convert
-from patchwork_tf.models.config import untrained_names
 from patchwork_tf.streaming.stream import model_input
 
 QUANTIZATIONS = ("none", "float16", "int8")
@@ -40,9 +40,7 @@ class Exported:
 
 
 def export(
-    system,
     model,
-    checkpoint,
     output,
     suppression=True,
     verify_steps=50,
@@ -52,8 +50,8 @@ def export(
     """Converts, verifies and writes a model.
 
     Args:
-        system, model, checkpoint: as from `checkpoints.build_from`.
-        output: path of the file; it appears when everything is good.
+        model: as from `build` or `load`.
+        output: path of the .tflite file; it appears when everything is good.
         suppression: as for `Step`.
         verify_steps: how many random steps must agree.
         quantization: one of QUANTIZATIONS. A quantized file is held against Keras too, and the difference told.
@@ -63,15 +61,12 @@ def export(
         DataError: if the file in float32 does not agree with Keras, or cannot be written.
         UsageError: if int8 is wanted and ai-edge-quantizer not installed.
     """
-    if checkpoint:
-        class_names, weights = checkpoint.class_names, f"trained on {checkpoint.description}"
-    else:
-        class_names, weights = untrained_names(model.config), "random weights"
-    fit = checkpoint.fit if checkpoint else "stretch"
+    if quantization not in QUANTIZATIONS:
+        raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
     step = Step(model, suppression, unexpanded=quantization != "int8")
     start = quantization != "int8"  # states must have one range, and the quantizer knows one signature
     facts = {
-        **metadata.describe(system, step, class_names, weights, fit, start),
+        **metadata.describe(step, start),
         "quantization": quantization,
     }
     content = convert(step, facts, start)
@@ -80,7 +75,7 @@ def export(
     if quantization == "float16":
         content = convert(step, facts, start, float16=True)
     elif quantization == "int8":
-        content, facts["states"] = quantize(content, _samples(model, content, calibration, fit))
+        content, facts["states"] = quantize(content, _samples(model, content, calibration))
         content = metadata.insert(content, facts)
     if quantization != "none":
         quantized = _compared(model, content, verify_steps, verify.QUANTIZED_TOLERANCE)
@@ -103,7 +98,7 @@ def _saved(content, folder) -> str:
     return path
 
 
-def _samples(model, content, frames, fit) -> list[dict]:
+def _samples(model, content, frames) -> list[dict]:
     """Inputs of a file while it runs over a video, in windows at random, its states rolling on."""
     rng = np.random.default_rng(0)
     samples = []
@@ -111,7 +106,7 @@ def _samples(model, content, frames, fit) -> list[dict]:
         runner = StepRunner(_saved(content, folder))
         for frame in frames if frames is not None else _generated_frames(model):
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
-            image = model_input(frame, model.config.image_size, fit)
+            image = model_input(frame, model.config.image_size, model.info.fit)
             samples.append({"frame": image, "window": window, **runner.state()})
             runner.step(image, window)
     return samples

@@ -7,8 +7,8 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.models.costs import count_macs
 from patchwork_tf.streaming.step import KerasStep
-from patchwork_tf.zoo.costs import count_macs
 
 _ENTRY = b"patchwork.json"
 VERSION = 3
@@ -21,39 +21,35 @@ _ANSWERS = {
 }
 
 
-def describe(system, step, class_names, weights: str, fit: str = "stretch", start: bool = True) -> dict:
+def describe(step, start: bool = True) -> dict:
     """The facts a host needs to run a file.
 
     Args:
-        system: what is exported.
-        step: tflite.Step of its model.
-        class_names: of the model's classes, in order.
-        weights: where they come from, 'random weights' if from nowhere.
-        fit: how frames got to the input's size in training.
+        step: tflite.Step of what is exported.
         start: whether the file has the signature `whole_frame`, if it has a state.
     """
-    model, grid = step.model, step.model.grid
+    model, grid, info = step.model, step.model.grid, step.model.info
     return {
         "patchwork": VERSION,
-        "system": system.name,
+        "system": info.system,
         "model": dataclasses.asdict(model.config),
-        "task": system.task,
-        "weights": weights,
+        "task": model.config.task,
+        "weights": info.weights,
         "grid": {"cells": grid.cells, "window": grid.window},
         "policy": KerasStep(model).policy,
         "mflops": {name: count_macs(model, name == "start") / 1e6 for name in ("step", "start")},
-        "stream": {"interval": system.stream.interval, "delay": system.stream.delay, "flip": system.stream.flip},
-        "fit": fit,
+        "stream": dataclasses.asdict(info.stream),
+        "fit": info.fit,
         "input": {
-            "frame": f"RGB, {_FITS[fit]} to the input's size, float32, value / 127.5 - 1",
+            "frame": f"RGB, {_FITS[info.fit]} to the input's size, float32, value / 127.5 - 1",
             "window": "row and column of the window's top left cell, each from 0 to cells - window",
             "image_size": list(model.config.image_size),
         },
         "output": {
-            **_ANSWERS[system.task],
+            **_ANSWERS[model.config.task],
             "next_window": "what to pass as window with the next frame",
         },
-        "labels": list(class_names),
+        "labels": list(info.class_names),
         "states": [
             {"name": name, "shape": list(shape), "dtype": "float32", "zero_point": 0}
             for name, shape in step.state_shapes.items()

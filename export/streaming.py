@@ -6,7 +6,7 @@ from keras import ops
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.grid import Grid
-from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
 from patchwork_tf.streaming.step import merged_answer
 
 
@@ -21,7 +21,7 @@ class ExportedStep:
     Attributes:
         path: likewise.
         facts: its metadata.
-        config, stream_config, grid: of the model that was exported.
+        config, info, grid: of the model that was exported.
         policy: how `next_window` is chosen, 'rule' or 'learned'.
         model: None; there is no Keras model in it.
 
@@ -37,10 +37,16 @@ class ExportedStep:
         self._runner = StepRunner(path)
         self.facts = self._runner.facts
         self.config = ModelConfig(**self.facts["model"])
-        self.stream_config = StreamConfig(**self.facts["stream"])
+        self.info = ModelInfo(
+            self.facts["system"],
+            StreamConfig(**self.facts["stream"]),
+            tuple(self.facts["labels"]),
+            self.facts["fit"],
+            self.facts["weights"],
+        )
         self.grid = Grid(**self.facts["grid"])
         self.policy = self.facts["policy"]
-        if self.stream_config.flip and "count" in self._runner.output_names:
+        if self.info.stream.flip and "count" in self._runner.output_names:
             raise UsageError(
                 f"{path}: {self.facts['system']} merges two streams before suppression; export it with "
                 "--nosuppression"
@@ -48,22 +54,22 @@ class ExportedStep:
 
     def initial_state(self) -> list[dict]:
         """The memory before the first frame: of one stream, or with flip of two."""
-        return [self._runner.new_memory() for _ in range(1 + self.stream_config.flip)]
+        return [self._runner.new_memory() for _ in range(1 + self.info.stream.flip)]
 
     def mflops(self, whole_frame: bool = False) -> float:
         """Multiply-adds / 10^6 of one call, looking through a window or at the whole frame."""
-        return (1 + self.stream_config.flip) * self.facts["mflops"]["start" if whole_frame else "step"]
+        return (1 + self.info.stream.flip) * self.facts["mflops"]["start" if whole_frame else "step"]
 
     def __call__(self, frame, window, state):
         """One frame, as `KerasStep`'s."""
         found = [self._look(frame, window, state[0])]
-        if self.stream_config.flip:
+        if self.info.stream.flip:
             mirrored = window and (window[0], self.grid.positions - 1 - window[1])
             found.append(self._look(frame[:, :, ::-1], mirrored, state[1]))
         if "count" in found[0]:
             return found[0], state
         outputs = {key: np.stack([each[key] for each in found]) for key in found[0]}
-        answer = merged_answer(outputs, outputs.get("weights"), self.stream_config.flip)
+        answer = merged_answer(outputs, outputs.get("weights"), self.info.stream.flip)
         answer = {key: ops.convert_to_numpy(value[0]) for key, value in answer.items()}
         return {**answer, "next_window": found[0]["next_window"]}, state
 

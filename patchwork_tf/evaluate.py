@@ -219,19 +219,15 @@ class _Run:
         system: of the zoo.
         make_step: makes what is run, a KerasStep or ExportedStep.
         policy: of windows, None for the model's own.
-        names: of the classes.
         weights: where they come from.
         at_step: of training.
-        fit: how frames get to the model's size.
     """
 
     system: System
     make_step: Callable
     policy: str | None
-    names: list[str]
     weights: str
     at_step: int = 0
-    fit: str = "stretch"
 
 
 def _score_systems() -> list[dict]:
@@ -250,10 +246,8 @@ def _exported_runs() -> list[_Run]:
     for path in filter(None, _TFLITE.value):
         step = ExportedStep(path)
         system = get_system(step.facts["system"])
-        names = class_names(_DATASET.value, system.task)
-        _check_classes(path, step.facts["labels"], names)
-        for policy in _policies(system):
-            runs.append(_Run(system, lambda step=step: step, policy, names, path, fit=step.facts["fit"]))
+        _check_classes(path, step.info.class_names, system.task)
+        runs += [_Run(system, lambda step=step: step, policy, path) for policy in _policies(system)]
     return runs
 
 
@@ -262,20 +256,19 @@ def _model_runs() -> list[_Run]:
     systems = [get_system(name) for name in cli.non_empty("system", _SYSTEM.value)]
     if len({system.task for system in systems}) > 1:
         raise UsageError("--system names detectors and segmenters; score them in two runs")
-    names = class_names(_DATASET.value, systems[0].task)
     sources = cli.one_per_item("checkpoint", _CHECKPOINT.value, systems)
     runs = []
     for system, source in zip(systems, sources, strict=True):
         checkpoint = checkpoints.read(source) if source else None
         overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), memory=_MEMORY.value)
-        known = {"weights": "random weights"}
+        known = ("random weights", 0)
         if checkpoint:
-            _check_classes(checkpoint.path, checkpoint.class_names, names)
-            known = {"weights": checkpoint.path, "at_step": checkpoint.step, "fit": checkpoint.fit}
+            _check_classes(checkpoint.path, checkpoint.class_names, system.task)
+            known = (checkpoint.path, checkpoint.step)
         else:
-            overrides["num_classes"] = len(names)
+            overrides["num_classes"] = len(class_names(_DATASET.value, system.task))
         make_step = functools.partial(_built, system, checkpoint, **overrides)
-        runs += [_Run(system, make_step, policy, names, **known) for policy in _policies(system)]
+        runs += [_Run(system, make_step, policy, *known) for policy in _policies(system)]
     return runs
 
 
@@ -287,7 +280,8 @@ def _policies(system) -> list[str | None]:
     return [None] if system.model.grid.is_whole_frame else policies or [None]
 
 
-def _check_classes(path, known, names):
+def _check_classes(path, known, task):
+    names = class_names(_DATASET.value, task)
     if list(known) != list(names):
         raise UsageError(
             f"{path} knows {len(known)} classes ({known[0]}, ...), "
@@ -318,11 +312,10 @@ def _score(run, one_of_many) -> dict:
         score = scoring.score_stream(
             step,
             videos,
-            run.names,
+            class_names(_DATASET.value, run.system.task),
             run.policy,
             seed=_SEED.value,
             blind_start=_BLIND_START.value,
-            fit=run.fit,
             coco=_COCO.value,
             writer=writer,
             progress=progress,

@@ -31,7 +31,6 @@ def score_stream(
     *,
     seed=0,
     blind_start=False,
-    fit="stretch",
     coco=True,
     writer=None,
     progress=None,
@@ -42,7 +41,7 @@ def score_stream(
         step: KerasStep or ExportedStep.
         videos: iterable of AnnotatedVideo.
         class_names: of the labels, in order.
-        policy, blind_start, fit: as for `stream`.
+        policy, blind_start: as for `stream`.
         seed: video k is run with seed + k.
         coco: whether COCO's numbers of detections are computed too.
         writer: DetectionWriter or MaskWriter that gets every answer, or None.
@@ -63,8 +62,7 @@ def score_stream(
             policy,
             seed=seed + number,
             blind_start=blind_start,
-            fit=fit,
-            truth=functools.partial(frame_truth, step.config, video, fit=fit),
+            truth=functools.partial(frame_truth, step.config, video, fit=step.info.fit),
         )
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]

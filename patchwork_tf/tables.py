@@ -18,10 +18,10 @@ import sys
 from absl import flags
 
 from patchwork_tf import cli
-from patchwork_tf.models.build import build
+from patchwork_tf.models.costs import backbone_rows, count_macs, layer_costs, state_bytes
 from patchwork_tf.streaming.schedule import frame_mflops
 from patchwork_tf.streaming.step import KerasStep
-from patchwork_tf.zoo.costs import backbone_rows, count_macs, layer_costs, state_bytes
+from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.paper import PAPER, TABLE_3
 from patchwork_tf.zoo.systems import get_system
 

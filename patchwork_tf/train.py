@@ -18,12 +18,12 @@ from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import DATASETS, class_names, scenes_of
 from patchwork_tf.data.fitting import FITS
 from patchwork_tf.errors import UsageError
-from patchwork_tf.models.build import build
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
 from patchwork_tf.training import checkpoints, distribution
 from patchwork_tf.training.clip_model import CLIP_MODELS
 from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import fit, make_optimizer
+from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system
 
 # What flags are by default, which depends on the stage: the recipes of the docs.

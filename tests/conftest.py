@@ -43,12 +43,15 @@ def real_data():
 
 def small_model(name, seed=0, **overrides):
     """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
-    return _shared(_small_config(name, overrides), seed)
+    config = _small_config(name, overrides)
+    # Systems that run the same model share what is compiled of it.
+    same = next(other for other in pw.list_systems() if _small_config(other, overrides) == config)
+    return _shared(same, config, seed)
 
 
 def fresh_model(name, seed=0, **overrides):
     """The same, to do with as one likes."""
-    return _build(_small_config(name, overrides), seed)
+    return _build(name, _small_config(name, overrides), seed)
 
 
 def _small_config(name, overrides):
@@ -57,14 +60,14 @@ def _small_config(name, overrides):
     return dataclasses.replace(model, **{"image_size": 128, "depth": 0.35, **classes, **overrides})
 
 
-def _build(config, seed):
+def _build(name, config, seed):
     keras.utils.set_random_seed(seed)
-    model = pw.build(config)
+    model = pw.build(name, **{field.name: getattr(config, field.name) for field in dataclasses.fields(config)})
     randomise(model, seed)
     return model
 
 
-_shared = functools.lru_cache(maxsize=8)(_build)  # systems that run the same model share what is compiled of it
+_shared = functools.lru_cache(maxsize=8)(_build)
 
 # What takes longest starts first, lest one worker be busy with it when the other is done.
 _LONGEST_FILES = (

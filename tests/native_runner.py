@@ -6,7 +6,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import patchwork_tf as pw
 from patchwork_tf.benchmarks import native, overhead
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
@@ -37,7 +36,7 @@ def echo(tmp_path_factory):
 def detector(small, tmp_path_factory):
     """A small Patchwork detector."""
     path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
-    export(pw.get_system("vid-pw-m4n1"), small("vid-pw-m4n1"), None, path, verify_steps=5)
+    export(small("vid-pw-m4n1"), path, verify_steps=5)
     return path
 
 

@@ -18,7 +18,6 @@ from patchwork_tf.export import __main__ as export
 from patchwork_tf.export import exporting, metadata
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.training import checkpoints
-from patchwork_tf.zoo.systems import get_system
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +111,7 @@ def test_benchmark(tmp_path, capsys):
 @pytest.mark.slow
 def test_benchmark_looks_where_its_policy_says(small, tmp_path, monkeypatch):
     name, path = "davis-pw-m2n1", str(tmp_path / "pw.tflite")
-    exporting.export(get_system(name), small(name, image_size=64), None, path, verify_steps=2)
+    exporting.export(small(name, image_size=64), path, verify_steps=2)
     wanted, loaded, started = [], [], []
 
     class Watched(StepRunner):

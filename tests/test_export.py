@@ -34,7 +34,7 @@ def exported(small, tmp_path_factory):
     """(model, path) of a small Patchwork detector without suppression."""
     model = small("vid-pw-m4n2")
     path = str(tmp_path_factory.mktemp("export") / "raw.tflite")
-    export(pw.get_system("vid-pw-m4n2"), model, None, path, suppression=False, verify_steps=5)
+    export(model, path, suppression=False, verify_steps=5)
     return model, path
 
 
@@ -53,7 +53,7 @@ def test_a_thousand_steps_without_drift(exported):
 def test_segmenters_agree_with_keras(name, small, tmp_path):
     model = small(name)
     path = str(tmp_path / "model.tflite")
-    export(pw.get_system(name), model, None, path, verify_steps=5)
+    export(model, path, verify_steps=5)
     comparison = verify.compare(model, path, steps=200)
     assert comparison.passed
     assert comparison.max_difference <= 1e-4
@@ -67,7 +67,7 @@ def test_segmenters_agree_with_keras(name, small, tmp_path):
 def test_suppressed_detections_agree_with_keras(name, small, tmp_path):
     model = small(name)
     path = str(tmp_path / "model.tflite")
-    comparison = export(pw.get_system(name), model, None, path).comparison
+    comparison = export(model, path).comparison
     assert comparison.steps >= 50
     assert comparison.max_difference <= 1e-4
     assert comparison.detections > 100
@@ -131,7 +131,7 @@ def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
     for number, forms in enumerate(({}, {"strips_from": 1000}, {"unexpanded": False})):
         step = Step(model, False, **forms)
         path = tmp_path / f"{number}.tflite"
-        path.write_bytes(convert(step, metadata.describe(pw.get_system(name), step, ["x"], "random weights")))
+        path.write_bytes(convert(step, metadata.describe(step)))
         runners.append(StepRunner(str(path)))
     sizes = [sum(value.nbytes for value in runner.state().values()) for runner in runners]
     assert sizes[0] < min(sizes[1:])
@@ -160,7 +160,7 @@ def test_int8_states_are_int8_all_the_way(tmp_path):
     rng = np.random.default_rng(0)
     video = (127.5 * (random_frames(rng, 32, (64, 64)) + 1)).astype(np.uint8)
     for kind, path in paths.items():
-        found = export(pw.get_system(name), model, None, path, False, 3, kind, video)
+        found = export(model, path, False, 3, kind, video)
     assert found.comparison.passed
     interpreter = Interpreter(paths["int8"]).get_signature_runner("step")
     inputs, outputs = interpreter.get_input_details(), interpreter.get_output_details()
@@ -185,7 +185,7 @@ def test_int8_states_are_int8_all_the_way(tmp_path):
 def test_float16_halves_the_file(tmp_path):
     model = fresh_model("vid-pw-m2n1", image_size=64)
     path = tmp_path / "model.tflite"
-    found = export(pw.get_system("vid-pw-m2n1"), model, None, str(path), True, 3, "float16")
+    found = export(model, str(path), True, 3, "float16")
     assert path.stat().st_size < 0.6 * 4 * model.count_params()
     assert found.quantized.agreeing >= 0.9 * found.quantized.detections
 
@@ -214,8 +214,7 @@ def test_an_exported_file_scores_as_its_model_does(tmp_path, capsys):
     facts = {"system": "davis-pw-m2n1", "class_names": ["foreground"]}
     checkpoints.save(str(tmp_path), 1, model.config, model.variables, optimizer, facts, keep=1)
     path = str(tmp_path / "model.tflite")
-    read = checkpoints.read(str(tmp_path))
-    export(pw.get_system("davis-pw-m2n1"), model, read, path, verify_steps=2)
+    export(pw.load(str(tmp_path)), path, verify_steps=2)
     scores = []
     for which in (["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}"], [f"--tflite={path}"]):
         assert evaluate.main([*which, *flags]) == 0
@@ -243,7 +242,7 @@ def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, tmp_
     if policy == "rule":
         untrain_attention(model)
     path = str(tmp_path / "model.tflite")
-    export(pw.get_system(name), model, None, path, verify_steps=2)
+    export(model, path, verify_steps=2)
     frames = list(Video(real_data("vid_clip_00007010/frames")))
     frames = [
         cv2.resize(frame, (SIZE, SIZE), interpolation=cv2.INTER_AREA) for frame in (frames + frames[::-1])[:200]
@@ -261,7 +260,7 @@ def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, tmp_
 @pytest.mark.parametrize("suppression", [True, False])
 def test_two_streams_over_one_file_do_not_disturb_each_other(suppression, small, tmp_path):
     path = str(tmp_path / "model.tflite")
-    export(pw.get_system("vid-pw-m2n1"), small("vid-pw-m2n1", image_size=64), None, path, suppression, 2)
+    export(small("vid-pw-m2n1", image_size=64), path, suppression, 2)
     videos = [render_clip(index, 12, 64).frames for index in range(2)]
     alone = [list(pw.stream(ExportedStep(path), frames)) for frames in videos]
     step = ExportedStep(path)

@@ -18,7 +18,6 @@ from patchwork_tf.benchmarks.phone import REMOTE
 from patchwork_tf.benchmarks.plan import Model
 from patchwork_tf.export.exporting import export
 from patchwork_tf.grid import Grid
-from patchwork_tf.zoo.systems import get_system
 
 
 @pytest.fixture(scope="module", params=adb_clients.paths())
@@ -70,7 +69,7 @@ def exported(tmp_path_factory):
     """A real file, played as every kind of stream: plain, key frames with a delay, and flip."""
     name = "davis-pw-m2n1"
     path = str(tmp_path_factory.mktemp("models") / f"{name}.tflite")
-    export(get_system(name), small_model(name, image_size=64), None, path, verify_steps=2)
+    export(small_model(name, image_size=64), path, verify_steps=2)
     model = Model.read(path)
     delayed = dataclasses.replace(model, interval=4, delay=3)
     return {name: model, "davis-pw-m4n1": delayed, "davis-pw-m4n2": dataclasses.replace(model, flip=True)}

@@ -17,7 +17,6 @@ from runs import facts
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import report
 from patchwork_tf.export.exporting import export
-from patchwork_tf.zoo.systems import get_system
 
 SAID_BY_STOCK_TOOL = """count=1000 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358
 Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inference (avg): 3790.92
@@ -110,7 +109,7 @@ def test_ctrl_c_in_a_terminal(adb, bench, in_a_terminal, tmp_path):
     names, files = ("davis-sf", "davis-pw-m2n1"), []
     for name in names:
         files.append(f"{tmp_path}/{name}.tflite")
-        export(get_system(name), small_model(name, image_size=64), None, files[-1], verify_steps=2)
+        export(small_model(name, image_size=64), files[-1], verify_steps=2)
     kept = tmp_path / "kept-here"
     program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--target=adb", f"--adb={adb.path}"]
     flags = [f"--runner={bench.runner}", f"--tflite={','.join(files)}", f"--steps={STEPS}", "--repeats=3"]

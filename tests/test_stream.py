@@ -12,11 +12,11 @@ import patchwork_tf as pw
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.costs import count_macs
 from patchwork_tf.streaming import overlay, policies
 from patchwork_tf.streaming.policies import View
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.streaming.stream import Answer, Segmentation, model_input
-from patchwork_tf.zoo.costs import count_macs
 
 
 @pytest.fixture(scope="module")

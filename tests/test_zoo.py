@@ -8,7 +8,7 @@ import pytest
 import patchwork_tf as pw
 from patchwork_tf import tables
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.zoo.costs import backbone_rows, count_macs, layer_costs, state_bytes
+from patchwork_tf.models.costs import backbone_rows, count_macs, layer_costs, state_bytes
 from patchwork_tf.zoo.paper import PAPER, TABLE_3
 
 

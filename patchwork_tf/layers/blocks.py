@@ -15,6 +15,7 @@ DEPTHWISE_INIT = {"scale": 2.0, "mode": "fan_out"}
 # keras.applications uses 0.999, which needs thousands of steps from scratch; the momentum
 # plays no part in inference, so loaded weights behave the same.
 BATCH_NORM_MOMENTUM = 0.99
+BATCH_NORM_EPSILON = 1e-3
 
 
 def make_divisible(value: float, divisor: int = 8) -> int:
@@ -24,7 +25,7 @@ def make_divisible(value: float, divisor: int = 8) -> int:
 
 
 def batch_norm(name: str) -> layers.BatchNormalization:
-    return layers.BatchNormalization(epsilon=1e-3, momentum=BATCH_NORM_MOMENTUM, name=name)
+    return layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM, name=name)
 
 
 class Pointwise(layers.Layer):

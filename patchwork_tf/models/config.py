@@ -115,8 +115,29 @@ class StreamConfig:
 EVERY_FRAME = StreamConfig()
 
 
-def untrained_names(config: ModelConfig) -> list[str]:
-    """Names of the classes of a model that has not learned any."""
-    if config.task == "segmentation":
-        return ["foreground"]
-    return [f"class {number}" for number in range(config.num_classes)]
+@dataclasses.dataclass(frozen=True)
+class ModelInfo:
+    """What else a model knows: what it is for, and what its weights have learned.
+
+    Attributes:
+        system: name of the system that it belongs to, None if to none.
+        stream: how it is run over a stream.
+        class_names: of the foreground classes, in order; numbers, if it has not learned any.
+        fit: how frames get to its image size, see `fitting.FITS`.
+        weights: where they come from, in words.
+    """
+
+    system: str | None = None
+    stream: StreamConfig = EVERY_FRAME
+    class_names: tuple[str, ...] | None = None
+    fit: str = "stretch"
+    weights: str = "random weights"
+
+    def completed(self, config: ModelConfig) -> "ModelInfo":
+        """With the names of classes that a model of `config` has before it has learned any."""
+        if self.class_names is not None:
+            return self
+        names = (
+            ["foreground"] if config.task == "segmentation" else map("class {}".format, range(config.num_classes))
+        )
+        return dataclasses.replace(self, class_names=tuple(names))

@@ -6,13 +6,14 @@ pyramid on a full map that a cell restores from memory, and are fresh in every f
 answer for a frame is the whole memory, stale outside of the window, and the fresh ones.
 """
 
+import keras
 import numpy as np
 from keras import ops
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.heads import HEAD_KINDS, per_anchor
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule, cell_of
@@ -22,6 +23,7 @@ from patchwork_tf.models.suppression import best_classes, suppress
 NEEDED_SCORE = 0.1
 
 
+@keras.saving.register_keras_serializable("patchwork_tf")
 class PatchworkDetector(PatchworkModel):
     """SSD detector that looks at one window per frame.
 
@@ -42,9 +44,9 @@ class PatchworkDetector(PatchworkModel):
     # raster 0.759 and 0.934; skipping frames at the same cost 0.785 and 0.949.
     rule = Rule(background=0.2, neighbours=0.25)
 
-    def __init__(self, config: ModelConfig):
+    def __init__(self, config: ModelConfig, info: ModelInfo):
         kind = self.head_kind = HEAD_KINDS[config.heads]
-        super().__init__(config, "patchwork_detector", kind.last_channels(config.depth))
+        super().__init__(config, info, "patchwork_detector", kind.last_channels(config.depth))
         self.heads = kind.high_resolution(config, self.feature_grid, self.backbone.endpoint_channels)
         self.pyramid = kind.low_resolution(config, self.backbone.out_shape)
         self.level_anchors = [

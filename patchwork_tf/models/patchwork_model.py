@@ -1,12 +1,15 @@
 """What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
 
+import dataclasses
+
 import keras
 import numpy as np
 from keras import ops
 
 from patchwork_tf.layers.cell import crop_window, remember
 from patchwork_tf.models.attention import AttentionNetwork, best_window
-from patchwork_tf.models.config import EVERY_FRAME, ModelConfig
+from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
+from patchwork_tf.models.costs import layer_costs
 from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
 from patchwork_tf.models.rule import Rule, advance_freshness
 
@@ -19,7 +22,7 @@ class PatchworkModel(keras.Model):
 
     Attributes:
         config: the ModelConfig.
-        stream_config: how the model is run over a stream: on every frame, unless a system says otherwise.
+        info: the ModelInfo; may be set.
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
         backbone: StatefulMobileNetV2; `backbone.step` gives its feature maps by layer name.
@@ -28,10 +31,10 @@ class PatchworkModel(keras.Model):
 
     rule: Rule
 
-    def __init__(self, config: ModelConfig, name: str, last_channels: int | None = None):
+    def __init__(self, config: ModelConfig, info: ModelInfo, name: str, last_channels: int | None = None):
         super().__init__(name=name)
         self.config = config
-        self.stream_config = EVERY_FRAME
+        self.info = info.completed(config)
         self.grid = config.grid
         self.feature_grid = config.feature_grid
         self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth, last_channels)
@@ -132,7 +135,62 @@ class PatchworkModel(keras.Model):
         corrections = self.attention.corrections(restored, freshness, need)
         return {"rule_values": values, "q_values": values + corrections}
 
-    call = step
+    def call(self, inputs, window=None, state=None):
+        """A step in Keras' form: `model({"frame": frame, "window": window, **state})`, as `step` returns it.
+
+        Also as `model(frame, window, state)`.
+        """
+        if isinstance(inputs, dict):
+            state = {name: value for name, value in inputs.items() if name not in ("frame", "window")}
+            inputs, window = inputs["frame"], inputs["window"]
+        return self.step(inputs, window, state)
+
+    def get_config(self):
+        return {"config": dataclasses.asdict(self.config), "info": dataclasses.asdict(self.info)}
+
+    @classmethod
+    def from_config(cls, config):
+        """A model as `build` makes it, from what `get_config` returns."""
+        info = dict(config["info"])
+        info |= {"stream": StreamConfig(**info["stream"]), "class_names": tuple(info["class_names"])}
+        model = cls(ModelConfig(**config["config"]), ModelInfo(**info))
+        model.build()
+        return model
+
+    def build(self, input_shape=None):
+        """Gives all layers their weights, by a call on shapes alone."""
+        del input_shape  # the config knows
+        if self.built:
+            return
+        shapes = {"frame": (*self.config.image_size, 3), **self.memory_shapes()}
+        inputs = {name: keras.KerasTensor((1, *shape)) for name, shape in shapes.items()}
+        inputs["window"] = keras.KerasTensor((1, 2), dtype="int32")
+        for layer in self._flatten_layers():  # composite layers have nothing of their own to build,
+            if layer._layers:  # their parts do when they are first called: here, on shapes alone
+                layer.built = True
+        self(inputs)
+
+    def summary(self, print_fn=print, **kwargs):
+        """Prints every layer with the shape of its output, its parameters and multiply-adds.
+
+        Args:
+            print_fn: called with each line.
+            **kwargs: of `keras.Model.summary`, for nothing.
+        """
+        del kwargs
+        what = self.info.system or self.name
+        print_fn(f"{what}: {self.info.weights}, {len(self.info.class_names)} classes, one step at batch size 1")
+        print_fn(
+            f"{'layer':<34}{'kind':<20}{'output':>18}{'parameters':>12}{'multiply-adds':>15}{'state, bytes':>14}"
+        )
+        rows = layer_costs(self)
+        for row in rows:
+            shape = " x ".join(map(str, row.output))
+            print_fn(
+                f"{row.name:<34}{row.kind:<20}{shape:>18}{row.parameters:>12,}{row.macs:>15,}{row.state_bytes:>14,}"
+            )
+        totals = [sum(getattr(row, key) for row in rows) for key in ("parameters", "macs", "state_bytes")]
+        print_fn(f"{'total':<72}{totals[0]:>12,}{totals[1]:>15,}{totals[2]:>14,}")
 
     def predict_window(self, frame, window, state):
         """The fresh predictions of one frame, as losses want them, and the new state.

@@ -5,12 +5,13 @@ refined there beside an early feature map (DeepLabv3+). Every layer that looks a
 cell: the dilated convolutions, whose border is as wide as their rate, and the upsampling.
 """
 
+import keras
 from keras import layers, ops
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
 from patchwork_tf.layers.cell import read, remember, window_corner
-from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import Rule
 
@@ -60,6 +61,7 @@ class UpsampleCell(layers.Layer):
         return ops.image.resize(x, size, interpolation="bilinear", data_format="channels_last")
 
 
+@keras.saving.register_keras_serializable("patchwork_tf")
 class PatchworkSegmenter(PatchworkModel):
     """Segments foreground from background, looking at one window per frame.
 
@@ -72,8 +74,8 @@ class PatchworkSegmenter(PatchworkModel):
     # One pair for N = 1 and 2: J 58.3 and 71.5; the best for each by itself 58.4 and 71.8; a raster 46.8 and 65.1.
     rule = Rule(background=0.02, neighbours=1.0)
 
-    def __init__(self, config: ModelConfig):
-        super().__init__(config, "patchwork_segmenter")
+    def __init__(self, config: ModelConfig, info: ModelInfo):
+        super().__init__(config, info, "patchwork_segmenter")
         grid = self.feature_grid
         channels = self.backbone.endpoint_channels
         height, width = config.network_size

@@ -11,7 +11,7 @@ SCORE_THRESHOLD = 0.01
 _CANDIDATES = 400
 
 
-def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS):
+def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS, candidates=_CANDIDATES):
     """Keeps of overlapping boxes of the same class the one that ranks first.
 
     Args:
@@ -20,13 +20,14 @@ def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS
         weights: (B, A) float32, by which scores are multiplied when boxes compete, and before they are held
             against SCORE_THRESHOLD: stale ones count less. By default all are 1.
         max_detections: D.
+        candidates: how many boxes enter suppression at most, the best-ranked ones.
 
     Returns:
         boxes (B, D, 4), scores (B, D), classes (B, D) int32 from 0, count (B,) int32: the first `count` rows are
         detections, in the order of their rank; the rest is zero.
     """
-    ranks = scores if weights is None else scores * weights
-    ranks, index = ops.top_k(ranks, min(_CANDIDATES, ranks.shape[1]))
+    ranks = ranked(boxes, scores, weights)
+    ranks, index = ops.top_k(ranks, min(candidates, ranks.shape[1]))
     boxes = ops.take_along_axis(boxes, index[..., None], axis=1)
     scores, classes = (ops.take_along_axis(x, index, axis=1) for x in (scores, classes))
     kept = _kept(boxes, classes, ranks > SCORE_THRESHOLD)
@@ -42,6 +43,13 @@ def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS
         ops.where(valid, ops.take_along_axis(classes, order, axis=1), 0),
         count,
     )
+
+
+def ranked(boxes, scores, weights):
+    """By what boxes compete (..., A): scores, weighted unless that is None; 0 for boxes without any area."""
+    ranks = scores if weights is None else scores * weights
+    # LiteRT's operator returns such a box again and again, in the place of all that come after it.
+    return ops.where(ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1), ranks, 0.0)
 
 
 def best_classes(scores):

@@ -53,7 +53,7 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
                 f"{tuple(variable.shape)}; depth or number of classes differ"
             )
     for variable in variables:
-        variable.assign(arrays[variable_key(variable)])
+        variable.assign(arrays[variable_key(variable)].astype("float32"))
 
 
 def _fits(variable, arrays) -> bool:

@@ -20,7 +20,7 @@ def frame_mflops(step, starts_whole: bool = False) -> Iterator[float]:
         step: what is run, a KerasStep or ExportedStep.
         starts_whole: whether the first frame is looked at as a whole.
     """
-    stream, number = step.stream_config, 0
+    stream, number = step.info.stream, 0
     of_step, of_start = step.mflops(), step.mflops(starts_whole)
     while True:
         since_key = number % stream.interval

@@ -9,6 +9,7 @@ Outputs are numpy arrays: 'next_window' (2,), and 'boxes' (D, 4), 'scores' (D,),
 'count' after suppression, or 'mask' (H, W). State goes in and comes out; one that went in must not be used again.
 """
 
+import dataclasses
 import functools
 
 import keras
@@ -16,8 +17,8 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf.models.config import StreamConfig
+from patchwork_tf.models.costs import count_macs
 from patchwork_tf.models.suppression import every_class, suppress
-from patchwork_tf.zoo.costs import count_macs
 
 
 class KerasStep:
@@ -26,19 +27,19 @@ class KerasStep:
     Args:
         model: as from `build`.
         stream: which frames are processed, and whether the mirrored frame is run as a second stream; by default
-            the model's own `stream_config`.
+            as the model's own `info` has it.
 
     Attributes:
         model: likewise.
         config, grid: of the model.
-        stream_config: likewise.
+        info: the ModelInfo, of what is run.
         policy: how `next_window` is chosen, 'rule' or 'learned'.
     """
 
     def __init__(self, model, stream: StreamConfig | None = None):
         self.model = model
         self.config, self.grid = model.config, model.grid
-        self.stream_config = stream or model.stream_config
+        self.info = dataclasses.replace(model.info, stream=stream or model.info.stream)
         self._run = compiled(self._merged)
 
     @property
@@ -47,11 +48,11 @@ class KerasStep:
 
     def initial_state(self):
         """The memory before the first frame, of both streams with flip."""
-        return self.model.initial_state(2 if self.stream_config.flip else 1)
+        return self.model.initial_state(2 if self.info.stream.flip else 1)
 
     def mflops(self, whole_frame: bool = False) -> float:
         """Multiply-adds / 10^6 of one call, looking through a window or at the whole frame."""
-        streams = 2 if self.stream_config.flip else 1
+        streams = 2 if self.info.stream.flip else 1
         return streams * count_macs(self.model, whole_frame) / 1e6
 
     def __call__(self, frame, window, state):
@@ -70,7 +71,7 @@ class KerasStep:
         return {key: ops.convert_to_numpy(value[0]) for key, value in outputs.items()}, state
 
     def _merged(self, frame, window, state):
-        flip = self.stream_config.flip
+        flip = self.info.stream.flip
         if flip:
             frame = ops.concatenate([frame, frame[:, :, ::-1]])
             if window is not None:

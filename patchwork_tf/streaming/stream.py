@@ -69,21 +69,19 @@ def stream(
     *,
     seed: int = 0,
     blind_start: bool = False,
-    fit: str = "stretch",
     truth: Callable[[int, tuple[int, int]], dict] | None = None,
 ) -> Iterator[Detections | Segmentation]:
     """Answers every frame of a video.
 
     Args:
-        model: a model as from `build`, whose `stream_config` says which frames are processed and how; or an
-            export.streaming.ExportedStep, which knows that, too.
+        model: a model as from `build` or `load`, whose `info` says which frames are processed, and how they get to
+            its size; or an export.streaming.ExportedStep, which knows that, too.
         frames: (h, w, 3) uint8 RGB images of any size.
         policy: one of policies.POLICIES, chooses the window of each frame. By default what the model chooses: the
             learned policy if it has one, else the rule.
         seed: of the policy.
         blind_start: look at the first frame through a window, too. By default it is looked at as a whole, at
             the cost of the single-frame network.
-        fit: how frames get to the model's size, see `fitting.FITS`.
         truth: for the oracle: function of a frame's number and size (h, w) to `truth.frame_truth`.
 
     Yields:
@@ -94,11 +92,11 @@ def stream(
     """
     step = step_of(model) if isinstance(model, keras.Model) else model
     choose = make_policy(policy, step, seed, truth)
-    return _answers(step, frames, choose, blind_start, fit)
+    return _answers(step, frames, choose, blind_start)
 
 
-def _answers(step, frames, choose, blind_start, fit):
-    config, image_size = step.stream_config, step.config.image_size
+def _answers(step, frames, choose, blind_start):
+    config, fit, image_size = step.info.stream, step.info.fit, step.config.image_size
     starts_whole = not (blind_start or step.grid.is_whole_frame)
     costs = frame_mflops(step, starts_whole)
     outputs, state = None, step.initial_state()

@@ -14,10 +14,11 @@ import numpy as np
 
 from patchwork_tf.cli import atomic_file
 from patchwork_tf.errors import DataError
-from patchwork_tf.models.build import build
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
-from patchwork_tf.zoo.systems import System
+from patchwork_tf.zoo import pretrained
+from patchwork_tf.zoo.build import build
+from patchwork_tf.zoo.systems import System, get_system
 
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 
@@ -46,9 +47,11 @@ class Checkpoint:
 
     @property
     def description(self) -> str:
-        """What was trained on what, for how long."""
+        """What the weights are: imported from where, or trained on what and for how long."""
         training = self.metadata.get("training", {})
-        return f"{training.get('dataset')} as {self.metadata['system']}, step {self.step}"
+        if "imported" in self.metadata:
+            return f"imported from {self.metadata['imported']}"
+        return f"trained on {training.get('dataset')} as {self.metadata['system']}, step {self.step}"
 
     @property
     def fit(self) -> str:
@@ -65,14 +68,34 @@ def save(folder: str, step: int, config: ModelConfig, variables, optimizer, meta
     arrays = get_weights(variables)
     for number, variable in enumerate(optimizer.variables):
         arrays[f"optimizer/{number:04d}"] = keras.ops.convert_to_numpy(variable)
-    metadata = {**metadata, "step": step, "model": dataclasses.asdict(config)}
-    arrays["metadata"] = np.array(json.dumps(metadata))
     path = os.path.join(folder, f"checkpoint-{step:08d}.npz")
-    with atomic_file(path) as file:
-        np.savez(file, **arrays)
+    write(path, arrays, {**metadata, "step": step, "model": dataclasses.asdict(config)})
     for old in _steps(folder)[:-keep]:
         os.remove(os.path.join(folder, f"checkpoint-{old:08d}.npz"))
     return path
+
+
+def write(path: str, arrays: dict[str, np.ndarray], metadata: dict, compressed: bool = False):
+    """Writes a checkpoint file; compressed ones take seconds longer."""
+    with atomic_file(path) as file:
+        (np.savez_compressed if compressed else np.savez)(file, **arrays, metadata=np.array(json.dumps(metadata)))
+
+
+def save_weights(folder: str, config: ModelConfig, arrays: dict[str, np.ndarray], metadata: dict) -> str:
+    """Writes weights that were trained elsewhere as the checkpoint of step 0; returns its path."""
+    path = os.path.join(folder, "checkpoint-00000000.npz")
+    write(path, arrays, {**metadata, "step": 0, "model": dataclasses.asdict(config)}, compressed=True)
+    return path
+
+
+def pack(checkpoint: Checkpoint, path: str):
+    """Writes what a checkpoint's model needs, as small as it gets: kernels in 16 bits, and no optimizer."""
+    arrays = {
+        key: array.astype(np.float16) if key.endswith("/kernel") else array
+        for key, array in checkpoint.arrays.items()
+        if not key.startswith("optimizer/")
+    }
+    write(path, arrays, checkpoint.metadata, compressed=True)
 
 
 def latest(folder: str) -> str | None:
@@ -88,12 +111,19 @@ def _steps(folder: str) -> list[int]:
 
 
 def read(source: str) -> Checkpoint:
-    """Reads a checkpoint file, or the newest one of a folder.
+    """Reads a checkpoint file, the newest one of a folder, or the weights of a pretrained system.
+
+    Args:
+        source: path of a file or a folder, or a name of `list_pretrained`.
 
     Raises:
         DataError: if there is none, or it is corrupt or of another kind.
     """
-    path = latest(source) if os.path.isdir(source) else source
+    path = source
+    if os.path.isdir(source):
+        path = latest(source)
+    elif not os.path.exists(source):
+        path = pretrained.find(source) or source
     if path is None:
         raise DataError(f"{source}: no checkpoint-*.npz in this folder")
     arrays = read_npz(path)
@@ -115,6 +145,25 @@ def restore_optimizer(optimizer, checkpoint: Checkpoint):
         if array is None or tuple(array.shape) != tuple(variable.shape):
             raise DataError(f"{checkpoint.path}: its optimizer state does not fit this model")
         variable.assign(array)
+
+
+def load(source: str):
+    """A model with trained weights, which knows its system, its classes and how frames are fitted.
+
+    Args:
+        source: a name of `list_pretrained`, or a checkpoint file or a training folder of any system.
+
+    Raises:
+        DataError: if there is no such thing.
+    """
+    if not os.path.exists(source) and not pretrained.find(source):
+        raise DataError(
+            f"{source}: no checkpoint file, no training folder, and not pretrained, as are "
+            f"{', '.join(pretrained.list_pretrained())}"
+        )
+    checkpoint = read(source)
+    name = checkpoint.metadata["system"] if os.path.exists(source) else source
+    return build_from(get_system(name), checkpoint)
 
 
 def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
@@ -139,9 +188,15 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             raise DataError(
                 f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
             )
-        fields = {key: getattr(trained, key) for key in ("depth", "num_classes", "image_size", "memory")}
+        fields = {key: getattr(trained, key) for key in ("depth", "num_classes", "image_size", "memory", "heads")}
         overrides = {**fields, **overrides}
-    model = build(system.model, system.stream, **overrides)
+    model = build(system.name, **overrides)
     if checkpoint is not None:
         assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
+        model.info = dataclasses.replace(
+            model.info,
+            class_names=tuple(checkpoint.class_names),
+            fit=checkpoint.fit,
+            weights=checkpoint.description,
+        )
     return model

@@ -52,7 +52,7 @@ _TABLE_4 = (
 )
 # Rows of Table 5 (DAVIS 2016 segmentation), and Patchwork M=2 N=1.
 _TABLE_5 = tuple(row for row in _TABLE_4 if "d1.4" not in row[0])
-# Detectors with the heads of the Object Detection API's SSD MobileNetV2, for the 23 classes of Open Images that the
+# Detectors with the heads of the Object Detection API's SSD MobileNetV2, for the 23 Open Images classes that the
 # shipped one knows.
 _OPEN_IMAGES = tuple(
     row for row in _TABLE_4 if row[0] in ("sf", "sf-int4", "sf-int16", "pw-m4n2", "pw-m4n1", "pw-m2n1")

@@ -1,0 +1,34 @@
+"""From a config, or a system's name, to a model with weights."""
+
+import dataclasses
+
+from patchwork_tf.models.config import ModelConfig, ModelInfo
+from patchwork_tf.models.detector import PatchworkDetector
+from patchwork_tf.models.patchwork_model import PatchworkModel
+from patchwork_tf.models.segmenter import PatchworkSegmenter
+from patchwork_tf.zoo.systems import get_system
+
+_MODELS = {"detection": PatchworkDetector, "segmentation": PatchworkSegmenter}
+
+
+def build(model: ModelConfig | str, **overrides) -> PatchworkModel:
+    """Builds a model with freshly initialised weights.
+
+    Args:
+        model: the name of a system, which says how the model is run over a stream, too; or a ModelConfig, of a
+            model that is run on every frame.
+        **overrides: ModelConfig fields to replace, such as image_size, depth, num_classes.
+
+    Raises:
+        UsageError: if there is no such system, the image does not divide into the grid, or a field is out of
+            range.
+    """
+    if isinstance(model, str):
+        system = get_system(model)
+        config, info = system.model, ModelInfo(system.name, system.stream)
+    else:
+        config, info = model, ModelInfo()
+    config = dataclasses.replace(config, **overrides)
+    network = _MODELS[config.task](config, info)
+    network.build()
+    return network
