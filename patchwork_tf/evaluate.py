@@ -7,6 +7,11 @@ per policy.
   patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=/tmp/sf --policy=rule,raster \\
       --json=/tmp/scores.json
 
+With --against it needs no labels: it tells how well systems agree, on any video, with what a
+single-frame network says of every whole frame.
+
+  patchwork-evaluate --system=oid-sf-int4,oid-pw-m4n2 --against=oid-sf --video=clip.mp4
+
 With --task it scores what any method has written to files: PNG masks as DAVIS has them, detections
 in the format of the VID devkit, or COCO's.
 
@@ -28,13 +33,15 @@ from tqdm import tqdm
 
 from patchwork_tf import cli, scoring
 from patchwork_tf.data.datasets import COCO_IDS, DATASETS, annotated_videos, class_names
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.formats import DetectionWriter, MaskWriter
 from patchwork_tf.metrics.segmentation import STATISTICS
-from patchwork_tf.models.config import MEMORIES
+from patchwork_tf.models.config import EVERY_FRAME, MEMORIES
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import pretrained
 from patchwork_tf.zoo.systems import System, get_system
 
 _FLAGS = flags.FlagValues()
@@ -128,6 +135,19 @@ _IMAGE_SIZE = flags.DEFINE_string(
 _SEED = flags.DEFINE_integer("seed", 0, "Of the data set and the random policy.", flag_values=_FLAGS)
 
 
+_AGAINST = flags.DEFINE_string(
+    "against",
+    None,
+    "Single-frame system whose answers are held for true, in place of a data set's labels; it has the weights of "
+    "--checkpoint, if that is one for all. Without --checkpoint all have the shipped weights.",
+    flag_values=_FLAGS,
+)
+_VIDEO = flags.DEFINE_list(
+    "video",
+    "",
+    "With --against: video files or folders of frames, separated by commas.",
+    flag_values=_FLAGS,
+)
 _TASK = flags.DEFINE_enum(
     "task",
     None,
@@ -171,6 +191,9 @@ def _evaluate():
     if _TASK.value:
         result = _score_files()
         print(_file_table(result))
+    elif _AGAINST.value:
+        result = _agreement()
+        print(_agreement_table(result))
     else:
         rows = _score_systems()
         result = rows[0] if len(rows) == 1 else rows
@@ -190,6 +213,10 @@ def _check_mode():
     of_systems = [
         name for name in ("system", "checkpoint", "tflite", "dataset", "save_predictions") if _FLAGS[name].present
     ]
+    if bool(_AGAINST.value) != any(_VIDEO.value):
+        raise UsageError("--against and --video=FILE_OR_FOLDER,... go together")
+    if _AGAINST.value and (given := [name for name in ("dataset", "save_predictions") if _FLAGS[name].present]):
+        raise UsageError(f"--against needs no labels: leave out --{given[0]}")
     if of_systems and _TASK.value:
         raise UsageError(f"--task scores files, --{of_systems[0]} is for scoring systems: give one of them")
 
@@ -246,7 +273,8 @@ def _exported_runs() -> list[_Run]:
     for path in filter(None, _TFLITE.value):
         step = ExportedStep(path)
         system = get_system(step.facts["system"])
-        _check_classes(path, step.info.class_names, system.task)
+        if not _AGAINST.value:
+            _check_classes(path, step.info.class_names, system.task)
         runs += [_Run(system, lambda step=step: step, policy, path) for policy in _policies(system)]
     return runs
 
@@ -260,16 +288,74 @@ def _model_runs() -> list[_Run]:
     runs = []
     for system, source in zip(systems, sources, strict=True):
         checkpoint = checkpoints.read(source) if source else None
+        if _AGAINST.value and not checkpoint:
+            checkpoint = _shipped(system)
         overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), memory=_MEMORY.value)
         known = ("random weights", 0)
         if checkpoint:
-            _check_classes(checkpoint.path, checkpoint.class_names, system.task)
+            if not _AGAINST.value:
+                _check_classes(checkpoint.path, checkpoint.class_names, system.task)
             known = (checkpoint.path, checkpoint.step)
         else:
             overrides["num_classes"] = len(class_names(_DATASET.value, system.task))
         make_step = functools.partial(_built, system, checkpoint, **overrides)
         runs += [_Run(system, make_step, policy, *known) for policy in _policies(system)]
     return runs
+
+
+def _shipped(system):
+    """The checkpoint that comes with the package."""
+    if not pretrained.find(system.name):
+        raise UsageError(f"no weights of {system.name} are shipped: name some, --checkpoint=FOLDER")
+    return checkpoints.read(system.name)
+
+
+def _agreement() -> list[dict]:
+    """One row per system and policy: how well it agrees with --against."""
+    system = get_system(_AGAINST.value)
+    if not system.model.grid.is_whole_frame or system.stream != EVERY_FRAME:
+        raise UsageError(
+            f"--against={system.name}: a reference must see all of every frame, as {system.name[:3]}-sf"
+        )
+    given = [source for source in _CHECKPOINT.value if source]
+    checkpoint = checkpoints.read(given[0]) if len(given) == 1 else _shipped(system)
+    size = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
+    reference = KerasStep(checkpoints.build_from(system, checkpoint, **size))
+    runs = _exported_runs() if any(_TFLITE.value) else _model_runs()
+    steps = [run.make_step() for run in runs]
+    for run, step in zip(runs, steps, strict=True):
+        if step.info.class_names != reference.info.class_names:
+            raise UsageError(f"{run.system.name} and {system.name} tell other classes apart: they cannot agree")
+    videos = [Video(path) for path in _VIDEO.value if path]
+    counts = [video.num_frames for video in videos]
+    total = None if None in counts else sum(min(count, _VIDEO_FRAMES.value or count) for count in counts)
+    with tqdm(total=total, unit="frame", desc=f"against {system.name}", dynamic_ncols=True) as bar:
+        scores = scoring.score_agreement(
+            steps,
+            [run.policy for run in runs],
+            reference,
+            videos,
+            max_frames=_VIDEO_FRAMES.value,
+            progress=bar.update,
+            seed=_SEED.value,
+            blind_start=_BLIND_START.value,
+        )
+    return [
+        {
+            "system": run.system.name,
+            "policy": _policy_name(run, step),
+            "checkpoint": run.weights,
+            "against": system.name,
+            "videos_scored": [video.path for video in videos],
+            "image_size": list(step.config.image_size),
+            **score,
+        }
+        for run, step, score in zip(runs, steps, scores, strict=True)
+    ]
+
+
+def _policy_name(run, step) -> str:
+    return "whole frame" if step.grid.is_whole_frame else run.policy or step.policy
 
 
 def _policies(system) -> list[str | None]:
@@ -291,7 +377,7 @@ def _check_classes(path, known, task):
 
 def _score(run, one_of_many) -> dict:
     step = run.make_step()
-    policy = "whole frame" if step.grid.is_whole_frame else run.policy or step.policy
+    policy = _policy_name(run, step)
     videos, count = annotated_videos(
         _DATASET.value,
         _DATA_DIR.value,
@@ -369,6 +455,22 @@ def _file_table(result) -> str:
     if "mAP_50" in result:
         lines.append(f"{'mean':<24}{'':>9}{_number(result['mAP_50']):>9}{_number(result['mAP_vid']):>9}")
     lines += [f"COCO {key:<19}{_number(value):>18}" for key, value in result.get("coco", {}).items()]
+    return "\n".join(lines)
+
+
+def _agreement_table(rows) -> str:
+    first = rows[0]
+    what = "J of masks" if get_system(first["system"]).task == "segmentation" else "mAP@0.5"
+    lines = [
+        f"agreement with {first['against']} on every whole frame ({what}): {first['videos']} videos, "
+        f"{first['frames']} frames",
+        f"{'system':<24}{'policy':<14}{'agreement':>10}{'MFLOPs per frame':>18}",
+    ]
+    for row in rows:
+        agreement = _number(row["agreement"])
+        lines.append(f"{row['system']:<24}{row['policy']:<14}{agreement:>10}{row['mflops_avg']:>18.0f}")
+    if first["agreement"] is None:
+        lines.append(f"{first['against']} found nothing that it is sure of in these videos.")
     return "\n".join(lines)
 
 

@@ -17,9 +17,10 @@ from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError
 from patchwork_tf.metrics import coco as coco_metric
 from patchwork_tf.metrics import formats
+from patchwork_tf.metrics.agreement import Agreement
 from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.segmentation import SegmentationMetric
-from patchwork_tf.streaming.stream import stream
+from patchwork_tf.streaming.stream import stream, stream_together
 from patchwork_tf.streaming.truth import frame_truth
 
 
@@ -82,6 +83,46 @@ def score_stream(
         "mflops_avg": float(np.mean(costs)),
         "cell_visits": _cell_visits(visits, step.grid, len(costs)),
     }
+
+
+def score_agreement(
+    steps, policies, reference, videos, *, max_frames=None, progress=None, **options
+) -> list[dict]:
+    """Holds the answers of steps against what a single-frame network says of every frame.
+
+    Args:
+        steps: KerasSteps or ExportedSteps.
+        policies: of each, as for `stream`.
+        reference: likewise a step, of a single-frame network that sees every frame.
+        videos: a list of iterables of frames (h, w, 3) uint8.
+        max_frames: per video.
+        progress: called after every frame.
+        **options: of `stream`.
+
+    Returns:
+        Per step 'agreement' in [0, 1], see `Agreement`; 'videos', 'frames', 'mflops_max' and 'mflops_avg'.
+    """
+    names = reference.info.class_names
+    metrics, costs = [Agreement(names) for _ in steps], []
+    for video in videos:
+        frames = itertools.islice(video, max_frames)
+        together = stream_together([reference, *steps], frames, [None, *policies], **options)
+        for frame, (truth, *answers) in together:
+            for metric, answer in zip(metrics, answers, strict=True):
+                metric.add_frame(answer, truth, frame.shape[:2])
+            costs.append([answer.mflops for answer in answers])
+            if progress:
+                progress()
+    return [
+        {
+            "agreement": metric.result(),
+            "videos": len(videos),
+            "frames": len(costs),
+            "mflops_max": max(column),
+            "mflops_avg": float(np.mean(column)),
+        }
+        for metric, column in zip(metrics, zip(*costs, strict=True), strict=True)
+    ]
 
 
 def _cell_visits(visits, grid, frames) -> list[list[float]]:

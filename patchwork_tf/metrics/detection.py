@@ -61,6 +61,16 @@ class DetectionMetric:
             means[f"mAP_{rule}"] = float(np.mean(values)) if values else None
         return {**means, "per_class": per_class}
 
+    def pooled_precision(self, rule: str = "50") -> float | None:
+        """Average precision in [0, 1] of the detections of all classes in one ranking; None without objects.
+
+        A detection still finds only objects of its own class.
+        """
+        scores, matches = (
+            np.concatenate([np.asarray(part) for part in parts]) for parts in (self._scores, self._matches[rule])
+        )
+        return average_precision(scores, matches, int(self._objects.sum()))
+
 
 def match_thresholds(true_boxes: np.ndarray, rule: str) -> np.ndarray:
     """The IoU (G,) at which objects (G, 4) in pixels count as found, by 'vid' or '50'.

@@ -1,6 +1,7 @@
 """Running a model or an exported file over a video, one answer per frame."""
 
 import dataclasses
+import itertools
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -93,6 +94,26 @@ def stream(
     step = step_of(model) if isinstance(model, keras.Model) else model
     choose = make_policy(policy, step, seed, truth)
     return _answers(step, frames, choose, blind_start)
+
+
+def stream_together(steps, frames, policies, **options) -> Iterator[tuple[np.ndarray, list]]:
+    """Answers every frame of a video by several models in turn.
+
+    Args:
+        steps: models and exported files, as for `stream`; one may be among them more than once.
+        frames: likewise.
+        policies: of each.
+        **options: of `stream`.
+
+    Yields:
+        The frame and the answers to it.
+    """
+    shown, *copies = itertools.tee(frames, 1 + len(steps))
+    answers = [
+        stream(step, copy, policy, **options) for step, copy, policy in zip(steps, copies, policies, strict=True)
+    ]
+    for frame, *found in zip(shown, *answers, strict=True):
+        yield frame, found
 
 
 def _answers(step, frames, choose, blind_start):

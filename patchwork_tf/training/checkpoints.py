@@ -20,6 +20,8 @@ from patchwork_tf.zoo import pretrained
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import System, get_system
 
+_SCALE = "_scale"  # ends the name of what a packed kernel is multiplied by
+_LARGE = 5000  # numbers
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 
 
@@ -89,12 +91,21 @@ def save_weights(folder: str, config: ModelConfig, arrays: dict[str, np.ndarray]
 
 
 def pack(checkpoint: Checkpoint, path: str):
-    """Writes what a checkpoint's model needs, as small as it gets: kernels in 16 bits, and no optimizer."""
-    arrays = {
-        key: array.astype(np.float16) if key.endswith("/kernel") else array
-        for key, array in checkpoint.arrays.items()
-        if not key.startswith("optimizer/")
-    }
+    """Writes what a checkpoint's model needs, as small as it gets.
+
+    Large kernels have 8 bits and a scale per output channel, others 16 bits, and the optimizer is left out.
+    """
+    arrays = {}
+    for key, array in checkpoint.arrays.items():
+        if key.startswith("optimizer/"):
+            continue
+        if key.endswith("/kernel") and array.size > _LARGE:
+            scale = np.maximum(np.abs(array).max(axis=tuple(range(array.ndim - 1))), 1e-12) / 127
+            arrays[key + _SCALE] = scale.astype(np.float32)
+            array = np.round(array / scale).astype(np.int8)
+        elif key.endswith("/kernel"):
+            array = array.astype(np.float16)
+        arrays[key] = array
     write(path, arrays, checkpoint.metadata, compressed=True)
 
 
@@ -127,6 +138,9 @@ def read(source: str) -> Checkpoint:
     if path is None:
         raise DataError(f"{source}: no checkpoint-*.npz in this folder")
     arrays = read_npz(path)
+    for key in [key for key in arrays if key.endswith(_SCALE)]:
+        scale = arrays.pop(key)
+        arrays[key.removesuffix(_SCALE)] = arrays[key.removesuffix(_SCALE)] * scale
     try:
         metadata = json.loads(str(arrays.pop("metadata")))
         checkpoint = Checkpoint(path, arrays, metadata)
