@@ -1,7 +1,7 @@
 """Runs systems over a video and writes it annotated: boxes or mask, the window looked at, stale parts dark.
 
   patchwork-demo --video=clip.mp4 --output=annotated.mp4
-  patchwork-demo --system=oid-sf,oid-sf-int4,oid-pw-m4n2 --video=clip.mp4 --output=annotated.mp4 --json=answers.json
+  patchwork-demo --system=oid-sf,oid-sf-int4,oid-pw-m4n2 --video=clip.mp4 --output=annotated.mp4 --json=boxes.json
 
 Several systems are shown side by side, and a table says what each costs and how well it agrees with the first.
 --video is any file that FFmpeg reads, or a folder of frames, of any size and shape. For
@@ -62,8 +62,8 @@ _OUTPUT = flags.DEFINE_string(
 _JSON = flags.DEFINE_string(
     "json",
     None,
-    "Where to write the answers: a list with one object per frame (frame, window, boxes, scores, classes, or mask as "
-    "COCO run lengths); of several systems one list by name.",
+    "Where to write the answers: a list with one object per frame (frame, window, boxes, scores, classes, or mask "
+    "as COCO run lengths); of several systems one list by name.",
     flag_values=_FLAGS,
 )
 _POLICY = flags.DEFINE_enum(
@@ -206,10 +206,10 @@ def _pictures(steps, frames, records, agreements, progress):
 
 
 def _title(step, policy, processed) -> str:
-    weights = step.info.weights.replace("random weights", "RANDOM WEIGHTS").partition(",")[0]
+    weights = ", RANDOM WEIGHTS" if step.info.weights == "random weights" else ""
     windows = "" if step.grid.is_whole_frame else f", windows by {policy or step.policy}"
     took = f"{step.milliseconds[-1] if processed else 0:.1f} ms"
-    return f"{step.info.system}, {took}{windows}, {weights}"
+    return f"{step.info.system}, {took}{windows}{weights}"
 
 
 def _record(number, answer, names) -> dict:
