@@ -25,7 +25,12 @@ from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.paper import PAPER, TABLE_3
 from patchwork_tf.zoo.systems import get_system
 
-_TITLES = {4: "Table 4, detection (ImageNet VID)", 5: "Table 5, segmentation (DAVIS 2016)"}
+_TABLES = {"vid": 4, "davis": 5, "oid": None}  # of the paper
+_TITLES = {
+    4: "Table 4, detection (ImageNet VID)",
+    5: "Table 5, segmentation (DAVIS 2016)",
+    None: "Detection (Open Images), not in the paper",
+}
 _TABLE_3_SYSTEMS = ("vid-pw-m4n1", "vid-pw-m2n1", "vid-pw-m4n2")
 _RUN_FRAMES = 64  # a multiple of every system's interval
 
@@ -67,8 +72,8 @@ def cost_row(system, image_size=None, with_layers=False) -> dict:
         with_layers: add 'layers', the bill of the model.
 
     Returns:
-        'table'; 'system'; 'mflops_max' and 'mflops_avg', the latter by the paper's arithmetic, which
-        divides the average of a delayed system by its delay a second time; 'mflops_avg_run', the
+        'table', None if the paper has none; 'system'; 'mflops_max' and 'mflops_avg', the latter by the paper's
+        arithmetic, which divides the average of a delayed system by its delay a second time; 'mflops_avg_run', the
         average that a run really has; 'paper_mflops_max' and 'paper_mflops_avg', None if the paper
         has no such row; 'residual_max_percent', 'residual_avg_percent'; 'parameters'; 'state_bytes'
         of one stream, float32; 'warm_start_mflops', None for single-frame systems; 'backbone', the
@@ -80,7 +85,7 @@ def cost_row(system, image_size=None, with_layers=False) -> dict:
     paper = PAPER.get(system.name) if image_size in (None, (384, 384)) else None
     ours = {"max": max(frames), "avg": average / (system.stream.delay + 1)}
     row = {
-        "table": 4 if system.task == "detection" else 5,
+        "table": _TABLES[system.name.partition("-")[0]],
         "system": system.name,
         "mflops_max": ours["max"],
         "mflops_avg": ours["avg"],

@@ -63,7 +63,7 @@ def test_segmenters_agree_with_keras(name, small, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1"])
+@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1", "oid-pw-m2n1"])
 def test_suppressed_detections_agree_with_keras(name, small, tmp_path):
     model = small(name)
     path = str(tmp_path / "model.tflite")

@@ -98,13 +98,13 @@ def converge(model, frame, sweeps):
 GRIDS = ["m4n1", "m4n2", "m2n1"]
 DEPTHS = [0.35, 0.5, 1.0, 1.4]
 # Cells that follow one another: 18 in the backbone, 5 in a detection head, 4 in the segmenter's.
-LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4}
+LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("task", ["vid", "davis"])
+@pytest.mark.parametrize("task", ["vid", "davis", "oid"])
 def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth, small):
     """The whole answer, after every window was visited as often as the network is deep."""
     frame = random_frames(np.random.default_rng(0), 1, (128, 128))
@@ -141,7 +141,7 @@ def test_i2_needs_the_sweeps(task, key, small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "grid"), [("vid", "m4n2"), ("vid", "m2n1"), ("davis", "m4n1")])
+@pytest.mark.parametrize(("task", "grid"), [("vid", "m4n2"), ("vid", "m2n1"), ("davis", "m4n1"), ("oid", "m4n1")])
 def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid, small):
     """After looking at the whole frame, looking at any window of it changes nothing."""
     single = small(f"{task}-sf")
@@ -196,7 +196,7 @@ def test_a_quarter_of_the_pixels_is_the_network_on_half_the_side(small):
 @pytest.mark.slow
 @pytest.mark.parametrize("depth", DEPTHS)
 @pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("task", ["vid", "davis"])
+@pytest.mark.parametrize("task", ["vid", "davis", "oid"])
 def test_i4_batch_items_are_independent(task, grid, depth, small):
     compare_items(small(f"{task}-pw-{grid}", depth=depth), 1)
 

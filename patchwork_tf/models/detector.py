@@ -16,7 +16,7 @@ from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.heads import HEAD_KINDS, per_anchor
 from patchwork_tf.models.patchwork_model import PatchworkModel
-from patchwork_tf.models.rule import Rule, cell_of
+from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import best_classes, suppress
 
 # Score from which on a detection is held for an object, when windows are chosen.
@@ -39,14 +39,10 @@ class PatchworkDetector(PatchworkModel):
         anchors: all of them (A, 4) in centre form, row by row.
     """
 
-    # Tuned on real motion: F1 of a detector that never errs, on true boxes of every fourth of 92 VID videos (120
-    # frames of each). One pair for N = 1 and 2: 0.892 and 0.977; the best for each by itself 0.894 and 0.980; a
-    # raster 0.759 and 0.934; skipping frames at the same cost 0.785 and 0.949.
-    rule = Rule(background=0.2, neighbours=0.25)
-
     def __init__(self, config: ModelConfig, info: ModelInfo):
-        kind = self.head_kind = HEAD_KINDS[config.heads]
+        kind = HEAD_KINDS[config.heads]
         super().__init__(config, info, "patchwork_detector", kind.last_channels(config.depth))
+        self.head_kind, self.rule = kind, kind.rule
         self.heads = kind.high_resolution(config, self.feature_grid, self.backbone.endpoint_channels)
         self.pyramid = kind.low_resolution(config, self.backbone.out_shape)
         self.level_anchors = [

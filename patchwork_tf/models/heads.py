@@ -16,6 +16,7 @@ from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.mobilenet_v2 import LAST_CHANNELS
+from patchwork_tf.models.rule import FRESHNESS_DECAY, Rule
 
 BACKGROUND = 0  # class logits are background first, then the foreground classes
 # Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
@@ -147,6 +148,7 @@ class HeadKind:
             high-resolution levels first.
         anchors_keep_shape: whether anchors are as high and wide in pixels on frames of any shape: fractions of the
             shorter side.
+        rule: the Rule by which windows are chosen.
         sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
     """
 
@@ -157,6 +159,7 @@ class HeadKind:
     last_channels: Callable[[float], int | None]
     anchor_shapes: tuple[tuple[tuple[float, float], ...], ...]
     anchors_keep_shape: bool
+    rule: Rule
     sigmoid: bool
 
     def high_resolution(self, config, grid: Grid, channels: dict[str, int]) -> list[DetectionHead]:
@@ -232,6 +235,10 @@ HEAD_KINDS = {
         last_channels=lambda depth: None,
         anchor_shapes=box_ops.PATCHWORK_ANCHORS,
         anchors_keep_shape=False,
+        # Tuned on real motion: F1 of a detector that never errs, on true boxes of every fourth of 92 VID videos
+        # (120 frames of each). One pair for N = 1 and 2: 0.892 and 0.977; the best for each by itself 0.894 and
+        # 0.980; a raster 0.759 and 0.934; skipping frames at the same cost 0.785 and 0.949.
+        rule=Rule(background=0.2, neighbours=0.25),
         sigmoid=False,
     ),
     # ssd_mobilenet_v2 of the Object Detection API: feature_map_generators.py, multiscale layers of depth_fn, and
@@ -244,6 +251,8 @@ HEAD_KINDS = {
         last_channels=lambda depth: make_divisible(LAST_CHANNELS * depth),
         anchor_shapes=box_ops.SSD_ANCHORS,
         anchors_keep_shape=True,
+        # Tuned on the first 48 frames of every other DAVIS training sequence with the shipped weights.
+        rule=Rule(background=0.05, neighbours=0.0, just_seen=FRESHNESS_DECAY),
         sigmoid=True,
     ),
 }

@@ -2,7 +2,7 @@
 
 The value of a window is the sum over its cells of
 
-    (need + background) * (1 - freshness),   freshness = FRESHNESS_DECAY^age
+    (need + background) * (1 - just_seen * freshness),   freshness = FRESHNESS_DECAY^age
 
 where age is the number of frames since the cell was looked at. Need says how much of the answer that
 matters is remembered in a cell: undecided pixels of a mask, or parts of detected objects. Of
@@ -32,10 +32,13 @@ class Rule:
         background: need of a cell in which nothing is known to be.
         neighbours: by what weight the mean need of the 3 x 3 cells around a cell, itself among them,
             is added to its own.
+        just_seen: what the freshness of a cell that was looked at in this frame counts for when the next frame's
+            window is chosen. With 1 nothing is gained by looking there again; with less, objects may be followed.
     """
 
     background: float
     neighbours: float
+    just_seen: float = 1.0
 
     def spread(self, grid: Grid) -> np.ndarray:
         """What the need of each cell counts for in each other, (cells, cells) float32."""
@@ -53,7 +56,7 @@ class Rule:
             grid: of the frame.
         """
         need, freshness = (ops.reshape(x, (-1, grid.cells**2)) for x in (need, freshness))
-        worth = (ops.matmul(need, self.spread(grid)) + self.background) * (1 - freshness)
+        worth = (ops.matmul(need, self.spread(grid)) + self.background) * (1 - self.just_seen * freshness)
         return ops.matmul(worth, window_sums(grid)) + first_windows_first(grid)
 
 
