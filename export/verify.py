@@ -25,7 +25,7 @@ class Comparison:
     Attributes:
         differences: largest |TFLite - Keras| of any raw output per step, as in TOLERANCE; with suppression in the
             graph, of boxes and scores of the detections that agree.
-        detections: how many Keras found in all steps.
+        detections: how many Keras found in all steps in which no two scores are the same.
         agreeing: how many of them TFLite found, same class, box and score within the tolerance.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
             being the same.
@@ -95,9 +95,10 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
             if "count" in found:
                 raw = ()
                 agreeing = _agreeing(expected, found, tolerance)
+                if not tipped:
+                    result.detections += count
+                    result.agreeing += len(agreeing)
                 tipped |= len(agreeing) < max(count, int(found["count"]))
-                result.detections += count
-                result.agreeing += len(agreeing)
                 result.differences.append(max(agreeing, default=0.0))
         if raw:
             result.differences.append(max(_difference(outputs[key][0], found[key]) for key in raw))

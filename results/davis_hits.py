@@ -11,6 +11,7 @@ Per system and policy, over the training sequences of DAVIS 2016, none of which 
 import json
 import os
 import sys
+import tempfile
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ import patchwork_tf as pw
 from patchwork_tf import cli
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
+from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.metrics.agreement import Agreement
 from patchwork_tf.metrics.detection import pairwise_iou
 from patchwork_tf.streaming.stream import stream_together
@@ -61,12 +63,23 @@ def is_hit(answer, box) -> bool:
     return bool(len(boxes)) and bool(pairwise_iou(boxes, box[None]).max() >= MIN_IOU)
 
 
+def _exported() -> list[ExportedStep]:
+    """Of each run the file that ships; one of a system has one file."""
+    files = {}
+    with tempfile.TemporaryDirectory() as folder:
+        for name, _ in RUNS:
+            if name not in files:
+                path = os.path.join(folder, f"{name}.tflite")
+                pw.export(pw.load(name), path, verify_steps=2)
+                files[name] = ExportedStep(path)
+    return [files[name] for name, _ in RUNS]
+
+
 def _run():
     root = _DAVIS.value
     (resolution,) = os.listdir(f"{root}/JPEGImages")
     sequences = _SEQUENCES.value or sorted(os.listdir(f"{root}/JPEGImages/{resolution}"))
-    models = {name: pw.load(name) for name, _ in RUNS}
-    steps, policies = [models[name] for name, _ in RUNS], [policy for _, policy in RUNS]
+    steps, policies = _exported(), [policy for _, policy in RUNS]
     agreements = [Agreement(steps[0].info.class_names) for _ in RUNS]
     hits, seen, costs = {}, 0, []
     for sequence in tqdm(sequences, unit="sequence"):
