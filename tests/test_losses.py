@@ -74,3 +74,16 @@ def test_no_object_no_nan():
     class_loss, box_loss = losses.detection_loss(logits, codes, np.zeros((2, 5), np.int32), codes)
     assert np.isfinite(float(class_loss))
     assert float(box_loss) == 0
+
+
+def test_sigmoid_focal_loss_is_retinanets():
+    """Lin et al., Equation 5, by hand: one positive of class 2, one background, one ignored."""
+    logits = np.array([[0.3, -1.0, 2.0], [0.0, 0.5, -0.5], [9.0, 9.0, 9.0]], np.float32)
+    classes = np.array([2, 0, losses.IGNORED], np.int32)
+    zeros = np.zeros((3, 4), np.float32)
+    class_loss, _ = losses.detection_loss(logits, zeros, classes, zeros, sigmoid=True)
+    p = 1 / (1 + np.exp(-logits[:, 1:]))  # the first column, background, plays no part
+    expected = -0.25 * (1 - p[0, 1]) ** 2 * np.log(p[0, 1])
+    for q in (p[0, 0], *p[1]):
+        expected -= 0.75 * q**2 * np.log(1 - q)
+    assert float(class_loss) == pytest.approx(expected, rel=1e-5)

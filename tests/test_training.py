@@ -77,7 +77,8 @@ def test_same_seed_same_run(unbroken, tmp_path):
 
 
 @pytest.mark.slow
-def test_training_learns_a_clip_by_heart():
+@pytest.mark.parametrize("name", ["vid-pw-m2n1", "oid-pw-m2n1"])
+def test_training_learns_a_clip_by_heart(name):
     """Loss falls to a fraction within a hundred steps on one fixed batch, through two frames of memory."""
     import keras
     import tensorflow as tf
@@ -87,7 +88,7 @@ def test_training_learns_a_clip_by_heart():
     from patchwork_tf.training.clip_model import CLIP_MODELS
 
     keras.utils.set_random_seed(0)
-    model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
+    model = pw.build(name, image_size=64, depth=0.35, num_classes=10)
     settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64))
     videos = clips.training_clips("moving_objects", None, "train", settings)
     batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
@@ -128,7 +129,7 @@ from patchwork_tf.models.weights import get_weights
 from patchwork_tf.training.clip_model import CLIP_MODELS
 
 keras.utils.set_random_seed(0)
-model = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35, num_classes=10)
+model = pw.build(name, image_size=64, depth=0.35, num_classes=10)
 rng = np.random.default_rng(0)  # the backends' own generators differ
 for variable in model.variables:
     if len(variable.shape) == 4:

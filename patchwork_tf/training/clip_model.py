@@ -93,6 +93,7 @@ class ClipDetector(ClipModel):
             ops.stack(codes, axis=1),
             self._select(classes[..., None], windows)[..., 0],
             self._select(targets, windows),
+            self.network.head_kind.sigmoid,
         )
 
 

@@ -16,6 +16,7 @@ IGNORE_IOU = 0.4  # between this and MATCH_IOU: neither object nor background
 FORCED_IOU = 0.1  # an object's best anchors are its own from here on, however poor
 IGNORED = -1
 FOCAL_GAMMA = 2.0
+FOCAL_ALPHA = 0.25  # of positives, where classes do not exclude each other
 
 
 def match_anchors(anchors, boxes, labels):
@@ -71,12 +72,13 @@ def seen_labels(boxes, labels, windows, grid, warm=None):
     return ops.where((labels > 0) & ~center_seen, IGNORED, labels)
 
 
-def detection_loss(logits, codes, class_targets, code_targets):
+def detection_loss(logits, codes, class_targets, code_targets, sigmoid=False):
     """SSD loss over a batch, per matched anchor.
 
     Args:
         logits: (..., A, 1 + classes), codes: (..., A, 4).
         class_targets: (..., A) int32, code_targets: (..., A, 4), from `match_anchors`.
+        sigmoid: whether each class has a probability of its own, as in `HeadKind`.
 
     Returns:
         The focal loss of the classes and the smooth L1 loss of the boxes, scalars.
@@ -84,13 +86,25 @@ def detection_loss(logits, codes, class_targets, code_targets):
     positive = ops.cast(class_targets > 0, "float32")
     count = ops.maximum(ops.sum(positive), 1.0)
     target = ops.one_hot(ops.maximum(class_targets, 0), logits.shape[-1])
-    log_p = ops.sum(ops.log_softmax(logits) * target, axis=-1)
-    focal = -((1 - ops.exp(log_p)) ** FOCAL_GAMMA) * log_p
+    focal = _sigmoid_focal(logits[..., 1:], target[..., 1:]) if sigmoid else _softmax_focal(logits, target)
     class_loss = ops.sum(focal * ops.cast(class_targets != IGNORED, "float32")) / count
     error = ops.abs(codes - code_targets)
     smooth_l1 = ops.where(error < 1, 0.5 * error**2, error - 0.5)
     box_loss = ops.sum(ops.sum(smooth_l1, axis=-1) * positive) / count
     return class_loss, box_loss
+
+
+def _softmax_focal(logits, target):
+    """Focal loss (...,) of classes (..., C) that exclude each other."""
+    log_p = ops.sum(ops.log_softmax(logits) * target, axis=-1)
+    return -((1 - ops.exp(log_p)) ** FOCAL_GAMMA) * log_p
+
+
+def _sigmoid_focal(logits, target):
+    """Focal loss (...,) of classes (..., C) each by itself, summed (Lin et al., Equation 5)."""
+    log_p = ops.log_sigmoid(ops.where(target > 0, logits, -logits))
+    weight = ops.where(target > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
+    return ops.sum(-weight * (1 - ops.exp(log_p)) ** FOCAL_GAMMA * log_p, axis=-1)
 
 
 def mask_targets(masks, size):
