@@ -8,7 +8,7 @@ loss weighs every anchor on its own, whatever else is in its window.
 from keras import ops
 
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.detector import BACKGROUND
+from patchwork_tf.models.heads import BACKGROUND
 from patchwork_tf.models.segmenter import UNKNOWN
 
 MATCH_IOU = 0.5  # at least: an anchor is an object's (SSD)
