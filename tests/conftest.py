@@ -43,10 +43,10 @@ def real_data():
 
 def small_model(name, seed=0, **overrides):
     """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
-    config = _small_config(name, overrides)
     # Systems that run the same model share what is compiled of it.
-    same = next(other for other in pw.list_systems() if _small_config(other, overrides) == config)
-    return _shared(same, config, seed)
+    model = pw.get_system(name).model
+    same = next(other for other in pw.list_systems() if pw.get_system(other).model == model)
+    return _shared(same, _small_config(name, overrides), seed)
 
 
 def fresh_model(name, seed=0, **overrides):

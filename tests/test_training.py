@@ -129,7 +129,7 @@ from patchwork_tf.models.weights import get_weights
 from patchwork_tf.training.clip_model import CLIP_MODELS
 
 keras.utils.set_random_seed(0)
-model = pw.build(name, image_size=64, depth=0.35, num_classes=10)
+model = pw.build("vid-pw-m2n1", image_size=64, depth=0.35, num_classes=10)
 rng = np.random.default_rng(0)  # the backends' own generators differ
 for variable in model.variables:
     if len(variable.shape) == 4:
