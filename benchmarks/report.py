@@ -124,9 +124,10 @@ def _repeat(repeat) -> dict:
 
 def _paper(name) -> dict | None:
     """The paper's row, with its ratios to the paper's single-frame network. None if it has no such row."""
-    row, reference = PAPER.get(name), PAPER[reference_of(name)]
+    row = PAPER.get(name)
     if row is None:
         return None
+    reference = PAPER[reference_of(name)]
     ratios = {"ratio_mean": row.mean_ms / reference.mean_ms, "ratio_p95": row.p95_ms / reference.p95_ms}
     return {**dataclasses.asdict(row), **ratios}
 

@@ -1,7 +1,6 @@
 """Holding an exported file against its Keras model over a stream of random frames and windows."""
 
 import dataclasses
-import functools
 
 import numpy as np
 import tensorflow as tf
@@ -128,7 +127,7 @@ def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), found, strict=True)}
 
 
-@functools.partial(tf.function, reduce_retracing=True)
+@tf.function
 def _suppress(boxes, scores, weights):
     return suppress(boxes, *best_classes(scores), weights, candidates=_CANDIDATES)
 

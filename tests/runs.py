@@ -70,9 +70,10 @@ def _repeat(name, model, steps, rng, slower, on_phone, fps, last):
 
 def _inference(name, rng, steps):
     """Nanoseconds, most of them near the paper's, a few much slower."""
-    task = name.partition("-")[0]
+    task = "davis" if name.startswith("davis") else "vid"
     base = f"{task}-pw-m4n2" if "m2n1" in name else f"{task}-sf" if "-int" in name else name
-    return PAPER[base].mean_ms * 1e6 * (1 + rng.gamma(2, 0.02, steps) + 0.5 * (rng.random(steps) < 0.01))
+    mean = PAPER.get(base, PAPER["vid-sf"]).mean_ms * 1e6
+    return mean * (1 + rng.gamma(2, 0.02, steps) + 0.5 * (rng.random(steps) < 0.01))
 
 
 def facts(names) -> dict:
@@ -82,7 +83,7 @@ def facts(names) -> dict:
 
 def _facts(name):
     system = get_system(name)
-    paper = PAPER.get(name, PAPER[f"{name.partition('-')[0]}-pw-m4n2"])
+    paper = PAPER.get(name, PAPER["davis-pw-m4n2"])
     average = paper.mflops_avg * (1 + system.stream.delay)
     return {
         "image_size": [384, 384],

@@ -151,7 +151,7 @@ class PatchworkSegmenter(PatchworkModel):
             (B, M, M, 1) in [0, 1], or of as many cells as there are.
         """
         cell = tuple(side // self.grid.cells for side in self.logits_shape[:2])
-        p = ops.average_pool(ops.sigmoid(margin), cell, data_format="channels_last")
+        p = ops.average_pool(ops.sigmoid(margin), cell, cell, data_format="channels_last")
         return 4 * p * (1 - p)
 
     def need(self, answer, freshness):

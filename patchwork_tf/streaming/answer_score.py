@@ -87,7 +87,7 @@ def _count_mask(mask, masks, grid):
     said = (mask > FOREGROUND) & known
     pixels = ops.cast(ops.stack([said & true, said | true], axis=-1), "float32")
     cell = tuple(side // grid.cells for side in masks.shape[1:])
-    sums = ops.average_pool(pixels, cell, data_format="channels_last") * float(math.prod(cell))
+    sums = ops.average_pool(pixels, cell, cell, data_format="channels_last") * float(math.prod(cell))
     return ops.reshape(sums, (-1, grid.cells**2, 2))
 
 
