@@ -25,7 +25,7 @@ import keras
 from absl import flags
 from tqdm import tqdm
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.benchmarks import host, html, on_phones, report
 from patchwork_tf.benchmarks.adb import Adb
 from patchwork_tf.benchmarks.compare import compare
@@ -36,7 +36,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.exporting import QUANTIZATIONS, export
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system, list_systems
 
@@ -126,7 +126,7 @@ def _benchmark():
         return
     for flag, _ in _OUTPUTS:
         if flag.value:
-            cli.check_output(flag.value)
+            files.check_output(flag.value)
     scores = report.read_scores([path for path in _SCORES.value if path])
     if _REPORT.value:
         _publish(report.read(_REPORT.value), scores)

@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
-from patchwork_tf import cli
+from patchwork_tf import files
 from patchwork_tf.benchmarks import conditions, phone_runner, stock
 from patchwork_tf.benchmarks.adb import Adb, Device
 from patchwork_tf.benchmarks.interrupts import interruptible
@@ -127,7 +127,7 @@ def _windows_files(benchmark, folder) -> Iterator[tuple[str, str]]:
     for system, model in benchmark.models.items():
         if choose := model.blind_policy(settings.policy, settings.seed):
             path = os.path.join(folder, windows_file(system))
-            with cli.atomic_file(path, "w") as file:
+            with files.atomic_file(path, "w") as file:
                 for number in range(settings.warmup + settings.steps):
                     row, column = choose(View(number))
                     file.write(f"{row} {column}\n")

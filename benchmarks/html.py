@@ -2,7 +2,7 @@
 
 import json
 
-from patchwork_tf import cli
+from patchwork_tf import files
 from patchwork_tf.benchmarks import latency, page_style, plots
 from patchwork_tf.benchmarks.charts import escape
 from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
@@ -11,7 +11,7 @@ from patchwork_tf.benchmarks.text import METRICS, TITLES, accuracy, megaflops, m
 
 def write(report: dict, path: str):
     """Writes the page."""
-    with cli.atomic_file(path, "w") as file:
+    with files.atomic_file(path, "w") as file:
         file.write(page(report))
 
 

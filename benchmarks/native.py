@@ -21,7 +21,7 @@ from pathlib import Path
 
 from absl import flags
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.errors import DataError, UsageError
 
 SOURCES = Path(__file__).with_name("runner")
@@ -157,7 +157,7 @@ def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) ->
     facts = ARCHITECTURES[arch]
     if not shutil.which(facts.compiler):
         raise DataError(f"no {facts.compiler} here: apt-get install {_package_of(facts.compiler)}")
-    cli.make_folder(folder)
+    files.make_folder(folder)
     folder = os.path.abspath(folder)
     compile_c(facts.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
     for name in (facts.loader, *_SYSTEM_LIBRARIES):

@@ -15,7 +15,7 @@ import tempfile
 import numpy as np
 from absl import flags
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
@@ -68,7 +68,7 @@ def write_echo_model(path: str):
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures={"step": step})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["step"])
-        with cli.atomic_file(path) as file:
+        with files.atomic_file(path) as file:
             file.write(converter.convert())
 
 

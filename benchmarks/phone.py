@@ -6,7 +6,7 @@ import shlex
 import time
 from contextlib import contextmanager
 
-from patchwork_tf import cli
+from patchwork_tf import files
 from patchwork_tf.benchmarks import clusters, conditions, stock
 from patchwork_tf.benchmarks import device as facts
 from patchwork_tf.benchmarks.adb import Answer, Device
@@ -132,7 +132,7 @@ class PhoneSession:
         answer = self._execute([*pin, *command])
         text = answer.output + answer.errors
         stock.parse(text, f"{self._device.serial}: {system}")
-        with cli.atomic_file(self._kept.stock_path(system), "w") as file:
+        with files.atomic_file(self._kept.stock_path(system), "w") as file:
             file.write(text)
 
     def _flags(self, system, model, remote):

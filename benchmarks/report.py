@@ -11,7 +11,7 @@ import json
 
 import numpy as np
 
-from patchwork_tf import cli
+from patchwork_tf import files
 from patchwork_tf.benchmarks import latency, report_schema
 from patchwork_tf.benchmarks.labels import device
 from patchwork_tf.errors import DataError, UsageError
@@ -24,7 +24,7 @@ _RATIOS = {"ratio_median": "median_ms", "ratio_p95": "p95_ms", "ratio_mean": "me
 
 def reference_of(system: str) -> str:
     """The system that a system's ratios refer to: the single-frame network of its task."""
-    return f"{system.partition('-')[0]}-sf"
+    return get_system(system).reference
 
 
 def build(raw: dict, facts: dict[str, dict], command: str) -> dict:
@@ -154,7 +154,7 @@ def read_scores(paths: list[str]) -> dict[str, dict]:
     """
     found = {}
     for path in paths:
-        scores = read_json(path)
+        scores = files.read_json(path)
         for score in scores if isinstance(scores, list) else [scores]:
             try:
                 found.setdefault(score["system"], _accuracy(score))
@@ -176,7 +176,7 @@ def _accuracy(score) -> dict:
 
 def write(report: dict, path: str):
     """Writes the report as JSON."""
-    with cli.atomic_file(path, "w") as file:
+    with files.atomic_file(path, "w") as file:
         json.dump(report, file)
 
 
@@ -186,7 +186,7 @@ def read(path: str) -> dict:
     Raises:
         DataError: if it is missing, or not such a report.
     """
-    report = read_json(path)
+    report = files.read_json(path)
     try:
         report_schema.check(report)
     except ValueError as error:
@@ -194,21 +194,10 @@ def read(path: str) -> dict:
     return report
 
 
-def read_json(path: str):
-    """Any JSON file. Raises DataError if it is missing or something else."""
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from None
-
-
 def write_csv(report: dict, path: str):
     """Writes one line per system; every line says what it was measured on."""
     lines = [_csv_line(report, name, row) for name, row in report["systems"].items()]
-    with cli.atomic_file(path, "w") as file:
+    with files.atomic_file(path, "w") as file:
         writer = csv.DictWriter(file, lines[0], lineterminator="\n")
         writer.writeheader()
         writer.writerows(lines)

@@ -13,7 +13,7 @@ import json
 import os
 import re
 
-from patchwork_tf import cli
+from patchwork_tf import files
 from patchwork_tf.benchmarks.samples import Samples, read_samples
 from patchwork_tf.errors import DataError, UsageError
 
@@ -32,7 +32,7 @@ class RunFolder:
 
     def __init__(self, path: str, plan: dict):
         self.path = path
-        cli.make_folder(path)
+        files.make_folder(path)
         plan_path = os.path.join(path, "plan.json")
         if os.path.exists(plan_path):
             self._compare(_read_json(plan_path), plan)
@@ -112,7 +112,7 @@ def _read_json(path):
 
 
 def _write_json(path, content):
-    with cli.atomic_file(path, "w") as file:
+    with files.atomic_file(path, "w") as file:
         json.dump(content, file, indent=1)
 
 

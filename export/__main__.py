@@ -12,12 +12,12 @@ import sys
 
 from absl import flags
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import inspect
 from patchwork_tf.export.exporting import CALIBRATION_STEPS, QUANTIZATIONS, export
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
 _FLAGS = flags.FlagValues()
@@ -78,7 +78,7 @@ def _export():
     output = _OUTPUT.value
     if not output:
         raise UsageError("--output is required: the .tflite file to write")
-    cli.check_output(output)
+    files.check_output(output)
     checkpoint = checkpoints.read(_CHECKPOINT.value) if _CHECKPOINT.value else None
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value), depth=_DEPTH.value)
     model = checkpoints.build_from(system, checkpoint, **overrides)

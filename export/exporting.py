@@ -7,7 +7,7 @@ import tempfile
 import numpy as np
 from tqdm import tqdm
 
-from patchwork_tf import cli
+from patchwork_tf import files
 from patchwork_tf.data import moving_objects
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
@@ -79,7 +79,7 @@ def export(
         content = metadata.insert(content, facts)
     if quantization != "none":
         quantized = _compared(model, content, verify_steps, verify.QUANTIZED_TOLERANCE)
-    with cli.atomic_file(output) as file:
+    with files.atomic_file(output) as file:
         file.write(content)
     return Exported(comparison, quantized)
 

@@ -16,13 +16,13 @@ import numpy as np
 from absl import flags
 from tqdm import tqdm
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import ssd
 from patchwork_tf.export.verify import random_frame
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.weights import assign_weights
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
 
 SYSTEM = "oid-sf"
@@ -83,7 +83,7 @@ def import_ssd(path: str, labels: str | None, model_dir: str, image_size=None, p
         "class_names": names,
         "imported": f"{os.path.basename(path)}, SHA-256 {digest}",
     }
-    cli.make_folder(model_dir)
+    files.make_folder(model_dir)
     return source, checkpoints.save_weights(model_dir, config, source.arrays, metadata), difference
 
 

@@ -9,13 +9,13 @@ quiet.import_tensorflow()
 # ruff: noqa: E402
 from patchwork_tf.models.weights import load_backbone_weights
 from patchwork_tf.streaming.stream import stream
-from patchwork_tf.training.checkpoints import load
 from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.pretrained import list_pretrained
-from patchwork_tf.zoo.systems import get_system, list_systems
+from patchwork_tf.zoo.checkpoints import list_pretrained, load
+from patchwork_tf.zoo.systems import System, get_system, list_systems, register
 
 __version__ = "0.1.0"
 __all__ = [
+    "System",
     "build",
     "export",
     "get_system",
@@ -23,6 +23,7 @@ __all__ = [
     "list_systems",
     "load",
     "load_backbone_weights",
+    "register",
     "stream",
 ]
 

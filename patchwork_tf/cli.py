@@ -3,11 +3,10 @@
 import itertools
 import os
 import sys
-import tempfile
 import textwrap
-from contextlib import contextmanager
 
 from absl import flags
+from tqdm import tqdm
 
 from patchwork_tf.errors import DataError, UsageError
 
@@ -87,6 +86,13 @@ def parse_image_size(text: str | None) -> tuple[int, int] | None:
     return int(sides[0]), int(sides[-1])
 
 
+def progress(**options) -> tqdm:
+    """A progress bar: of the terminal's width, or, in a log file, a line a minute."""
+    if not sys.stderr.isatty():
+        options = {"mininterval": 60, "maxinterval": 120, "ncols": 100, **options}
+    return tqdm(**{"dynamic_ncols": sys.stderr.isatty(), **options})
+
+
 def override(**fields) -> dict:
     """The fields that a flag was given for."""
     return {key: value for key, value in fields.items() if value is not None}
@@ -104,54 +110,9 @@ def one_per_item(flag: str, values: list[str], items: list) -> list:
     return (values or [None]) * len(items) if len(values) < 2 else values
 
 
-def make_folder(path: str):
-    """Makes a folder, and makes sure that it can be written to. Raises DataError if not."""
-    if "://" in path:  # in a bucket there are no folders to make
-        return
-    try:
-        os.makedirs(path, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path):
-            pass
-    except OSError as error:
-        raise DataError(f"{path}: cannot write to this folder ({error.strerror})") from None
-
-
-def check_output(path: str):
-    """Makes the folder of a file that will be written in the end. Raises DataError if it cannot be."""
-    if os.path.isdir(path):
-        raise DataError(f"{path}: cannot write a file there, it is a folder")
-    make_folder(os.path.dirname(os.path.abspath(path)))
-
-
 def non_empty(flag: str, values: list[str]) -> list[str]:
     """The values of a comma-separated flag. Raises UsageError if there are none."""
     values = [value for value in values if value]
     if not values:
         raise UsageError(f"--{flag} is empty; name at least one")
     return values
-
-
-@contextmanager
-def atomic_file(path: str, mode: str = "wb"):
-    """Opens a temporary file next to `path` that takes its place if all goes well, else is removed.
-
-    Raises:
-        DataError: if the folder cannot be made or written to.
-    """
-    folder = os.path.dirname(os.path.abspath(path))
-    try:
-        os.makedirs(folder, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{os.path.basename(path)}.")
-        os.close(handle)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write there ({error.strerror})") from None
-    try:
-        with open(temporary, mode) as file:
-            yield file
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: cannot write ({error.strerror or error})") from None
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)

@@ -19,7 +19,7 @@ from absl import flags
 from pycocotools import mask as coco_masks
 from tqdm import tqdm
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.video import Video, check_output, write_video
 from patchwork_tf.errors import UsageError
@@ -29,8 +29,7 @@ from patchwork_tf.streaming import overlay
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.step import step_of
 from patchwork_tf.streaming.stream import Segmentation, stream_together
-from patchwork_tf.training import checkpoints
-from patchwork_tf.zoo import pretrained
+from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
 _GENERATED = "moving_objects:"
@@ -111,7 +110,7 @@ def _demo():
     if _OUTPUT.value:
         check_output(_OUTPUT.value)
     if _JSON.value:
-        cli.check_output(_JSON.value)
+        files.check_output(_JSON.value)
     steps = [_Timed(step) for step in (_exported() if any(_TFLITE.value) else _built())]
     frames, num_frames, fps = _open(_VIDEO.value, max(max(step.config.image_size) for step in steps))
     limits = [n for n in (num_frames, _MAX_FRAMES.value) if n]
@@ -125,7 +124,7 @@ def _demo():
             collections.deque(pictures, maxlen=0)
     if _JSON.value:
         by_name = dict(zip((step.info.system for step in steps), records, strict=True))
-        with cli.atomic_file(_JSON.value, "w") as file:
+        with files.atomic_file(_JSON.value, "w") as file:
             json.dump(records[0] if len(steps) == 1 else by_name, file)
     for path in filter(None, (_OUTPUT.value, _JSON.value)):
         print(f"wrote {path}: {bar.n} frames")
@@ -160,7 +159,7 @@ def _built() -> list:
     overrides = cli.override(image_size=cli.parse_image_size(_IMAGE_SIZE.value))
     steps = []
     for system, source in zip(systems, cli.one_per_item("checkpoint", _CHECKPOINT.value, systems), strict=True):
-        source = source or (system.name if pretrained.find(system.name) else None)
+        source = source or (system.name if checkpoints.find_pretrained(system.name) else None)
         checkpoint = checkpoints.read(source) if source else None
         steps.append(step_of(checkpoints.build_from(system, checkpoint, **overrides)))
     return steps

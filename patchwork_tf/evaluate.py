@@ -31,7 +31,7 @@ from collections.abc import Callable
 from absl import flags
 from tqdm import tqdm
 
-from patchwork_tf import cli, scoring
+from patchwork_tf import cli, files, scoring
 from patchwork_tf.data.datasets import COCO_IDS, DATASETS, annotated_videos, class_names
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
@@ -40,8 +40,7 @@ from patchwork_tf.metrics.segmentation import STATISTICS
 from patchwork_tf.models.config import EVERY_FRAME, MEMORIES
 from patchwork_tf.streaming.policies import POLICIES
 from patchwork_tf.streaming.step import KerasStep
-from patchwork_tf.training import checkpoints
-from patchwork_tf.zoo import pretrained
+from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import System, get_system
 
 _FLAGS = flags.FlagValues()
@@ -187,7 +186,7 @@ _COLUMNS = {
 def _evaluate():
     _check_mode()
     if _JSON.value:
-        cli.check_output(_JSON.value)
+        files.check_output(_JSON.value)
     if _TASK.value:
         result = _score_files()
         print(_file_table(result))
@@ -199,7 +198,7 @@ def _evaluate():
         result = rows[0] if len(rows) == 1 else rows
         print(_table(rows, get_system(rows[0]["system"]).task))
     if _JSON.value:
-        with cli.atomic_file(_JSON.value, "w") as file:
+        with files.atomic_file(_JSON.value, "w") as file:
             json.dump(result, file, indent=1)
 
 
@@ -305,7 +304,7 @@ def _model_runs() -> list[_Run]:
 
 def _shipped(system):
     """The checkpoint that comes with the package."""
-    if not pretrained.find(system.name):
+    if not checkpoints.find_pretrained(system.name):
         raise UsageError(f"no weights of {system.name} are shipped: name some, --checkpoint=FOLDER")
     return checkpoints.read(system.name)
 

@@ -5,7 +5,6 @@ import contextlib
 import dataclasses
 import functools
 import itertools
-import json
 import math
 import os
 
@@ -13,6 +12,7 @@ import numpy as np
 from pycocotools.coco import COCO
 from tqdm import tqdm
 
+from patchwork_tf import files
 from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError
 from patchwork_tf.metrics import coco as coco_metric
@@ -204,9 +204,9 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
 
 def score_coco(detections: str, annotations: str) -> dict:
     """COCO's numbers of detections.json against instances_*.json, in COCO's own formats."""
-    found = _read_json(detections)
+    found = files.read_json(detections)
     truth = COCO()
-    truth.dataset = _read_json(annotations)
+    truth.dataset = files.read_json(annotations)
     if not isinstance(found, list):
         raise DataError(f"{detections}: expected a list of detections")
     try:
@@ -230,13 +230,3 @@ def _check_rows(found, truth, path):
             raise DataError(f"{where} is of category {row['category_id']}, which there is not")
         if len(row["bbox"]) != 4 or not all(map(math.isfinite, [*row["bbox"], row["score"]])):
             raise DataError(f"{where} needs a bbox of 4 finite numbers and a finite score")
-
-
-def _read_json(path):
-    try:
-        with open(path, encoding="utf-8") as file:
-            return json.load(file)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise DataError(f"{path}: not JSON ({error})") from None

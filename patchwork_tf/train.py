@@ -13,16 +13,17 @@ import sys
 import keras
 from absl import flags
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import DATASETS, class_names, scenes_of
 from patchwork_tf.data.fitting import FITS
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
-from patchwork_tf.training import checkpoints, distribution
+from patchwork_tf.training import distribution
 from patchwork_tf.training.clip_model import CLIP_MODELS
 from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import fit, make_optimizer
+from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system
 
@@ -243,7 +244,7 @@ def _train():
         scenes_of(_CONFIG.value)
     else:
         clips.open_source(_DATASET.value, _DATA_DIR.value, _SPLIT.value, _CONFIG.value, config.image_size)
-    cli.make_folder(_MODEL_DIR.value)
+    files.make_folder(_MODEL_DIR.value)
     keras.utils.set_random_seed(_SEED.value)
     model = build(config)
     resume_from = _resume_point(config)

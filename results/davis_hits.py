@@ -19,7 +19,7 @@ from absl import flags
 from tqdm import tqdm
 
 import patchwork_tf as pw
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.streaming import ExportedStep
@@ -115,7 +115,7 @@ def _run():
         numbers = f"{100 * row['hits']:>7.1f}{100 * row['agreement']:>7.1f}{row['mflops_avg']:>8.0f}"
         print(f"{row['system']:<16}{row['policy']:<14}{numbers}")
     if _JSON.value:
-        with cli.atomic_file(_JSON.value, "w") as file:
+        with files.atomic_file(_JSON.value, "w") as file:
             json.dump(result, file, indent=1)
 
 

@@ -21,7 +21,7 @@ from ai_edge_litert.interpreter import Interpreter
 from tqdm import tqdm
 
 import patchwork_tf as pw
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.benchmarks.host import machine
 from patchwork_tf.data.video import Video
 from patchwork_tf.export.runner import StepRunner
@@ -90,7 +90,7 @@ def _run():
         ratios = [medians[name] / medians[other] for other in ("oid-sf", "source file")]
         print(f"{name:<14}{medians[name]:>10.2f}{p95:>8.2f}{p99:>8.2f}{ratios[0]:>10.3f}{ratios[1]:>10.3f}")
     if _JSON.value:
-        with cli.atomic_file(_JSON.value, "w") as file:
+        with files.atomic_file(_JSON.value, "w") as file:
             rounded = {name: np.round(values, 3).tolist() for name, values in samples.items()}
             json.dump({"machine": machine(), "video": _VIDEO.value, "samples_ms": rounded}, file)
 

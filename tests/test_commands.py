@@ -17,7 +17,7 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.export import __main__ as export
 from patchwork_tf.export import exporting, metadata
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 
 
 @pytest.fixture(scope="module")

@@ -24,7 +24,7 @@ from patchwork_tf.export.runner import CopyingRunner, StepRunner
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.streaming.step import KerasStep
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 
 SIZE = 128
 

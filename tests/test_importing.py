@@ -13,7 +13,7 @@ from api_detector import api_detector
 import patchwork_tf as pw
 from patchwork_tf.export import importing, ssd, verify
 from patchwork_tf.models.weights import assign_weights
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 
 REAL = "ssd_mobilenet_v2_oidv4/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite"
 LABELS = "ssd_mobilenet_v2_oidv4/labels.txt"

@@ -16,7 +16,7 @@ from patchwork_tf import demo, evaluate
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 
 ROOT = Path(__file__).parents[1]
 CLIP = str(ROOT / "docs/photos.mp4")

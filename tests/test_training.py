@@ -12,7 +12,7 @@ import pytest
 
 from patchwork_tf import train
 from patchwork_tf.models.weights import get_weights
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 
 TINY = [
     "--image_size=64",

@@ -17,7 +17,7 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from absl import flags
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
 from patchwork_tf.data.datasets import UNDECODED, builder_of, tfds_name
 from patchwork_tf.data.schema import is_folder
 from patchwork_tf.errors import DataError, UsageError
@@ -77,7 +77,7 @@ def _prepare():
         return
     if name in _NEEDS_BEAM:
         settings["beam_options"] = _beam_options()
-    cli.make_folder(folder)
+    files.make_folder(folder)
     # What is there stays until the new one is whole.
     builder = builder_of(name, os.path.join(folder, _NEW), _CONFIG.value) if there.is_prepared() else there
     builder.skip_bad = _SKIP_BAD.value

@@ -14,11 +14,11 @@ from collections.abc import Iterator
 import numpy as np
 import PIL.Image
 
-from patchwork_tf.cli import atomic_file, make_folder
 from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import read_list, read_mask
 from patchwork_tf.errors import DataError
+from patchwork_tf.files import atomic_file, make_folder
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
 _KEPT_DIGITS = 6

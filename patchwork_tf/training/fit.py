@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.streaming.overlay import heat_map
-from patchwork_tf.training import checkpoints
+from patchwork_tf.zoo import checkpoints
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _HISTORY = "history.csv"

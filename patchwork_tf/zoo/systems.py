@@ -12,20 +12,42 @@ class System:
 
     Attributes:
         name: as in `list_systems()`.
-        task: 'detection' or 'segmentation'.
         model: the ModelConfig.
         stream: the StreamConfig.
+        reference: name of the single-frame system that costs and answers are held against; by default its own.
+        weights: name of the pretrained weights that fit it, None if there are none.
     """
 
     name: str
-    task: str
     model: ModelConfig
     stream: StreamConfig = EVERY_FRAME
+    reference: str | None = None
+    weights: str | None = None
+
+    def __post_init__(self):
+        object.__setattr__(self, "reference", self.reference or self.name)
+
+    @property
+    def task(self) -> str:
+        """'detection' or 'segmentation'."""
+        return self.model.task
+
+    @property
+    def is_single_frame(self) -> bool:
+        """Whether it looks at all of every frame, so that others can be held against it."""
+        return self.model.grid.is_whole_frame and self.stream == EVERY_FRAME
 
 
-def _systems(prefix: str, task: str, variants, **common) -> list[System]:
+def _systems(prefix: str, variants, **common) -> list[System]:
     return [
-        System(f"{prefix}-{name}", task, ModelConfig(task=task, **common, **model), StreamConfig(**stream))
+        System(
+            f"{prefix}-{name}",
+            ModelConfig(**common, **model),
+            StreamConfig(**stream),
+            reference=f"{prefix}-sf",
+            # Pretrained weights are of one depth, for frames of full resolution.
+            weights=None if {"depth", "resolution"} & model.keys() else prefix,
+        )
         for name, model, stream in variants
     ]
 
@@ -62,15 +84,33 @@ _OPEN_IMAGES_CLASSES = 23
 _BY_NAME = {
     system.name: system
     for system in (
-        *_systems("vid", "detection", _TABLE_4),
-        *_systems("davis", "segmentation", _TABLE_5),
-        *_systems("oid", "detection", _OPEN_IMAGES, heads="ssd", num_classes=_OPEN_IMAGES_CLASSES),
+        *_systems("vid", _TABLE_4),
+        *_systems("davis", _TABLE_5, task="segmentation"),
+        *_systems("oid", _OPEN_IMAGES, heads="ssd", num_classes=_OPEN_IMAGES_CLASSES),
     )
 }
 
 
+def register(system: System) -> System:
+    """Adds a system of one's own to the zoo: all commands and functions take it by its name from then on.
+
+    Raises:
+        UsageError: if the name is taken, or its reference is no system that sees all of every frame.
+    """
+    if system.name in _BY_NAME:
+        raise UsageError(f"there is a system '{system.name}' already; choose another name")
+    reference = system if system.reference == system.name else get_system(system.reference)
+    if not reference.is_single_frame:
+        raise UsageError(
+            f"{system.name}: name a reference that sees all of every frame, reference='vid-sf' perhaps; "
+            f"{reference.name} does not"
+        )
+    _BY_NAME[system.name] = system
+    return system
+
+
 def list_systems() -> list[str]:
-    """Names of all systems, in the order of the paper's tables, then those of Open Images."""
+    """Names of all systems: those of the paper's tables, of Open Images, and of one's own."""
     return list(_BY_NAME)
 
 

@@ -8,18 +8,19 @@ import dataclasses
 import json
 import os
 import re
+from pathlib import Path
 
 import keras
 import numpy as np
 
-from patchwork_tf.cli import atomic_file
 from patchwork_tf.errors import DataError
+from patchwork_tf.files import atomic_file
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
-from patchwork_tf.zoo import pretrained
 from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.systems import System, get_system
+from patchwork_tf.zoo.systems import System, get_system, list_systems
 
+_PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
 _SCALE = "_scale"  # ends the name of what a packed kernel is multiplied by
 _LARGE = 5000  # numbers
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
@@ -121,6 +122,17 @@ def _steps(folder: str) -> list[int]:
     return sorted(int(match[1]) for name in os.listdir(folder) if (match := _NAME.match(name)))
 
 
+def list_pretrained() -> list[str]:
+    """Names of the systems that `load` has weights for."""
+    return [name for name in list_systems() if find_pretrained(name)]
+
+
+def find_pretrained(name: str) -> str | None:
+    """Path of the weights that come with the package for a system, None if there are none."""
+    weights = get_system(name).weights if name in list_systems() else None
+    return str(_PRETRAINED / f"{weights}.npz") if weights else None
+
+
 def read(source: str) -> Checkpoint:
     """Reads a checkpoint file, the newest one of a folder, or the weights of a pretrained system.
 
@@ -130,13 +142,7 @@ def read(source: str) -> Checkpoint:
     Raises:
         DataError: if there is none, or it is corrupt or of another kind.
     """
-    path = source
-    if os.path.isdir(source):
-        path = latest(source)
-    elif not os.path.exists(source):
-        path = pretrained.find(source) or source
-    if path is None:
-        raise DataError(f"{source}: no checkpoint-*.npz in this folder")
+    path = _find(source)
     arrays = read_npz(path)
     for key in [key for key in arrays if key.endswith(_SCALE)]:
         scale = arrays.pop(key)
@@ -150,6 +156,22 @@ def read(source: str) -> Checkpoint:
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a Patchwork checkpoint ({error})") from None
     return checkpoint
+
+
+def _find(source: str) -> str:
+    """Path of the checkpoint file that a source names."""
+    if os.path.isdir(source):
+        path = latest(source)
+        if path is None:
+            raise DataError(f"{source}: no checkpoint-*.npz in this folder")
+        return path
+    path = source if os.path.exists(source) else find_pretrained(source)
+    if path is None:
+        raise DataError(
+            f"{source}: no checkpoint file, no training folder, and not pretrained, as are "
+            f"{', '.join(list_pretrained())}"
+        )
+    return path
 
 
 def restore_optimizer(optimizer, checkpoint: Checkpoint):
@@ -170,11 +192,6 @@ def load(source: str):
     Raises:
         DataError: if there is no such thing.
     """
-    if not os.path.exists(source) and not pretrained.find(source):
-        raise DataError(
-            f"{source}: no checkpoint file, no training folder, and not pretrained, as are "
-            f"{', '.join(pretrained.list_pretrained())}"
-        )
     checkpoint = read(source)
     name = checkpoint.metadata["system"] if os.path.exists(source) else source
     return build_from(get_system(name), checkpoint)
