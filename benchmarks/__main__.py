@@ -32,9 +32,10 @@ from patchwork_tf.benchmarks.compare import compare
 from patchwork_tf.benchmarks.facts import model_facts
 from patchwork_tf.benchmarks.plan import WINDOWS, Model
 from patchwork_tf.benchmarks.text import table
+from patchwork_tf.choices import QUANTIZATIONS
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
-from patchwork_tf.export.exporting import QUANTIZATIONS, export
+from patchwork_tf.export.exporting import export
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
