@@ -5,8 +5,7 @@ import os
 
 import numpy as np
 
-from patchwork_tf import cli, files
-from patchwork_tf.bars import progress
+from patchwork_tf import files
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import ssd
 from patchwork_tf.export.verify import random_frame
@@ -83,18 +82,3 @@ def _proven(source, progress) -> float:
             "largest); it is no plain SSD MobileNetV2"
         )
     return worst
-
-
-def run(flags):
-    """Imports --tflite to --model_dir."""
-    cli.required(flags, "tflite", "model_dir")
-    with progress(total=PROOF_FRAMES, unit="frame", desc="proving") as bar:
-        source, path, difference = import_ssd(
-            flags.tflite, flags.labels, flags.model_dir, flags.image_size, bar.update
-        )
-    height, width = source.image_size
-    print(
-        f"{path}: depth {source.depth:g}, {source.num_classes} classes; raw outputs at {height} x {width} within "
-        f"{difference:.0e} of the file's. Next: patchwork-demo --system=oid-pw-m4n2 "
-        f"--checkpoint={flags.model_dir} --video=VIDEO --output=annotated.mp4"
-    )

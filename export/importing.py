@@ -13,6 +13,7 @@ import sys
 from absl import flags
 
 from patchwork_tf import cli
+from patchwork_tf.bars import progress
 
 _FLAGS = flags.FlagValues()
 flags.DEFINE_string("tflite", None, "The detector's .tflite file. Required.", flag_values=_FLAGS)
@@ -27,9 +28,19 @@ cli.define(_FLAGS, "model_dir", "image_size")
 
 
 def _import():
-    from patchwork_tf.export.importer import run
+    from patchwork_tf.export.importer import PROOF_FRAMES, import_ssd
 
-    run(_FLAGS)
+    cli.required(_FLAGS, "tflite", "model_dir")
+    with progress(total=PROOF_FRAMES, unit="frame", desc="proving") as bar:
+        source, path, difference = import_ssd(
+            _FLAGS.tflite, _FLAGS.labels, _FLAGS.model_dir, _FLAGS.image_size, bar.update
+        )
+    height, width = source.image_size
+    print(
+        f"{path}: depth {source.depth:g}, {source.num_classes} classes; raw outputs at {height} x {width} within "
+        f"{difference:.0e} of the file's. Next: patchwork-demo --system=oid-pw-m4n2 "
+        f"--checkpoint={_FLAGS.model_dir} --video=VIDEO --output=annotated.mp4"
+    )
 
 
 def main(argv=None) -> int:

@@ -11,9 +11,8 @@ from published import make_davis, make_vid, write_xml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from patchwork_tf import evaluate, train
+from patchwork_tf import evaluate, prepare, train
 from patchwork_tf.commands import scoring
-from patchwork_tf.data import prepare
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.metrics.coco import STATISTICS, CocoMetric
@@ -317,9 +316,9 @@ def test_a_data_set_must_fit_the_task_and_be_there(tmp_path, capsys):
     assert train.main(["--system=vid-sf", "--dataset=davis2016", *flags]) == 2
     assert "davis2016 has no truth for detection" in capsys.readouterr().err
     assert train.main(["--system=davis-sf", "--dataset=davis2016", *flags]) == 1
-    assert "patchwork_tf.data.prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork_tf.prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
     assert train.main(["--system=davis-sf", "--dataset=davis2016", flags[0]]) == 2
     assert "--data_dir is required" in capsys.readouterr().err
     assert evaluate.main(["--system=vid-sf", "--dataset=imagenet_vid", flags[1]]) == 1
-    assert "patchwork_tf.data.prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork_tf.prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
     assert not os.path.exists(tmp_path / "run")

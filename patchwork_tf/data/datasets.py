@@ -111,7 +111,7 @@ def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = 
     if not builder.is_prepared():
         chosen = f" --config={config}" if config else ""
         raise DataError(
-            f"{data_dir}: {tfds_name(builder)} was not prepared there; run python -m patchwork_tf.data.prepare "
+            f"{data_dir}: {tfds_name(builder)} was not prepared there; run patchwork-prepare "
             f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
         )
     there = [name for name, info in builder.info.splits.items() if info.num_examples]

@@ -1,8 +1,8 @@
 """Prepares a data set for training and scoring, once: from its own folders to TFDS records.
 
-  python -m patchwork_tf.data.prepare --dataset=davis2016 --manual_dir=DAVIS --data_dir=~/data
-  python -m patchwork_tf.data.prepare --dataset=imagenet_vid --manual_dir=ILSVRC2015 --data_dir=~/data
-  python -m patchwork_tf.data.prepare --dataset=moving_objects --config=256 --data_dir=~/data
+  patchwork-prepare --dataset=davis2016 --manual_dir=DAVIS --data_dir=~/data
+  patchwork-prepare --dataset=imagenet_vid --manual_dir=ILSVRC2015 --data_dir=~/data
+  patchwork-prepare --dataset=moving_objects --config=256 --data_dir=~/data
 
 ImageNet VID and COCO are read through Apache Beam (pip install apache-beam), here on all
 cores of this machine, with --beam_options on any other runner. docs/data.md says how to get
@@ -41,13 +41,13 @@ flags.DEFINE_boolean("overwrite", False, "Prepare it again if it is there.", fla
 
 
 def _prepare():
-    from patchwork_tf.data.preparing import run
+    from patchwork_tf.commands.preparing import run
 
     run(_FLAGS)
 
 
 def main(argv=None) -> int:
-    return cli.run(_prepare, _FLAGS, "patchwork_tf.data.prepare", __doc__, argv)
+    return cli.run(_prepare, _FLAGS, "patchwork-prepare", __doc__, argv)
 
 
 if __name__ == "__main__":
