@@ -139,7 +139,7 @@ class HeadKind:
     """Where a detector's heads are and what they are made of.
 
     Attributes:
-        endpoints: feature maps under the high-resolution heads, each with its stride.
+        strides: of the feature maps under the high-resolution heads.
         make_head: a head of a grid and frame shape.
         window_width: of high-resolution heads, by depth.
         map_widths: of low-resolution heads, by depth.
@@ -152,7 +152,7 @@ class HeadKind:
         sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
     """
 
-    endpoints: tuple[tuple[str, int], ...]
+    strides: tuple[int, ...]
     make_head: Callable
     window_width: Callable[[float], int]
     map_widths: Callable[[float], tuple[int, ...]]
@@ -162,26 +162,26 @@ class HeadKind:
     rule: Rule
     sigmoid: bool
 
-    def high_resolution(self, config, grid: Grid, channels: dict[str, int]) -> list[DetectionHead]:
-        """The heads on the window; `channels` of the backbone's feature maps by name."""
+    def high_resolution(self, config, grid: Grid, backbone) -> list[DetectionHead]:
+        """The heads on the window, on a Backbone."""
         height, width = config.network_size
         return [
             self.make_head(
                 grid,
-                (-(-height // stride), -(-width // stride), channels[endpoint]),
+                (-(-height // stride), -(-width // stride), backbone.endpoint_channels[backbone.endpoint(stride)]),
                 width=self.window_width(config.depth),
                 strides=1,
                 name=f"head_{stride}",
                 **self._predictors(level, config),
             )
-            for level, (endpoint, stride) in enumerate(self.endpoints)
+            for level, stride in enumerate(self.strides)
         ]
 
     def low_resolution(self, config, shape) -> list[DetectionHead]:
         """The heads on the restored map, of `shape` (H, W, C)."""
         heads = []
         for number, width in enumerate(self.map_widths(config.depth)):
-            predictors = self._predictors(len(self.endpoints) + number, config)
+            predictors = self._predictors(len(self.strides) + number, config)
             head = self.make_head(Grid(), shape, width=width, strides=2, name=f"pyramid_{number}", **predictors)
             heads.append(head)
             shape = head.out_shape
@@ -228,7 +228,7 @@ class _BackgroundPrior(keras.initializers.Initializer):
 HEAD_KINDS = {
     # Figure 10.
     "patchwork": HeadKind(
-        endpoints=(("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32)),
+        strides=(8, 16, 32),
         make_head=_patchwork_head,
         window_width=lambda depth: make_divisible(_WIDTH * depth),
         map_widths=lambda depth: (_WIDTH,) * 4,
@@ -244,7 +244,7 @@ HEAD_KINDS = {
     # ssd_mobilenet_v2 of the Object Detection API: feature_map_generators.py, multiscale layers of depth_fn, and
     # convolutional_box_predictor with kernel_size 1.
     "ssd": HeadKind(
-        endpoints=(("block_13_expand_relu", 16), ("out_relu", 32)),
+        strides=(16, 32),
         make_head=_ssd_head,
         window_width=lambda depth: 0,
         map_widths=lambda depth: tuple(max(16, int(width * depth)) for width in _SSD_EXTRA_WIDTHS),
