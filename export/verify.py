@@ -75,7 +75,7 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     """
     runner = StepRunner(path)
     rng = np.random.default_rng(seed)
-    step = tf.function(model.step)
+    step = tf.function(model.step, autograph=False)
     state = model.initial_state(1)
     result = Comparison()
     for number in range(steps):
@@ -126,7 +126,7 @@ def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), found, strict=True)}
 
 
-@tf.function
+@tf.function(autograph=False)
 def _suppress(boxes, scores, weights):
     return suppress(boxes, *best_classes(scores), weights, candidates=_CANDIDATES)
 
