@@ -41,6 +41,7 @@ class ExportedStep:
         self.info = ModelInfo(
             self.facts["system"],
             StreamConfig(**self.facts["stream"]),
+            self.facts["reference"],
             tuple(self.facts["labels"]),
             self.facts["fit"],
             self.facts["weights"],

@@ -118,6 +118,7 @@ class ModelInfo:
     Attributes:
         system: name of the system that it belongs to, None if to none.
         stream: how it is run over a stream.
+        reference: name of the single-frame system that it is held against.
         class_names: of the foreground classes, in order; numbers, if it has not learned any.
         fit: how frames get to its image size, see `choices.FITS`.
         weights: where they come from, in words.
@@ -125,6 +126,7 @@ class ModelInfo:
 
     system: str | None = None
     stream: StreamConfig = EVERY_FRAME
+    reference: str | None = None
     class_names: tuple[str, ...] | None = None
     fit: str = "stretch"
     weights: str = "random weights"
