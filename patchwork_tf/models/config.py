@@ -49,9 +49,9 @@ class ModelConfig:
         object.__setattr__(self, "image_size", tuple(self.image_size))
         if self.num_classes is None:
             object.__setattr__(self, "num_classes", get_task(self.task).num_classes)
-        for field, known in (("memory", MEMORIES), ("heads", HEADS)):
-            if getattr(self, field) not in known:
-                raise UsageError(f"{field} must be one of {', '.join(known)}, not {getattr(self, field)}")
+        for field, choices in (("memory", MEMORIES), ("heads", HEADS)):
+            if getattr(self, field) not in choices:
+                raise UsageError(f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)}")
         if not 0 < self.resolution <= 1:
             raise UsageError(
                 f"resolution is a part of the frame's pixels, above 0 and at most 1, not {self.resolution}"
