@@ -77,16 +77,9 @@ class _Show:
 
     def draw(self, frame, answer, flags) -> np.ndarray:
         """The frame, annotated."""
-        return overlay.draw(
-            frame,
-            answer,
-            self.ages,
-            task=self.step.task,
-            class_names=self.step.info.class_names,
-            title=self._title(answer.mflops > 0),
-            min_score=flags.min_score,
-            show_values=flags.show_values,
-        )
+        step = self.step
+        style = overlay.Style(step.task, step.info.class_names, flags.min_score, flags.show_values)
+        return overlay.draw(frame, answer, self.ages, style, self._title(answer.mflops > 0))
 
     def _title(self, processed) -> str:
         step = self.step
@@ -112,9 +105,9 @@ class _Timed:
 
     def __call__(self, frame, window, state):
         start = time.perf_counter()
-        found = self._step(frame, window, state)
+        outputs = self._step(frame, window, state)
         self.milliseconds.append(1e3 * (time.perf_counter() - start))
-        return found
+        return outputs
 
 
 def _pictures(flags, shows, frames, progress):

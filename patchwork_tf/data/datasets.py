@@ -1,7 +1,7 @@
 """The data sets that can be trained and scored on, by name."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -41,34 +41,79 @@ class DatasetInfo:
         empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
             object is hidden or that nobody drew it.
         configs: names of its TFDS configs, the default first.
+        manual: whether it is prepared from a folder that its makers publish, --manual_dir.
+        beam: whether it is prepared through Apache Beam.
+        builder: function of config and data_dir to its TFDS builder, whose videos have the features of
+            `schema.video_features`.
     """
 
+    builder: Callable[..., tfds.core.DatasetBuilder]
     class_names: dict[str, list[str]]
     max_objects: int
     is_video: bool = True
     empty_masks: str = "background"
     configs: tuple[str, ...] = (None,)
+    manual: bool = False
+    beam: bool = False
+
+
+def _coco(config, data_dir):
+    return tfds.builder(f"coco/{config}", data_dir=data_dir)
 
 
 _FOREGROUND = ["foreground"]
 DATASETS = {
     "moving_objects": DatasetInfo(
+        MovingObjects,
         {"detection": list(moving_objects.CLASSES), "segmentation": _FOREGROUND},
         moving_objects.MAX_OBJECTS,
         configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
-    "imagenet_vid": DatasetInfo({"detection": list(CLASSES)}, 32, configs=("videos", "frames15")),
-    "davis2016": DatasetInfo({"segmentation": _FOREGROUND}, 0, empty_masks="unknown"),
-    "coco": DatasetInfo({"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",)),
+    "imagenet_vid": DatasetInfo(
+        ImagenetVid, {"detection": list(CLASSES)}, 32, configs=("videos", "frames15"), manual=True, beam=True
+    ),
+    "davis2016": DatasetInfo(Davis2016, {"segmentation": _FOREGROUND}, 0, empty_masks="unknown", manual=True),
+    "coco": DatasetInfo(_coco, {"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",), beam=True),
 }
-_BUILDERS = {"moving_objects": MovingObjects, "imagenet_vid": ImagenetVid, "davis2016": Davis2016}
+
+
+def register_dataset(name: str, info: DatasetInfo):
+    """Adds a data set of one's own: all commands take it by its name. Raises UsageError if the name is taken."""
+    if DATASETS.setdefault(name, info) is not info:
+        raise UsageError(f"there is a data set '{name}' already; choose another name")
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """What is registered under a name. Raises UsageError if there is nothing."""
+    if name not in DATASETS:
+        raise UsageError(f"--dataset={name}: there are {', '.join(DATASETS)}")
+    return DATASETS[name]
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where examples come from.
+
+    Attributes:
+        dataset: key of DATASETS.
+        data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
+        split: 'train', or a part of one as 'train[:26]'.
+        config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
+    """
+
+    dataset: str = "moving_objects"
+    data_dir: str | None = None
+    split: str = "train"
+    config: str | None = None
+
+    @property
+    def is_generated(self) -> bool:
+        return self.dataset == "moving_objects" and not self.data_dir
 
 
 def class_names(dataset: str, task: str) -> list[str]:
     """The classes that a data set has for a task. Raises UsageError if it has no truth for it, or is unknown."""
-    if dataset not in DATASETS:
-        raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}")
-    names = DATASETS[dataset].class_names
+    names = dataset_info(dataset).class_names
     if task not in names:
         fitting = [name for name, info in DATASETS.items() if task in info.class_names]
         raise UsageError(f"--dataset={dataset} has no truth for {task}; there is for {', '.join(fitting)}")
@@ -85,14 +130,12 @@ def scenes_of(config: str | None) -> str:
 
 def builder_of(dataset: str, data_dir: str, config: str | None = None) -> tfds.core.DatasetBuilder:
     """The TFDS builder of a data set, prepared or not. Raises UsageError for an unknown config."""
-    configs = DATASETS[dataset].configs
-    config = config or configs[0]
-    if config not in configs:
-        known = ", ".join(str(name) for name in configs if name) or "none to choose from"
-        raise UsageError(f"--config={config}: {dataset} has {known}")
-    if dataset == "coco":
-        return tfds.builder(f"coco/{config}", data_dir=data_dir)
-    return _BUILDERS[dataset](config=config, data_dir=data_dir)
+    info = dataset_info(dataset)
+    config = config or info.configs[0]
+    if config not in info.configs:
+        choices = ", ".join(str(name) for name in info.configs if name) or "none to choose from"
+        raise UsageError(f"--config={config}: {dataset} has {choices}")
+    return info.builder(config=config, data_dir=data_dir)
 
 
 def tfds_name(builder) -> str:
@@ -100,55 +143,57 @@ def tfds_name(builder) -> str:
     return builder.name + (f"/{builder.builder_config.name}" if builder.builder_config else "")
 
 
-def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = None):
+def open_prepared(source: Source):
     """The builder of a data set that was prepared, with that split, or part of one as train[:26], in it.
 
     Raises:
         DataError: if it was not prepared; says how to.
+        UsageError: if there is no data_dir.
     """
+    dataset, data_dir, split, config = dataclasses.astuple(source)
+    if not data_dir:
+        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     builder = builder_of(dataset, data_dir, config)
-    manual = "" if dataset in ("moving_objects", "coco") else " --manual_dir=FOLDER"
+    manual = " --manual_dir=FOLDER" if dataset_info(dataset).manual else ""
     if not builder.is_prepared():
         chosen = f" --config={config}" if config else ""
         raise DataError(
             f"{data_dir}: {tfds_name(builder)} was not prepared there; run patchwork-prepare "
             f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
         )
-    there = [name for name, info in builder.info.splits.items() if info.num_examples]
+    splits = [name for name, info in builder.info.splits.items() if info.num_examples]
     try:
         count = builder.info.splits[split].num_examples
     except (KeyError, ValueError, AssertionError):
         count = 0
     if not count:
         raise DataError(
-            f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(there) or 'none'}"
+            f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(splits) or 'none'}"
         )
     return builder
 
 
 def annotated_videos(
-    dataset: str, data_dir: str | None, split: str, *, count, num_frames, size, seed=0, config=None
+    source: Source, *, count=None, num_frames=None, size=None, seed=0
 ) -> tuple[Iterator[AnnotatedVideo], int]:
     """Videos to score on, in their fixed order, and how many there are.
 
     Args:
-        dataset, data_dir, split, config: as for `open_prepared`; moving_objects is generated
-            if there is no data_dir, and `config` is the kind of scenes then.
+        source: Source.
         count: at most so many videos; None for all.
         num_frames: frames per video of generated ones, and at most of others if not None.
         size: side of generated frames.
         seed: of generated videos.
     """
-    if dataset == "moving_objects" and not data_dir:
-        count, num_frames = count or 50, num_frames or 32
-        return moving_objects_videos(count, num_frames, size, split, seed, scenes_of(config)), count
-    if not data_dir:
-        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
-    builder = open_prepared(dataset, data_dir, split, config)
-    videos = builder.as_dataset(split=split, decoders=UNDECODED if DATASETS[dataset].is_video else None)
-    read = _read_video if DATASETS[dataset].is_video else _read_still
-    there = builder.info.splits[split].num_examples
-    return (read(example, num_frames) for example in videos.take(count or -1)), min(there, count or there)
+    if source.is_generated:
+        count, num_frames, scenes = count or 50, num_frames or 32, scenes_of(source.config)
+        return moving_objects_videos(count, num_frames, size, source.split, seed, scenes), count
+    builder = open_prepared(source)
+    is_video = DATASETS[source.dataset].is_video
+    videos = builder.as_dataset(split=source.split, decoders=UNDECODED if is_video else None)
+    read = _read_video if is_video else _read_still
+    total = builder.info.splits[source.split].num_examples
+    return (read(example, num_frames) for example in videos.take(count or -1)), min(total, count or total)
 
 
 def _read_video(example, num_frames) -> AnnotatedVideo:

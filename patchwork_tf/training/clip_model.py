@@ -26,8 +26,9 @@ class ClipModel(keras.Model):
     def __init__(self, network):
         super().__init__(name="clip_model")
         self.network, self.task = network, get_task(network.config.task)
+        self.loss_names = self.task.losses
         self.unrolled = _Unrolled(network)
-        self.means = [keras.metrics.Mean(name=name) for name in self.task.losses]
+        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.built = True  # the network's layers are
         if network.attention:
             network.attention.trainable = False  # no loss of the task reaches it
@@ -65,13 +66,13 @@ def start(network, clip):
     answer = network.blank_answer(frames.shape[0])
     if "warm" not in clip:
         return answer, state
-    outputs, known = network.step(model_frame(frames[:, 0]), None, state)
+    outputs, warm_state = network.step(model_frame(frames[:, 0]), None, state)
 
     def choose(warm, cold):
         return ops.where(ops.reshape(clip["warm"] > 0, (-1, *[1] * (len(cold.shape) - 1))), warm, cold)
 
     answer = {key: choose(outputs[key], value) for key, value in answer.items()}
-    return answer, {key: choose(known[key], value) for key, value in state.items()}
+    return answer, {key: choose(warm_state[key], value) for key, value in state.items()}
 
 
 def model_frame(frame):
