@@ -1,6 +1,7 @@
 """Holding an exported file against its Keras model over a stream of random frames and windows."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -75,7 +76,7 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     """
     runner = StepRunner(path)
     rng = np.random.default_rng(seed)
-    step = tf.function(model.step, autograph=False)
+    step = _traced(model)
     state = model.initial_state(1)
     result = Comparison()
     for number in range(steps):
@@ -129,6 +130,11 @@ def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     """What suppression makes of boxes (1, A, 4) and scores (1, A, classes)."""
     kept = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights)
     return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
+
+
+@functools.lru_cache(maxsize=2)  # quantized files are held against the model a second time
+def _traced(model):
+    return tf.function(model.step, autograph=False)
 
 
 @tf.function(autograph=False)
