@@ -63,7 +63,7 @@ class Adb:
         if self.path is None:
             raise DataError(
                 f"{program}: no such program. Install Android's platform-tools ('apt install adb', 'brew install "
-                "android-platform-tools'), or say where adb is with --adb=PATH"
+                "android-platform-tools'), or put it on the PATH"
             )
         self._prefix = [self.path, *(["-P", str(port)] if port else [])]
 

@@ -1,8 +1,8 @@
 """Conditions under which a phone's times mean something: cool at the start, as warm at the end, clocks held."""
 
-import dataclasses
 import time
 from contextlib import contextmanager
+from typing import NamedTuple
 
 from patchwork_tf.benchmarks import device as facts
 from patchwork_tf.benchmarks.adb import Device
@@ -14,28 +14,20 @@ MOVED_CELSIUS = 3.0  # of the surface within one run; it is slow, the clocks hav
 _FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
 
 
-@dataclasses.dataclass(frozen=True)
-class Heat:
-    """How hot a device is at a moment.
-
-    Attributes:
-        status: of throttling, as in `Thermal`; None before Android 10.
-        celsius: of the surface, or else of the battery.
-        sensors: name -> degrees Celsius.
-    """
+class Heat(NamedTuple):
+    """How hot a device is: throttling status as in `Thermal`, None before Android 10; degrees of its surface."""
 
     status: int | None
     celsius: float | None
-    sensors: dict[str, float]
 
 
 def read_heat(device: Device) -> Heat:
     """Asks the thermal service, or the battery where there is none."""
     thermal = facts.parse_thermal(device.attempt("dumpsys thermalservice").output)
     if thermal and thermal.surface is not None:
-        return Heat(thermal.status, thermal.surface, thermal.sensors)
+        return Heat(thermal.status, thermal.surface)
     battery = facts.parse_battery(device.shell("dumpsys battery")).celsius
-    return Heat(thermal.status if thermal else None, battery, {"battery": battery})
+    return Heat(thermal.status if thermal else None, battery)
 
 
 def wait_until_cool(device: Device, limit: float, say) -> Heat:

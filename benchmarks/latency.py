@@ -25,8 +25,8 @@ DEFINITIONS = {
     f"which draw whole blocks of {BLOCK} consecutive frames, as neighbours are alike. They say how much the "
     "number would move if this run were repeated under the same conditions, not what another machine or day "
     "would give.",
-    "ratios": "To the single-frame network of the same task (vid-sf, davis-sf) in the same run. The paper's are "
-    "to its own single-frame network on its phone.",
+    "ratios": "To the single-frame network that the system refers to (vid-sf, davis-sf, ...) in the same run. The "
+    "paper's are to its own single-frame network on its phone.",
     "MFLOPs": "Multiply-adds of convolutions and dense layers per frame / 10^6, counted from the built model; "
     "max over frames, and avg of a run.",
     "frames": "window: one step of a Patchwork network; whole: one run of a single-frame network; key, skip: "

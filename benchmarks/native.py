@@ -84,6 +84,23 @@ class Bundle:
     files: list[str]
     command: list[str]
 
+    @property
+    def kind(self) -> str:
+        """A 'bundle' brings loader and C library along, an 'ndk' build uses Android's."""
+        return "bundle" if any(name.startswith("ld-") for name in self.files) else "ndk"
+
+
+def read_bundle(folder: str) -> Bundle:
+    """A folder that was filled elsewhere. Raises DataError if runner or library are missing."""
+    if not os.path.isdir(folder):
+        raise DataError(f"--runner={folder}: no such folder")
+    files = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    if missing := [name for name in (RUNNER, LIBRARY) if name not in files]:
+        raise DataError(f"--runner={folder}: no {' and no '.join(missing)} in this folder")
+    loader = [name for name in files if name.startswith("ld-")]
+    start = [f"./{loader[0]}", "--library-path", "."] if loader else []
+    return Bundle(folder, files, [*start, f"./{RUNNER}", f"--library=./{LIBRARY}"])
+
 
 def library_path() -> str:
     """The LiteRT library that pip installed. Raises DataError, saying how to get it, if there is none."""
@@ -164,11 +181,7 @@ def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) ->
         _copy(_system_library(facts.compiler, name), os.path.join(folder, name))
     with tempfile.TemporaryDirectory() as download:
         _copy(library or _litert_for(facts, download), os.path.join(folder, LIBRARY))
-    return Bundle(
-        folder=folder,
-        files=[facts.loader, *_SYSTEM_LIBRARIES, LIBRARY, RUNNER],
-        command=[f"./{facts.loader}", "--library-path", ".", f"./{RUNNER}", f"--library=./{LIBRARY}"],
-    )
+    return read_bundle(folder)
 
 
 def _package_of(compiler) -> str:

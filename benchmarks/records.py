@@ -8,7 +8,7 @@ import typing
 def from_json(cls, data, where: str):
     """An instance of a dataclass from what `dataclasses.asdict` makes of one; further keys are ignored.
 
-    Fields may be numbers, strings, dicts, lists and tuples of one kind, other dataclasses, and any of these or None.
+    Fields may be numbers, strings, dicts, lists and tuples of one kind, dataclasses, and any of these or None.
 
     Args:
         cls: the dataclass.

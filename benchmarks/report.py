@@ -3,7 +3,8 @@
 A `Report` has `runs`, by system; a `Run` says what is known of its system and has `repeats`; a `Repeat` has
 `samples`. What can be computed from samples is:
 
-  run.statistics["p95_ms"], run.samples, run.kinds_of_samples, run.kinds["key"]["count"], run.deadline_misses, run.load_ms, run.peak_mb
+  run.samples, run.kinds_of_samples, run.statistics["p95_ms"], run.kinds["key"]["p95_ms"]
+  run.kinds["key"]["count"], run.deadline_misses, run.load_ms, run.first_ms, run.peak_mb
   run.accuracy.metrics["mAP"], run.stock.mean                # each None if unknown
   run.paper.p95_ms, run.paper_ratios["ratio_p95"]            # run.paper is None if the paper has no such row
   report.ratios(run)["ratio_p95"]                            # to the run of run.reference; None if there is none
@@ -22,7 +23,6 @@ import numpy as np
 
 from patchwork_tf.benchmarks import latency
 from patchwork_tf.benchmarks.records import from_json
-from patchwork_tf.benchmarks.stock import Statistics
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, read_json
 from patchwork_tf.models.config import StreamConfig
@@ -40,7 +40,7 @@ class Repeat:
     Attributes:
         started: seconds, since any moment that all repeats of a report share.
         samples: milliseconds of every frame, in order.
-        kinds: of every frame: 'window' or 'whole'; with an interval 'key' or 'skip'; with a delay 'part' or 'skip'.
+        kinds: of every frame: 'window' or 'whole'; with an interval 'key' or 'skip', with a delay 'part'.
         load_ms: from the file to a model that is ready.
         first_ms: of the very first inference, before the warm-up.
         late: how many frames missed their deadline; None if frames came back to back.
@@ -95,6 +95,14 @@ class Accuracy:
     policy: str
     checkpoint: str
     image_size: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics:
+    """What benchmark_model measured: how many runs, and their mean in microseconds."""
+
+    count: int
+    mean: float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -200,12 +208,12 @@ class Run:
     def from_json(cls, data, where: str = "the run") -> "Run":
         """Raises ValueError, which names what is wrong."""
         lists = from_json(_Lists, data, where)
-        ends = list(itertools.accumulate(part.count for part in lists.repeats))
-        if not lists.repeats or not len(lists.samples) == len(lists.kinds_of_samples) == ends[-1]:
-            raise ValueError(f"{where} has {len(lists.samples)} samples of {sum(ends[-1:])} frames")
+        ends = list(itertools.accumulate((part.count for part in lists.repeats), initial=0))
+        if not len(lists.samples) == len(lists.kinds_of_samples) == ends[-1] > 0:
+            raise ValueError(f"{where} has {len(lists.samples)} samples of {ends[-1]} frames")
         repeats = [
             {**repeat, "samples": lists.samples[start:end], "kinds": lists.kinds_of_samples[start:end]}
-            for repeat, start, end in zip(data["repeats"], [0, *ends], ends)
+            for repeat, (start, end) in zip(data["repeats"], itertools.pairwise(ends), strict=True)
         ]
         return from_json(cls, {**data, "repeats": repeats}, where)
 
@@ -336,9 +344,7 @@ def read_scores(paths: list[str]) -> dict[str, Accuracy]:
 
 
 def _accuracy(score) -> Accuracy:
-    if "J" in score:
-        metrics = {"J": score["J"]["mean"], "F": score["F"]["mean"]}
-    else:
-        metrics = {"mAP": score["mAP_vid"]}
+    is_mask = "J" in score
+    metrics = {name: score[name]["mean"] for name in ("J", "F")} if is_mask else {"mAP": score["mAP_vid"]}
     percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
     return from_json(Accuracy, {**score, "metrics": percent}, score["system"])

@@ -10,6 +10,7 @@ import zlib
 
 import numpy as np
 
+from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.errors import DataError
 
 _HEADER = b"patchwork-samples "
@@ -40,13 +41,40 @@ class Samples:
     nanoseconds: np.ndarray
     late: np.ndarray
 
+    def repeat(self, started: float, before=None, after=None, reason=None) -> Repeat:
+        """As a report has it, with what is known of its beginning, temperatures and taint."""
+        return Repeat(
+            started=started,
+            samples=(self.nanoseconds / 1e6).tolist(),
+            kinds=self.kinds,
+            load_ms=self.facts["load_ns"] / 1e6,
+            first_ms=self.facts["first_ns"] / 1e6,
+            late=int(self.late.sum()) if self.facts["fps"] else None,
+            peak_mb=self.facts["peak_kb"] / 1024,
+            temperature_before=before,
+            temperature_after=after,
+            reason=reason,
+        )
 
-def read_samples(path: str) -> Samples:
+
+def read_samples(path: str, expected: dict | None = None) -> Samples:
     """Reads a samples file.
 
+    Args:
+        path: of the file.
+        expected: facts that it must have.
+
     Raises:
-        DataError: if it is missing, something else, truncated or damaged.
+        DataError: if it is missing, something else, truncated or damaged, or of another run.
     """
+    samples = _read(path)
+    for key, value in (expected or {}).items():
+        if samples.facts[key] != value:
+            raise DataError(f"{path}: they are of another run: {key} {samples.facts[key]}, not {value}")
+    return samples
+
+
+def _read(path):
     try:
         with open(path, "rb") as file:
             content = file.read()
