@@ -52,6 +52,7 @@ setup(
             "patchwork-import = patchwork_tf.export.importing:main",
             "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
             "patchwork-demo = patchwork_tf.demo:main",
+            "patchwork-prepare = patchwork_tf.prepare:main",
             "patchwork-tables = patchwork_tf.tables:main",
         ]
     },

@@ -28,6 +28,7 @@ from tqdm import tqdm
 
 from patchwork_tf import cli, files
 from patchwork_tf.benchmarks.clusters import CHOICES
+from patchwork_tf.choices import WINDOWS
 from patchwork_tf.errors import DataError, UsageError
 
 _FLAGS = flags.FlagValues()
@@ -42,134 +43,45 @@ _OF_PHONES = (
     "stock_tool",
     "resume",
 )
-# Name -> how it is defined, default, help, bounds.
-_DEFINITIONS = {
-    "target": (
-        flags.DEFINE_enum,
-        "host",
-        "Where to measure: this machine's CPU, or a phone that adb reaches.",
-        {"enum_values": ["host", "adb"]},
-    ),
-    "systems": (
-        flags.DEFINE_list,
-        "vid-sf,vid-pw-m4n2,vid-pw-m4n1",
-        "Systems of the zoo, separated by commas, or all; those to which the ratios refer are added.",
-        {},
-    ),
-    "steps": (
-        flags.DEFINE_integer,
-        1000,
-        "Frames to time per system and repeat; below 1000, p99 says little.",
-        {"lower_bound": 1},
-    ),
-    "json": (flags.DEFINE_string, None, "Where to write the report with all samples.", {}),
-    "html": (flags.DEFINE_string, None, "Where to write the report as a page with plots.", {}),
-    "scores": (
-        flags.DEFINE_list,
-        "",
-        "What patchwork-evaluate --json wrote, one file or several: accuracies to show beside the latencies. Of a "
-        "system's policies, the first counts.",
-        {},
-    ),
-    "report": (
-        flags.DEFINE_list,
-        "",
-        "Measure nothing: show this report, a JSON file written earlier, or compare two, BEFORE.json,AFTER.json.",
-        {},
-    ),
-    "tflite": (
-        flags.DEFINE_list,
-        "",
-        "Exported files, separated by commas, to measure in place of --systems; the single-frame network to which "
-        "the ratios of one refer must be among them.",
-        {},
-    ),
-    "checkpoint": (
-        flags.DEFINE_string,
-        None,
-        "Checkpoint or training folder whose weights all systems take.",
-        {},
-    ),
-    "image_size": (
-        flags.DEFINE_string,
-        None,
-        "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the checkpoint's or each system's.",
-        {},
-    ),
-    "depth": (
-        flags.DEFINE_float,
-        None,
-        "Width multiplier of all systems; by default the checkpoint's or each system's.",
-        {},
-    ),
-    "repeats": (
-        flags.DEFINE_integer,
-        None,
-        "How often every system runs --steps frames; by default once here, and 3 times on phones.",
-        {"lower_bound": 1},
-    ),
-    "fps": (
-        flags.DEFINE_float,
-        0.0,
-        "Frames arrive at this rate, and those that miss their deadline are counted; 0 is back to back.",
-        {"lower_bound": 0},
-    ),
-    "threads": (flags.DEFINE_integer, 1, "Of inference.", {"lower_bound": 1}),
-    "policy": (
-        flags.DEFINE_enum,
-        "model",
-        "Who chooses windows: the model itself, as in use, or a blind policy; latency hardly depends on it.",
-        {"enum_values": ["model", "raster", "random"]},
-    ),
-    "seed": (flags.DEFINE_integer, 0, "Of random weights, frames, windows and turns.", {}),
-    "serial": (
-        flags.DEFINE_list,
-        "",
-        "Phones: which devices, if several are attached, by serial number or HOST:PORT, separated by commas; with "
-        "several, the serial number goes into the names of the files that are written.",
-        {},
-    ),
-    "cluster": (
-        flags.DEFINE_enum,
-        "big",
-        "Phones: CPUs to run on; all does not pin.",
-        {"enum_values": CHOICES},
-    ),
-    "fixed_performance": (
-        flags.DEFINE_boolean,
-        True,
-        "Phones: hold the clocks at what the phone can sustain, where it can; given back in the end.",
-        {},
-    ),
-    "cool_seconds": (flags.DEFINE_float, 600.0, "Phones: how long to wait for a hot one.", {"lower_bound": 0}),
-    "launcher": (
-        flags.DEFINE_string,
-        "",
-        "Phones: what to put in front of the runner's command, such as 'taskset f0'.",
-        {},
-    ),
-    "runner": (
-        flags.DEFINE_string,
-        None,
-        "Phones: folder of a runner built elsewhere, by an NDK for example; by default it is built here.",
-        {},
-    ),
-    "stock_tool": (
-        flags.DEFINE_string,
-        None,
-        "Phones: TensorFlow's benchmark_model for them, to run as a cross-check.",
-        {},
-    ),
-    "resume": (
-        flags.DEFINE_string,
-        None,
-        "Phones: folder in which finished repeats are kept, to continue where an earlier run broke; by default a "
-        "temporary one, which is named when something goes wrong.",
-        {},
-    ),
-}
-for _name, (_define, _default, _help, _bounds) in _DEFINITIONS.items():
-    _define(_name, default=_default, help=_help, flag_values=_FLAGS, **_bounds)
+
+flags.DEFINE_enum("target", "host", ["host", "adb"], "This machine, or a phone that adb reaches.", _FLAGS)
+flags.DEFINE_list(
+    "systems",
+    "vid-sf,vid-pw-m4n2,vid-pw-m4n1",
+    "Systems of the zoo, separated by commas, or all; those to which their ratios refer are added.",
+    _FLAGS,
+)
+flags.DEFINE_integer(
+    "steps", 1000, "Frames to time per system and repeat; below 1000, p99 says little.", 1, flag_values=_FLAGS
+)
+cli.define(_FLAGS, "json")
+flags.DEFINE_string("html", None, "The page with plots to write.", _FLAGS)
+flags.DEFINE_list(
+    "scores", "", "Accuracies to show beside latencies: files that patchwork-evaluate --json wrote.", _FLAGS
+)
+flags.DEFINE_list("report", "", "Measure nothing: show this report, or compare BEFORE.json,AFTER.json.", _FLAGS)
+cli.define(_FLAGS, "tflite", "checkpoint", "image_size", "depth")
+flags.DEFINE_integer(
+    "repeats", None, "How often every system runs; by default once, and 3 times on phones.", 1, flag_values=_FLAGS
+)
+flags.DEFINE_float(
+    "fps", 0.0, "Frames arrive at this rate, and late ones are counted; 0 is back to back.", 0, flag_values=_FLAGS
+)
+flags.DEFINE_integer("threads", 1, "Of inference.", 1, flag_values=_FLAGS)
+flags.DEFINE_enum(
+    "policy", "model", WINDOWS, "Who chooses windows: the model itself, as in use, or a blind policy.", _FLAGS
+)
+cli.define(_FLAGS, "seed")
+flags.DEFINE_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
+flags.DEFINE_enum("cluster", "big", CHOICES, "Phones: CPUs to run on; all does not pin.", _FLAGS)
+flags.DEFINE_boolean("fixed_performance", True, "Phones: hold the clocks at what they can sustain.", _FLAGS)
+flags.DEFINE_float("cool_seconds", 600.0, "Phones: how long to wait for a hot one.", 0, flag_values=_FLAGS)
+flags.DEFINE_string("launcher", "", "Phones: goes in front of the runner's command, such as 'taskset f0'.", _FLAGS)
+flags.DEFINE_string("runner", None, "Phones: folder of a runner built elsewhere, by an NDK for example.", _FLAGS)
+flags.DEFINE_string("stock_tool", None, "Phones: TensorFlow's benchmark_model, to run as a cross-check.", _FLAGS)
+flags.DEFINE_string(
+    "resume", None, "Phones: folder of finished repeats, to continue; by default a temporary one.", _FLAGS
+)
 
 
 def _benchmark():
@@ -269,9 +181,11 @@ def _workloads(folder) -> dict:
 
     if paths := _given("tflite"):
         return workloads.from_files(paths)
-    overrides = cli.override(image_size=cli.parse_image_size(_FLAGS.image_size), depth=_FLAGS.depth)
-    names = cli.non_empty("systems", _FLAGS.systems)
-    return workloads.from_zoo(names, folder, _FLAGS.checkpoint, _FLAGS.seed, **overrides)
+    overrides = cli.override(image_size=_FLAGS.image_size, depth=_FLAGS.depth)
+    checkpoint = cli.single("checkpoint", _FLAGS.checkpoint) if _given("checkpoint") else None
+    return workloads.from_zoo(
+        cli.non_empty("systems", _FLAGS.systems), folder, checkpoint, _FLAGS.seed, **overrides
+    )
 
 
 @contextlib.contextmanager

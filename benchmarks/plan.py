@@ -11,8 +11,6 @@ from patchwork_tf.files import atomic_file
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import StreamConfig
 
-WINDOWS = ("model", "raster", "random")  # who chooses them: the file itself, as in use, or a blind policy
-
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
@@ -24,7 +22,7 @@ class Settings:
         warmup: frames before that, not timed.
         fps: frames per second that arrive; 0 means back to back.
         threads: of inference.
-        policy: how windows are chosen, one of WINDOWS.
+        policy: how windows are chosen, one of choices.WINDOWS.
         seed: of frames, windows and the order of systems.
     """
 

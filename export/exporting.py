@@ -5,9 +5,10 @@ import os
 import tempfile
 
 import numpy as np
-from tqdm import tqdm
 
 from patchwork_tf import files
+from patchwork_tf.bars import progress
+from patchwork_tf.choices import CALIBRATION_FRAMES, QUANTIZATIONS
 from patchwork_tf.data import moving_objects
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
@@ -16,8 +17,6 @@ from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.streaming.stream import model_input
 
-QUANTIZATIONS = ("none", "float16", "int8")
-CALIBRATION_STEPS = 64
 _CALIBRATION_CLIPS = 4  # of moving_objects, if no video is given
 
 
@@ -87,7 +86,7 @@ def export(
 def _compared(model, content, steps, tolerance=verify.TOLERANCE):
     with tempfile.TemporaryDirectory() as folder:
         path = _saved(content, folder)
-        with tqdm(total=steps, unit="step", desc="verifying", dynamic_ncols=True) as bar:
+        with progress(total=steps, unit="step", desc="verifying") as bar:
             return verify.compare(model, path, steps, tolerance=tolerance, progress=bar.update)
 
 
@@ -114,5 +113,5 @@ def _samples(model, content, frames) -> list[dict]:
 
 def _generated_frames(model):
     for index in range(_CALIBRATION_CLIPS):
-        size, count = max(model.config.image_size), CALIBRATION_STEPS // _CALIBRATION_CLIPS
+        size, count = max(model.config.image_size), CALIBRATION_FRAMES // _CALIBRATION_CLIPS
         yield from moving_objects.render_clip(index, count, size, "train").frames

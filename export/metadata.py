@@ -9,16 +9,11 @@ from tensorflow.lite.tools import flatbuffer_utils
 from patchwork_tf.errors import DataError
 from patchwork_tf.models.costs import count_macs
 from patchwork_tf.streaming.step import KerasStep
+from patchwork_tf.task import get_task
 
 _ENTRY = b"patchwork.json"
 VERSION = 3
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
-_ANSWERS = {
-    "detection": {"boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid"},
-    "segmentation": {
-        "mask": "probability of each pixel of the frame to be foreground; 0.5 where nothing is known"
-    },
-}
 
 
 def describe(step, start: bool = True) -> dict:
@@ -46,7 +41,7 @@ def describe(step, start: bool = True) -> dict:
             "image_size": list(model.config.image_size),
         },
         "output": {
-            **_ANSWERS[model.config.task],
+            **get_task(model.config.task).outputs(),
             "next_window": "what to pass as window with the next frame",
         },
         "labels": list(info.class_names),

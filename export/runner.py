@@ -13,9 +13,7 @@ from patchwork_tf.errors import DataError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.tflite import SIGNATURE, START
 from patchwork_tf.grid import Grid
-from patchwork_tf.quiet import hidden_stderr, hush_exit
-
-hush_exit()
+from patchwork_tf.quiet import hidden_stderr
 
 
 class _Runner:

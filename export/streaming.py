@@ -7,7 +7,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
-from patchwork_tf.streaming.step import merged_answer
+from patchwork_tf.task import get_task
 
 
 class ExportedStep:
@@ -21,7 +21,7 @@ class ExportedStep:
     Attributes:
         path: likewise.
         facts: its metadata.
-        config, info, grid: of the model that was exported.
+        config, info, grid, task: of the model that was exported.
         policy: how `next_window` is chosen, 'rule' or 'learned'.
         model: None; there is no Keras model in it.
 
@@ -37,6 +37,7 @@ class ExportedStep:
         self._runner = StepRunner(path)
         self.facts = self._runner.facts
         self.config = ModelConfig(**self.facts["model"])
+        self.task = get_task(self.config.task)
         self.info = ModelInfo(
             self.facts["system"],
             StreamConfig(**self.facts["stream"]),
@@ -69,7 +70,7 @@ class ExportedStep:
         if "count" in found[0]:
             return found[0], state
         outputs = {key: np.stack([each[key] for each in found]) for key in found[0]}
-        answer = merged_answer(outputs, outputs.get("weights"), self.info.stream.flip)
+        answer = self.task.merged(outputs, outputs.get("weights"), self.info.stream.flip)
         answer = {key: ops.convert_to_numpy(value[0]) for key, value in answer.items()}
         return {**answer, "next_window": found[0]["next_window"]}, state
 

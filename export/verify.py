@@ -89,9 +89,8 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
             found = runner.step(frame, window)
         raw = outputs.keys() & found.keys() - {"next_window"}
         tipped = False
-        if model.config.task == "detection":
-            weights = model.score_weights(state["freshness"]) if state else None
-            expected = _detections(outputs["boxes"], outputs["scores"], weights)
+        if "scores" in outputs:
+            expected = _detections(outputs["boxes"], outputs["scores"], model.answer_weights(state))
             count = int(expected["count"])
             # In the parts that nobody has seen yet many scores are the same: who wins then is chance.
             tipped = bool(np.any(np.abs(np.diff(expected["scores"][:count])) < _TIE))

@@ -1,34 +1,41 @@
 """Patchwork: video models for mobile CPUs that look at one window of each frame and remember the rest."""
 
 import importlib
-
-from patchwork_tf import quiet
-
-quiet.import_tensorflow()
-
-# ruff: noqa: E402
-from patchwork_tf.models.weights import load_backbone_weights
-from patchwork_tf.streaming.stream import stream
-from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.checkpoints import list_pretrained, load
-from patchwork_tf.zoo.systems import System, get_system, list_systems, register
+import os
 
 __version__ = "0.1.0"
-__all__ = [
-    "System",
-    "build",
-    "export",
-    "get_system",
-    "list_pretrained",
-    "list_systems",
-    "load",
-    "load_backbone_weights",
-    "register",
-    "stream",
-]
+
+# TensorFlow's own setting for log messages, if any, stays.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+# Name -> where it is. Loaded when first asked for: a command's --help need not wait for TensorFlow.
+_WHERE = {
+    "ModelConfig": "models.config",
+    "StreamConfig": "models.config",
+    "System": "zoo.systems",
+    "Task": "task",
+    "build": "zoo.build",
+    "get_system": "zoo.systems",
+    "list_pretrained": "zoo.checkpoints",
+    "list_systems": "zoo.systems",
+    "load": "zoo.checkpoints",
+    "load_backbone_weights": "models.weights",
+    "register": "zoo.systems",
+    "register_task": "task",
+    "stream": "streaming.stream",
+}
+__all__ = [*_WHERE, "export"]
 
 
 def __getattr__(name):
-    if name == "export":  # a package that can be called, see there; it imports what only exporting needs
+    if name == "export":  # a package that can be called, see there
         return importlib.import_module("patchwork_tf.export")
+    if name in _WHERE:
+        value = getattr(importlib.import_module(f"patchwork_tf.{_WHERE[name]}"), name)
+        globals()[name] = value
+        return value
     raise AttributeError(f"module 'patchwork_tf' has no attribute '{name}'")
+
+
+def __dir__():
+    return sorted({*globals(), *__all__})

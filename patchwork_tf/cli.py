@@ -6,8 +6,9 @@ import sys
 import textwrap
 
 from absl import flags
-from tqdm import tqdm
 
+from patchwork_tf import quiet
+from patchwork_tf.choices import POLICIES
 from patchwork_tf.errors import DataError, UsageError
 
 
@@ -34,6 +35,8 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         _expand_home(flag_values)
         if extra:
             raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
+        quiet.import_tensorflow()
+        quiet.hush_exit()
         main()
         return 0
     except (flags.Error, UsageError) as error:
@@ -72,25 +75,99 @@ def _help(flag_values, name, doc) -> str:
     return "\n".join(lines)
 
 
-def parse_image_size(text: str | None) -> tuple[int, int] | None:
-    """'128' or '128x256' (height x width) to (H, W) in pixels; None stays None.
+class _ImageSize(flags.ArgumentParser):
+    """'128' or '128x256', height x width, to (H, W) in pixels."""
 
-    Raises:
-        UsageError: for anything else.
-    """
-    if text is None:
-        return None
-    sides = text.lower().split("x")
-    if len(sides) > 2 or not all(side.isdigit() for side in sides):
-        raise UsageError(f"--image_size={text}: give one side in pixels, or HEIGHTxWIDTH")
-    return int(sides[0]), int(sides[-1])
+    syntactic_help = "one side in pixels, or HEIGHTxWIDTH"
+
+    def parse(self, argument):
+        if isinstance(argument, tuple):
+            return argument
+        sides = argument.lower().split("x")
+        if len(sides) > 2 or not all(side.isdigit() for side in sides):
+            raise ValueError(f"give {self.syntactic_help}")
+        return int(sides[0]), int(sides[-1])
 
 
-def progress(**options) -> tqdm:
-    """A progress bar: of the terminal's width, or, in a log file, a line a minute."""
-    if not sys.stderr.isatty():
-        options = {"mininterval": 60, "maxinterval": 120, "ncols": 100, **options}
-    return tqdm(**{"dynamic_ncols": sys.stderr.isatty(), **options})
+class _ImageSizeSerializer(flags.ArgumentSerializer):
+    def serialize(self, value):
+        return "x".join(map(str, value))
+
+
+def _define_image_size(name, default, help, flag_values):
+    flags.DEFINE(_ImageSize(), name, default, help, flag_values, _ImageSizeSerializer())
+
+
+# Name -> how it is defined, default, help.
+_SHARED = {
+    "system": (flags.DEFINE_list, "vid-pw-m4n2", "Systems of the zoo, separated by commas."),
+    "checkpoint": (
+        flags.DEFINE_list,
+        "",
+        "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, "
+        "or one each. Without it weights are random, which is good for benchmarks only.",
+    ),
+    "tflite": (
+        flags.DEFINE_list,
+        "",
+        "Exported files, separated by commas, to run by LiteRT in place of --system; they say what they are.",
+    ),
+    "dataset": (
+        flags.DEFINE_string,
+        "moving_objects",
+        "Name of the data set: moving_objects, imagenet_vid, davis2016 or coco (docs/data.md).",
+    ),
+    "data_dir": (
+        flags.DEFINE_string,
+        None,
+        "TFDS folder of the prepared data set; without it moving_objects is generated on the fly.",
+    ),
+    "config": (
+        flags.DEFINE_string,
+        None,
+        "Which form of it: videos or frames15 of imagenet_vid, 128, 256 or 384 pixels of moving_objects; "
+        "by default the first. Of generated moving_objects the kind of scenes: varied, sparse or mixed.",
+    ),
+    "split": (flags.DEFINE_string, "train", "Part of the data set, such as validation or train[:90%]."),
+    "video": (flags.DEFINE_list, "", "Video files that FFmpeg reads, or folders of frames, separated by commas."),
+    "policy": (flags.DEFINE_list, "", f"Who chooses windows, {', '.join(POLICIES)}; by default the model itself."),
+    "blind_start": (
+        flags.DEFINE_boolean,
+        False,
+        "Look at the first frame through a window too, instead of as a whole.",
+    ),
+    "image_size": (
+        _define_image_size,
+        None,
+        "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
+    ),
+    "depth": (flags.DEFINE_float, None, "Width multiplier; by default the weights' or the system's."),
+    "model_dir": (flags.DEFINE_string, None, "Folder of checkpoints and logs. Required."),
+    "output": (flags.DEFINE_string, None, "The file to write."),
+    "json": (flags.DEFINE_string, None, "The JSON file to write results to."),
+    "seed": (flags.DEFINE_integer, 0, "Of all that is random."),
+}
+
+
+def define(flag_values: flags.FlagValues, *names: str, **defaults):
+    """Defines flags that several commands share, with the defaults of this command."""
+    for name in names:
+        definer, default, help_text = _SHARED[name]
+        definer(name, default=defaults.get(name, default), help=help_text, flag_values=flag_values)
+
+
+def single(flag: str, values: list[str]) -> str:
+    """The one value of a comma-separated flag. Raises UsageError if there are more or none."""
+    if len(values := [value for value in values if value]) != 1:
+        raise UsageError(f"--{flag} takes one value here, not {len(values)}")
+    return values[0]
+
+
+def required(flags_given: flags.FlagValues, *names: str):
+    """Raises UsageError if a flag has no value."""
+    for name in names:
+        if not flags_given[name].value or flags_given[name].value == [""]:
+            raise UsageError(f"--{name} is required: {flags_given[name].help.removesuffix(' Required.')}")
 
 
 def override(**fields) -> dict:

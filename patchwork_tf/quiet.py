@@ -32,9 +32,8 @@ def _content(file) -> str:
 
 
 def import_tensorflow():
-    """Imports TensorFlow without its banner. Its own setting for log messages, if any, stays."""
+    """Imports TensorFlow without its banner."""
     if "tensorflow" not in sys.modules:
-        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
         with hidden_stderr():
             import tensorflow
             import tensorflow.lite.python.lite  # noqa: F401  prints it once more

@@ -5,7 +5,7 @@ a stream has. `training.simulation` is held against it.
 import keras
 from keras import ops
 
-from patchwork_tf.streaming.answer_score import answer_score
+from patchwork_tf.streaming.policies import answer_score
 from patchwork_tf.training.clip_model import model_frame, start
 from patchwork_tf.training.simulation import Simulation
 

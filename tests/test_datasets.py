@@ -17,7 +17,8 @@ from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, buil
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid, _evenly_spaced
 from patchwork_tf.data.moving_objects import render_clip
-from patchwork_tf.models.segmenter import UNKNOWN
+from patchwork_tf.task import get_task
+from patchwork_tf.truth import UNKNOWN
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +108,7 @@ def test_davis_of_both_releases(layout, tmp_path):
 
 
 def config(task, **fields):
-    return clips.ClipConfig(**{"task": task, "num_frames": 3, "image_size": (64, 64), **fields})
+    return clips.ClipConfig(**{"truth": get_task(task).truth, "num_frames": 3, "image_size": (64, 64), **fields})
 
 
 def first(dataset, folder, settings, count=4, split="train"):
@@ -168,7 +169,7 @@ def test_frame_numbers(length, stride, expected):
 @pytest.mark.slow
 def test_letterbox_keeps_boxes_on_their_pixels(tmp_path):
     """A white object on black, in a wide frame: its box is where it is, stretched or letterboxed."""
-    from patchwork_tf.data.fitting import fit_boxes, fit_frame, fit_images, letterbox, unfit_boxes, unfit_map
+    from patchwork_tf.fitting import fit_boxes, fit_frame, fit_images, letterbox, unfit_boxes, unfit_map
 
     image = np.zeros((40, 80, 3), np.uint8)
     image[8:24, 20:60] = 255

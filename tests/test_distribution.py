@@ -120,7 +120,7 @@ def test_shards_make_one_batch():
     """Clips 0 to 3, dealt to two processes, are those of one process."""
 
     def indices(start, shard):
-        config = clips.ClipConfig("segmentation", 1, (32, 32), start=start, shard=shard)
+        config = clips.ClipConfig("masks", 1, (32, 32), start=start, shard=shard)
         return [int(clip["index"]) for clip in clips.generated_clips("train", config).take(4 // shard[1])]
 
     for first in (0, 4):

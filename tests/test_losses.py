@@ -5,7 +5,7 @@ from keras import ops
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.training import losses
+from patchwork_tf.models import losses
 
 ANCHORS = np.array([[0.25, 0.25, 0.5, 0.5], [0.75, 0.75, 0.5, 0.5], [0.5, 0.5, 1.0, 1.0]], np.float32)
 

@@ -82,7 +82,7 @@ def test_windows_of_a_clip():
 
 def test_batches_from_clip_k_on_are_those_of_an_unbroken_run():
     def batches(start):
-        settings = clips.ClipConfig("detection", num_frames=3, image_size=(64, 64), start=start)
+        settings = clips.ClipConfig("objects", num_frames=3, image_size=(64, 64), start=start)
         videos = clips.training_clips("moving_objects", None, "train", settings)
         return iter(clips.training_batches(videos, Grid(2, 1), 2))
 
@@ -148,7 +148,7 @@ def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
     MovingObjects(config="128", data_dir=str(tmp_path)).download_and_prepare()
 
     def batches(start):
-        settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64), start=start)
+        settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64), start=start)
         videos = clips.training_clips("moving_objects", str(tmp_path), "train", settings)
         return iter(clips.training_batches(videos, Grid(2, 1), 2))
 
@@ -160,6 +160,6 @@ def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
 
 
 def test_unprepared_folder_says_how_to_prepare_it(tmp_path):
-    settings = clips.ClipConfig("detection", num_frames=2, image_size=(128, 128))
+    settings = clips.ClipConfig("objects", num_frames=2, image_size=(128, 128))
     with pytest.raises(DataError, match="prepare --dataset=moving_objects"):
         clips.training_clips("moving_objects", str(tmp_path), "train", settings)

@@ -8,7 +8,7 @@ import PIL.Image
 import pytest
 from published import videos_of, write_xml
 
-from patchwork_tf.data import prepare
+from patchwork_tf import prepare
 from patchwork_tf.data.datasets import builder_of
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 

@@ -21,12 +21,12 @@ from patchwork_tf.data.annotated import moving_objects_videos
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.grid import Grid
 from patchwork_tf.streaming import policies
-from patchwork_tf.streaming.answer_score import answer_score, blank_answer
+from patchwork_tf.streaming.policies import answer_score
 from patchwork_tf.streaming.step import KerasStep
-from patchwork_tf.streaming.truth import believed_truth, frame_truth
-from patchwork_tf.training import checkpoints, q_learning
+from patchwork_tf.training import q_learning
 from patchwork_tf.training.clip_policy import ClipPolicy, _RunningSpread
 from patchwork_tf.training.simulation import Simulation
+from patchwork_tf.zoo import checkpoints
 
 
 def test_the_online_network_chooses_and_the_target_network_judges():
@@ -107,7 +107,7 @@ def test_exploration_depends_on_the_clip_alone():
 def perfect(model, boxes, labels):
     """An answer that says the truth at every anchor that is an object's."""
     from patchwork_tf.models import boxes as box_ops
-    from patchwork_tf.training.losses import match_anchors
+    from patchwork_tf.models.losses import match_anchors
 
     classes, codes = match_anchors(model.anchors, boxes, labels)
     scores = ops.one_hot(ops.maximum(classes - 1, 0), 10) * ops.cast(classes > 0, "float32")[..., None]
@@ -124,7 +124,7 @@ def test_answer_score_is_1_for_the_truth_and_0_for_nothing(small):
     truth = {"boxes": boxes, "labels": np.array([[3, 0]], np.int32)}
     answer = perfect(model, boxes, truth["labels"])
     assert score_of(model, answer, truth) == pytest.approx(1, abs=1e-3)
-    assert score_of(model, blank_answer(model, 1), truth) == 0
+    assert score_of(model, model.blank_answer(1), truth) == 0
     wrong_class = {**answer, "scores": np.roll(np.array(answer["scores"]), 1, axis=-1)}
     assert score_of(model, wrong_class, truth) == 0
     elsewhere = {**answer, "boxes": 1 - np.array(answer["boxes"])[..., [2, 3, 0, 1]]}
@@ -135,7 +135,7 @@ def test_score_of_a_mask_is_its_overlap(small):
     model = small("davis-pw-m4n2")
     masks = np.zeros((1, 128, 128), np.uint8)
     masks[:, :50] = 1
-    assert score_of(model, blank_answer(model, 1), {"masks": masks}) == 0
+    assert score_of(model, model.blank_answer(1), {"masks": masks}) == 0
     assert score_of(model, {"mask": masks.astype(np.float32)}, {"masks": masks}) == 1
     half = {"mask": np.roll(masks, 25, axis=1).astype(np.float32)}
     assert score_of(model, half, {"masks": masks}) == pytest.approx(25 / 75)
@@ -150,13 +150,17 @@ def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
     """By the truth; foresight's by what the model says of the whole frame."""
     model, step = small(name), KerasStep(small(name))
     (video,) = moving_objects_videos(1, 3, 128, "validation")
-    choose = policies.make_policy(policy, step, truth=lambda t, size: frame_truth(model.config, video, t, size))
+    choose = policies.make_policy(
+        policy,
+        step,
+        truth=lambda t, size: step.task.frame_truth(video, t, size, model.config.image_size, "stretch"),
+    )
     state = model.initial_state(1)
     for t, frame in enumerate(video.frames):
         image = frame[None].astype(np.float32) / 127.5 - 1
-        truth = frame_truth(model.config, video, t, (128, 128))
+        truth = step.task.frame_truth(video, t, (128, 128), (128, 128), "stretch")
         if policy == "foresight":
-            truth = believed_truth(step(image, None, step.initial_state())[0])
+            truth = step.task.believed_truth(step(image, None, step.initial_state())[0])
         scores = {}
         for window in model.grid.windows:
             outputs, _ = model.step(image, np.array([window], np.int32), state)
@@ -198,7 +202,7 @@ def test_every_window_is_rewarded_and_only_attention_learns():
     policy, found = simulated(model, clip, ExactSimulation)
     np.testing.assert_array_equal(found["actions"], actions)
     for item, warm in enumerate(clip["warm"]):
-        answer, state = blank_answer(model, 1), model.initial_state(1)
+        answer, state = model.blank_answer(1), model.initial_state(1)
         if warm:
             answer, state = model.step(image_of(clip, item, 0), None, state)
         for t in range(3):

@@ -11,13 +11,13 @@ from published import make_davis, make_vid, write_xml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from patchwork_tf import evaluate, scoring, train
-from patchwork_tf.data import prepare
+from patchwork_tf import evaluate, prepare, train
+from patchwork_tf.commands import scoring
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.metrics.coco import STATISTICS, CocoMetric
 from patchwork_tf.metrics.formats import DetectionWriter
-from patchwork_tf.streaming.stream import Detections
+from patchwork_tf.tasks.detection import Detections
 
 
 def run(*flags):
@@ -244,7 +244,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
     rng = np.random.default_rng(0)
 
     def noisy_truth(step, frames, policy, *, truth, **kwargs):
-        video = truth.args[1]
+        video = truth.args[1]  # of functools.partial
         for boxes, labels, _ in zip(video.boxes, video.labels, frames, strict=True):
             seen = np.concatenate([boxes + rng.normal(0, 0.03, boxes.shape), rng.uniform(0, 1, (2, 4))])
             classes = np.concatenate([labels, [0, 1]]).astype(np.int32)
@@ -316,9 +316,9 @@ def test_a_data_set_must_fit_the_task_and_be_there(tmp_path, capsys):
     assert train.main(["--system=vid-sf", "--dataset=davis2016", *flags]) == 2
     assert "davis2016 has no truth for detection" in capsys.readouterr().err
     assert train.main(["--system=davis-sf", "--dataset=davis2016", *flags]) == 1
-    assert "patchwork_tf.data.prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork_tf.prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
     assert train.main(["--system=davis-sf", "--dataset=davis2016", flags[0]]) == 2
     assert "--data_dir is required" in capsys.readouterr().err
     assert evaluate.main(["--system=vid-sf", "--dataset=imagenet_vid", flags[1]]) == 1
-    assert "patchwork_tf.data.prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork_tf.prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
     assert not os.path.exists(tmp_path / "run")

@@ -16,7 +16,9 @@ from patchwork_tf.models.costs import count_macs
 from patchwork_tf.streaming import overlay, policies
 from patchwork_tf.streaming.policies import View
 from patchwork_tf.streaming.step import KerasStep
-from patchwork_tf.streaming.stream import Answer, Segmentation, model_input
+from patchwork_tf.streaming.stream import model_input
+from patchwork_tf.task import Answer, get_task
+from patchwork_tf.tasks.segmentation import Mask
 
 
 @pytest.fixture(scope="module")
@@ -194,7 +196,15 @@ def test_ages_and_drawing(frames):
     assert np.all(overlay.advance_ages(ages, grid, Answer(whole_frame=True)) == 0)
     ages = overlay.advance_ages(ages, grid, Answer(window=(1, 1)))
     answer = run("vid-pw-m4n1", frames[:1])[0]
-    image = overlay.draw(frames[0], answer, ages, [str(c) for c in range(10)], "title", min_score=0.0)
+    image = overlay.draw(
+        frames[0],
+        answer,
+        ages,
+        task=get_task("detection"),
+        class_names=list("0123456789"),
+        title="title",
+        min_score=0.0,
+    )
     assert min(image.shape[:2]) >= overlay.MIN_SIDE
     assert image.dtype == np.uint8
     bright, unseen = image[110:180, 110:180].mean(), image[300:350, 300:350].mean()
@@ -207,7 +217,15 @@ def test_values_are_drawn_with_the_best_window_brightest(frames):
     values = np.zeros(9, np.float32)
     values[4] = 1.0  # the middle of 3 x 3
     answer = dataclasses.replace(answer, q_values=values)
-    image = overlay.draw(frames[0], answer, np.zeros((4, 4), int), ["x"] * 10, min_score=2, show_values=True)
+    image = overlay.draw(
+        frames[0],
+        answer,
+        np.zeros((4, 4), int),
+        task=get_task("detection"),
+        class_names=["x"] * 10,
+        min_score=2,
+        show_values=True,
+    )
     square = image.shape[0] // 15
     inset = image[6 : 6 + 3 * square, -6 - 3 * square : -6].mean(axis=-1)
     assert inset[square : 2 * square, square : 2 * square].mean() > 1.5 * inset[:square, :square].mean()
@@ -216,10 +234,11 @@ def test_values_are_drawn_with_the_best_window_brightest(frames):
 def test_masks_are_drawn(frames):
     mask = np.zeros(frames[0].shape[:2], bool)
     mask[20:60, 20:60] = True
-    answer = Segmentation(probability=mask.astype(np.float32), mask=mask, window=(0, 0))
+    answer = Mask(probability=mask.astype(np.float32), mask=mask, window=(0, 0))
     ages = np.zeros((1, 1), int)
-    plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, [])
-    tinted = overlay.draw(frames[0], answer, ages, [])
+    of_masks = {"task": get_task("segmentation"), "class_names": ["foreground"]}
+    plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, **of_masks)
+    tinted = overlay.draw(frames[0], answer, ages, **of_masks)
     changed = np.any(plain != tinted, axis=-1)
     assert changed[70:170, 70:170].all()
     assert not changed[190:, 190:].any()

@@ -85,14 +85,14 @@ def test_training_learns_a_clip_by_heart(name):
 
     import patchwork_tf as pw
     from patchwork_tf.data import clips
-    from patchwork_tf.training.clip_model import CLIP_MODELS
+    from patchwork_tf.training.clip_model import ClipModel
 
     keras.utils.set_random_seed(0)
     model = pw.build(name, image_size=64, depth=0.35, num_classes=10)
-    settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64))
+    settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
     videos = clips.training_clips("moving_objects", None, "train", settings)
     batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
-    trainer = CLIP_MODELS["detection"](model)
+    trainer = ClipModel(model)
     trainer.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()
     losses = trainer.fit(data, steps_per_epoch=20, epochs=6, verbose=0, shuffle=False).history["loss"]
@@ -126,7 +126,7 @@ import json, keras, numpy as np
 import patchwork_tf as pw
 from patchwork_tf.data import clips
 from patchwork_tf.models.weights import get_weights
-from patchwork_tf.training.clip_model import CLIP_MODELS
+from patchwork_tf.training.clip_model import ClipModel
 
 keras.utils.set_random_seed(0)
 model = pw.build("vid-pw-m2n1", image_size=64, depth=0.35, num_classes=10)
@@ -135,13 +135,13 @@ for variable in model.variables:
     if len(variable.shape) == 4:
         fan_in = np.prod(variable.shape[:2]) * (1 if "depthwise" in variable.path else variable.shape[2])
         variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
-settings = clips.ClipConfig("detection", num_frames=2, image_size=(64, 64))
+settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
 videos = clips.training_clips("moving_objects", None, "train", settings)
 data = clips.training_batches(videos, model.grid, 2)
 for layer in model._flatten_layers():  # a batch norm over the two pixels of a 1 x 1 map is chaos
     if isinstance(layer, keras.layers.BatchNormalization):
         layer.trainable = False
-trainer = CLIP_MODELS["detection"](model)
+trainer = ClipModel(model)
 jax = keras.backend.backend() == "jax"
 trainer.compile(optimizer=keras.optimizers.SGD(1e-3), jit_compile=jax)
 losses = [trainer.fit(data, steps_per_epoch=1, verbose=0, shuffle=False).history["loss"][0] for _ in range(2)]

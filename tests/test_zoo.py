@@ -7,6 +7,7 @@ import pytest
 
 import patchwork_tf as pw
 from patchwork_tf import tables
+from patchwork_tf.commands.tables import cost_row
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.costs import backbone_rows, count_macs, layer_costs, state_bytes
 from patchwork_tf.zoo.paper import PAPER, TABLE_3
@@ -14,7 +15,7 @@ from patchwork_tf.zoo.paper import PAPER, TABLE_3
 
 @pytest.fixture(scope="module")
 def rows():
-    return {name: tables.cost_row(pw.get_system(name)) for name in PAPER}
+    return {name: cost_row(pw.get_system(name)) for name in PAPER}
 
 
 def test_the_names():

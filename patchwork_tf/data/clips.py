@@ -2,8 +2,8 @@
 
 An element of every pipeline is a dict that describes one clip:
     'frames' (T, H, W, 3) uint8, 'index' () int64,
-    for detection 'boxes' (T, G, 4) float32 as fractions of the frame and 'labels' (T, G) int32,
-    1 + class or 0 for padding, for segmentation 'masks' (T, H, W) uint8, 1 for foreground.
+    of the truth 'objects' 'boxes' (T, G, 4) float32 as fractions of the frame and 'labels' (T, G) int32,
+    1 + class or 0 for padding; of 'masks' 'masks' (T, H, W) uint8, 1 for foreground.
 
 Everything random is a function of the clip's index and a seed, and the order is fixed, so that a
 run that starts at clip k sees what an unbroken run sees from clip k on.
@@ -11,6 +11,7 @@ run that starts at clip k sees what an unbroken run sees from clip k on.
 
 import dataclasses
 import functools
+from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -19,13 +20,11 @@ import tensorflow_datasets as tfds
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.augmentation import augment, clip_boxes
 from patchwork_tf.data.datasets import DATASETS, UNDECODED, open_prepared, scenes_of
-from patchwork_tf.data.fitting import fit_boxes, fit_images
 from patchwork_tf.errors import UsageError
+from patchwork_tf.fitting import fit_boxes, fit_images
 from patchwork_tf.grid import Grid
-from patchwork_tf.models.segmenter import UNKNOWN
+from patchwork_tf.truth import UNKNOWN
 
-# How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
-TRAIN_WINDOWS = ("random", "raster", "mixed")
 # Keep the random streams of one clip apart.
 _WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM, _START_STREAM = range(101, 106)
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
@@ -36,18 +35,18 @@ class ClipConfig:
     """What a training clip is.
 
     Attributes:
-        task: 'detection' or 'segmentation'.
+        truth: what is true of its frames, a key of TRUTHS.
         num_frames: T.
         image_size: (H, W).
         stride: every so many frames of a video one is taken; less if the video is too short.
-        fit: how frames get to that size, see `fitting.FITS`.
+        fit: how frames get to that size, see `choices.FITS`.
         seed: of what part of a video a clip is, and of what is generated.
         start: index of the first clip; a resumed training run starts where it stopped.
         shard: (index, count): only every count-th clip, for one of several processes.
         deterministic: whether clips come in their order, at the price of waiting for slow ones.
     """
 
-    task: str
+    truth: str
     num_frames: int
     image_size: tuple[int, int]
     stride: int = 1
@@ -146,17 +145,7 @@ def _video_clip(index, video, config, info):
     """T frames of a video in our schema; only these are decoded."""
     chosen = frame_numbers(tf.shape(video["frames"])[0], config, index)
     images = tf.stack([_decode(video["frames"][number], 3) for number in tf.unstack(chosen)])
-    truth = {}
-    if config.task == "segmentation":
-        masks = tf.stack([_decode(video["masks"][number], 1) for number in tf.unstack(chosen)])
-        truth["masks"] = tf.cast(masks > 0, tf.uint8)
-        if info.empty_masks == "unknown":
-            empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
-            truth["masks"] = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), truth["masks"])
-    else:
-        objects = video["objects"]
-        of_frames = [_objects_of(objects, number, info.max_objects) for number in tf.unstack(chosen)]
-        truth["boxes"], truth["labels"] = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
+    truth = TRUTHS[config.truth].read(video, tf.unstack(chosen), info)
     return _clip(index, images, truth, config)
 
 
@@ -215,13 +204,49 @@ def _still_clip(index, example, config, info):
 def _clip(index, images, truth, config):
     """The element of a clip: frames fitted to the image size, and the truth that the task wants."""
     clip = {"frames": fit_images(images, config.image_size, config.fit), "index": index}
-    if config.task == "segmentation":
-        clip["masks"] = fit_images(truth["masks"], config.image_size, config.fit, method="nearest")[..., 0]
-    else:
-        size = tf.cast(tf.shape(images)[1:3], tf.float32)
-        clip["boxes"] = fit_boxes(truth["boxes"], size, config.image_size, config.fit)
-        clip["labels"] = truth["labels"]
+    clip |= TRUTHS[config.truth].fit(truth, tf.shape(images)[1:3], config)
     return clip
+
+
+def _read_masks(video, numbers, info):
+    masks = tf.stack([_decode(video["masks"][number], 1) for number in numbers])
+    foreground = tf.cast(masks > 0, tf.uint8)
+    if info.empty_masks == "unknown":
+        empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
+        foreground = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), foreground)
+    return {"masks": foreground}
+
+
+def _fit_masks(truth, size, config):
+    del size
+    return {"masks": fit_images(truth["masks"], config.image_size, config.fit, method="nearest")[..., 0]}
+
+
+def _read_objects(video, numbers, info):
+    of_frames = [_objects_of(video["objects"], number, info.max_objects) for number in numbers]
+    boxes, labels = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
+    return {"boxes": boxes, "labels": labels}
+
+
+def _fit_objects(truth, size, config):
+    boxes = fit_boxes(truth["boxes"], tf.cast(size, tf.float32), config.image_size, config.fit)
+    return {"boxes": boxes, "labels": truth["labels"]}
+
+
+@dataclasses.dataclass(frozen=True)
+class Truth:
+    """A kind of truth that clips may have.
+
+    Attributes:
+        read: function of a video in our schema, numbers of frames, and the DatasetInfo to their truth.
+        fit: function of that, the frames' size (2,) and the ClipConfig to the truth of the fitted images.
+    """
+
+    read: Callable
+    fit: Callable
+
+
+TRUTHS = {"masks": Truth(_read_masks, _fit_masks), "objects": Truth(_read_objects, _fit_objects)}
 
 
 @dataclasses.dataclass(frozen=True)

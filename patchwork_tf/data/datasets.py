@@ -65,7 +65,9 @@ _BUILDERS = {"moving_objects": MovingObjects, "imagenet_vid": ImagenetVid, "davi
 
 
 def class_names(dataset: str, task: str) -> list[str]:
-    """The classes that a data set has for a task. Raises UsageError if it has no truth for it."""
+    """The classes that a data set has for a task. Raises UsageError if it has no truth for it, or is unknown."""
+    if dataset not in DATASETS:
+        raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}")
     names = DATASETS[dataset].class_names
     if task not in names:
         fitting = [name for name, info in DATASETS.items() if task in info.class_names]
@@ -109,7 +111,7 @@ def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = 
     if not builder.is_prepared():
         chosen = f" --config={config}" if config else ""
         raise DataError(
-            f"{data_dir}: {tfds_name(builder)} was not prepared there; run python -m patchwork_tf.data.prepare "
+            f"{data_dir}: {tfds_name(builder)} was not prepared there; run patchwork-prepare "
             f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
         )
     there = [name for name, info in builder.info.splits.items() if info.num_examples]

@@ -3,16 +3,11 @@
 import dataclasses
 import math
 
+from patchwork_tf.choices import HEADS, MEMORIES
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.mobilenet_v2 import STRIDE
-
-TASKS = ("detection", "segmentation")
-# Where context is remembered: at every convolution (Figure 11b), or at the input alone (Figure 11a).
-MEMORIES = ("features", "pixels")
-# Of detectors: those of the paper (Figure 10), or of the Object Detection API's SSD MobileNetV2.
-HEADS = ("patchwork", "ssd")
-VID_CLASSES = 30
+from patchwork_tf.task import get_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,7 +15,7 @@ class ModelConfig:
     """A model of the zoo.
 
     Attributes:
-        task: 'detection' or 'segmentation'.
+        task: name of a task, 'detection' or 'segmentation'.
         cells: M, the frame is a grid of M x M cells.
         window: N, one step looks at N x N cells; M = N is the single-frame network.
         depth: width multiplier of what runs on the window.
@@ -28,7 +23,7 @@ class ModelConfig:
         resolution: part of the frame's pixels that the network works on; 0.25 is half the side.
             Height and width times its square root must be divisible by 32 M, but for detectors with 'ssd'
             heads that see whole frames.
-        num_classes: foreground classes; by default the 30 of ImageNet VID, and 1 for segmentation,
+        num_classes: foreground classes; by default the task's: the 30 of ImageNet VID, and 1 of segmentation,
             which knows no other number.
         memory: 'features', a cell at every convolution (Figure 11b), or 'pixels', one cell at
             the input, after which the whole network runs on the assembled image (Figure 11a): the
@@ -51,8 +46,8 @@ class ModelConfig:
             object.__setattr__(self, "image_size", (self.image_size, self.image_size))
         object.__setattr__(self, "image_size", tuple(self.image_size))
         if self.num_classes is None:
-            object.__setattr__(self, "num_classes", VID_CLASSES if self.task == "detection" else 1)
-        for field, known in (("task", TASKS), ("memory", MEMORIES), ("heads", HEADS)):
+            object.__setattr__(self, "num_classes", get_task(self.task).num_classes)
+        for field, known in (("memory", MEMORIES), ("heads", HEADS)):
             if getattr(self, field) not in known:
                 raise UsageError(f"{field} must be one of {', '.join(known)}, not {getattr(self, field)}")
         if not 0 < self.resolution <= 1:
@@ -64,8 +59,7 @@ class ModelConfig:
             raise UsageError(f"depth must be positive, not {self.depth}")
         if self.num_classes < 1:
             raise UsageError(f"num_classes must be at least 1, not {self.num_classes}")
-        if self.task == "segmentation" and self.num_classes != 1:
-            raise UsageError(f"a segmenter tells foreground from background: 1 class, not {self.num_classes}")
+        get_task(self.task).check(self)
 
     def _check_image_size(self):
         if self.heads == "ssd" and self.grid.is_whole_frame and min(self.image_size) >= STRIDE:
@@ -123,7 +117,7 @@ class ModelInfo:
         system: name of the system that it belongs to, None if to none.
         stream: how it is run over a stream.
         class_names: of the foreground classes, in order; numbers, if it has not learned any.
-        fit: how frames get to its image size, see `fitting.FITS`.
+        fit: how frames get to its image size, see `choices.FITS`.
         weights: where they come from, in words.
     """
 
@@ -137,7 +131,4 @@ class ModelInfo:
         """With the names of classes that a model of `config` has before it has learned any."""
         if self.class_names is not None:
             return self
-        names = (
-            ["foreground"] if config.task == "segmentation" else map("class {}".format, range(config.num_classes))
-        )
-        return dataclasses.replace(self, class_names=tuple(names))
+        return dataclasses.replace(self, class_names=tuple(get_task(config.task).class_names(config)))

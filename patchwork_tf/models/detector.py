@@ -105,6 +105,17 @@ class PatchworkDetector(PatchworkModel):
         local = ops.take(freshness, cell_of(self.part_centers, self.grid), axis=1)
         return ops.pad(local, ((0, 0), (0, len(self.anchors) - local.shape[1])), constant_values=1.0)
 
+    def answer_weights(self, state):
+        return self.score_weights(state["freshness"]) if "freshness" in state else None
+
+    def blank_answer(self, batch_size):
+        anchors = len(self.anchors)
+        scores = ops.zeros((batch_size, anchors, self.config.num_classes))
+        return {"boxes": ops.zeros((batch_size, anchors, 4)), "scores": scores}
+
+    def map_part(self, answer):
+        return {key: answer[key][:, len(self.part_centers) :] for key in ("boxes", "scores")}
+
     def need(self, answer, freshness):
         """Scores of the objects, each spread over the cells that its box is in; all of it counts its score."""
         boxes, scores, _, _ = suppress(

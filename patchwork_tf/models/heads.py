@@ -17,8 +17,8 @@ from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_di
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.mobilenet_v2 import LAST_CHANNELS
 from patchwork_tf.models.rule import FRESHNESS_DECAY, Rule
+from patchwork_tf.truth import BACKGROUND
 
-BACKGROUND = 0  # class logits are background first, then the foreground classes
 # Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
 FOREGROUND_PRIOR = 0.01
 _WIDTH = 128  # of the paper's heads: times depth on the window, fixed on the full map

@@ -69,6 +69,19 @@ class PatchworkModel(keras.Model):
         """
         raise NotImplementedError
 
+    def answer_weights(self, state):
+        """What the parts of an answer count for, (B, P), when they compete; None if they do not."""
+        del state
+
+    def blank_answer(self, batch_size: int) -> dict:
+        """The outputs, but for windows' values, of a model that has seen nothing yet."""
+        raise NotImplementedError
+
+    def map_part(self, answer) -> dict:
+        """The part of an answer that `map_answer` gives."""
+        del answer
+        return {}
+
     @property
     def part_centers(self):
         """Centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew."""

@@ -14,14 +14,13 @@ from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import Rule
+from patchwork_tf.truth import FOREGROUND
 
 ASPP_ENDPOINT, ASPP_STRIDE = "out_relu", 32
 REFINE_ENDPOINT, REFINE_STRIDE = "block_3_expand_relu", 4
 ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth
 ASPP_RATES = (1, 2, 3)
 OUTPUTS = 2  # background, foreground
-FOREGROUND = 0.5  # pixels that are more probably foreground than this are; one never seen is at 0.5
-UNKNOWN = 255  # in a true mask: neither, left out of the loss
 
 
 class UpsampleCell(layers.Layer):
@@ -153,6 +152,11 @@ class PatchworkSegmenter(PatchworkModel):
         cell = tuple(side // self.grid.cells for side in self.logits_shape[:2])
         p = ops.average_pool(ops.sigmoid(margin), cell, cell, data_format="channels_last")
         return 4 * p * (1 - p)
+
+    def blank_answer(self, batch_size):
+        cells = self.grid.cells
+        mask = ops.full((batch_size, *self.config.image_size), FOREGROUND)
+        return {"mask": mask, "undecided": ops.ones((batch_size, cells, cells, 1))}
 
     def need(self, answer, freshness):
         """How undecided the remembered mask is."""

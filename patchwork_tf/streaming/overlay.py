@@ -1,19 +1,16 @@
 """Drawing an answer onto its frame: boxes, the attended window, and how stale the rest is."""
 
-import colorsys
-
 import cv2
 import numpy as np
 
+from patchwork_tf import drawing
 from patchwork_tf.grid import Grid
-from patchwork_tf.streaming.stream import Segmentation
+from patchwork_tf.task import Task
 
 MIN_SIDE = 384  # smaller frames are enlarged, so that text can be read
 NEVER = -1  # age of a cell that no window has covered yet
 _STALEST = 8  # frames; older cells are drawn alike
-_FONT = cv2.FONT_HERSHEY_SIMPLEX
 _WINDOW_COLOUR = (255, 220, 40)
-_MASK_COLOUR = (60, 200, 255)
 
 
 def fresh_ages(grid: Grid) -> np.ndarray:
@@ -32,16 +29,19 @@ def advance_ages(ages: np.ndarray, grid: Grid, answer) -> np.ndarray:
     return ages
 
 
-def draw(frame, answer, ages, class_names, title="", min_score=0.3, show_values=False) -> np.ndarray:
+def draw(
+    frame, answer, ages, *, task: Task, class_names, title="", min_score=0.3, show_values=False
+) -> np.ndarray:
     """Draws one answer.
 
     Args:
         frame: (H, W, 3) uint8 RGB.
-        answer: Detections, of which boxes below `min_score` are left out, or Segmentation, whose
-            foreground is tinted.
+        answer: to the frame, of a kind that the task has.
         ages: (M, M) frames since each cell was looked at, or NEVER. Stale cells are darkened,
             the staler the darker, and cells never seen are grey.
-        class_names: of answer.classes.
+        task: that draws its answer.
+        class_names: of the model.
+        min_score: detections below it are left out.
         title: shown at the bottom.
         show_values: also draw, top right, one square per window: the brighter, the more the attention
             network expects of it; the best is outlined.
@@ -54,16 +54,11 @@ def draw(frame, answer, ages, class_names, title="", min_score=0.3, show_values=
     image = _shade(image, ages)
     if answer.window is not None and ages.shape[0] > 1:
         _outline_window(image, ages)
-    if isinstance(answer, Segmentation):
-        image = _tint(image, answer.mask)
-    else:
-        for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
-            if score >= min_score:
-                _draw_box(image, box, f"{class_names[label]} {score:.2f}", _colour(label, len(class_names)))
+    image = task.draw(image, answer, class_names, min_score)
     if show_values and answer.q_values is not None:
         _draw_values(image, answer.q_values)
     if title:
-        _caption(image, title)
+        drawing.caption(image, title)
     return image
 
 
@@ -78,38 +73,15 @@ def _shade(image, ages):
     return np.where(unseen[..., None] > 0, grey, shaded)
 
 
-def _tint(image, mask):
-    """Colours the foreground and draws its outline."""
-    mask = cv2.resize(mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    tinted = (0.5 * image + 0.5 * np.array(_MASK_COLOUR)).astype(np.uint8)
-    image = np.where(mask[..., None] > 0, tinted, image)
-    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, outlines, -1, _MASK_COLOUR, _thickness(image), cv2.LINE_AA)
-    return image
-
-
 def _outline_window(image, ages):
     cells = ages.shape[0]
     rows, columns = np.nonzero(ages == 0)
     height, width = image.shape[:2]
     top, bottom = rows.min() * height // cells, (rows.max() + 1) * height // cells
     left, right = columns.min() * width // cells, (columns.max() + 1) * width // cells
-    thickness = _thickness(image) + 1
-    corner = (right - thickness // 2 - 1, bottom - thickness // 2 - 1)
-    cv2.rectangle(image, (left + thickness // 2, top + thickness // 2), corner, _WINDOW_COLOUR, thickness)
-
-
-def _draw_box(image, box, text, colour):
-    height, width = image.shape[:2]
-    ymin, xmin, ymax, xmax = (box * [height, width, height, width]).round().astype(int).tolist()
-    thickness = _thickness(image)
-    cv2.rectangle(image, (xmin, ymin), (xmax - 1, ymax - 1), colour, thickness, cv2.LINE_AA)
-    scale = 0.4 * thickness**0.5
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    bottom = max(ymin, text_height + 6)
-    left = min(xmin, max(0, width - text_width - 4))
-    cv2.rectangle(image, (left, bottom - text_height - 6), (left + text_width + 4, bottom), colour, -1)
-    cv2.putText(image, text, (left + 2, bottom - 4), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    line = drawing.thickness(image) + 1
+    corner = (right - line // 2 - 1, bottom - line // 2 - 1)
+    cv2.rectangle(image, (left + line // 2, top + line // 2), corner, _WINDOW_COLOUR, line)
 
 
 def _draw_values(image, q_values):
@@ -131,20 +103,3 @@ def heat_map(values: np.ndarray, square: int) -> np.ndarray:
     corner = (column * square, row * square)
     cv2.rectangle(picture, corner, (corner[0] + square - 1, corner[1] + square - 1), (255, 255, 255), 1)
     return picture
-
-
-def _caption(image, text):
-    height, width = image.shape[:2]
-    scale = 0.45 * _thickness(image) ** 0.5
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    scale = min(scale, scale * (width - 12) / text_width)
-    cv2.rectangle(image, (0, height - text_height - 12), (width, height), (0, 0, 0), -1)
-    cv2.putText(image, text, (6, height - 6), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
-
-
-def _thickness(image) -> int:
-    return max(1, round(min(image.shape[:2]) / 360))
-
-
-def _colour(label: int, count: int):
-    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(label / max(1, count), 0.65, 1.0))

@@ -12,11 +12,11 @@ from collections.abc import Callable
 import numpy as np
 from keras import ops
 
+from patchwork_tf.choices import LOOK_FIRST, POLICIES
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
-from patchwork_tf.streaming.answer_score import answer_score
 from patchwork_tf.streaming.step import compiled
-from patchwork_tf.streaming.truth import believed_truth
+from patchwork_tf.task import get_task
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +79,7 @@ def oracle(model, truth: Callable[[int, tuple[int, int]], dict]) -> Policy:
 
     Args:
         model: the Keras model that is run.
-        truth: function of a frame's number and size (h, w) to `truth.frame_truth`.
+        truth: function of a frame's number and size (h, w) to `Task.frame_truth`.
     """
     trial = _trial(model)
     return lambda view: model.grid.windows[trial(view.frame, view.state, truth(view.number, view.size))]
@@ -95,9 +95,20 @@ def foresight(step) -> Policy:
 
     def choose(view):
         outputs, _ = step(view.frame, None, blank)
-        return step.grid.windows[trial(view.frame, view.state, believed_truth(outputs))]
+        return step.grid.windows[trial(view.frame, view.state, step.task.believed_truth(outputs))]
 
     return choose
+
+
+def answer_score(model, answer, truth):
+    """The score (B,) of outputs of `model.step`, stale parts included; truth as for `Task.count_cells`.
+
+    An answer is counted up cell by cell, and the counts of all cells give its score. So what an answer is worth
+    that holds some cells of one frame and some of another is known without making it.
+    """
+    task = get_task(model.config.task)
+    counts = [task.count_cells(model, answer, truth), task.count_map(model.map_part(answer), truth)]
+    return task.score_of(ops.concatenate(counts, axis=1), truth)
 
 
 @functools.lru_cache(maxsize=4)
@@ -117,18 +128,12 @@ def _trial(model):
     return best
 
 
-# Those that can be deployed, blind ones last; and those that look before they choose.
-DEPLOYABLE = ("rule", "learned", "raster", "random")
-LOOK_FIRST = ("foresight", "oracle")
-POLICIES = (*DEPLOYABLE, *LOOK_FIRST)
-
-
 def make_policy(name: str | None, step, seed: int = 0, truth=None) -> Policy:
     """The policy of a name, for one stream.
 
     Args:
-        name: one of POLICIES. None is what the model or file chooses by itself: learned if it was trained to, else
-            by the rule.
+        name: one of choices.POLICIES. None is what the model or file chooses by itself: learned if it was trained
+            to, else by the rule.
         step: the KerasStep or ExportedStep that is run.
         seed: of random.
         truth: for the oracle, see there.

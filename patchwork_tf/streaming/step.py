@@ -13,12 +13,11 @@ import dataclasses
 import functools
 
 import keras
-import numpy as np
 from keras import ops
 
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.costs import count_macs
-from patchwork_tf.models.suppression import every_class, suppress
+from patchwork_tf.task import get_task
 
 
 class KerasStep:
@@ -31,7 +30,7 @@ class KerasStep:
 
     Attributes:
         model: likewise.
-        config, grid: of the model.
+        config, grid, task: of the model.
         info: the ModelInfo, of what is run.
         policy: how `next_window` is chosen, 'rule' or 'learned'.
     """
@@ -39,6 +38,7 @@ class KerasStep:
     def __init__(self, model, stream: StreamConfig | None = None):
         self.model = model
         self.config, self.grid = model.config, model.grid
+        self.task = get_task(model.config.task)
         self.info = dataclasses.replace(model.info, stream=stream or model.info.stream)
         self._run = compiled(self._merged)
 
@@ -78,43 +78,15 @@ class KerasStep:
                 mirrored = [window[0, 0], self.grid.positions - 1 - window[0, 1]]
                 window = ops.stack([window[0], ops.stack(mirrored)])
         outputs, state = self.model.step(frame, window, state)
-        weights = None
-        if self.config.task == "detection" and "freshness" in state:
-            weights = self.model.score_weights(state["freshness"])
+        weights = self.model.answer_weights(state)
         chosen = {key: outputs[key] for key in ("next_window", "rule_values", "q_values") if key in outputs}
-        return {**merged_answer(outputs, weights, flip), **chosen}, state
+        return {**self.task.merged(outputs, weights, flip), **chosen}, state
 
 
 @functools.lru_cache(maxsize=8)  # tracing takes seconds, and a test set has many videos
 def step_of(model) -> KerasStep:
     """The KerasStep of a model, the same one every time."""
     return KerasStep(model)
-
-
-def merged_answer(outputs, weights, flip: bool) -> dict:
-    """The answer of one stream, or of two of which the second is mirrored.
-
-    Args:
-        outputs: 'boxes' (S, A, 4) and 'scores' (S, A, classes), or 'mask' (S, H, W), of 1 or 2 streams.
-        weights: (S, A), by which scores count when boxes compete; None for all 1.
-        flip: whether there are two.
-
-    Returns:
-        For a batch of one: 'boxes' (1, D, 4), 'scores' (1, D), 'classes' (1, D) and 'count' (1,) after
-        suppression, or 'mask' (1, H, W), the mean of both.
-    """
-    if "mask" in outputs:
-        mask = outputs["mask"]
-        return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if flip else mask}
-    boxes, scores = outputs["boxes"], outputs["scores"]
-    if flip:
-        mirrored = ops.take(boxes[1], [0, 3, 2, 1], axis=-1)
-        mirrored = mirrored * np.float32([1, -1, 1, -1]) + np.float32([0, 1, 0, 1])
-        boxes = ops.concatenate([boxes[0], mirrored])[None]
-        scores = ops.reshape(scores, (1, -1, scores.shape[-1]))
-    weights = ops.ones(scores.shape[:2]) if weights is None else ops.reshape(weights, (1, -1))
-    found = suppress(*every_class(boxes, scores, weights))
-    return dict(zip(("boxes", "scores", "classes", "count"), found, strict=True))
 
 
 def compiled(function):

@@ -7,8 +7,7 @@ predictions are not, for no weight could have known the future when they were ma
 import keras
 from keras import ops
 
-from patchwork_tf.streaming.answer_score import blank_answer
-from patchwork_tf.training import losses
+from patchwork_tf.task import get_task
 
 
 class ClipModel(keras.Model):
@@ -17,22 +16,21 @@ class ClipModel(keras.Model):
     `fit` takes (clip, truth):
         clip: 'frames' (B, T, H, W, 3) uint8 and 'windows' (B, T, 2) int32, B and T static; and maybe
             'warm' (B,) float32, 1 for clips that start with their whole first frame in memory, else 0.
-        truth: what the task's subclass says.
+        truth: of the frames, as the model's task has it.
 
     Attributes:
         network: the model that is trained.
+        task: whose losses they are.
     """
-
-    LOSSES = ()  # names of what `clip_losses` returns
 
     def __init__(self, network):
         super().__init__(name="clip_model")
-        self.network = network
+        self.network, self.task = network, get_task(network.config.task)
         self.unrolled = _Unrolled(network)
-        self.means = [keras.metrics.Mean(name=name) for name in self.LOSSES]
+        self.means = [keras.metrics.Mean(name=name) for name in self.task.losses]
         self.built = True  # the network's layers are
         if network.attention:
-            network.attention.trainable = False  # no loss of `clip_losses` reaches it
+            network.attention.trainable = False  # no loss of the task reaches it
 
     @property
     def saved_variables(self):
@@ -43,69 +41,17 @@ class ClipModel(keras.Model):
         """Numbers per window to show as pictures, (positions, positions) by name."""
         return {}
 
-    def clip_losses(self, clip, truth, predictions) -> list:
-        """The losses named by LOSSES, scalars.
-
-        Args:
-            clip: as for `fit`.
-            truth: of the frames.
-            predictions: list over T of what `network.predict_window` predicts.
-        """
-        raise NotImplementedError
-
     def call(self, clip, training=None):
         """Returns the fresh predictions of every frame, a list over T."""
         # JAX's `fit` does not enter this model through __call__, which tells nested layers that they train.
         return self.unrolled(clip, training=training)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
-        """The sum of `clip_losses`, each also kept as a metric."""
-        values = self.clip_losses(x, y, y_pred)
+        """The sum of the task's losses, each also kept as a metric."""
+        values = self.task.clip_losses(self.network, x, y, y_pred)
         for mean, value in zip(self.means, values, strict=True):
             mean.update_state(value)
         return sum(values[1:], start=values[0])
-
-    def _select(self, values, windows):
-        """Keeps of full-frame values (B, T, ...) what the step of each frame predicts freshly."""
-        batch, time = values.shape[:2]
-        flat = ops.reshape(values, (batch * time, *values.shape[2:]))
-        selected = self.network.select_window(flat, ops.reshape(windows, (batch * time, 2)))
-        return ops.reshape(selected, (batch, time, *selected.shape[1:]))
-
-
-class ClipDetector(ClipModel):
-    """Truth: 'boxes' (B, T, G, 4) float32 as fractions, 'labels' (B, T, G) int32, 1 + class or 0 for padding."""
-
-    LOSSES = ("class_loss", "box_loss")
-
-    def clip_losses(self, clip, truth, predictions):
-        """Focal loss of the classes and smooth L1 of the boxes, averaged over matched anchors."""
-        windows = clip["windows"]
-        logits, codes = [], []
-        for levels in predictions:
-            level_logits, level_codes = zip(*levels, strict=True)
-            logits.append(ops.concatenate(level_logits, axis=1))
-            codes.append(ops.concatenate(level_codes, axis=1))
-        labels = losses.seen_labels(truth["boxes"], truth["labels"], windows, self.network.grid, clip.get("warm"))
-        classes, targets = losses.match_anchors(self.network.anchors, truth["boxes"], labels)
-        return losses.detection_loss(
-            ops.stack(logits, axis=1),
-            ops.stack(codes, axis=1),
-            self._select(classes[..., None], windows)[..., 0],
-            self._select(targets, windows),
-            self.network.head_kind.sigmoid,
-        )
-
-
-class ClipSegmenter(ClipModel):
-    """Truth: 'masks' (B, T, H, W) uint8, 1 for foreground, 0 for background, segmenter.UNKNOWN for neither."""
-
-    LOSSES = ("mask_loss",)
-
-    def clip_losses(self, clip, truth, predictions):
-        """Cross-entropy of the window's pixels."""
-        targets = losses.mask_targets(truth["masks"], self.network.logits_shape[:2])
-        return [losses.mask_loss(ops.stack(predictions, axis=1), self._select(targets, clip["windows"]))]
 
 
 def start(network, clip):
@@ -116,7 +62,7 @@ def start(network, clip):
     """
     frames = clip["frames"]
     state = network.initial_state(frames.shape[0])
-    answer = blank_answer(network, frames.shape[0])
+    answer = network.blank_answer(frames.shape[0])
     if "warm" not in clip:
         return answer, state
     outputs, known = network.step(model_frame(frames[:, 0]), None, state)
@@ -131,9 +77,6 @@ def start(network, clip):
 def model_frame(frame):
     """Pixels (B, H, W, 3) uint8 as models take them, float32 in [-1, 1]."""
     return ops.cast(frame, "float32") / 127.5 - 1.0
-
-
-CLIP_MODELS = {"detection": ClipDetector, "segmentation": ClipSegmenter}
 
 
 class _Unrolled(keras.layers.Layer):

@@ -40,7 +40,9 @@ class ClipPolicy(keras.Model):
     LOSSES = ("td_loss",)
     METRICS = ("reward", "reward_spread", "mean_q", "td_error", "exploring", "visit_entropy", "rule_reward")
 
-    def __init__(self, network, discount: float, target_rate: float, dropout: float = 0.0, simulation=Simulation):
+    def __init__(
+        self, network, discount: float, target_rate: float = 0.01, dropout: float = 0.0, simulation=Simulation
+    ):
         super().__init__(name="clip_policy")
         self.network = network
         self.discount = discount

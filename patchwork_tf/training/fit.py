@@ -6,11 +6,11 @@ import os
 import time
 
 import keras
+import numpy as np
 import tensorflow as tf
-from tqdm import tqdm
 
+from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
-from patchwork_tf.streaming.overlay import heat_map
 from patchwork_tf.zoo import checkpoints
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
@@ -88,11 +88,10 @@ class _Progress(keras.callbacks.Callback):
         self.metadata = metadata
         self.log_every, self.save_every, self.keep = log_every, save_every, keep
         self.writes = writes
-        self.bar = tqdm(
+        self.bar = progress(
             total=steps,
             initial=start,
             unit="step",
-            dynamic_ncols=True,
             desc="training",
             disable=not writes,
         )
@@ -151,8 +150,14 @@ class _Progress(keras.callbacks.Callback):
                 tf.summary.scalar(f"train/{key}", row[key])
             tf.summary.scalar("train/steps_per_second", self.log_every / (now - self.since))
             for key, values in self.model.window_maps().items():
-                tf.summary.image(f"windows/{key}", heat_map(values, _MAP_SQUARE)[None])
+                tf.summary.image(f"windows/{key}", _enlarged(values))
         self.since = now
+
+
+def _enlarged(values):
+    """A map (rows, columns) as a picture (1, H, W, 1) in [0, 1]: the brighter, the higher."""
+    scaled = (values - values.min()) / max(np.ptp(values), 1e-6)
+    return np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))[None, ..., None].astype(np.float32)
 
 
 def _truncate_history(path: str, step: int):

@@ -11,7 +11,7 @@ from keras import ops
 
 from patchwork_tf.models.patchwork_model import pixel_centers
 from patchwork_tf.models.rule import FRESHNESS_DECAY, cell_of
-from patchwork_tf.streaming.answer_score import blank_answer, count_cells, count_map, score_of
+from patchwork_tf.task import get_task
 from patchwork_tf.training import q_learning
 from patchwork_tf.training.clip_model import model_frame
 
@@ -78,7 +78,7 @@ class Simulation(keras.layers.Layer):
         frames = ops.reshape(clip["frames"], (batch * time, *clip["frames"].shape[2:]))
         seen = {key: ops.reshape(x, (batch, time, *x.shape[1:])) for key, x in self._whole_frames(frames).items()}
         warm = clip["warm"] if "warm" in clip else ops.zeros((batch,))
-        blank = {**blank_answer(network, batch), "restored": ops.zeros_like(seen["restored"][:, 0])}
+        blank = {**network.blank_answer(batch), "restored": ops.zeros_like(seen["restored"][:, 0])}
         known = {key: _where(warm > 0, seen[key][:, 0], x) for key, x in blank.items()}
         cells = network.grid.cells
         freshness = ops.tile(warm[:, None, None, None], (1, cells, cells, 1))
@@ -88,7 +88,7 @@ class Simulation(keras.layers.Layer):
         """What the network says of whole frames (B T, H, W, 3): the answer, and the 'restored' map."""
         state = self.network.initial_state(frames.shape[0])
         outputs, state = self.network.step(model_frame(frames), None, state)
-        return {**{key: outputs[key] for key in blank_answer(self.network, 1)}, "restored": state["restored"]}
+        return {**{key: outputs[key] for key in self.network.blank_answer(1)}, "restored": state["restored"]}
 
     def _look(self, seen, action, state, truth):
         """Tries all windows on one frame, `seen`, each on its own.
@@ -96,18 +96,17 @@ class Simulation(keras.layers.Layer):
         Returns:
             What `call` says of them, and the state after the one (B,) that was chosen.
         """
-        network, count = self.network, len(self.covered)
+        network, task, count = self.network, get_task(self.network.config.task), len(self.covered)
         every = ops.tile(ops.convert_to_tensor(self.covered)[None], (action.shape[0], 1, 1))  # (B, A, cells)
         after = self._after(seen, every, state)
-        fresh, stale = (count_cells(network, x, truth)[:, None] for x in (seen, state["answer"]))
+        fresh, stale = (task.count_cells(network, x, truth)[:, None] for x in (seen, state["answer"]))
         counts = ops.where(every[..., None], fresh, stale)
         counts = ops.reshape(counts, (-1, *counts.shape[2:]))
         truths = {key: ops.repeat(x, count, axis=0) for key, x in truth.items()}
-        of_map = network.map_answer(after["restored"])
-        scores = score_of(ops.concatenate([counts, count_map(of_map, truths)], axis=1), truths)
-        before = score_of(
-            ops.concatenate([stale[:, 0], count_map(network.map_answer(state["restored"]), truth)], axis=1), truth
-        )
+        of_map = task.count_map(network.map_answer(after["restored"]), truths)
+        scores = task.score_of(ops.concatenate([counts, of_map], axis=1), truths)
+        of_map = task.count_map(network.map_answer(state["restored"]), truth)
+        before = task.score_of(ops.concatenate([stale[:, 0], of_map], axis=1), truth)
         found = {"rewards": ops.reshape(scores, (-1, count)) - before[:, None]}
         if self.looks_ahead:
             for name, attention in (("next_online", network.attention), ("next_target", self.target)):

@@ -3,12 +3,9 @@
 import dataclasses
 
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.detector import PatchworkDetector
 from patchwork_tf.models.patchwork_model import PatchworkModel
-from patchwork_tf.models.segmenter import PatchworkSegmenter
+from patchwork_tf.task import get_task
 from patchwork_tf.zoo.systems import get_system
-
-_MODELS = {"detection": PatchworkDetector, "segmentation": PatchworkSegmenter}
 
 
 def build(model: ModelConfig | str, **overrides) -> PatchworkModel:
@@ -29,6 +26,6 @@ def build(model: ModelConfig | str, **overrides) -> PatchworkModel:
     else:
         config, info = model, ModelInfo()
     config = dataclasses.replace(config, **overrides)
-    network = _MODELS[config.task](config, info)
+    network = get_task(config.task).build(config, info)
     network.build()
     return network

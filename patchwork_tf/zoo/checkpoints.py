@@ -58,7 +58,7 @@ class Checkpoint:
 
     @property
     def fit(self) -> str:
-        """How frames got to the image size in training, one of `fitting.FITS`."""
+        """How frames got to the image size in training, one of `choices.FITS`."""
         return self.metadata.get("training", {}).get("fit", "stretch")
 
     @property

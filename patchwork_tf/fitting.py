@@ -8,8 +8,6 @@ import cv2
 import numpy as np
 import tensorflow as tf
 
-FITS = ("stretch", "letterbox")
-
 
 def letterbox(size, image_size):
     """Where a frame of `size` (h, w) lies in an image of `image_size` (H, W): its (ymin, xmin, height, width)

@@ -8,15 +8,21 @@ loss weighs every anchor on its own, whatever else is in its window.
 from keras import ops
 
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.heads import BACKGROUND
-from patchwork_tf.models.segmenter import UNKNOWN
+from patchwork_tf.truth import BACKGROUND, IGNORED, UNKNOWN
 
 MATCH_IOU = 0.5  # at least: an anchor is an object's (SSD)
 IGNORE_IOU = 0.4  # between this and MATCH_IOU: neither object nor background
 FORCED_IOU = 0.1  # an object's best anchors are its own from here on, however poor
-IGNORED = -1
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25  # of positives, where classes do not exclude each other
+
+
+def select_windows(network, values, windows):
+    """Keeps of full-frame values (B, T, ...) what each frame's step predicts through its window, (B, T, 2)."""
+    batch, time = values.shape[:2]
+    flat = ops.reshape(values, (batch * time, *values.shape[2:]))
+    selected = network.select_window(flat, ops.reshape(windows, (batch * time, 2)))
+    return ops.reshape(selected, (batch, time, *selected.shape[1:]))
 
 
 def match_anchors(anchors, boxes, labels):

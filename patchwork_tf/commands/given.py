@@ -1,0 +1,105 @@
+"""The steps that a command is given to run: systems with weights, or exported files."""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+from patchwork_tf import cli
+from patchwork_tf.choices import POLICIES
+from patchwork_tf.errors import UsageError
+from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.streaming.step import KerasStep, step_of
+from patchwork_tf.zoo import checkpoints
+from patchwork_tf.zoo.systems import get_system
+
+
+@dataclasses.dataclass(frozen=True)
+class Given:
+    """A system to run.
+
+    Attributes:
+        name: of the system.
+        task: its name.
+        make_step: makes what is run, a KerasStep or ExportedStep.
+        weights: where they come from, in words.
+        at_step: of training.
+        class_names: that the weights know; None if they are random.
+    """
+
+    name: str
+    task: str
+    make_step: Callable
+    weights: str
+    at_step: int = 0
+    class_names: tuple[str, ...] | None = None
+
+
+def given_systems(flags, shipped: bool = False, **overrides) -> list[Given]:
+    """What --tflite, or --system and --checkpoint, name: of one task.
+
+    Args:
+        flags: with these and image_size.
+        shipped: whether systems without a checkpoint take the weights that are shipped, where there are some.
+        **overrides: ModelConfig fields of systems.
+    """
+    given = _exported(flags) if any(flags.tflite) else _built(flags, shipped, **overrides)
+    if len({one.task for one in given}) > 1:
+        raise UsageError("detectors and segmenters cannot be compared: give them in two runs")
+    return given
+
+
+def _exported(flags) -> list[Given]:
+    named = [name for name in ("system", "checkpoint", "image_size") if flags[name].present]
+    if named:
+        raise UsageError(f"--tflite: the file says what it is; leave out --{named[0]}")
+    steps = {path: ExportedStep(path) for path in flags.tflite if path}
+    return [
+        Given(
+            step.info.system,
+            step.task.name,
+            functools.partial(_same, step),
+            path,
+            class_names=step.info.class_names,
+        )
+        for path, step in steps.items()
+    ]
+
+
+def _same(step):
+    return step
+
+
+def _built(flags, shipped, **overrides) -> list[Given]:
+    systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
+    overrides |= cli.override(image_size=flags.image_size)
+    given = []
+    for system, source in zip(systems, cli.one_per_item("checkpoint", flags.checkpoint, systems), strict=True):
+        if shipped and not source and checkpoints.find_pretrained(system.name):
+            source = system.name
+        checkpoint = checkpoints.read(source) if source else None
+        if checkpoint:
+            about = (checkpoint.path, checkpoint.step, tuple(checkpoint.class_names))
+        else:
+            about = ("random weights", 0, None)
+        make_step = functools.partial(_step, system, checkpoint, tuple(overrides.items()))
+        given.append(Given(system.name, system.task, make_step, *about))
+    return given
+
+
+@functools.lru_cache(maxsize=1)  # the policies of a system share it, and what was compiled of it
+def _step(system, checkpoint, overrides, **more) -> KerasStep:
+    return step_of(checkpoints.build_from(system, checkpoint, **dict(overrides), **more))
+
+
+def policies_of(flags, step) -> list[str | None]:
+    """The policies of --policy for a step; None is the model's own."""
+    policies = [policy for policy in flags.policy if policy]
+    for policy in policies:
+        if policy not in POLICIES:
+            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
+    return [None] if step.grid.is_whole_frame else policies or [None]
+
+
+def policy_name(policy: str | None, step) -> str:
+    """What a policy is called in tables."""
+    return "whole frame" if step.grid.is_whole_frame else policy or step.policy

@@ -1,0 +1,89 @@
+"""From a data set's own folders to TFDS records, whole or not at all."""
+
+import os
+import re
+
+import tensorflow as tf
+import tensorflow_datasets as tfds
+
+from patchwork_tf import cli, files
+from patchwork_tf.data.datasets import UNDECODED, builder_of, tfds_name
+from patchwork_tf.data.schema import is_folder
+from patchwork_tf.errors import DataError, UsageError
+
+_NAMES = ("imagenet_vid", "davis2016", "coco", "moving_objects")
+_NEW = "being_prepared"  # folder below data_dir
+_NEEDS_BEAM = ("imagenet_vid", "coco")
+
+
+def run(flags):
+    """Prepares --dataset in --data_dir."""
+    cli.required(flags, "dataset", "data_dir")
+    if flags.dataset not in _NAMES:
+        raise UsageError(f"--dataset={flags.dataset}: there are {', '.join(_NAMES)}")
+    name, folder = flags.dataset, flags.data_dir
+    settings = {}
+    if name in ("imagenet_vid", "davis2016"):
+        if not flags.manual_dir:
+            raise UsageError(f"--manual_dir is required: the folder of {name}")
+        if not is_folder(flags.manual_dir):
+            raise DataError(f"{flags.manual_dir}: no such folder; --manual_dir is the folder of {name}")
+        settings["manual_dir"] = flags.manual_dir
+    there = builder_of(name, folder, flags.config)
+    if there.is_prepared() and not flags.overwrite:
+        print(f"{there.data_path}: already prepared; --overwrite prepares it again")
+        return
+    if name in _NEEDS_BEAM:
+        settings["beam_options"] = _beam_options(flags)
+    files.make_folder(folder)
+    # What is there stays until the new one is whole.
+    builder = builder_of(name, os.path.join(folder, _NEW), flags.config) if there.is_prepared() else there
+    builder.skip_bad = flags.skip_bad
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
+    except DataError:
+        raise
+    except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
+        raise DataError(_cause(flags, error)) from error
+    listed = builder.listed if name != "coco" else ()
+    if builder is not there:
+        tf.io.gfile.rmtree(str(there.data_path))
+        tf.io.gfile.rename(str(builder.data_path), str(there.data_path))
+        tf.io.gfile.rmtree(os.path.join(folder, _NEW))
+        builder = builder_of(name, folder, flags.config)
+    _report(flags, builder, listed)
+
+
+def _beam_options(flags):
+    try:
+        from apache_beam.options.pipeline_options import PipelineOptions
+    except ImportError:
+        raise UsageError(f"{flags.dataset} is prepared through Apache Beam: pip install apache-beam") from None
+    options = flags.beam_options or [
+        "runner=DirectRunner",
+        "direct_num_workers=0",
+        "direct_running_mode=multi_threading",
+    ]
+    return PipelineOptions(flags=[f"--{option}" for option in options])
+
+
+def _cause(flags, error: Exception) -> str:
+    """Our own message inside of what a Beam worker raised, or else all of it."""
+    found = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
+    return found[1] if found else f"preparing {flags.dataset} failed: {type(error).__name__}: {error}"
+
+
+def _report(flags, builder, listed):
+    """What was prepared, and what was left out of all videos that were listed."""
+    for split, info in builder.info.splits.items():
+        print(f"{tfds_name(builder)} {split}: {info.num_examples} examples, {info.num_bytes / 1e6:.1f} MB")
+    if not flags.skip_bad:
+        return
+    skipped, left = [], set(listed)
+    for split in builder.info.splits:
+        for example in builder.as_dataset(split=split, decoders=UNDECODED):
+            skipped += [text.decode() for text in example["skipped"].numpy()]
+            left.discard(example["video"].numpy().decode())
+    print(f"skipped {len(skipped)} bad frames" + "".join(f"\n  {text}" for text in skipped))
+    if left:
+        print(f"skipped {len(left)} videos without a good frame" + "".join(f"\n  {name}" for name in sorted(left)))

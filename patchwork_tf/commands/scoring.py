@@ -1,0 +1,173 @@
+"""patchwork-evaluate on annotated videos: every frame's full answer against the truth."""
+
+import collections
+import dataclasses
+import functools
+import itertools
+import os
+
+import numpy as np
+from tabulate import tabulate
+
+from patchwork_tf import cli
+from patchwork_tf.bars import progress
+from patchwork_tf.commands.given import given_systems, policies_of, policy_name
+from patchwork_tf.data.datasets import COCO_IDS, annotated_videos, class_names
+from patchwork_tf.errors import UsageError
+from patchwork_tf.streaming.stream import stream
+from patchwork_tf.task import get_task
+
+
+def run(flags) -> tuple:
+    """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
+    given = given_systems(flags, **cli.override(memory=flags.memory))
+    task, rows = given[0].task, []
+    names = class_names(flags.dataset, task)
+    for one in given:
+        _check_classes(one, names, flags.dataset)
+        step = one.make_step() if one.class_names else one.make_step(num_classes=len(names))
+        for policy in policies_of(flags, step):
+            several = len(given) > 1 or len(flags.policy) > 1
+            rows.append(_score(flags, one, step, policy, several))
+    return rows[0] if len(rows) == 1 else rows, _table(rows, get_task(task))
+
+
+def _check_classes(given, names, dataset):
+    known = given.class_names
+    if known is not None and list(known) != list(names):
+        raise UsageError(
+            f"{given.weights} knows {len(known)} classes ({known[0]}, ...), "
+            f"{dataset} has {len(names)} ({names[0]}, ...)"
+        )
+
+
+def _score(flags, given, step, policy, several) -> dict:
+    """One system by one policy."""
+    shown = policy_name(policy, step)
+    videos, count = annotated_videos(
+        flags.dataset,
+        flags.data_dir,
+        flags.split,
+        count=flags.num_videos,
+        num_frames=flags.video_frames,
+        size=max(step.config.image_size),
+        seed=flags.seed,
+        config=flags.config,
+    )
+    writer = _writer(flags, given, shown, several)
+    metric = step.task.metric(class_names(flags.dataset, given.task), flags.coco)
+    with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
+        score = score_stream(
+            step,
+            _counted(videos, bar),
+            policy,
+            metric=metric,
+            writer=writer,
+            seed=flags.seed,
+            blind_start=flags.blind_start,
+        )
+    if writer:
+        writer.close()
+    config = f"{flags.config}, " if flags.config else ""
+    return {
+        "system": given.name,
+        "policy": shown,
+        "blind_start": flags.blind_start,
+        "checkpoint": given.weights,
+        "step": given.at_step,
+        "dataset": f"{flags.dataset}/{flags.split}, {config}seed {flags.seed}",
+        "image_size": list(step.config.image_size),
+        **score,
+    }
+
+
+def _counted(videos, bar):
+    """The videos, each frame of which is counted."""
+
+    def counted(frames):
+        for number, frame in enumerate(frames, start=1):
+            bar.set_postfix(frame=number, refresh=False)
+            bar.update(0)
+            yield frame
+
+    for video in videos:
+        yield dataclasses.replace(video, frames=counted(video.frames))
+        bar.update()
+
+
+def _writer(flags, given, policy, several):
+    folder = flags.save_predictions
+    if not folder:
+        return None
+    if several:
+        folder = os.path.join(folder, f"{given.name}-{policy.replace(' ', '-')}")
+    return get_task(given.task).writer(folder, COCO_IDS if flags.dataset == "coco" else None)
+
+
+def score_stream(step, videos, policy=None, *, metric, writer=None, seed=0, blind_start=False) -> dict:
+    """Runs a model or an exported file over videos and scores the answer to every frame.
+
+    Args:
+        step: KerasStep or ExportedStep.
+        videos: iterable of AnnotatedVideo.
+        policy, blind_start: as for `stream`.
+        metric: of the task, see `Task.metric`.
+        writer: gets every answer, see `Task.writer`; or None.
+        seed: video k is run with seed + k.
+
+    Returns:
+        The metric's `result()`; the number of 'videos' and 'frames'; 'mflops_max' and
+        'mflops_avg' of the frames; 'cell_visits' (M, M), the part of frames in which each cell was looked at.
+    """
+    costs, visits, number = [], collections.Counter(), -1
+    for number, video in enumerate(videos):
+        video = dataclasses.replace(video, masks=list(video.masks))
+        frames, shown = itertools.tee(video.frames)
+        truth = functools.partial(_truth, step, video)
+        answers = stream(step, frames, policy, seed=seed + number, blind_start=blind_start, truth=truth)
+        for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
+            size = frame.shape[:2]
+            metric.add_frame(video, t, answer, size)
+            if writer:
+                writer.add_frame(video.name, name, answer, size)
+            costs.append(answer.mflops)
+            visits[answer.window] += 1
+    return {
+        **metric.result(),
+        "videos": number + 1,
+        "frames": len(costs),
+        "mflops_max": max(costs),
+        "mflops_avg": float(np.mean(costs)),
+        "cell_visits": _cell_visits(visits, step.grid, len(costs)),
+    }
+
+
+def _truth(step, video, number, size):
+    return step.task.frame_truth(video, number, size, step.config.image_size, step.info.fit)
+
+
+def _cell_visits(visits, grid, frames) -> list[list[float]]:
+    """How often each cell (M, M) was looked at, as a part of all frames."""
+    counts = np.zeros((grid.cells, grid.cells))
+    for window, count in visits.items():
+        if window is not None:
+            row, column = window
+            counts[row : row + grid.window, column : column + grid.window] += count
+    return (counts / frames).round(4).tolist()
+
+
+def per_cent(value) -> str:
+    """With one digit; '-' where unknown."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _table(rows, task) -> str:
+    first = rows[0]
+    titles = ["system", "policy", *task.columns(first), "weights"]
+    lines = [
+        [row["system"], row["policy"], *map(per_cent, task.columns(row).values()), row["checkpoint"]]
+        for row in rows
+    ]
+    sides = ["left", "left", *["right"] * len(task.columns(first)), "left"]
+    table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)
+    return f"{first['dataset']}: {first['videos']} videos, {first['frames']} frames\n{table}"

@@ -1,0 +1,168 @@
+"""patchwork-demo: systems side by side on a video, as a picture and in numbers."""
+
+import collections
+import itertools
+import json
+import time
+
+import numpy as np
+from tabulate import tabulate
+
+from patchwork_tf import cli, files
+from patchwork_tf.bars import progress
+from patchwork_tf.commands.given import given_systems, policies_of, policy_name
+from patchwork_tf.data import moving_objects
+from patchwork_tf.data.video import Video, check_output, write_video
+from patchwork_tf.errors import UsageError
+from patchwork_tf.models.config import EVERY_FRAME
+from patchwork_tf.streaming import overlay
+from patchwork_tf.streaming.stream import stream_together
+
+_GENERATED = "moving_objects:"
+_GENERATED_FRAMES, _GENERATED_FPS = 96, 12.0
+
+
+def run(flags):
+    """Writes --output and --json, and prints a table."""
+    if flags.output:
+        check_output(flags.output)
+    if flags.json:
+        files.check_output(flags.json)
+    source = cli.single("video", flags.video)
+    steps = [_Timed(given.make_step()) for given in given_systems(flags, shipped=True)]
+    shows = [_Show(step, policies_of(flags, step)[0], steps[0]) for step in steps]
+    frames, num_frames, fps = _open(source, max(max(step.config.image_size) for step in steps), flags.max_frames)
+    limits = [n for n in (num_frames, flags.max_frames) if n]
+    names = ", ".join(step.info.system for step in steps)
+    with progress(total=min(limits, default=None), unit="frame", desc=names) as bar:
+        pictures = _pictures(flags, shows, itertools.islice(frames, flags.max_frames), bar.update)
+        if flags.output:
+            write_video(flags.output, pictures, flags.fps or fps)
+        else:
+            collections.deque(pictures, maxlen=0)
+    if flags.json:
+        by_name = {show.step.info.system: show.records for show in shows}
+        with files.atomic_file(flags.json, "w") as file:
+            json.dump(shows[0].records if len(shows) == 1 else by_name, file)
+    for path in filter(None, (flags.output, flags.json)):
+        print(f"wrote {path}: {bar.n} frames")
+    where = "LiteRT, 1 thread" if any(flags.tflite) else "Keras, all threads; the exported files are faster"
+    print(f"{_table(shows)}\ntimed on this machine, systems in turn: {where}")
+
+
+class _Show:
+    """One system's part of the demo.
+
+    Attributes:
+        step: _Timed.
+        policy: of its windows, None for its own.
+        records: its answers in JSON.
+        agreement: with the first system.
+        ages: (M, M), frames since each cell was looked at.
+    """
+
+    def __init__(self, step, policy, reference):
+        self.step, self.policy = step, policy
+        self.records, self.ages = [], overlay.fresh_ages(step.grid)
+        self.agreement = step.task.agreement_metric(reference.info.class_names)
+
+    def take(self, number, frame, answer, reference, min_score):
+        """Takes note of an answer."""
+        step = self.step
+        self.agreement.add_frame(answer, reference, frame.shape[:2])
+        window = None if answer.window is None else [int(side) for side in answer.window]
+        record = step.task.record(answer, step.info.class_names, min_score)
+        self.records.append({"frame": number, "window": window, **record})
+        self.ages = overlay.advance_ages(self.ages, step.grid, answer)
+
+    def draw(self, frame, answer, flags) -> np.ndarray:
+        """The frame, annotated."""
+        return overlay.draw(
+            frame,
+            answer,
+            self.ages,
+            task=self.step.task,
+            class_names=self.step.info.class_names,
+            title=self._title(answer.mflops > 0),
+            min_score=flags.min_score,
+            show_values=flags.show_values,
+        )
+
+    def _title(self, processed) -> str:
+        step = self.step
+        weights = ", RANDOM WEIGHTS" if step.info.weights == "random weights" else ""
+        windows = "" if step.grid.is_whole_frame else f", windows by {policy_name(self.policy, step)}"
+        took = f"{step.milliseconds[-1] if processed else 0:.1f} ms"
+        return f"{step.info.system}, {took}{windows}{weights}"
+
+
+class _Timed:
+    """A step that takes note of how long it takes.
+
+    Attributes:
+        milliseconds: of every call.
+    """
+
+    def __init__(self, step):
+        self._step = step
+        self.milliseconds = []
+
+    def __getattr__(self, name):
+        return getattr(self._step, name)
+
+    def __call__(self, frame, window, state):
+        start = time.perf_counter()
+        found = self._step(frame, window, state)
+        self.milliseconds.append(1e3 * (time.perf_counter() - start))
+        return found
+
+
+def _pictures(flags, shows, frames, progress):
+    """Yields the annotated frames of a video, all systems beside each other, if there is an --output."""
+    options = {"seed": flags.seed, "blind_start": flags.blind_start}
+    together = stream_together([show.step for show in shows], frames, [show.policy for show in shows], **options)
+    for number, (frame, answers) in enumerate(together):
+        for show, answer in zip(shows, answers, strict=True):
+            show.take(number, frame, answer, answers[0], flags.min_score)
+        progress()
+        panels = zip(shows, answers, strict=True) if flags.output else ()
+        yield (
+            np.concatenate([show.draw(frame, answer, flags) for show, answer in panels], 1)
+            if flags.output
+            else None
+        )
+
+
+def _table(shows) -> str:
+    """What each system costs, and how well it agrees with the first, if that sees all of every frame."""
+    first = shows[0].step
+    is_reference = len(shows) > 1 and first.grid.is_whole_frame and first.info.stream == EVERY_FRAME
+    lines = []
+    for show in shows:
+        step, interval = show.step, show.step.info.stream.interval
+        # Frames that are not processed cost nothing; the first ones are not counted, they warm up.
+        processed = step.milliseconds[1:] or step.milliseconds
+        took = np.zeros(len(processed) * interval)
+        took[::interval] = processed
+        agreement = show.agreement.result() if is_reference else None
+        numbers = [f"{value:.1f}" for value in (np.median(took), np.percentile(took, 95), took.mean())]
+        shown = "-" if agreement is None else f"{100 * agreement:.1f}"
+        lines.append([step.info.system, *numbers, f"{step.mflops() / interval:.0f}", shown])
+    titles = ["system", "ms per frame, median", "p95", "mean", "MFLOPs, mean", "agreement"]
+    table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=("left", *["right"] * 5))
+    if is_reference:
+        table += f"\nagreement: with {first.info.system} on every whole frame, see patchwork-evaluate --against"
+    return table
+
+
+def _open(source: str, size: int, max_frames: int | None):
+    """Frames, their number if known, and frames per second."""
+    if not source.startswith(_GENERATED):
+        video = Video(source)
+        return video, video.num_frames, video.fps
+    index = source.removeprefix(_GENERATED)
+    if not index.isdigit():
+        raise UsageError(f"--video={source}: give a number, such as {_GENERATED}3")
+    count = min(_GENERATED_FRAMES, max_frames or _GENERATED_FRAMES)
+    clip = moving_objects.render_clip(int(index), count, max(256, size), "validation")
+    return clip.frames, count, _GENERATED_FPS

@@ -1,0 +1,179 @@
+"""patchwork-train: from flags to a run of `training.fit`."""
+
+import dataclasses
+import functools
+
+import keras
+
+from patchwork_tf import cli, files
+from patchwork_tf.data import clips
+from patchwork_tf.data.datasets import class_names, scenes_of
+from patchwork_tf.errors import UsageError
+from patchwork_tf.models.weights import assign_weights, load_backbone_weights
+from patchwork_tf.task import get_task
+from patchwork_tf.training import distribution
+from patchwork_tf.training.clip_model import ClipModel
+from patchwork_tf.training.clip_policy import ClipPolicy
+from patchwork_tf.training.fit import fit, make_optimizer
+from patchwork_tf.zoo import checkpoints
+from patchwork_tf.zoo.build import build
+from patchwork_tf.zoo.systems import get_system
+
+# Flags that another part of the same run may have other values of.
+_OF_NO_CONSEQUENCE = {
+    *("steps", "log_every", "save_every", "keep_checkpoints", "init_checkpoint", "backbone_weights"),
+    *("data_dir", "num_processes", "process_id", "coordinator", "system"),
+}
+
+
+def run(flags):
+    """Trains what --system names, from a checkpoint on if there is one."""
+    cli.required(flags, "model_dir")
+    system = get_system(cli.single("system", flags.system))
+    names = class_names(flags.dataset, system.task)
+    config = dataclasses.replace(
+        system.model,
+        num_classes=len(names),
+        **cli.override(image_size=flags.image_size, depth=flags.depth),
+    )
+    if flags.stage == "policy":
+        _check_policy(flags, config)
+    processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
+    distribution.share(flags.batch_size, processes)
+    # Before a model is built or a folder made:
+    if flags.dataset == "moving_objects" and not flags.data_dir:
+        scenes_of(flags.config)
+    else:
+        clips.open_source(flags.dataset, flags.data_dir, flags.split, flags.config, config.image_size)
+    files.make_folder(flags.model_dir)
+    keras.utils.set_random_seed(flags.seed)
+    model = build(config)
+    resume_from = _resume_point(flags, config)
+    distribution.check_agreement(resume_from.step if resume_from else 0, processes)
+    if resume_from is None:
+        _initialise(flags, model)
+    elif resume_from.step >= flags.steps:
+        print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
+        return
+
+    metadata = {
+        "system": system.name,
+        "class_names": names,
+        "training": _settings(flags),
+    }
+    with distribution.loss_of_others_reported(processes, flags.model_dir):
+        fit(
+            _trainer(flags, model),
+            functools.partial(_batches, flags, config, processes),
+            make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps),
+            steps=flags.steps,
+            model_dir=flags.model_dir,
+            metadata=metadata,
+            resume_from=resume_from,
+            log_every=flags.log_every,
+            save_every=flags.save_every,
+            keep=flags.keep_checkpoints,
+            writes=processes.is_chief,
+        )
+    print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
+
+
+def _batches(flags, config, processes, first_step):
+    """The batches of optimizer step `first_step` and all later ones: this process's share of them."""
+    wanted = clips.ClipConfig(
+        truth=get_task(config.task).truth,
+        num_frames=flags.clip_frames or (1 if config.grid.is_whole_frame else 8),
+        image_size=config.image_size,
+        stride=flags.stride,
+        fit=flags.fit,
+        seed=flags.seed,
+        start=first_step * flags.batch_size,
+        shard=(processes.index, processes.count),
+    )
+    return clips.training_batches(
+        clips.training_clips(flags.dataset, flags.data_dir, flags.split, wanted, flags.config),
+        config.grid,
+        distribution.share(flags.batch_size, processes),
+        windows=flags.windows,
+        augmented=flags.augment,
+        warm_starts=flags.warm_starts,
+        seed=flags.seed,
+        exploration=_exploration(flags) if flags.stage == "policy" else None,
+    )
+
+
+def _trainer(flags, model):
+    if flags.stage == "policy":
+        return ClipPolicy(model, flags.discount, dropout=flags.map_dropout)
+    return ClipModel(model)
+
+
+def _exploration(flags):
+    first, last = (float(value) for value in flags.epsilon)
+    return clips.Exploration(first, last, clips=flags.steps // 2 * flags.batch_size)
+
+
+def _check_policy(flags, config):
+    """Whether there is a policy to train, and something to train it on."""
+    if config.grid.is_whole_frame or config.memory != "features":
+        raise UsageError(f"--stage=policy: {flags.system[0]} has no windows to choose")
+    if not flags.init_checkpoint and not checkpoints.latest(flags.model_dir):
+        raise UsageError("--stage=policy needs --init_checkpoint: a network that was trained to answer")
+    try:
+        probabilities = [float(value) for value in flags.epsilon]
+    except ValueError:
+        probabilities = []
+    if len(probabilities) != 2 or not all(0 <= p <= 1 for p in probabilities):
+        raise UsageError(f"--epsilon={','.join(flags.epsilon)}: give two probabilities, such as 1,0.1")
+
+
+def _resume_point(flags, config):
+    path = checkpoints.latest(flags.model_dir)
+    if path is None:
+        return None
+    checkpoint = checkpoints.read(path)
+    if checkpoint.config != config:
+        raise _cannot_resume(f"{path} holds another model ({_difference(checkpoint.config, config)})")
+    print(f"resuming from {path}{_other_flags(flags, checkpoint)}")
+    return checkpoint
+
+
+def _settings(flags) -> dict:
+    """The flags of a run in the form in which a checkpoint keeps them."""
+    return {name: flags[name].value for name in flags if name not in ("model_dir", "image_size")}
+
+
+def _other_flags(flags, checkpoint) -> str:
+    """Which flags are not those that a checkpoint was trained with, in words.
+
+    Raises:
+        UsageError: if it is one of those that its optimizer's or random state depends on.
+    """
+    before = {"stage": "supervised", "map_dropout": 0.0, **checkpoint.metadata.get("training", {})}
+    now = _settings(flags)
+    for name in ("stage", "map_dropout") if flags.stage == "policy" else ("stage",):
+        if now[name] != before[name]:
+            raise _cannot_resume(f"{checkpoint.path} was trained with --{name}={before[name]}")
+    changed = [
+        f"--{name}={now[name]} (was {before[name]})"
+        for name in now
+        if name in before.keys() - _OF_NO_CONSEQUENCE and now[name] != before[name]
+    ]
+    return f", now with {', '.join(changed)}" if changed else ""
+
+
+def _cannot_resume(why: str) -> UsageError:
+    return UsageError(f"{why}; use another --model_dir, or the flags it was trained with")
+
+
+def _difference(a, b) -> str:
+    a, b = dataclasses.asdict(a), dataclasses.asdict(b)
+    return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])
+
+
+def _initialise(flags, model):
+    if flags.init_checkpoint:
+        checkpoint = checkpoints.read(flags.init_checkpoint)
+        assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
+    if flags.backbone_weights:
+        load_backbone_weights(model, flags.backbone_weights)

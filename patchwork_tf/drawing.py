@@ -1,0 +1,53 @@
+"""Drawing onto pictures (H, W, 3) uint8 RGB: boxes, masks and captions. What draws does so in place."""
+
+import colorsys
+
+import cv2
+import numpy as np
+
+_FONT = cv2.FONT_HERSHEY_SIMPLEX
+_MASK_COLOUR = (60, 200, 255)
+
+
+def tint(image, mask) -> np.ndarray:
+    """A new image in which the foreground, mask (h, w) bool, is coloured and outlined."""
+    mask = cv2.resize(mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
+    tinted = (0.5 * image + 0.5 * np.array(_MASK_COLOUR)).astype(np.uint8)
+    image = np.where(mask[..., None] > 0, tinted, image)
+    outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
+    cv2.drawContours(image, outlines, -1, _MASK_COLOUR, thickness(image), cv2.LINE_AA)
+    return image
+
+
+def draw_box(image, box, text, colour):
+    """A box (4,), as fractions of the image, with a text on it."""
+    height, width = image.shape[:2]
+    ymin, xmin, ymax, xmax = (box * [height, width, height, width]).round().astype(int).tolist()
+    line = thickness(image)
+    cv2.rectangle(image, (xmin, ymin), (xmax - 1, ymax - 1), colour, line, cv2.LINE_AA)
+    scale = 0.4 * line**0.5
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    bottom = max(ymin, text_height + 6)
+    left = min(xmin, max(0, width - text_width - 4))
+    cv2.rectangle(image, (left, bottom - text_height - 6), (left + text_width + 4, bottom), colour, -1)
+    cv2.putText(image, text, (left + 2, bottom - 4), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+
+
+def caption(image, text):
+    """A text along the bottom."""
+    height, width = image.shape[:2]
+    scale = 0.45 * thickness(image) ** 0.5
+    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    scale = min(scale, scale * (width - 12) / text_width)
+    cv2.rectangle(image, (0, height - text_height - 12), (width, height), (0, 0, 0), -1)
+    cv2.putText(image, text, (6, height - 6), _FONT, scale, (255, 255, 255), 1, cv2.LINE_AA)
+
+
+def thickness(image) -> int:
+    """Of lines, in pixels."""
+    return max(1, round(min(image.shape[:2]) / 360))
+
+
+def class_colour(label: int, count: int) -> tuple[int, int, int]:
+    """The colour of one of `count` classes."""
+    return tuple(int(255 * c) for c in colorsys.hsv_to_rgb(label / max(1, count), 0.65, 1.0))

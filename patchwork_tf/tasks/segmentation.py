@@ -1,0 +1,157 @@
+"""Segmentation: which pixels of a frame are foreground (DAVIS 2016, the paper's Table 5)."""
+
+import dataclasses
+import math
+
+import numpy as np
+from keras import ops
+from pycocotools import mask as coco_masks
+
+from patchwork_tf import drawing
+from patchwork_tf.errors import UsageError
+from patchwork_tf.fitting import fit_frame, unfit_map
+from patchwork_tf.metrics.formats import MaskWriter
+from patchwork_tf.metrics.segmentation import SegmentationMetric, region_similarity
+from patchwork_tf.models import losses
+from patchwork_tf.models.segmenter import PatchworkSegmenter
+from patchwork_tf.task import Answer, Task, register_task
+from patchwork_tf.truth import FOREGROUND, UNKNOWN
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Mask(Answer):
+    """The foreground of a frame.
+
+    Attributes:
+        probability: (H, W) float32 at the model's image size, of each pixel to be foreground.
+        mask: (h, w) bool at the frame's own size, True where it is.
+    """
+
+    probability: np.ndarray
+    mask: np.ndarray
+
+
+class Segmentation(Task):
+    """Foreground and background. Truth: 'masks' (B, T, H, W) uint8: 1 foreground, 0 background, or UNKNOWN."""
+
+    name = "segmentation"
+    truth = "masks"
+    num_classes = 1
+    losses = ("mask_loss",)
+    measures = ("J", "F")
+    agreement = "J of masks"
+
+    def build(self, config, info):
+        return PatchworkSegmenter(config, info)
+
+    def class_names(self, config):
+        del config
+        return ["foreground"]
+
+    def check(self, config):
+        if config.num_classes != 1:
+            raise UsageError(f"a segmenter tells foreground from background: 1 class, not {config.num_classes}")
+
+    def outputs(self):
+        return {"mask": "probability of each pixel of the frame to be foreground; 0.5 where nothing is known"}
+
+    def merged(self, outputs, weights, flip):
+        """'mask' (1, H, W), the mean of both streams."""
+        del weights
+        mask = outputs["mask"]
+        return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if flip else mask}
+
+    def answer(self, outputs, size, image_size, fit) -> Mask:
+        """At the frame's size; undecided if there are no outputs yet."""
+        probability = np.full(image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
+        return Mask(probability=probability, mask=unfit_map(probability, size, fit) > FOREGROUND)
+
+    def frame_truth(self, video, number, size, image_size, fit):
+        del size
+        mask = fit_frame(np.asarray(video.masks[number], np.uint8)[..., None] * 255, image_size, fit)
+        return {"masks": (mask.reshape(1, *image_size) > 127).astype(np.uint8)}
+
+    def believed_truth(self, outputs):
+        return {"masks": (outputs["mask"][None] > FOREGROUND).astype(np.uint8)}
+
+    def count_cells(self, model, answer, truth):
+        """Pixels of intersection and union (B, cells, 2)."""
+        masks, grid = truth["masks"], model.grid
+        decided, true = masks != UNKNOWN, masks == 1
+        said = (answer["mask"] > FOREGROUND) & decided
+        pixels = ops.cast(ops.stack([said & true, said | true], axis=-1), "float32")
+        cell = tuple(side // grid.cells for side in masks.shape[1:])
+        sums = ops.average_pool(pixels, cell, cell, data_format="channels_last") * float(math.prod(cell))
+        return ops.reshape(sums, (-1, grid.cells**2, 2))
+
+    def count_map(self, answer, truth):
+        """Masks have nothing of that kind: (B, 0, 2)."""
+        del answer
+        return ops.zeros((truth["masks"].shape[0], 0, 2))
+
+    def score_of(self, counts, truth):
+        """Intersection over union."""
+        del truth
+        intersection, union = ops.unstack(ops.sum(counts, axis=1), 2, axis=-1)
+        return ops.where(union > 0, intersection / ops.maximum(union, 1.0), 1.0)
+
+    def clip_losses(self, network, clip, truth, predictions):
+        """Cross-entropy of the window's pixels."""
+        targets = losses.mask_targets(truth["masks"], network.logits_shape[:2])
+        selected = losses.select_windows(network, targets, clip["windows"])
+        return [losses.mask_loss(ops.stack(predictions, axis=1), selected)]
+
+    def metric(self, class_names, coco=True):
+        del class_names, coco
+        return _Masks()
+
+    def agreement_metric(self, class_names):
+        del class_names
+        return _MaskAgreement()
+
+    def writer(self, folder, coco_ids=None):
+        del coco_ids
+        return MaskWriter(folder)
+
+    def accuracy(self, score):
+        return {"J": score["J"]["mean"], "F": score["F"]["mean"]}
+
+    def columns(self, score):
+        return self.accuracy(score)
+
+    def draw(self, image, answer, class_names, min_score):
+        """Foreground is tinted."""
+        del class_names, min_score
+        return drawing.tint(image, answer.mask)
+
+    def record(self, answer, class_names, min_score):
+        """'mask' as COCO's run lengths."""
+        del class_names, min_score
+        runs = coco_masks.encode(np.asfortranarray(answer.mask.astype(np.uint8)))
+        return {"mask": {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode()}}
+
+
+class _Masks(SegmentationMetric):
+    """J and F of answers to videos."""
+
+    def add_frame(self, video, t, answer, size):
+        del size
+        super().add_frame(video.name, answer.mask, video.masks[t])
+
+
+class _MaskAgreement:
+    """Mean J of masks and a reference's."""
+
+    def __init__(self):
+        self._similarities = []
+
+    def add_frame(self, answer, reference, size):
+        del size
+        self._similarities.append(region_similarity(answer.mask, reference.mask))
+
+    def result(self) -> float | None:
+        """In [0, 1]; None without frames."""
+        return float(np.mean(self._similarities)) if self._similarities else None
+
+
+register_task(Segmentation())

@@ -1,0 +1,75 @@
+"""Imports point one way: what a part of the package may import is below it."""
+
+import ast
+import functools
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOLDERS = {"patchwork_tf": "patchwork_tf", "export": "patchwork_tf.export", "benchmarks": "patchwork_tf.benchmarks"}
+# The lowest first; parts of one line know nothing of each other.
+LAYERS = (
+    {"errors", "quiet", "choices", "truth"},
+    {"files", "grid", "bars", "drawing", "fitting", "task"},
+    {"layers"},
+    {"models", "data"},
+    {"metrics"},
+    {"tasks"},
+    {"zoo", "streaming"},
+    {"training"},
+    {"export"},
+    {"cli"},
+    {"benchmarks"},
+    {"commands"},
+)
+# Modules that are run: they sit above all others, wherever their file is.
+COMMANDS = ("cli.run(",)
+
+
+@functools.cache
+def modules():
+    """(part, path, imported parts) of every module that is no command."""
+    found = []
+    for folder, package in FOLDERS.items():
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            source = path.read_text()
+            if any(mark in source for mark in COMMANDS) or path.name == "__init__.py":
+                continue
+            name = ".".join((package, *path.relative_to(ROOT / folder).with_suffix("").parts))
+            found.append((name.split(".")[1], path, imported(ast.parse(source))))
+    return found
+
+
+def imported(tree) -> set[str]:
+    parts = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == "patchwork_tf":
+            names = [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names if alias.name.startswith("patchwork_tf.")]
+        else:
+            continue
+        parts |= {name.split(".")[1] for name in names}
+    return parts
+
+
+def height(part) -> int:
+    return next(number for number, layer in enumerate(LAYERS) if part in layer)
+
+
+@pytest.mark.parametrize("part", [part for layer in LAYERS for part in sorted(layer)])
+def test_a_part_imports_only_what_is_below_it(part):
+    found = [(path, names - {part}) for name, path, names in modules() if name == part]
+    assert found, f"no module of {part}: is it gone?"
+    wrong = {path.name: {name for name in names if height(name) >= height(part)} for path, names in found}
+    assert not {path: names for path, names in wrong.items() if names}
+
+
+def test_every_part_has_its_place():
+    assert {part for part, _, _ in modules()} == {part for layer in LAYERS for part in layer}
+
+
+@pytest.mark.parametrize("part", ["training", "models", "layers"])
+def test_what_trains_does_not_draw(part):
+    assert not [path for name, path, names in modules() if name == part and "drawing" in names]
