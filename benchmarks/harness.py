@@ -15,11 +15,11 @@ from contextlib import contextmanager
 
 from patchwork_tf.benchmarks.interrupts import interruptible
 from patchwork_tf.benchmarks.plan import Settings, Workload, order, streamed
-from patchwork_tf.benchmarks.records import from_json
 from patchwork_tf.benchmarks.report import Repeat, Report, Statistics
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file, make_folder, read_json
 
+_CHECK = "stock"  # in place of a repeat's number
 # Facts of a machine that must be the same when its run is continued.
 _SAME_MACHINE = ("build", "cpu_mask", "runner", "fixed_performance")
 
@@ -27,18 +27,15 @@ _SAME_MACHINE = ("build", "cpu_mask", "runner", "fixed_performance")
 class Target:
     """A machine that runs workloads. Subclasses say how.
 
-    Args:
-        settings: how to measure.
-
     Attributes:
+        settings: how to measure.
         name: of the kind of machine, 'target' in the report.
         serial: of this one.
         most_frames: in one repeat; more are divided into several, in which systems take turns.
         resumable: whether a run that is interrupted can be continued; else it ends with a report on what there is.
     """
 
-    name = "own"
-    serial = "own"
+    name = serial = "own"
     most_frames = None
     resumable = False
 
@@ -47,11 +44,7 @@ class Target:
 
     @contextmanager
     def session(self, workloads: dict[str, Workload], folder: str) -> Iterator[dict]:
-        """Within it workloads can be run; what was changed for that is undone in the end.
-
-        Args:
-            workloads: by system.
-            folder: for files.
+        """Within it workloads can be run, with files in a folder; what was changed for that is undone in the end.
 
         Yields:
             Facts of the machine, 'cpu' and 'threads' at least.
@@ -59,17 +52,11 @@ class Target:
         raise NotImplementedError
 
     def run(self, workload: Workload, number: int, frames: int) -> Repeat:
-        """Runs a workload once, all of an inference in its key frame (see `streamed`).
-
-        Args:
-            workload: of the session.
-            number: of the repeat, from 0.
-            frames: to time, after a warm-up.
-        """
+        """Runs repeat `number`, timing `frames` after a warm-up, all of an inference in its key frame."""
         raise NotImplementedError
 
     def checks(self, workload: Workload) -> bool:
-        """Whether `cross_check` has something to say of a workload."""
+        """Whether there is a `cross_check` of a workload."""
         return False
 
     def cross_check(self, workload: Workload) -> Statistics:
@@ -131,12 +118,15 @@ def _begin(benchmark, settings):
             raise UsageError(f"{benchmark.folder}: neither empty nor a folder of a benchmark; name another one")
         _write_json(path, plan)
     begun = read_json(path)
-    for key in {**begun, **plan}:
-        if begun.get(key) != plan.get(key):
-            raise UsageError(
-                f"{benchmark.folder}: this run was begun with {key} {begun.get(key)}, not {plan.get(key)}; "
-                "continue it as it was begun, or name another folder"
-            )
+    if differs := _difference(begun, plan, {**begun, **plan}):
+        raise UsageError(f"{benchmark.folder}: {differs}; continue it as it was begun, or name another folder")
+
+
+def _difference(begun: dict, now: dict, keys) -> str | None:
+    """What is not as it was."""
+    for key in keys:
+        if begun.get(key) != now.get(key):
+            return f"this run was begun with {key} {begun.get(key)}, not {now.get(key)}"
 
 
 class _Measurement:
@@ -147,13 +137,11 @@ class _Measurement:
     """
 
     def __init__(self, benchmark: Benchmark, target: Target, num_targets: int):
-        self._benchmark, self._target = benchmark, target
-        self._workloads = benchmark.workloads
+        self._benchmark, self._target, self._workloads = benchmark, target, benchmark.workloads
         self._kept = os.path.join(benchmark.folder, re.sub(r"[^\w.-]", "_", target.serial))
         self._lengths = target.settings.lengths(target.most_frames)
         turns = order(list(self._workloads), len(self._lengths), target.settings.seed)
-        checks = [(name, "stock") for name, workload in self._workloads.items() if target.checks(workload)]
-        self._turns = turns + checks
+        self._turns = turns + [(name, _CHECK) for name in self._workloads if target.checks(self._workloads[name])]
         self._total = num_targets * len(self._turns)
 
     def report(self) -> Report:
@@ -166,7 +154,7 @@ class _Measurement:
             if missing:
                 self._run(missing)
         except KeyboardInterrupt:
-            if self._target.resumable or not any(self._repeats(name) for name in self._workloads):
+            if self._target.resumable or not any(map(self._repeats, self._workloads)):
                 raise
         return self._report()
 
@@ -176,36 +164,29 @@ class _Measurement:
             self._check_machine(machine)
             for name, number in turns:
                 workload = self._workloads[name]
-                if number == "stock":
+                if number == _CHECK:
                     result = target.cross_check(workload)
                 else:
-                    result = target.run(workload, number, self._lengths[number])
-                    result = streamed(result, workload.run.stream, target.settings.fps)
-                _write_json(self._path(name, number), dataclasses.asdict(result))
+                    repeat = target.run(workload, number, self._lengths[number])
+                    result = streamed(repeat, workload.run.stream, target.settings.fps)
+                _write_json(self._path(name, number), result.to_json())
                 self._benchmark.progress(self._total)
 
     def _check_machine(self, machine):
         """Notes what the machine is, or that it still is what it was when the run began."""
-        path = os.path.join(self._kept, "machine.json")
-        if not os.path.exists(path):
-            _write_json(path, machine)
-        begun = read_json(path)
-        for fact in _SAME_MACHINE:
-            if begun.get(fact) != machine.get(fact):
-                raise DataError(
-                    f"{self._kept}: begun with {fact} {begun.get(fact)}, which now is {machine.get(fact)}; "
-                    "begin anew"
-                )
+        if not os.path.exists(self._path("machine")):
+            _write_json(self._path("machine"), machine)
+        if differs := _difference(read_json(self._path("machine")), machine, _SAME_MACHINE):
+            raise DataError(f"{self._kept}: {differs}; begin anew")
 
-    def _path(self, name, number):
-        return os.path.join(self._kept, f"{name}.{number}.json")
+    def _path(self, *names):
+        return os.path.join(self._kept, f"{'.'.join(map(str, names))}.json")
 
     def _finished(self, name, number) -> Repeat | Statistics | None:
         """What a turn gave; None if it is not finished, or spoilt."""
         try:
-            return from_json(
-                Statistics if number == "stock" else Repeat, read_json(self._path(name, number)), name
-            )
+            kind = Statistics if number == _CHECK else Repeat
+            return kind.from_json(read_json(self._path(name, number)))
         except (DataError, ValueError):
             return None
 
@@ -216,16 +197,15 @@ class _Measurement:
 
     def _report(self) -> Report:
         """Of as many repeats as all systems have that have any."""
-        repeats = {name: found for name in self._workloads if (found := self._repeats(name))}
+        repeats = {name: of_system for name in self._workloads if (of_system := self._repeats(name))}
         count = min(map(len, repeats.values()))
-        begun = min(repeat.started for of_system in repeats.values() for repeat in of_system[:count])
+        begun = min(of_system[0].started for of_system in repeats.values())
         runs = {}
         for name, of_system in repeats.items():
-            relative = (dataclasses.replace(part, started=part.started - begun) for part in of_system[:count])
-            runs[name] = dataclasses.replace(
-                self._workloads[name].run, repeats=tuple(relative), stock=self._finished(name, "stock")
-            )
-        machine = read_json(os.path.join(self._kept, "machine.json"))
+            relative = tuple(dataclasses.replace(part, started=part.started - begun) for part in of_system[:count])
+            check = self._finished(name, _CHECK)
+            runs[name] = dataclasses.replace(self._workloads[name].run, repeats=relative, stock=check)
+        machine = read_json(self._path("machine"))
         created = datetime.datetime.fromtimestamp(begun, datetime.timezone.utc)
         return Report(
             target=self._target.name,

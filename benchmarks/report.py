@@ -1,13 +1,11 @@
 """What a benchmark measured: repeats of runs, one run per system, and the report of one machine.
 
 A `Report` has `runs`, by system; a `Run` says what is known of its system and has `repeats`; a `Repeat` has
-`samples`. What can be computed from samples is:
+`samples`. All else is computed from these:
 
-  run.samples, run.kinds_of_samples, run.statistics["p95_ms"], run.kinds["key"]["p95_ms"]
-  run.kinds["key"]["count"], run.deadline_misses, run.load_ms, run.first_ms, run.peak_mb
-  run.accuracy.metrics["mAP"], run.stock.mean                # each None if unknown
-  run.paper.p95_ms, run.paper_ratios["ratio_p95"]            # run.paper is None if the paper has no such row
-  report.ratios(run)["ratio_p95"]                            # to the run of run.reference; None if there is none
+  run.samples, run.kinds_of_samples, run.statistics["p95_ms"], run.kinds["key"]["p95_ms"], run.deadline_misses
+  run.paper_ratios["ratio_p95"]                              # each None if the paper has no such row
+  report.ratios(run)["ratio_p95"]                            # to run.reference; each None if it was not measured
   report.intervals(run)["p95_ms"], report.intervals(run)["ratio_p95"]
   report.groups()                                            # [(reference, its runs)]: a table, a plot each
 
@@ -16,13 +14,12 @@ The JSON has all of it, under the keys of docs/latency.md.
 
 import dataclasses
 import functools
-import itertools
 import json
 
 import numpy as np
 
 from patchwork_tf.benchmarks import latency
-from patchwork_tf.benchmarks.records import from_json
+from patchwork_tf.benchmarks.records import Record
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, read_json
 from patchwork_tf.models.config import StreamConfig
@@ -34,7 +31,7 @@ _RATIOS = {"ratio_median": "median_ms", "ratio_p95": "p95_ms", "ratio_mean": "me
 
 
 @dataclasses.dataclass(frozen=True)
-class Repeat:
+class Repeat(Record):
     """Consecutive frames of one system, in one go.
 
     Attributes:
@@ -60,25 +57,18 @@ class Repeat:
     temperature_after: float | None = None
     reason: str | None = None
 
+    def __post_init__(self):
+        if not len(self.samples) == len(self.kinds) > 0:
+            raise ValueError(f"a repeat has {len(self.samples)} samples and {len(self.kinds)} kinds of frames")
+
     @property
     def tainted(self) -> bool:
         return self.reason is not None
 
-    def to_json(self) -> dict:
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_json(cls, data, where: str = "the repeat") -> "Repeat":
-        """Raises ValueError, which names what is wrong."""
-        repeat = from_json(cls, data, where)
-        if not len(repeat.samples) == len(repeat.kinds) > 0:
-            raise ValueError(f"{where} has {len(repeat.samples)} samples and {len(repeat.kinds)} kinds of frames")
-        return repeat
-
 
 @dataclasses.dataclass(frozen=True)
-class ExportedFile:
-    """What was run. `state_bytes` is the state of one stream, `weights` where they come from."""
+class ExportedFile(Record):
+    """What was run; `state_bytes` are of one stream, `weights` says where they come from."""
 
     sha256: str
     bytes: int
@@ -87,7 +77,7 @@ class ExportedFile:
 
 
 @dataclasses.dataclass(frozen=True)
-class Accuracy:
+class Accuracy(Record):
     """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', or 'J' and 'F'."""
 
     metrics: dict
@@ -98,7 +88,7 @@ class Accuracy:
 
 
 @dataclasses.dataclass(frozen=True)
-class Statistics:
+class Statistics(Record):
     """What benchmark_model measured: how many runs, and their mean in microseconds."""
 
     count: int
@@ -106,7 +96,7 @@ class Statistics:
 
 
 @dataclasses.dataclass(frozen=True)
-class Run:
+class Run(Record):
     """A system, and all that was measured of it.
 
     Attributes:
@@ -191,49 +181,18 @@ class Run:
         return {key: getattr(self.paper, _RATIOS[key]) / getattr(reference, _RATIOS[key]) for key in keys}
 
     def to_json(self) -> dict:
-        """The fields, and what is computed from them; all samples in one list."""
-        repeats = [{**repeat.to_json(), "tainted": repeat.tainted} for repeat in self.repeats]
-        for repeat in repeats:
-            repeat["count"] = len(repeat.pop("samples"))
-            del repeat["kinds"]
-        computed = ("kinds", "deadline_misses", "load_ms", "first_ms", "peak_mb", "kinds_of_samples")
+        """The fields, and what is computed from them."""
+        computed = ("kinds", "deadline_misses", "load_ms", "first_ms", "peak_mb")
         return {
             **self.statistics,
             **{key: getattr(self, key) for key in computed},
-            **{**dataclasses.asdict(self), "repeats": repeats},
+            **super().to_json(),
             "samples": self.samples.tolist(),
         }
 
-    @classmethod
-    def from_json(cls, data, where: str = "the run") -> "Run":
-        """Raises ValueError, which names what is wrong."""
-        lists = from_json(_Lists, data, where)
-        ends = list(itertools.accumulate((part.count for part in lists.repeats), initial=0))
-        if not len(lists.samples) == len(lists.kinds_of_samples) == ends[-1] > 0:
-            raise ValueError(f"{where} has {len(lists.samples)} samples of {ends[-1]} frames")
-        repeats = [
-            {**repeat, "samples": lists.samples[start:end], "kinds": lists.kinds_of_samples[start:end]}
-            for repeat, (start, end) in zip(data["repeats"], itertools.pairwise(ends), strict=True)
-        ]
-        return from_json(cls, {**data, "repeats": repeats}, where)
-
 
 @dataclasses.dataclass(frozen=True)
-class _Count:
-    count: int
-
-
-@dataclasses.dataclass(frozen=True)
-class _Lists:
-    """How the samples of a run's repeats lie in its JSON."""
-
-    samples: list[float]
-    kinds_of_samples: list[str]
-    repeats: list[_Count]
-
-
-@dataclasses.dataclass(frozen=True)
-class Report:
+class Report(Record):
     """Runs on one machine.
 
     Attributes:
@@ -296,14 +255,13 @@ class Report:
         return {"schema": SCHEMA, **fields, "systems": systems}
 
     @classmethod
-    def from_json(cls, data) -> "Report":
+    def from_json(cls, data, where: str = "the report") -> "Report":
         """Raises ValueError, which says why, if it is not a report of this version."""
-        if not isinstance(data, dict) or not isinstance(data.get("systems"), dict) or not data["systems"]:
+        if not isinstance(data, dict) or not data.get("systems"):
             raise ValueError("it names no 'systems'")
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema {data.get('schema')}, this reads schema {SCHEMA}; measure again")
-        runs = {name: Run.from_json(row, f"'{name}'") for name, row in data["systems"].items()}
-        report = from_json(cls, {**data, "runs": runs}, "the report")
+        report = super().from_json({**data, "runs": data["systems"]}, where)
         for part, key, kind in (("machine", "cpu", str), ("machine", "threads", int), ("settings", "steps", int)):
             if not isinstance(getattr(report, part).get(key), kind):
                 raise ValueError(f"'{part}': no '{key}'")
@@ -347,4 +305,4 @@ def _accuracy(score) -> Accuracy:
     is_mask = "J" in score
     metrics = {name: score[name]["mean"] for name in ("J", "F")} if is_mask else {"mAP": score["mAP_vid"]}
     percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
-    return from_json(Accuracy, {**score, "metrics": percent}, score["system"])
+    return Accuracy.from_json({**score, "metrics": percent}, score["system"])

@@ -176,7 +176,7 @@ def test_order_interleaves():
 
 
 def test_a_delay_spreads_an_inference_over_its_frames():
-    raw = Repeat(0.0, [80.0, 0, 0, 0, 200, 0], ["key", "skip", "skip", "skip"] * 2, 1.0, 1.0, late=3)
+    raw = Repeat(0.0, [80.0, 0, 0, 0, 200, 0], ["key", "skip", "skip", "skip", "key", "skip"], 1.0, 1.0, late=3)
     delayed = StreamConfig(interval=4, delay=3)
     shares = streamed(raw, delayed, fps=30)
     assert shares.samples == [20, 20, 20, 20, 50, 50]

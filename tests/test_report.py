@@ -215,7 +215,7 @@ def test_report_survives_its_file(tmp_path, capsys):
     assert (tmp_path / "again.html").read_text() == html.page(result)
     for row in json.loads((tmp_path / "report.json").read_text())["systems"].values():  # what scripts rely on
         assert {"median_ms", "mean_ms", "std_ms", "p95_ms", "p99_ms", "ratio_p95", "intervals"} <= row.keys()
-        assert len(row["samples"]) == len(row["kinds_of_samples"]) == 3 * 48
+        assert len(row["samples"]) == 3 * 48
         assert latency.describe(np.array(row["samples"]))["p99_ms"] == row["p99_ms"]
 
 
@@ -241,8 +241,8 @@ SPOILT = {
     "depth": (_spoil("systems", "vid-sf", "depth", value="deep"), "'vid-sf': 'depth' is not as it should be"),
     "flip": (_spoil("systems", "vid-sf", "stream", "flip", value=0), "'stream': 'flip'"),
     "repeat": (_spoil("systems", "vid-sf", "repeats", 0, "load_ms", delete=True), "'repeats': no 'load_ms'"),
-    "few samples": (_spoil("systems", "vid-sf", "samples", value=[1.0]), "1 samples of 48"),
-    "sample": (_spoil("systems", "vid-sf", "samples", 3, value=None), "'samples'"),
+    "few samples": (_spoil("systems", "vid-sf", "repeats", 0, "samples", value=[1.0]), "1 samples and 48 kinds"),
+    "sample": (_spoil("systems", "vid-sf", "repeats", 0, "samples", 3, value=None), "'samples'"),
     "accuracy": (_spoil("systems", "vid-sf", "accuracy", value={"mAP": 3}), "'accuracy'"),
     "stock": (_spoil("systems", "vid-sf", "stock", value={"mean": "1", "count": 3}), "'stock': 'mean'"),
 }
@@ -304,7 +304,7 @@ def test_accuracies_are_shown_beside_latencies(tmp_path, capsys):
     assert runs["vid-sf"].accuracy is None
     page = (tmp_path / "scored.html").read_text()
     assert "Latency against accuracy: detection" in page
-    assert ">38.8<" in page
+    assert "38.8" in page
 
 
 @pytest.mark.parametrize(
