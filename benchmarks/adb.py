@@ -5,13 +5,13 @@ that broke leaves half a file behind. So every short command ends with a mark of
 moved is compared by size and digest.
 """
 
-import dataclasses
 import hashlib
 import os
 import shlex
 import shutil
 import subprocess
 import time
+from typing import NamedTuple
 
 from patchwork_tf.errors import DataError
 
@@ -24,8 +24,7 @@ class DeviceLostError(DataError):
     """The device does not answer any more: unplugged, out of reach, switched off."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a command on the device said: its exit status and both of its outputs."""
 
     status: int
@@ -39,8 +38,7 @@ class Answer:
         return lines[-1] if lines else f"exit status {self.status}"
 
 
-@dataclasses.dataclass(frozen=True)
-class FileFacts:
+class FileFacts(NamedTuple):
     """Size in bytes and SHA-256 of a file."""
 
     size: int
@@ -48,24 +46,19 @@ class FileFacts:
 
 
 class Adb:
-    """The adb client on this machine.
-
-    Args:
-        program: its path, or its name on the PATH.
-        port: of its server; by default adb's own, which ANDROID_ADB_SERVER_PORT may change.
+    """The adb client on this machine, by its path or its name on the PATH.
 
     Raises:
         DataError: if there is no such program.
     """
 
-    def __init__(self, program: str = "adb", port: int | None = None):
+    def __init__(self, program: str = "adb"):
         self.path = shutil.which(program)
         if self.path is None:
             raise DataError(
                 f"{program}: no such program. Install Android's platform-tools ('apt install adb', 'brew install "
                 "android-platform-tools'), or put it on the PATH"
             )
-        self._prefix = [self.path, *(["-P", str(port)] if port else [])]
 
     def run(self, *arguments: str, limit: float = _COMMAND_LIMIT) -> Answer:
         """Runs the client to its end, at most `limit` seconds.
@@ -73,16 +66,11 @@ class Adb:
         Raises:
             DataError: if it takes longer.
         """
+        # In a session of its own, Ctrl-C does not reach it: whoever catches that may still have to use adb.
+        options = {"stdin": subprocess.DEVNULL, "start_new_session": True, "timeout": limit}
         try:
-            # In a session of its own, Ctrl-C does not reach it: whoever catches that may still have to use adb.
             done = subprocess.run(
-                [*self._prefix, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit,
-                start_new_session=True,
+                [self.path, *arguments], capture_output=True, text=True, errors="replace", **options
             )
         except subprocess.TimeoutExpired:
             raise DataError(f"adb {shlex.join(arguments)[:80]}: no end after {limit:.0f} s") from None
@@ -115,12 +103,7 @@ class Adb:
 
 
 class Device:
-    """One attached device.
-
-    Args:
-        adb: the client.
-        serial: what adb calls the device, in every command.
-    """
+    """One attached device, by the serial that adb calls it by."""
 
     def __init__(self, adb: Adb, serial: str):
         self.adb, self.serial = adb, serial

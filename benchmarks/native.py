@@ -6,7 +6,6 @@
 docs/native.md describes the runner, its builds and the two ways onto a phone.
 """
 
-import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -18,6 +17,7 @@ import tempfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags
 
@@ -30,16 +30,8 @@ LIBRARY = "libLiteRt.so"
 _MADE = Path(__file__).parents[1] / "build" / "native" / RUNNER  # by `make native`
 
 
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """What a bundle for a kind of machine is made of.
-
-    Attributes:
-        machine: what `uname -m` says there.
-        compiler: for it, from Debian.
-        loader: the dynamic loader's file name.
-        wheel: platform tag of LiteRT's wheel.
-    """
+class Architecture(NamedTuple):
+    """What `uname -m` says there, Debian's compiler for it, the dynamic loader, platform tag of LiteRT's wheel."""
 
     machine: str
     compiler: str
@@ -54,31 +46,13 @@ ARCHITECTURES = {
 _SYSTEM_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6")  # what libLiteRt.so needs
 
 _FLAGS = flags.FlagValues()
-_BUNDLE = flags.DEFINE_string(
-    "bundle",
-    None,
-    "Folder to fill with runner, LiteRT, system libraries and their loader: it runs without an NDK, and without "
-    "anything that the device has.",
-    flag_values=_FLAGS,
-)
-_ARCH = flags.DEFINE_enum(
-    "arch", "arm64", list(ARCHITECTURES), "Machine that a bundle is for.", flag_values=_FLAGS
-)
-_LIBRARY = flags.DEFINE_string(
-    "library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", flag_values=_FLAGS
-)
+flags.DEFINE_string("bundle", None, "Folder to fill with runner, LiteRT, system libraries and loader.", _FLAGS)
+flags.DEFINE_enum("arch", "arm64", list(ARCHITECTURES), "Machine that a bundle is for.", _FLAGS)
+flags.DEFINE_string("library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", _FLAGS)
 
 
-@dataclasses.dataclass(frozen=True)
-class Bundle:
-    """A folder that holds all that the runner needs.
-
-    Attributes:
-        folder: where it is here.
-        files: names of the files in it.
-        command: what runs it when that folder, wherever it was copied to, is the current one; flags
-            of the runner follow.
-    """
+class Bundle(NamedTuple):
+    """A folder that holds all that the runner needs, its files by name, and what runs it there; flags follow."""
 
     folder: str
     files: list[str]
@@ -106,10 +80,9 @@ def library_path() -> str:
     """The LiteRT library that pip installed. Raises DataError, saying how to get it, if there is none."""
     spec = importlib.util.find_spec("ai_edge_litert")
     folders = spec.submodule_search_locations if spec else []
-    for folder in folders:
-        for name in (LIBRARY, "libLiteRt.dylib"):
-            if os.path.exists(path := os.path.join(folder, name)):
-                return path
+    paths = [os.path.join(folder, name) for folder in folders for name in (LIBRARY, "libLiteRt.dylib")]
+    for path in filter(os.path.exists, paths):
+        return path
     raise DataError(f"no {LIBRARY} here: pip install 'ai-edge-litert>=2.3'")
 
 
@@ -231,10 +204,10 @@ def _run(command, failure) -> str:
 
 
 def _native():
-    if not _BUNDLE.value:
+    if not _FLAGS.bundle:
         print(f"runner   {runner_path()}\nlibrary  {library_path()}")
         return
-    bundle = make_bundle(_BUNDLE.value, _ARCH.value, _LIBRARY.value)
+    bundle = make_bundle(_FLAGS.bundle, _FLAGS.arch, _FLAGS.library)
     size = sum(os.path.getsize(os.path.join(bundle.folder, name)) for name in bundle.files)
     print(f"{bundle.folder}: {len(bundle.files)} files, {size / 1e6:.1f} MB. Copy it over, and there:")
     print(f"{' '.join(bundle.command)} --model=F.tflite --samples=OUT.txt")

@@ -108,18 +108,22 @@ Current temperatures from HAL:
     assert device.parse_thermal(text).surface == -3.5
 
 
+def _clusters(files):
+    """Of files of sysfs, as grep prints them on the device."""
+    lines = (f"{path.removeprefix(clusters.FOLDER + '/')}:{content.strip()}" for path, content in files.items())
+    return clusters.parse("\n".join(lines))
+
+
 def test_clusters(log):
     files = json.loads(log("sysfs_cpu/pixel-2-xl.json"))
-    found = clusters.group(files)
+    found = _clusters(files)
     assert found == [
         clusters.Cluster((4, 5, 6, 7), 2457600, "schedutil"),
         clusters.Cluster((0, 1, 2, 3), 1900800, "schedutil"),
     ]
     assert [cluster.mask for cluster in found] == ["f0", "f"]
-    as_read = "".join(f"{path.removeprefix(clusters.FOLDER + '/')}:{content}" for path, content in files.items())
-    assert clusters.parse(as_read) == found
     files["/sys/devices/system/cpu/online"] = "0-3,6\n"
-    assert [cluster.mask for cluster in clusters.group(files)] == ["40", "f"]
+    assert [cluster.mask for cluster in _clusters(files)] == ["40", "f"]
     with pytest.raises(DataError, match="cpuinfo_max_freq"):
         clusters.parse("grep: /sys/devices/system/cpu/online: Permission denied")
 
