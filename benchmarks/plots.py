@@ -67,7 +67,7 @@ def latency_against(report: Report, runs: list[Run], panel: str, metric: str | N
     runs, so that the paper's fit beside ours; so are multiply-adds, and a diagonal shows where both are equal. A
     line joins a system's points; squares are Patchwork's, hollow ones the paper's.
     """
-    points = _points(report, runs, panel, metric)
+    points = list(_points(report, runs, panel, metric))
     axes = _figure(290).add_axes((0.13, 0.12, 0.84, 0.81), xscale="log", yscale="linear" if metric else "log")
     axes.margins(0.08)
     axes.set_xlabel(f"{PANELS[panel][0]} / single-frame network's", loc="right")
@@ -88,22 +88,22 @@ def latency_against(report: Report, runs: list[Run], panel: str, metric: str | N
     return _svg(axes.figure, title)
 
 
-def _points(report, runs, panel, metric) -> list[_Point]:
+def _points(report, runs, panel, metric):
     """Ours, then the paper's."""
     statistic, cost, paper_cost = PANELS[panel]
-    reference, key = report.runs[runs[0].reference], f"{statistic}_ms"
-    points = []
+    reference = report.runs[runs[0].reference]
     for run in runs:
         scores = run.accuracy.metrics if run.accuracy else {}
         y = scores.get(metric) if metric else getattr(run, cost) / getattr(reference, cost)
-        about = f"{run.system}, measured here\n{milliseconds(run.statistics[key])} ms"
-        points.append(_Point(run.system, report.ratios(run)[f"ratio_{statistic}"], y, run.patchwork, False, about))
+        about = f"{run.system}, measured here\n{milliseconds(run.statistics[f'{statistic}_ms'])} ms"
+        if y is not None:
+            x = report.ratios(run)[f"ratio_{statistic}"]
+            yield _Point(run.system, x, y, run.patchwork, False, about)
     for run in (run for run in runs if run.paper and reference.paper):
-        paper = run.paper
-        y = paper.accuracy[metric] if metric else getattr(paper, paper_cost) / getattr(reference.paper, paper_cost)
-        about = f"{run.system}, the paper's\n{milliseconds(getattr(paper, key))} ms"
-        points.append(_Point(run.system, run.paper_ratios[f"ratio_{statistic}"], y, run.patchwork, True, about))
-    return [point for point in points if point.y is not None]
+        scores, costs = run.paper.accuracy, [getattr(row, paper_cost) for row in (run.paper, reference.paper)]
+        y = scores[metric] if metric else costs[0] / costs[1]
+        about = f"{run.system}, the paper's\n{milliseconds(getattr(run.paper, f'{statistic}_ms'))} ms"
+        yield _Point(run.system, run.paper_ratios[f"ratio_{statistic}"], y, run.patchwork, True, about)
 
 
 def _add_names(axes, points):
@@ -238,7 +238,7 @@ def _place_ticks(axis):
     axis.set_major_formatter("{x:g}")
 
 
-# What matplotlib's SVG loses or is given as a part of a page.
+# What matplotlib's SVG loses or is given as a part of a page: pattern, replacement.
 _CHANGES = [
     (r"^.*?<svg[^>]*>|<style.*?</style>", ""),
     (r'font-family: [^;]*; | transform="rotate\(-0 [^)]*\)"', ""),

@@ -93,7 +93,7 @@ def test_page_shows_what_is_written_in_a_report_as_it_is_written():
 
 
 def test_page_of_systems_of_ones_own():
-    """Names mean nothing, whatever is in them: mathematics, a tag, an id of matplotlib's; nor is a reference needed."""
+    """Names mean nothing: mathematics, a tag, an id of matplotlib's will do; and a reference may be missing."""
     report = report_of(["vid-sf", "vid-pw-m4n2"])
     run = dataclasses.replace(report.runs["vid-pw-m4n2"], paper=None)
     names = ["line2d_1", "<i>$x^2$</i>", "a, b"]
