@@ -26,7 +26,7 @@ from collections.abc import Iterator
 from absl import flags
 from tqdm import tqdm
 
-from patchwork_tf import cli, files
+from patchwork_tf import bars, cli, files
 from patchwork_tf.benchmarks.clusters import CHOICES
 from patchwork_tf.choices import WINDOWS
 from patchwork_tf.errors import DataError, UsageError
@@ -208,7 +208,7 @@ def _kept(resumable: bool):
 @contextlib.contextmanager
 def _progress():
     """A bar, and what the harness tells it."""
-    with tqdm(unit="run", desc="timing", dynamic_ncols=True) as bar:
+    with bars.progress(unit="run", desc="timing") as bar:
 
         def progress(total):
             bar.total = total
