@@ -13,6 +13,7 @@ from patchwork_tf.export.lowering import (
 )
 from patchwork_tf.layers.blocks import Pointwise
 from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.backbone import STRIDE
 from patchwork_tf.models.boxes import CODE_SCALES
 from patchwork_tf.models.detector import objects_in_cells
 from patchwork_tf.models.rule import cell_of
@@ -29,12 +30,13 @@ class DetectorLowering(Lowering):
     of all anchors count when boxes compete, see `PatchworkDetector.score_weights`.
     """
 
-    def __init__(self, model, memory, suppression: bool, **options):
+    def __init__(self, model, memory, **options):
         super().__init__(model, memory, **options)
-        self.suppression = suppression
         self.kind = model.head_kind
         self.wanted_contexts = tuple(
-            name for (name, _), head in zip(self.kind.endpoints, model.heads, strict=True) if head.entry
+            model.backbone.endpoint(stride)
+            for stride, head in zip(self.kind.strides, model.heads, strict=True)
+            if head.entry
         )
 
     @property
@@ -46,8 +48,7 @@ class DetectorLowering(Lowering):
         if self.suppression or not self.remembers:
             return {}
         return {
-            part: [*(f"{part}_{stride}" for _, stride in self.kind.endpoints), part]
-            for part in ("boxes", "scores")
+            part: [*(f"{part}_{stride}" for stride in self.kind.strides), part] for part in ("boxes", "scores")
         }
 
     def _answer(self):
@@ -108,8 +109,8 @@ class DetectorLowering(Lowering):
 
     def _high_resolution(self, level):
         """Predictions of a level for the full frame, as in `_per_anchor`."""
-        name, stride = self.kind.endpoints[level]
-        head = self.model.heads[level]
+        stride, head = self.kind.strides[level], self.model.heads[level]
+        name = self.model.backbone.endpoint(stride)
         x = self.maps[name]
         for block in head.entry:
             x = self.block(x, block, self.contexts.get(name))
@@ -132,7 +133,7 @@ class DetectorLowering(Lowering):
 
     def _low_resolution(self, first_level):
         """Predictions of the levels on the restored map."""
-        found, x = [], self.maps["out_relu"]
+        found, x = [], self.map_of(STRIDE)
         for number, head in enumerate(self.model.pyramid):
             if number == 0 and self.remembers:
                 x = self._renewed_entry(head)
@@ -155,7 +156,7 @@ class DetectorLowering(Lowering):
         if not before:
             context = self.restored
         else:
-            x = self.maps["out_relu"]
+            x = self.map_of(STRIDE)
             for block in before:
                 x = self.block(x, block)
             context = self._with_blanks(before, x)

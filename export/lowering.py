@@ -18,10 +18,13 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf.errors import UsageError
 from patchwork_tf.export.memory import number_of
 from patchwork_tf.grid import Grid
-from patchwork_tf.layers.blocks import Pointwise, SepConvCell
+from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell
 from patchwork_tf.models.attention import best_window
+from patchwork_tf.models.backbone import STRIDE
+from patchwork_tf.models.mobilenet_v2 import Bottleneck
 from patchwork_tf.models.rule import FRESHNESS_DECAY
 
 # Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
@@ -51,16 +54,18 @@ class Lowering:
         model: a model of the zoo.
         memory: memory.Memory, or memory.Plan to find out what must be remembered. None for a single-frame model.
         unexpanded: whether bottlenecks remember their input; else their expanded features.
+        starts: whether the step looks at the whole frame.
+        suppression: of detectors, whether it is in the graph.
     """
 
-    def __init__(self, model, memory, unexpanded: bool = True, starts: bool = False):
+    def __init__(self, model, memory, unexpanded: bool = True, starts: bool = False, suppression: bool = True):
         self.model = model
         self.remembers = not model.feature_grid.is_whole_frame
         whole = Grid(model.grid.cells, model.grid.cells)
         self.windows = whole if starts else model.grid  # what one step looks through
         self.grid = self.windows if self.remembers else Grid()  # what the layers see of it
         self.memory = memory
-        self.unexpanded = unexpanded
+        self.unexpanded, self.suppression = unexpanded, suppression
         self.maps = {}  # features of the window by their keras.applications names
         self.contexts = {}  # the same with a border of one pixel, of those in `wanted_contexts`
         self.restored = None  # the last features with their border, see RESTORED_BORDER
@@ -145,23 +150,25 @@ class Lowering:
         """(h, w) of a window on a map of `frame_size`."""
         return tuple(side * self.grid.window // self.grid.cells for side in frame_size[:2])
 
+    def map_of(self, stride: int):
+        """The window's feature map of a stride (1, h, w, C), without a border."""
+        return self.maps[self.model.backbone.endpoint(stride)]
+
     def _backbone(self, x):
         net = self.model.backbone
-        x = self.cell(x, net.stem)
-        for block in net.blocks:
-            x = self._bottleneck(x, block)
-        x = self.maps["out_relu"] = pointwise(x, net.last)
-        if not self.remembers:
-            return
-        if not self.wants_restored:
+        for name, part in zip(net.names, net.parts, strict=True):
+            x = self.maps[name] = (
+                self._bottleneck(x, part) if isinstance(part, Bottleneck) else self.block(x, part)
+            )
+        if not (self.remembers and self.wants_restored):
             return
         before, after = self.restored_border
         self.restored = self.memory.surround("restored", x, net.out_shape[:2], before, after)
-        self.contexts["out_relu"] = self.restored_part(1)
+        self.contexts[net.endpoint(STRIDE)] = self.restored_part(1)
 
     def restored_part(self, border: int):
         """The last features of a window (1, h, w, C) and `border` pixels around it."""
-        height, width = self.maps["out_relu"].shape[1:3]
+        height, width = self.map_of(STRIDE).shape[1:3]
         first = self.restored_border[0] - border
         return self.restored[:, first : first + height + 2 * border, first : first + width + 2 * border]
 
@@ -214,6 +221,10 @@ class Lowering:
             return pointwise(x, part)
         if isinstance(part, SepConvCell):
             return pointwise(self.block(x, part.depthwise, context, whole_map), part.pointwise)
+        if not isinstance(part, ConvCell):
+            raise UsageError(
+                f"{type(part).__name__} cannot be exported: make it of the blocks of patchwork_tf.layers.blocks"
+            )
         return convolve(x, part, "SAME") if whole_map else self.cell(x, part, context)
 
     @in_float
@@ -232,7 +243,7 @@ class Lowering:
                 blank = output_of_zeros([attention.reduce], self.model.backbone.out_shape)
                 x = self.renewed("attention", x, attention.size, at, blank)
             else:
-                x = self.block(self.maps["out_relu"], attention.reduce)
+                x = self.block(self.map_of(STRIDE), attention.reduce)
             values = self._corrected(values, x, need)
         return best_window(values, grid)[0]
 
@@ -270,7 +281,7 @@ def fold(convolution, norm):
 def pointwise(x, part):
     """`layers.blocks.Pointwise`."""
     kernel, bias = fold(part.convolution, part.norm)
-    x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
+    x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, kernel.shape[0], "VALID"), bias)
     return tf.nn.relu6(x) if part.activation else x
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import tensorflow as tf
 
 from patchwork_tf.export.lowering import Lowering, constant, convolve, in_float, pointwise
-from patchwork_tf.models.segmenter import ASPP_ENDPOINT, ASPP_RATES, REFINE_ENDPOINT, REFINE_STRIDE
+from patchwork_tf.models.segmenter import ASPP_RATES, ASPP_STRIDE, REFINE_STRIDE
 
 UPSCALE = REFINE_STRIDE  # from logits to pixels, which Patchwork networks see at full resolution
 
@@ -18,9 +18,9 @@ class SegmenterLowering(Lowering):
 
     def _answer(self):
         model = self.model
-        x = self._pyramid_pooling(self.maps[ASPP_ENDPOINT])
+        x = self._pyramid_pooling(self.map_of(ASPP_STRIDE))
         x = self._upsampled(x)
-        x = tf.concat([x, pointwise(self.maps[REFINE_ENDPOINT], model.early)], 3)
+        x = tf.concat([x, pointwise(self.map_of(REFINE_STRIDE), model.early)], 3)
         for part in model.refine:
             x = self.block(x, part)
         kernel, bias = constant(model.classify.kernel), constant(model.classify.bias)

@@ -19,9 +19,12 @@ from patchwork_tf.export import metadata
 from patchwork_tf.export.detector import DetectorLowering
 from patchwork_tf.export.memory import STRIPS_FROM, FirstMemory, Memory, Plan, state_shapes
 from patchwork_tf.export.segmenter import SegmenterLowering
+from patchwork_tf.models.detector import PatchworkDetector
+from patchwork_tf.models.segmenter import PatchworkSegmenter
 
 # The converter sorts them, and what comes first is what tools run that know no signatures: it must be the step.
 SIGNATURE, START = "step", "whole_frame"
+_LOWERINGS = {PatchworkDetector: DetectorLowering, PatchworkSegmenter: SegmenterLowering}
 
 
 class Step:
@@ -44,10 +47,8 @@ class Step:
         if keras.backend.backend() != "tensorflow":
             raise UsageError("export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow")
         self.model = model
-        self._lower = SegmenterLowering
-        self._options = options
-        if model.config.task == "detection":
-            self._lower, self._options = DetectorLowering, {**options, "suppression": suppression}
+        self._lower = _lowering_of(model)
+        self._options = {**options, "suppression": suppression}
         self._strips_from = strips_from
         self._plan = Plan(model.grid)
         self._run(self._plan, tf.zeros((1, *model.config.image_size, 3)), tf.zeros(2, tf.int32))
@@ -76,6 +77,13 @@ class Step:
 
     def _run(self, memory, frame, window, **options):
         return self._lower(self.model, memory, **self._options, **options).run(frame, window)
+
+
+def _lowering_of(model) -> type:
+    for kind, lowering in _LOWERINGS.items():
+        if isinstance(model, kind):
+            return lowering
+    raise UsageError(f"{type(model).__name__} cannot be exported: there is no lowering of it")
 
 
 def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) -> bytes:

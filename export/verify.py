@@ -87,31 +87,36 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
             outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
             found = runner.step(frame, window)
-        raw = outputs.keys() & found.keys() - {"next_window"}
-        tipped = False
-        if "scores" in outputs:
-            expected = _detections(outputs["boxes"], outputs["scores"], model.answer_weights(state))
-            count = int(expected["count"])
-            # In the parts that nobody has seen yet many scores are the same: who wins then is chance.
-            tipped = bool(np.any(np.abs(np.diff(expected["scores"][:count])) < _TIE))
-            if "count" in found:
-                raw = ()
-                agreeing = _agreeing(expected, found, tolerance)
-                if tipped:
-                    result.least_agreeing = min(result.least_agreeing, len(agreeing) / max(count, 1))
-                else:
-                    result.detections += count
-                    result.agreeing += len(agreeing)
-                tipped |= len(agreeing) < max(count, int(found["count"]))
-                result.differences.append(max(agreeing, default=0.0))
-        if raw:
-            result.differences.append(max(_difference(outputs[key][0], found[key]) for key in raw))
-        # Windows are chosen by detections: where these tipped, so may those.
-        if not tipped and not _same_choice(outputs, found["next_window"], model.grid, tolerance):
-            result.other_windows += 1
+        _judge(result, model, state, outputs, found, tolerance)
         if progress:
             progress()
     return result
+
+
+def _judge(result: Comparison, model, state, outputs, found, tolerance):
+    """Takes note of one step: what Keras put out and remembers, and what the file found."""
+    raw = outputs.keys() & found.keys() - {"next_window"}
+    tipped = False
+    if "scores" in outputs:
+        expected = _detections(outputs["boxes"], outputs["scores"], model.answer_weights(state))
+        count = int(expected["count"])
+        # In the parts that nobody has seen yet many scores are the same: who wins then is chance.
+        tipped = bool(np.any(np.abs(np.diff(expected["scores"][:count])) < _TIE))
+        if "count" in found:
+            raw = ()
+            agreeing = _agreeing(expected, found, tolerance)
+            if tipped:
+                result.least_agreeing = min(result.least_agreeing, len(agreeing) / max(count, 1))
+            else:
+                result.detections += count
+                result.agreeing += len(agreeing)
+            tipped |= len(agreeing) < max(count, int(found["count"]))
+            result.differences.append(max(agreeing, default=0.0))
+    if raw:
+        result.differences.append(max(_difference(outputs[key][0], found[key]) for key in raw))
+    # Windows are chosen by detections: where these tipped, so may those.
+    if not tipped and not _same_choice(outputs, found["next_window"], model.grid, tolerance):
+        result.other_windows += 1
 
 
 def check(comparison: Comparison, path: str):

@@ -21,6 +21,7 @@ _WHERE = {
     "load": "zoo.checkpoints",
     "load_backbone_weights": "models.weights",
     "register": "zoo.systems",
+    "register_backbone": "models.backbone",
     "register_task": "task",
     "stream": "streaming.stream",
 }

@@ -6,7 +6,7 @@ import cv2
 import PIL.Image
 import pytest
 
-from patchwork_tf.data.datasets import annotated_videos
+from patchwork_tf.data.datasets import Source, annotated_videos
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.data.moving_objects import render_clip
 
@@ -90,7 +90,7 @@ def davis(tmp_path_factory):
 
 def videos_of(dataset, folder, split="validation", **options):
     settings = {"count": None, "num_frames": None, "size": 64, **options}
-    found, count = annotated_videos(dataset, folder, split, **settings)
+    found, count = annotated_videos(Source(dataset, folder, split, settings.pop("config", None)), **settings)
     found = list(found)
     assert len(found) == count
     return {video.name: video for video in found}

@@ -12,8 +12,9 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 from published import HEIGHT, WIDTH, make_davis, make_vid, videos_of
 
-from patchwork_tf.data import clips, prepare
-from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, builder_of
+from patchwork_tf import prepare
+from patchwork_tf.data import clips
+from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, Source, builder_of
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid, _evenly_spaced
 from patchwork_tf.data.moving_objects import render_clip
@@ -112,7 +113,7 @@ def config(task, **fields):
 
 
 def first(dataset, folder, settings, count=4, split="train"):
-    return list(clips.training_clips(dataset, folder, split, settings).take(count))
+    return list(clips.training_clips(Source(dataset, folder, split), settings).take(count))
 
 
 @pytest.mark.slow

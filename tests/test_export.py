@@ -1,5 +1,6 @@
 """The exported file against Keras, over long streams, and what it says about itself."""
 
+import dataclasses
 import json
 import math
 import os
@@ -212,7 +213,8 @@ def test_an_exported_file_scores_as_its_model_does(tmp_path, capsys):
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
     facts = {"system": "davis-pw-m2n1", "class_names": ["foreground"]}
-    checkpoints.save(str(tmp_path), 1, model.config, model.variables, optimizer, facts, keep=1)
+    arrays = checkpoints.training_state(model.variables, optimizer)
+    checkpoints.save(str(tmp_path), 1, arrays, {**facts, "model": dataclasses.asdict(model.config)}, keep=1)
     path = str(tmp_path / "model.tflite")
     export(pw.load(str(tmp_path)), path, verify_steps=2)
     scores = []

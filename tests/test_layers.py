@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = {"patchwork_tf": "patchwork_tf", "export": "patchwork_tf.export", "benchmarks": "patchwork_tf.benchmarks"}
+FOLDERS = {
+    "patchwork_tf": "patchwork_tf",
+    "export": "patchwork_tf.export",
+    "benchmarks": "patchwork_tf.benchmarks",
+}
 # The lowest first; parts of one line know nothing of each other.
 LAYERS = (
     {"errors", "quiet", "choices", "truth"},

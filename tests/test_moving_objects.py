@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from patchwork_tf.data import clips
+from patchwork_tf.data.datasets import Source
 from patchwork_tf.data.moving_objects import CLASSES, MAX_OBJECTS, MIN_VISIBLE_PIXELS, SPLITS, render_clip
 from patchwork_tf.data.moving_objects_builder import MovingObjects, MovingObjectsConfig
 from patchwork_tf.errors import DataError
@@ -83,7 +84,7 @@ def test_windows_of_a_clip():
 def test_batches_from_clip_k_on_are_those_of_an_unbroken_run():
     def batches(start):
         settings = clips.ClipConfig("objects", num_frames=3, image_size=(64, 64), start=start)
-        videos = clips.training_clips("moving_objects", None, "train", settings)
+        videos = clips.training_clips(Source(), settings)
         return iter(clips.training_batches(videos, Grid(2, 1), 2))
 
     unbroken, resumed = batches(0), batches(4)
@@ -149,7 +150,7 @@ def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
 
     def batches(start):
         settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64), start=start)
-        videos = clips.training_clips("moving_objects", str(tmp_path), "train", settings)
+        videos = clips.training_clips(Source(data_dir=str(tmp_path)), settings)
         return iter(clips.training_batches(videos, Grid(2, 1), 2))
 
     unbroken, resumed = batches(0), batches(2)
@@ -162,4 +163,4 @@ def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
 def test_unprepared_folder_says_how_to_prepare_it(tmp_path):
     settings = clips.ClipConfig("objects", num_frames=2, image_size=(128, 128))
     with pytest.raises(DataError, match="prepare --dataset=moving_objects"):
-        clips.training_clips("moving_objects", str(tmp_path), "train", settings)
+        clips.training_clips(Source(data_dir=str(tmp_path)), settings)

@@ -292,7 +292,7 @@ def test_crowds_and_areas_count_as_pycocotools_has_it(tmp_path):
     truth = np.array([[0, 0, 100, 100], [0, 200, 300, 500]], float)
     found = np.array([[0, 0, 100, 100], [10, 210, 100, 300], [100, 300, 200, 400]], float)
     scores, crowds, areas = np.array([0.5, 0.9, 0.8]), np.array([False, True]), np.array([5000.0, 60000.0])
-    metric.add_frame(found, scores, np.zeros(3, int), truth, np.zeros(2, int), crowds, areas)
+    metric.add_frame(found, scores, np.zeros(3, int), truth, np.zeros(2, int), (crowds, areas))
     result = metric.result()
     assert result["AP"] == pytest.approx(1)
     assert result["AP_medium"] == pytest.approx(1)  # by area; its box, of 10000 pixels, would be large
@@ -316,7 +316,7 @@ def test_a_data_set_must_fit_the_task_and_be_there(tmp_path, capsys):
     assert train.main(["--system=vid-sf", "--dataset=davis2016", *flags]) == 2
     assert "davis2016 has no truth for detection" in capsys.readouterr().err
     assert train.main(["--system=davis-sf", "--dataset=davis2016", *flags]) == 1
-    assert "patchwork_tf.prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork-prepare --dataset=davis2016" in capsys.readouterr().err.splitlines()[-1]
     assert train.main(["--system=davis-sf", "--dataset=davis2016", flags[0]]) == 2
     assert "--data_dir is required" in capsys.readouterr().err
     assert evaluate.main(["--system=vid-sf", "--dataset=imagenet_vid", flags[1]]) == 1

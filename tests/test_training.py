@@ -1,6 +1,7 @@
 """Training: exact resume, same seed same run, learning at all, and one step equal on TensorFlow and JAX."""
 
 import csv
+import dataclasses
 import json
 import os
 import shutil
@@ -85,13 +86,14 @@ def test_training_learns_a_clip_by_heart(name):
 
     import patchwork_tf as pw
     from patchwork_tf.data import clips
+    from patchwork_tf.data.datasets import Source
     from patchwork_tf.training.clip_model import ClipModel
 
     keras.utils.set_random_seed(0)
     model = pw.build(name, image_size=64, depth=0.35, num_classes=10)
     settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
-    videos = clips.training_clips("moving_objects", None, "train", settings)
-    batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
+    videos = clips.training_clips(Source(), settings)
+    batch = next(iter(clips.training_batches(videos, model.grid, 4, clips.Looking(augmented=False))))
     trainer = ClipModel(model)
     trainer.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()
@@ -125,6 +127,7 @@ ONE_STEP = """
 import json, keras, numpy as np
 import patchwork_tf as pw
 from patchwork_tf.data import clips
+from patchwork_tf.data.datasets import Source
 from patchwork_tf.models.weights import get_weights
 from patchwork_tf.training.clip_model import ClipModel
 
@@ -136,7 +139,7 @@ for variable in model.variables:
         fan_in = np.prod(variable.shape[:2]) * (1 if "depthwise" in variable.path else variable.shape[2])
         variable.assign(rng.normal(0, np.sqrt(2 / fan_in), variable.shape))
 settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
-videos = clips.training_clips("moving_objects", None, "train", settings)
+videos = clips.training_clips(Source(), settings)
 data = clips.training_batches(videos, model.grid, 2)
 for layer in model._flatten_layers():  # a batch norm over the two pixels of a 1 x 1 map is chaos
     if isinstance(layer, keras.layers.BatchNormalization):
@@ -175,7 +178,10 @@ def test_checkpoint_round_trip(small, tmp_path):
     optimizer.build(model.trainable_variables)
     metadata = {"system": "vid-sf", "class_names": ["a"] * 10, "training": {}}
     for step in (10, 20, 30):
-        checkpoints.save(str(tmp_path), step, model.config, model.variables, optimizer, metadata, keep=2)
+        arrays = checkpoints.training_state(model.variables, optimizer)
+        checkpoints.save(
+            str(tmp_path), step, arrays, {**metadata, "model": dataclasses.asdict(model.config)}, keep=2
+        )
     assert sorted(os.listdir(tmp_path)) == ["checkpoint-00000020.npz", "checkpoint-00000030.npz"]
     checkpoint = checkpoints.read(str(tmp_path))
     assert (checkpoint.step, checkpoint.config) == (30, model.config)

@@ -12,7 +12,7 @@ from tabulate import tabulate
 from patchwork_tf import cli
 from patchwork_tf.bars import progress
 from patchwork_tf.commands.given import given_systems, policies_of, policy_name
-from patchwork_tf.data.datasets import COCO_IDS, annotated_videos, class_names
+from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names
 from patchwork_tf.errors import UsageError
 from patchwork_tf.streaming.stream import stream
 from patchwork_tf.task import get_task
@@ -45,27 +45,17 @@ def _score(flags, given, step, policy, several) -> dict:
     """One system by one policy."""
     shown = policy_name(policy, step)
     videos, count = annotated_videos(
-        flags.dataset,
-        flags.data_dir,
-        flags.split,
+        Source(flags.dataset, flags.data_dir, flags.split, flags.config),
         count=flags.num_videos,
         num_frames=flags.video_frames,
         size=max(step.config.image_size),
         seed=flags.seed,
-        config=flags.config,
     )
     writer = _writer(flags, given, shown, several)
     metric = step.task.metric(class_names(flags.dataset, given.task), flags.coco)
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
-        score = score_stream(
-            step,
-            _counted(videos, bar),
-            policy,
-            metric=metric,
-            writer=writer,
-            seed=flags.seed,
-            blind_start=flags.blind_start,
-        )
+        options = {"seed": flags.seed, "blind_start": flags.blind_start}
+        score = score_stream(step, _counted(videos, bar), policy, metric, writer, **options)
     if writer:
         writer.close()
     config = f"{flags.config}, " if flags.config else ""
@@ -104,16 +94,16 @@ def _writer(flags, given, policy, several):
     return get_task(given.task).writer(folder, COCO_IDS if flags.dataset == "coco" else None)
 
 
-def score_stream(step, videos, policy=None, *, metric, writer=None, seed=0, blind_start=False) -> dict:
+def score_stream(step, videos, policy, metric, writer=None, **options) -> dict:
     """Runs a model or an exported file over videos and scores the answer to every frame.
 
     Args:
         step: KerasStep or ExportedStep.
         videos: iterable of AnnotatedVideo.
-        policy, blind_start: as for `stream`.
+        policy: as for `stream`.
         metric: of the task, see `Task.metric`.
         writer: gets every answer, see `Task.writer`; or None.
-        seed: video k is run with seed + k.
+        **options: of `stream`; video k is run with seed + k.
 
     Returns:
         The metric's `result()`; the number of 'videos' and 'frames'; 'mflops_max' and
@@ -124,7 +114,8 @@ def score_stream(step, videos, policy=None, *, metric, writer=None, seed=0, blin
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
         truth = functools.partial(_truth, step, video)
-        answers = stream(step, frames, policy, seed=seed + number, blind_start=blind_start, truth=truth)
+        seeded = {**options, "seed": options.get("seed", 0) + number}
+        answers = stream(step, frames, policy, truth=truth, **seeded)
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
             metric.add_frame(video, t, answer, size)

@@ -77,16 +77,9 @@ class _Show:
 
     def draw(self, frame, answer, flags) -> np.ndarray:
         """The frame, annotated."""
-        return overlay.draw(
-            frame,
-            answer,
-            self.ages,
-            task=self.step.task,
-            class_names=self.step.info.class_names,
-            title=self._title(answer.mflops > 0),
-            min_score=flags.min_score,
-            show_values=flags.show_values,
-        )
+        step = self.step
+        style = overlay.Style(step.task, step.info.class_names, flags.min_score, flags.show_values)
+        return overlay.draw(frame, answer, self.ages, style, self._title(answer.mflops > 0))
 
     def _title(self, processed) -> str:
         step = self.step

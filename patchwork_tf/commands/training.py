@@ -7,14 +7,14 @@ import keras
 
 from patchwork_tf import cli, files
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import class_names, scenes_of
+from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.weights import assign_weights, load_backbone_weights
 from patchwork_tf.task import get_task
 from patchwork_tf.training import distribution
 from patchwork_tf.training.clip_model import ClipModel
 from patchwork_tf.training.clip_policy import ClipPolicy
-from patchwork_tf.training.fit import fit, make_optimizer
+from patchwork_tf.training.fit import Run, fit, make_optimizer
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system
@@ -41,10 +41,11 @@ def run(flags):
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
-    if flags.dataset == "moving_objects" and not flags.data_dir:
+    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
+    if source.is_generated:
         scenes_of(flags.config)
     else:
-        clips.open_source(flags.dataset, flags.data_dir, flags.split, flags.config, config.image_size)
+        clips.open_source(source, config.image_size)
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(config)
@@ -64,21 +65,20 @@ def run(flags):
     with distribution.loss_of_others_reported(processes, flags.model_dir):
         fit(
             _trainer(flags, model),
-            functools.partial(_batches, flags, config, processes),
+            functools.partial(_batches, flags, source, config, processes),
             make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps),
-            steps=flags.steps,
-            model_dir=flags.model_dir,
-            metadata=metadata,
-            resume_from=resume_from,
-            log_every=flags.log_every,
-            save_every=flags.save_every,
-            keep=flags.keep_checkpoints,
-            writes=processes.is_chief,
+            _run_of(flags, processes, metadata),
+            resume_from,
         )
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
-def _batches(flags, config, processes, first_step):
+def _run_of(flags, processes, metadata) -> Run:
+    schedule = (flags.log_every, flags.save_every, flags.keep_checkpoints)
+    return Run(flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief)
+
+
+def _batches(flags, source, config, processes, first_step):
     """The batches of optimizer step `first_step` and all later ones: this process's share of them."""
     wanted = clips.ClipConfig(
         truth=get_task(config.task).truth,
@@ -90,16 +90,15 @@ def _batches(flags, config, processes, first_step):
         start=first_step * flags.batch_size,
         shard=(processes.index, processes.count),
     )
-    return clips.training_batches(
-        clips.training_clips(flags.dataset, flags.data_dir, flags.split, wanted, flags.config),
-        config.grid,
-        distribution.share(flags.batch_size, processes),
-        windows=flags.windows,
-        augmented=flags.augment,
-        warm_starts=flags.warm_starts,
-        seed=flags.seed,
-        exploration=_exploration(flags) if flags.stage == "policy" else None,
+    looking = clips.Looking(
+        flags.windows,
+        flags.warm_starts,
+        _exploration(flags) if flags.stage == "policy" else None,
+        flags.augment,
+        flags.seed,
     )
+    share = distribution.share(flags.batch_size, processes)
+    return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, looking)
 
 
 def _trainer(flags, model):

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.augmentation import augment, clip_boxes
-from patchwork_tf.data.datasets import DATASETS, UNDECODED, open_prepared, scenes_of
+from patchwork_tf.data.datasets import DATASETS, UNDECODED, Source, open_prepared, scenes_of
 from patchwork_tf.errors import UsageError
 from patchwork_tf.fitting import fit_boxes, fit_images
 from patchwork_tf.grid import Grid
@@ -57,38 +57,29 @@ class ClipConfig:
     deterministic: bool = True
 
 
-def training_clips(dataset: str, data_dir: str | None, split: str, config: ClipConfig, tfds_config=None):
-    """Endless clips of a data set.
-
-    Args:
-        dataset: key of DATASETS.
-        data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
-        split: 'train', ...
-        config: ClipConfig.
-        tfds_config: which form of the data set; by default the first, of moving_objects the
-            smallest that is large enough. Of generated moving_objects the kind of scenes.
+def training_clips(source: Source, config: ClipConfig):
+    """Endless clips of a data set; of prepared moving_objects by default the smallest form that is large enough.
 
     Raises:
         DataError: if it was not prepared there.
         UsageError: if a data_dir is needed.
     """
-    if dataset == "moving_objects" and not data_dir:
-        return generated_clips(split, config, scenes_of(tfds_config))
-    builder = open_source(dataset, data_dir, split, tfds_config, config.image_size)
-    info = DATASETS[dataset]
+    if source.is_generated:
+        return generated_clips(source.split, config, scenes_of(source.config))
+    builder = open_source(source, config.image_size)
+    info = DATASETS[source.dataset]
     read = _video_clip if info.is_video else _still_clip
-    videos = _endless(builder, split, config, UNDECODED if info.is_video else None)
+    videos = _endless(builder, source.split, config, UNDECODED if info.is_video else None)
     return _map(videos, lambda index, video: read(index, video, config, info), config)
 
 
-def open_source(dataset, data_dir, split, tfds_config, image_size):
-    """The builder of a data set to train on: arguments and errors are those of `training_clips`."""
-    if not data_dir:
-        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
-    if dataset == "moving_objects" and not tfds_config:
-        sizes = [name for name in DATASETS[dataset].configs if name.isdigit()]
-        tfds_config = next((size for size in sizes if int(size) >= max(image_size)), sizes[-1])
-    return open_prepared(dataset, data_dir, split, tfds_config)
+def open_source(source: Source, image_size):
+    """The builder of a prepared data set to train on; errors are those of `training_clips`."""
+    if source.dataset == "moving_objects" and not source.config:
+        sizes = [name for name in DATASETS[source.dataset].configs if name.isdigit()]
+        size = next((size for size in sizes if int(size) >= max(image_size)), sizes[-1])
+        source = dataclasses.replace(source, config=size)
+    return open_prepared(source)
 
 
 def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> tf.data.Dataset:
@@ -268,32 +259,41 @@ class Exploration:
         return self.first + (self.last - self.first) * part
 
 
-def training_batches(
-    clips,
-    grid: Grid,
-    batch_size,
-    *,
-    windows="mixed",
-    augmented=True,
-    warm_starts=0.0,
-    seed=0,
-    exploration: Exploration | None = None,
-):
+@dataclasses.dataclass(frozen=True)
+class Looking:
+    """How training clips are looked at.
+
+    Attributes:
+        windows: one of choices.TRAIN_WINDOWS.
+        warm_starts: the part of the clips that remember their whole first frame from the start.
+        exploration: of a policy in training, which chooses windows by itself; else None.
+        augmented: whether clips are flipped, cropped and recoloured.
+        seed: of all that.
+    """
+
+    windows: str = "mixed"
+    warm_starts: float = 0.0
+    exploration: Exploration | None = None
+    augmented: bool = True
+    seed: int = 0
+
+
+def training_batches(clips, grid: Grid, batch_size: int, looking: Looking = Looking()):
     """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
 
-    Of the clips a part, `warm_starts`, remembers its whole first frame from the start; the others start blind.
-    With `exploration` they are for `ClipPolicy.fit`, which chooses windows by itself.
+    With an exploration they are for `ClipPolicy.fit`.
     """
+    seed = looking.seed
 
     def prepare(clip):
         """A clip, augmented, with what chooses its windows; and the truth."""
         index = clip["index"]
-        if augmented:
+        if looking.augmented:
             clip = augment(clip, seed=tf.stack([index, seed * 1000 + _AUGMENTATION_STREAM]))
         num_frames = clip["frames"].shape[0]
         truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
-        if exploration:
-            epsilon = functools.partial(exploration_of, grid, num_frames, exploration, seed)
+        if looking.exploration:
+            epsilon = functools.partial(exploration_of, grid, num_frames, looking.exploration, seed)
             explores, actions = tf.numpy_function(lambda i: epsilon(int(i)), [index], (tf.bool, tf.int32))
             chosen = {
                 "explores": tf.ensure_shape(explores, (num_frames,)),
@@ -302,12 +302,12 @@ def training_batches(
             }
         else:
             chosen = tf.numpy_function(
-                lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
+                lambda i: clip_windows(grid, num_frames, looking.windows, seed, int(i)), [index], tf.int32
             )
             chosen = {"windows": tf.ensure_shape(chosen, (num_frames, 2))}
-        if warm_starts:
+        if looking.warm_starts:
             draw = tf.random.stateless_uniform((), [index, seed * 1000 + _START_STREAM])
-            chosen["warm"] = tf.cast(draw < warm_starts, tf.float32)
+            chosen["warm"] = tf.cast(draw < looking.warm_starts, tf.float32)
         return {"frames": clip["frames"], **chosen}, truth
 
     batches = clips.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

@@ -64,6 +64,27 @@ DATASETS = {
 _BUILDERS = {"moving_objects": MovingObjects, "imagenet_vid": ImagenetVid, "davis2016": Davis2016}
 
 
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """Where examples come from.
+
+    Attributes:
+        dataset: key of DATASETS.
+        data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
+        split: 'train', or a part of one as 'train[:26]'.
+        config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
+    """
+
+    dataset: str = "moving_objects"
+    data_dir: str | None = None
+    split: str = "train"
+    config: str | None = None
+
+    @property
+    def is_generated(self) -> bool:
+        return self.dataset == "moving_objects" and not self.data_dir
+
+
 def class_names(dataset: str, task: str) -> list[str]:
     """The classes that a data set has for a task. Raises UsageError if it has no truth for it, or is unknown."""
     if dataset not in DATASETS:
@@ -100,12 +121,16 @@ def tfds_name(builder) -> str:
     return builder.name + (f"/{builder.builder_config.name}" if builder.builder_config else "")
 
 
-def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = None):
+def open_prepared(source: Source):
     """The builder of a data set that was prepared, with that split, or part of one as train[:26], in it.
 
     Raises:
         DataError: if it was not prepared; says how to.
+        UsageError: if there is no data_dir.
     """
+    dataset, data_dir, split, config = dataclasses.astuple(source)
+    if not data_dir:
+        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     builder = builder_of(dataset, data_dir, config)
     manual = "" if dataset in ("moving_objects", "coco") else " --manual_dir=FOLDER"
     if not builder.is_prepared():
@@ -127,28 +152,26 @@ def open_prepared(dataset: str, data_dir: str, split: str, config: str | None = 
 
 
 def annotated_videos(
-    dataset: str, data_dir: str | None, split: str, *, count, num_frames, size, seed=0, config=None
+    source: Source, *, count=None, num_frames=None, size=None, seed=0
 ) -> tuple[Iterator[AnnotatedVideo], int]:
     """Videos to score on, in their fixed order, and how many there are.
 
     Args:
-        dataset, data_dir, split, config: as for `open_prepared`; moving_objects is generated
-            if there is no data_dir, and `config` is the kind of scenes then.
+        source: Source.
         count: at most so many videos; None for all.
         num_frames: frames per video of generated ones, and at most of others if not None.
         size: side of generated frames.
         seed: of generated videos.
     """
-    if dataset == "moving_objects" and not data_dir:
-        count, num_frames = count or 50, num_frames or 32
-        return moving_objects_videos(count, num_frames, size, split, seed, scenes_of(config)), count
-    if not data_dir:
-        raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
-    builder = open_prepared(dataset, data_dir, split, config)
-    videos = builder.as_dataset(split=split, decoders=UNDECODED if DATASETS[dataset].is_video else None)
-    read = _read_video if DATASETS[dataset].is_video else _read_still
-    there = builder.info.splits[split].num_examples
-    return (read(example, num_frames) for example in videos.take(count or -1)), min(there, count or there)
+    if source.is_generated:
+        count, num_frames, scenes = count or 50, num_frames or 32, scenes_of(source.config)
+        return moving_objects_videos(count, num_frames, size, source.split, seed, scenes), count
+    builder = open_prepared(source)
+    is_video = DATASETS[source.dataset].is_video
+    videos = builder.as_dataset(split=source.split, decoders=UNDECODED if is_video else None)
+    read = _read_video if is_video else _read_still
+    total = builder.info.splits[source.split].num_examples
+    return (read(example, num_frames) for example in videos.take(count or -1)), min(total, count or total)
 
 
 def _read_video(example, num_frames) -> AnnotatedVideo:

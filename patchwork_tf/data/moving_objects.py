@@ -115,7 +115,9 @@ def render_clip(
     noise_level = rng.uniform(1, 9)
     clip = _empty_clip(num_frames, size)
     for t in range(num_frames):
-        clip.frames[t] = _render_frame(t, size, bodies, camera, canvas, noise_level, noise_rng, clip)
+        image = _render_frame(t, bodies, camera, canvas, clip)
+        image += noise_level * _noise(size, noise_rng)
+        clip.frames[t] = np.clip(image, 0, 255)
     return clip
 
 
@@ -169,8 +171,9 @@ class _Camera:
         return shift, zoom, self.roll * np.sin(0.05 * t + self.phase[3])
 
 
-def _render_frame(t, size, bodies, camera, canvas, noise_level, rng, clip):
-    """Draws frame t (S, S, 3) uint8 back to front, and writes its annotation to `clip`."""
+def _render_frame(t, bodies, camera, canvas, clip):
+    """Draws frame t (S, S, 3) float32 back to front, without noise, and writes its annotation to `clip`."""
+    size = clip.frames.shape[1]
     shift, zoom, roll = camera.at(t)
     shift_before, _, _ = camera.at(t - _SHUTTER)
     center = canvas.shape[0] / 2
@@ -184,8 +187,7 @@ def _render_frame(t, size, bodies, camera, canvas, noise_level, rng, clip):
         before = _seen(body, t - _SHUTTER, shift_before, zoom, size)
         areas[number] = _draw(image, clip.instances[t], number + 1, body, now, now[0] - before[0])
     _annotate(clip, t, bodies, areas)
-    image += noise_level * _noise(size, rng)
-    return np.clip(image, 0, 255, out=image).astype(np.uint8)
+    return image
 
 
 @functools.lru_cache(maxsize=4)

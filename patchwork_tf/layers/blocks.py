@@ -29,12 +29,17 @@ def batch_norm(name: str) -> layers.BatchNormalization:
 
 
 class Pointwise(layers.Layer):
-    """1 x 1 convolution, batch normalisation and, unless `linear`, ReLU6. Needs no memory."""
+    """1 x 1 convolution, batch normalisation and, unless `linear`, ReLU6. Needs no memory.
 
-    def __init__(self, filters, *, name, bn_name=None, linear=False):
+    With a `size` above 1 it looks at patches of so many pixels a side, which do not overlap and need none either.
+    """
+
+    def __init__(self, filters, *, name, bn_name=None, linear=False, size=1):
         super().__init__(name=f"{name}_block")
         init = keras.initializers.VarianceScaling(**(LINEAR_INIT if linear else RELU_INIT))
-        self.convolution = layers.Conv2D(filters, 1, use_bias=False, kernel_initializer=init, name=name)
+        self.convolution = layers.Conv2D(
+            filters, size, strides=size, use_bias=False, kernel_initializer=init, name=name
+        )
         self.norm = batch_norm(bn_name or f"{name}_BN")
         self.activation = None if linear else layers.ReLU(6.0, name=f"{name}_relu")
 
@@ -46,7 +51,7 @@ class Pointwise(layers.Layer):
         return {}
 
     def step(self, x, window, state):
-        """(B, h, w, C) -> (B, h, w, filters) and the state as it is, whatever the window."""
+        """(B, h, w, C) -> (B, h / size, w / size, filters) and the state as it is, whatever the window."""
         del window
         return self(x), state
 

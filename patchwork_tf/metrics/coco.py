@@ -40,13 +40,14 @@ class CocoMetric:
         }
         self.detections = []
 
-    def add_frame(self, boxes, scores, classes, true_boxes, true_classes, crowds=None, areas=None):
+    def add_frame(self, boxes, scores, classes, true_boxes, true_classes, crowds_and_areas=(None, None)):
         """Adds a frame: see DetectionMetric.add_frame.
 
         Args:
-            crowds: (G,) bool, boxes around several objects, which are neither hit nor missed.
-            areas: (G,) of the objects in pixels, by default of their boxes.
+            crowds_and_areas: (G,) bool, boxes around several objects, which are neither hit nor missed; and (G,)
+                pixels of the objects, by default of their boxes.
         """
+        crowds, areas = crowds_and_areas
         crowds = np.zeros(len(true_boxes), bool) if crowds is None else crowds
         image = len(self.ground_truth["images"]) + 1
         self.ground_truth["images"].append({"id": image})

@@ -6,7 +6,7 @@ import math
 from patchwork_tf.choices import HEADS, MEMORIES
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
-from patchwork_tf.models.mobilenet_v2 import STRIDE
+from patchwork_tf.models.backbone import STRIDE
 from patchwork_tf.task import get_task
 
 
@@ -29,6 +29,7 @@ class ModelConfig:
             the input, after which the whole network runs on the assembled image (Figure 11a): the
             ceiling of accuracy, at the cost of the single-frame network.
         heads: of a detector, 'patchwork' or 'ssd'.
+        backbone: name of a registered backbone, see `backbone.register_backbone`.
     """
 
     task: str = "detection"
@@ -40,6 +41,7 @@ class ModelConfig:
     num_classes: int | None = None
     memory: str = "features"
     heads: str = "patchwork"
+    backbone: str = "mobilenet_v2"
 
     def __post_init__(self):
         if isinstance(self.image_size, int):

@@ -6,6 +6,7 @@ import math
 import keras
 
 from patchwork_tf.layers.cell import PatchworkCell
+from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
 
 _CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _FLOAT_BYTES = 4
@@ -84,17 +85,18 @@ def backbone_rows(model) -> list[tuple]:
     """The backbone as built, in the form of Table 3.
 
     Returns:
-        One (input (H, W, C) of the window, operator, t, c, n, s) per row of the table; t is None
+        Of MobileNetV2 one (input (H, W, C) of the window, operator, t, c, n, s) per row of the table; t is None
         where there is no expansion.
     """
-    backbone = model.backbone
-    grid = model.feature_grid
+    backbone, grid = model.backbone, model.feature_grid
+    if not isinstance(backbone, StatefulMobileNetV2):
+        return []
 
     def window(cell: PatchworkCell, channels):
         height, width, _ = cell.frame_shape
         return height * grid.window // grid.cells, width * grid.window // grid.cells, channels
 
-    stem = backbone.stem.cell
+    stem = backbone.parts[0].cell
     rows = [(window(stem, 3), "s-conv2d", None, stem.convolution.filters, 1, stem.convolution.strides[0])]
     for block in backbone.blocks:
         cell = block.depthwise.cell
@@ -107,7 +109,7 @@ def backbone_rows(model) -> list[tuple]:
             rows.append((shape, *key, 1, stride))
     height, width, channels = backbone.blocks[-1].out_shape
     shape = (height * grid.window // grid.cells, width * grid.window // grid.cells)
-    rows.append(((*shape, channels), "s-conv2d", None, backbone.last.convolution.filters, 1, 1))
+    rows.append(((*shape, channels), "s-conv2d", None, backbone.parts[-1].convolution.filters, 1, 1))
     return rows
 
 

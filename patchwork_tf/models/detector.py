@@ -43,7 +43,7 @@ class PatchworkDetector(PatchworkModel):
         kind = HEAD_KINDS[config.heads]
         super().__init__(config, info, "patchwork_detector", kind.last_channels(config.depth))
         self.head_kind, self.rule = kind, kind.rule
-        self.heads = kind.high_resolution(config, self.feature_grid, self.backbone.endpoint_channels)
+        self.heads = kind.high_resolution(config, self.feature_grid, self.backbone)
         self.pyramid = kind.low_resolution(config, self.backbone.out_shape)
         self.level_anchors = [
             kind.anchors(level, head.out_shape[:2], config.network_size)
@@ -59,7 +59,7 @@ class PatchworkDetector(PatchworkModel):
         shapes = {}
         for head in self.heads:
             shapes |= head.memory_shapes()
-        for head, (_, stride) in zip(self.heads, self.head_kind.endpoints, strict=True):
+        for head, stride in zip(self.heads, self.head_kind.strides, strict=True):
             height, width, _ = head.out_shape
             shapes[f"boxes_{stride}"] = (height, width, head.anchors_per_location * 4)
             shapes[f"scores_{stride}"] = (height, width, head.anchors_per_location * self.config.num_classes)
@@ -71,8 +71,8 @@ class PatchworkDetector(PatchworkModel):
         whole map on the others; and the new state.
         """
         predictions = []
-        for head, (endpoint, _) in zip(self.heads, self.head_kind.endpoints, strict=True):
-            prediction, _, state = head.step(endpoints[endpoint], window, state)
+        for head, stride in zip(self.heads, self.head_kind.strides, strict=True):
+            prediction, _, state = head.step(endpoints[self.backbone.endpoint(stride)], window, state)
             predictions.append(prediction)
         return predictions + self._predict_on_map(restored), state
 
@@ -172,7 +172,7 @@ class PatchworkDetector(PatchworkModel):
 
     def _remember(self, level, boxes, scores, window, state):
         """Writes a window's predictions to the prediction memory, and returns the whole of it."""
-        stride = self.head_kind.endpoints[level][1]
+        stride = self.head_kind.strides[level]
         height, width = self.heads[level].out_shape[:2] if window is None else self._window_size(level)
         answers = []
         for key, values in ((f"boxes_{stride}", boxes), (f"scores_{stride}", scores)):

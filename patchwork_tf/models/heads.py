@@ -25,30 +25,43 @@ _WIDTH = 128  # of the paper's heads: times depth on the window, fixed on the fu
 _SSD_EXTRA_WIDTHS = (512, 256, 256, 128)
 
 
+@dataclasses.dataclass(frozen=True)
+class Predictors:
+    """What a head predicts.
+
+    Attributes:
+        anchors: per location.
+        num_classes: foreground classes.
+        prior: initializer of the class predictor's biases.
+    """
+
+    anchors: int
+    num_classes: int
+    prior: keras.initializers.Initializer
+
+
 class DetectionHead(layers.Layer):
     """Blocks, then 1 x 1 predictors of classes and boxes.
 
     Args:
         out_shape: (H, W, C) of the full frame's map that anchors stand on.
+        name: what the names of its layers start with.
+        predictors: Predictors.
         entry: blocks before the map that the next low-resolution head takes.
         trunk: blocks that both predictors share.
-        class_block, box_block: block before one predictor, or None.
-        anchors: anchors per location.
-        num_classes: foreground classes.
-        prior: initializer of the class predictor's biases.
-        name: what the names of its layers start with.
+        own: block before the class predictor and block before the box predictor, or None.
     """
 
-    def __init__(self, out_shape, *, entry, trunk, class_block, box_block, anchors, num_classes, prior, name):
+    def __init__(self, out_shape, name, predictors, *, entry, trunk=(), own=(None, None)):
         super().__init__(name=name)
         self.out_shape = out_shape
-        self.entry, self.trunk = entry, trunk
-        self.class_block, self.box_block = class_block, box_block
-        self.anchors_per_location = anchors
+        self.entry, self.trunk = list(entry), list(trunk)
+        self.class_block, self.box_block = own
+        self.anchors_per_location = anchors = predictors.anchors
         self.classes = layers.Conv2D(
-            anchors * (1 + num_classes),
+            anchors * (1 + predictors.num_classes),
             1,
-            bias_initializer=prior,
+            bias_initializer=predictors.prior,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
             name=f"{name}_classes",
         )
@@ -90,23 +103,25 @@ def per_anchor(x, anchors):
     return ops.reshape(x, (-1, height * width * anchors, channels // anchors))
 
 
-def _patchwork_head(grid, frame_shape, *, width, strides, name, **predictors):
+def _patchwork_head(grid, frame_shape, width, strides, name, predictors):
     """SepConv3x3 -> width, two Conv3x3 width -> width, then SSDLite predictors, which are depthwise first."""
     shape = (-(-frame_shape[0] // strides), -(-frame_shape[1] // strides), width)
     return DetectionHead(
         shape,
+        name,
+        predictors,
         entry=[SepConvCell(width, grid, frame_shape, strides=strides, name=f"{name}_sep")],
         trunk=[
             ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv{number}") for number in (1, 2)
         ],
-        class_block=ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_class_depthwise"),
-        box_block=ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_box_depthwise"),
-        name=name,
-        **predictors,
+        own=[
+            ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_{what}_depthwise")
+            for what in ("class", "box")
+        ],
     )
 
 
-def _ssd_head(grid, frame_shape, *, width, strides, name, **predictors):
+def _ssd_head(grid, frame_shape, width, strides, name, predictors):
     """On the window nothing but predictors; on the map a 1 x 1 and a 3 x 3 convolution of stride 2 before them."""
     height, width_of_map, channels = frame_shape
     entry = []
@@ -123,15 +138,7 @@ def _ssd_head(grid, frame_shape, *, width, strides, name, **predictors):
                 name=f"{name}_conv",
             ),
         ]
-    return DetectionHead(
-        (height, width_of_map, channels),
-        entry=entry,
-        trunk=[],
-        class_block=None,
-        box_block=None,
-        name=name,
-        **predictors,
-    )
+    return DetectionHead((height, width_of_map, channels), name, predictors, entry=entry)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -139,8 +146,8 @@ class HeadKind:
     """Where a detector's heads are and what they are made of.
 
     Attributes:
-        endpoints: feature maps under the high-resolution heads, each with its stride.
-        make_head: a head of a grid and frame shape.
+        strides: of the feature maps under the high-resolution heads.
+        make_head: function of grid, frame shape, width, stride, name and Predictors to a DetectionHead.
         window_width: of high-resolution heads, by depth.
         map_widths: of low-resolution heads, by depth.
         last_channels: of the backbone's last map, by depth; None for keras.applications' number.
@@ -152,7 +159,7 @@ class HeadKind:
         sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
     """
 
-    endpoints: tuple[tuple[str, int], ...]
+    strides: tuple[int, ...]
     make_head: Callable
     window_width: Callable[[float], int]
     map_widths: Callable[[float], tuple[int, ...]]
@@ -162,37 +169,34 @@ class HeadKind:
     rule: Rule
     sigmoid: bool
 
-    def high_resolution(self, config, grid: Grid, channels: dict[str, int]) -> list[DetectionHead]:
-        """The heads on the window; `channels` of the backbone's feature maps by name."""
+    def high_resolution(self, config, grid: Grid, backbone) -> list[DetectionHead]:
+        """The heads on the window, on a Backbone."""
         height, width = config.network_size
         return [
             self.make_head(
                 grid,
-                (-(-height // stride), -(-width // stride), channels[endpoint]),
-                width=self.window_width(config.depth),
-                strides=1,
-                name=f"head_{stride}",
-                **self._predictors(level, config),
+                (-(-height // stride), -(-width // stride), backbone.endpoint_channels[backbone.endpoint(stride)]),
+                self.window_width(config.depth),
+                1,
+                f"head_{stride}",
+                self._predictors(level, config),
             )
-            for level, (endpoint, stride) in enumerate(self.endpoints)
+            for level, stride in enumerate(self.strides)
         ]
 
     def low_resolution(self, config, shape) -> list[DetectionHead]:
         """The heads on the restored map, of `shape` (H, W, C)."""
         heads = []
         for number, width in enumerate(self.map_widths(config.depth)):
-            predictors = self._predictors(len(self.endpoints) + number, config)
-            head = self.make_head(Grid(), shape, width=width, strides=2, name=f"pyramid_{number}", **predictors)
+            predictors = self._predictors(len(self.strides) + number, config)
+            head = self.make_head(Grid(), shape, width, 2, f"pyramid_{number}", predictors)
             heads.append(head)
             shape = head.out_shape
         return heads
 
-    def _predictors(self, level, config):
-        return {
-            "anchors": len(self.anchor_shapes[level]),
-            "num_classes": config.num_classes,
-            "prior": _BackgroundPrior(config.num_classes, self.sigmoid),
-        }
+    def _predictors(self, level, config) -> Predictors:
+        prior = _BackgroundPrior(config.num_classes, self.sigmoid)
+        return Predictors(len(self.anchor_shapes[level]), config.num_classes, prior)
 
     def anchors(self, level: int, feature_size, image_size) -> np.ndarray:
         """Anchors of one level, see `boxes.level_anchors`."""
@@ -228,7 +232,7 @@ class _BackgroundPrior(keras.initializers.Initializer):
 HEAD_KINDS = {
     # Figure 10.
     "patchwork": HeadKind(
-        endpoints=(("block_6_expand_relu", 8), ("block_13_expand_relu", 16), ("out_relu", 32)),
+        strides=(8, 16, 32),
         make_head=_patchwork_head,
         window_width=lambda depth: make_divisible(_WIDTH * depth),
         map_widths=lambda depth: (_WIDTH,) * 4,
@@ -244,7 +248,7 @@ HEAD_KINDS = {
     # ssd_mobilenet_v2 of the Object Detection API: feature_map_generators.py, multiscale layers of depth_fn, and
     # convolutional_box_predictor with kernel_size 1.
     "ssd": HeadKind(
-        endpoints=(("block_13_expand_relu", 16), ("out_relu", 32)),
+        strides=(16, 32),
         make_head=_ssd_head,
         window_width=lambda depth: 0,
         map_widths=lambda depth: tuple(max(16, int(width * depth)) for width in _SSD_EXTRA_WIDTHS),

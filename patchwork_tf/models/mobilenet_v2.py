@@ -8,7 +8,7 @@ from keras import layers
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, Pointwise, make_divisible
-from patchwork_tf.layers.cell import crop_window
+from patchwork_tf.models.backbone import Backbone, register_backbone
 
 # Table 3, one row each: expansion t, channels c, repetitions n, stride s of the first.
 STEM_CHANNELS = 32
@@ -22,7 +22,8 @@ BOTTLENECKS = (
     (6, 320, 1, 1),
 )
 LAST_CHANNELS = 1280
-STRIDE = 32  # of the last feature map
+# Of each stride the last map, expanded, before the one that halves it.
+ENDPOINTS = {4: "block_3_expand_relu", 8: "block_6_expand_relu", 16: "block_13_expand_relu", 32: "out_relu"}
 
 
 class Bottleneck(layers.Layer):
@@ -46,6 +47,7 @@ class Bottleneck(layers.Layer):
         self.prefix = prefix
         self.expansion = expansion
         self.out_shape = (-(-height // stride), -(-width // stride), filters)
+        self.out_name = f"{prefix}add" if self.has_shortcut else f"{prefix}project_BN"
         self.endpoint_channels = {
             f"{prefix}expand_relu": expanded,
             f"{prefix}depthwise_relu": expanded,
@@ -56,7 +58,7 @@ class Bottleneck(layers.Layer):
     def memory_shapes(self):
         return self.depthwise.memory_shapes()
 
-    def step(self, x, window, state):
+    def maps(self, x, window, state):
         """One step.
 
         Args:
@@ -78,11 +80,13 @@ class Bottleneck(layers.Layer):
         return maps, state
 
 
-class StatefulMobileNetV2(layers.Layer):
-    """The backbone: one window of pixels in, feature maps of that window out.
+class StatefulMobileNetV2(Backbone):
+    """MobileNetV2 with a memory; if the grid's window is the whole frame, plain MobileNetV2.
+
+    Its feature maps are named as in keras.applications: `block_6_expand_relu`, `block_12_add`, `out_relu`.
 
     Args:
-        grid: the frame's grid; with a window of the whole frame this is plain MobileNetV2.
+        grid: the frame's grid.
         image_size: (H, W) of the full frame in pixels, both divisible by 32 M.
             Any size, if the window is the whole frame.
         depth: width multiplier of all layers, keras.applications' `alpha`.
@@ -90,65 +94,35 @@ class StatefulMobileNetV2(layers.Layer):
     """
 
     def __init__(self, grid: Grid, image_size, depth=1.0, last_channels: int | None = None):
-        super().__init__(name="backbone")
-        self.grid = grid
-        height, width = image_size
         stem = make_divisible(STEM_CHANNELS * depth)
-        self.stem = ConvCell(
-            layers.Conv2D,
-            grid,
-            (height, width, 3),
-            strides=2,
-            filters=stem,
-            name="Conv1",
-            bn_name="bn_Conv1",
+        conv1 = ConvCell(
+            layers.Conv2D, grid, (*image_size, 3), strides=2, filters=stem, name="Conv1", bn_name="bn_Conv1"
         )
-        shape = (-(-height // 2), -(-width // 2), stem)
-        self.blocks = []
-        for expansion, channels, repetitions, first_stride in BOTTLENECKS:
+        shape = (*(-(-side // 2) for side in image_size), stem)
+        blocks, channels = [], {"Conv1_relu": stem}
+        for expansion, width, repetitions, first_stride in BOTTLENECKS:
             for repetition in range(repetitions):
                 block = Bottleneck(
-                    len(self.blocks),
+                    len(blocks),
                     grid,
                     shape,
                     expansion=expansion,
-                    filters=make_divisible(int(channels * depth)),
+                    filters=make_divisible(int(width * depth)),
                     stride=first_stride if repetition == 0 else 1,
                 )
                 shape = block.out_shape
-                self.blocks.append(block)
-        last_channels = last_channels or make_divisible(LAST_CHANNELS * max(depth, 1.0))
-        self.last = Pointwise(last_channels, name="Conv_1", bn_name="Conv_1_bn")
-        self.out_shape = (*shape[:2], last_channels)
-        self.endpoint_channels = {"Conv1_relu": stem, "out_relu": last_channels}
-        for block in self.blocks:
-            self.endpoint_channels |= block.endpoint_channels
+                channels |= block.endpoint_channels
+                blocks.append(block)
+        channels["out_relu"] = last_channels or make_divisible(LAST_CHANNELS * max(depth, 1.0))
+        last = Pointwise(channels["out_relu"], name="Conv_1", bn_name="Conv_1_bn")
+        named = [(block.out_name, block) for block in blocks]
+        parts = [("Conv1_relu", conv1), *named, ("out_relu", last)]
+        super().__init__(grid, parts, ENDPOINTS, channels, image_size)
 
-    def memory_shapes(self):
-        shapes = dict(self.stem.memory_shapes())
-        for block in self.blocks:
-            shapes |= block.memory_shapes()
-        return shapes
+    @property
+    def blocks(self) -> list[Bottleneck]:
+        """The bottlenecks of Table 3."""
+        return self.parts[1:-1]
 
-    def step(self, frame, window, state):
-        """One step.
 
-        Args:
-            frame: (B, H, W, 3) float32 in [-1, 1]; only the window's pixels are looked at.
-            window: (B, 2) int32, row and column of the window's top left cell, or None to look
-                at the whole frame.
-            state: dict name -> tensor.
-
-        Returns:
-            The window's feature maps by keras.applications layer name (`block_6_expand_relu`,
-            `block_12_add`, `out_relu`, ...), and the new state.
-        """
-        x = crop_window(frame, window, self.grid)
-        x, state = self.stem.step(x, window, state)
-        endpoints = {"Conv1_relu": x}
-        for block in self.blocks:
-            maps, state = block.step(x, window, state)
-            endpoints |= maps
-            x = list(maps.values())[-1]
-        endpoints["out_relu"] = self.last(x)
-        return endpoints, state
+register_backbone("mobilenet_v2", StatefulMobileNetV2)

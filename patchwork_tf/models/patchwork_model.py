@@ -7,10 +7,11 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf.layers.cell import crop_window, remember
+from patchwork_tf.models import mobilenet_v2  # noqa: F401  makes it known
 from patchwork_tf.models.attention import AttentionNetwork, best_window
+from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
 from patchwork_tf.models.costs import layer_costs
-from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
 from patchwork_tf.models.rule import Rule, advance_freshness
 
 
@@ -25,7 +26,7 @@ class PatchworkModel(keras.Model):
         info: the ModelInfo; may be set.
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
-        backbone: StatefulMobileNetV2; `backbone.step` gives its feature maps by layer name.
+        backbone: the Backbone; `backbone.step` gives its feature maps by layer name.
         attention: AttentionNetwork; None in single-frame models.
     """
 
@@ -37,7 +38,9 @@ class PatchworkModel(keras.Model):
         self.info = info.completed(config)
         self.grid = config.grid
         self.feature_grid = config.feature_grid
-        self.backbone = StatefulMobileNetV2(self.feature_grid, config.network_size, config.depth, last_channels)
+        self.backbone = make_backbone(
+            config.backbone, self.feature_grid, config.network_size, config.depth, last_channels
+        )
         self.attention = None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.backbone.out_shape)
 
     @property
@@ -223,7 +226,7 @@ class PatchworkModel(keras.Model):
             pixels = remember(state["pixels"], crop_window(frame, window, self.grid), window, self.grid)
             frame, window, state = pixels, None, {**state, "pixels": pixels}
         endpoints, state = self.backbone.step(frame, window, state)
-        restored = endpoints["out_relu"]
+        restored = endpoints[self.backbone.endpoint(STRIDE)]
         if "restored" in state:
             restored = remember(state["restored"], restored, window, self.grid)
             state = {**state, "restored": restored}

@@ -16,8 +16,7 @@ from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import Rule
 from patchwork_tf.truth import FOREGROUND
 
-ASPP_ENDPOINT, ASPP_STRIDE = "out_relu", 32
-REFINE_ENDPOINT, REFINE_STRIDE = "block_3_expand_relu", 4
+ASPP_STRIDE, REFINE_STRIDE = 32, 4  # of the feature maps of the pyramid, and of the refinement
 ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth
 ASPP_RATES = (1, 2, 3)
 OUTPUTS = 2  # background, foreground
@@ -76,7 +75,7 @@ class PatchworkSegmenter(PatchworkModel):
     def __init__(self, config: ModelConfig, info: ModelInfo):
         super().__init__(config, info, "patchwork_segmenter")
         grid = self.feature_grid
-        channels = self.backbone.endpoint_channels
+        channels = self.backbone.endpoint_channels[self.backbone.endpoint(ASPP_STRIDE)]
         height, width = config.network_size
         low = (height // ASPP_STRIDE, width // ASPP_STRIDE)
         high = (height // REFINE_STRIDE, width // REFINE_STRIDE)
@@ -88,7 +87,7 @@ class PatchworkSegmenter(PatchworkModel):
             ConvCell(
                 layers.Conv2D,
                 grid,
-                (*low, channels[ASPP_ENDPOINT]),
+                (*low, channels),
                 filters=aspp,
                 dilation_rate=rate,
                 name=f"aspp_rate_{rate}",
@@ -114,14 +113,14 @@ class PatchworkSegmenter(PatchworkModel):
     def _predict(self, endpoints, restored, window, state):
         """Logits (B, h, w, 2) of background and foreground at stride 4 in the window, and the new state."""
         del restored  # segmenting is local (supplement, Section A)
-        x = endpoints[ASPP_ENDPOINT]
+        x = endpoints[self.backbone.endpoint(ASPP_STRIDE)]
         branches = [self.aspp_pointwise(x)]
         for part in self.aspp_dilated:
             branch, state = part.step(x, window, state)
             branches.append(branch)
         x = self.aspp_join(ops.concatenate(branches, axis=-1))
         x, state = self.upsample.step(x, window, state)
-        x = ops.concatenate([x, self.early(endpoints[REFINE_ENDPOINT])], axis=-1)
+        x = ops.concatenate([x, self.early(endpoints[self.backbone.endpoint(REFINE_STRIDE)])], axis=-1)
         for part in self.refine:
             x, state = part.step(x, window, state)
         return self.classify(x), state

@@ -1,5 +1,8 @@
 """Drawing an answer onto its frame: boxes, the attended window, and how stale the rest is."""
 
+import dataclasses
+from collections.abc import Sequence
+
 import cv2
 import numpy as np
 
@@ -29,9 +32,25 @@ def advance_ages(ages: np.ndarray, grid: Grid, answer) -> np.ndarray:
     return ages
 
 
-def draw(
-    frame, answer, ages, *, task: Task, class_names, title="", min_score=0.3, show_values=False
-) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Style:
+    """What is drawn of answers.
+
+    Attributes:
+        task: that draws its answer.
+        class_names: of the model.
+        min_score: detections below it are left out.
+        show_values: also draw, top right, a square per window: the brighter, the more is expected of it; the best
+            is outlined.
+    """
+
+    task: Task
+    class_names: Sequence[str]
+    min_score: float = 0.3
+    show_values: bool = False
+
+
+def draw(frame, answer, ages, style: Style, title="") -> np.ndarray:
     """Draws one answer.
 
     Args:
@@ -39,12 +58,8 @@ def draw(
         answer: to the frame, of a kind that the task has.
         ages: (M, M) frames since each cell was looked at, or NEVER. Stale cells are darkened,
             the staler the darker, and cells never seen are grey.
-        task: that draws its answer.
-        class_names: of the model.
-        min_score: detections below it are left out.
+        style: Style.
         title: shown at the bottom.
-        show_values: also draw, top right, one square per window: the brighter, the more the attention
-            network expects of it; the best is outlined.
 
     Returns:
         A new image, (H, W, 3) uint8, or larger if the frame was small.
@@ -54,8 +69,8 @@ def draw(
     image = _shade(image, ages)
     if answer.window is not None and ages.shape[0] > 1:
         _outline_window(image, ages)
-    image = task.draw(image, answer, class_names, min_score)
-    if show_values and answer.q_values is not None:
+    image = style.task.draw(image, answer, style.class_names, style.min_score)
+    if style.show_values and answer.q_values is not None:
         _draw_values(image, answer.q_values)
     if title:
         drawing.caption(image, title)

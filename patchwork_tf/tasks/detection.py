@@ -199,7 +199,7 @@ class _BoxMetric:
         crowds = video.crowds[t] if len(video.crowds) else np.zeros(len(labels), bool)
         self._devkit.add_frame(*found, boxes[~crowds], labels[~crowds])
         if self._coco:
-            self._coco.add_frame(*found, boxes, labels, crowds, video.areas[t] if len(video.areas) else None)
+            self._coco.add_frame(*found, boxes, labels, (crowds, video.areas[t] if len(video.areas) else None))
 
     def result(self) -> dict:
         return self._devkit.result() | ({"coco": self._coco.result()} if self._coco else {})

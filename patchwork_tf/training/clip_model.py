@@ -26,8 +26,9 @@ class ClipModel(keras.Model):
     def __init__(self, network):
         super().__init__(name="clip_model")
         self.network, self.task = network, get_task(network.config.task)
+        self.loss_names = self.task.losses
         self.unrolled = _Unrolled(network)
-        self.means = [keras.metrics.Mean(name=name) for name in self.task.losses]
+        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.built = True  # the network's layers are
         if network.attention:
             network.attention.trainable = False  # no loss of the task reaches it

@@ -37,7 +37,7 @@ class ClipPolicy(keras.Model):
         simulation: class of what tries windows.
     """
 
-    LOSSES = ("td_loss",)
+    loss_names = ("td_loss",)
     METRICS = ("reward", "reward_spread", "mean_q", "td_error", "exploring", "visit_entropy", "rule_reward")
 
     def __init__(
@@ -57,7 +57,7 @@ class ClipPolicy(keras.Model):
                 layer.trainable = False
         self.simulation = simulation(network, self.target, discount > 0, dropout)
         self.spreads = {name: _RunningSpread(name) for name in ("rewards", "rule_values")}
-        self.means = [keras.metrics.Mean(name=name) for name in self.LOSSES]
+        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
         self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
         self.built = True  # the network's layers are

@@ -1,6 +1,7 @@
 """The training loop: keras `fit`, with exact resume, checkpoints, TensorBoard and a progress bar."""
 
 import csv
+import dataclasses
 import math
 import os
 import time
@@ -29,33 +30,37 @@ def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras
     return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
 
 
-def fit(
-    trainer,
-    make_batches,
-    optimizer,
-    *,
-    steps,
-    model_dir,
-    metadata,
-    resume_from,
-    log_every,
-    save_every,
-    keep,
-    writes=True,
-):
-    """Trains a model until `steps`, from a checkpoint on if there is one.
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """A training run.
 
-    Args:
-        trainer: a ClipModel whose network is already initialised.
-        make_batches: function of the first step to a tf.data.Dataset of its and all later batches.
-        optimizer: as from `make_optimizer`.
-        steps: optimizer steps in all, those before the checkpoint included.
+    Attributes:
         model_dir: folder of checkpoints, TensorBoard events and history.csv.
+        steps: optimizer steps in all, those before a checkpoint included.
         metadata: kept in the checkpoints.
-        resume_from: Checkpoint or None.
         log_every, save_every: steps between log lines and checkpoints.
         keep: how many checkpoints to keep.
         writes: whether this process writes to model_dir; of several that train together, one does.
+    """
+
+    model_dir: str
+    steps: int
+    metadata: dict
+    log_every: int = 20
+    save_every: int = 500
+    keep: int = 3
+    writes: bool = True
+
+
+def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
+    """Trains a model until `run.steps`, from a checkpoint on if there is one.
+
+    Args:
+        trainer: a ClipModel or ClipPolicy whose network is already initialised.
+        make_batches: function of the first step to a tf.data.Dataset of its and all later batches.
+        optimizer: as from `make_optimizer`.
+        run: Run.
+        resume_from: Checkpoint or None.
 
     Raises:
         DataError: if the loss is not finite; the last checkpoint stays good.
@@ -68,10 +73,10 @@ def fit(
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
-    progress = _Progress(start, steps, model_dir, metadata, log_every, save_every, keep, writes)
+    progress = _Progress(start, run)
     try:
         trainer.fit(
-            make_batches(start), steps_per_epoch=steps - start, callbacks=[progress], verbose=0, shuffle=False
+            make_batches(start), steps_per_epoch=run.steps - start, callbacks=[progress], verbose=0, shuffle=False
         )
     finally:  # an error's message is to be the last thing on the screen
         progress.close()
@@ -80,25 +85,14 @@ def fit(
 class _Progress(keras.callbacks.Callback):
     """Logs, watches and saves a run, step by step: the one process that `writes` does. To be closed."""
 
-    def __init__(self, start, steps, model_dir, metadata, log_every, save_every, keep, writes):
+    def __init__(self, start, run: Run):
         super().__init__()
-        self.step = start
-        self.steps = steps
-        self.model_dir = model_dir
-        self.metadata = metadata
-        self.log_every, self.save_every, self.keep = log_every, save_every, keep
-        self.writes = writes
-        self.bar = progress(
-            total=steps,
-            initial=start,
-            unit="step",
-            desc="training",
-            disable=not writes,
-        )
-        self.history = os.path.join(model_dir, _HISTORY)
+        self.step, self.run = start, run
+        self.bar = progress(total=run.steps, initial=start, unit="step", desc="training", disable=not run.writes)
+        self.history = os.path.join(run.model_dir, _HISTORY)
         self.events = tf.summary.create_noop_writer()
-        if writes:
-            self.events = tf.summary.create_file_writer(model_dir)
+        if run.writes:
+            self.events = tf.summary.create_file_writer(run.model_dir)
             _truncate_history(self.history, start)
         self.since = time.monotonic()
 
@@ -106,30 +100,24 @@ class _Progress(keras.callbacks.Callback):
         """Raises DataError if the loss is not finite; what was saved before stays good."""
         self.step += 1
         if not math.isfinite(logs["loss"]):
-            good = checkpoints.latest(self.model_dir)
+            good = checkpoints.latest(self.run.model_dir)
             advice = f"{good} is good, resume it" if good else "there is no checkpoint yet, start again"
             raise DataError(
                 f"the loss is {logs['loss']} at step {self.step}; {advice} with a lower --learning_rate"
             )
         self.bar.update()
-        if self.step % self.log_every == 0 or self.step == self.steps:
-            if self.writes:
+        if self.step % self.run.log_every == 0 or self.step == self.run.steps:
+            if self.run.writes:
                 self._log(logs)
             self.model.reset_metrics()
-        if self.writes and (self.step % self.save_every == 0 or self.step == self.steps):
+        if self.run.writes and (self.step % self.run.save_every == 0 or self.step == self.run.steps):
             self.save()
 
     def save(self):
         model = self.model
-        checkpoints.save(
-            self.model_dir,
-            self.step,
-            model.network.config,
-            model.saved_variables,
-            model.optimizer,
-            self.metadata,
-            self.keep,
-        )
+        arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
+        metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
+        checkpoints.save(self.run.model_dir, self.step, arrays, metadata, self.run.keep)
 
     def close(self):
         self.bar.close()
@@ -139,7 +127,7 @@ class _Progress(keras.callbacks.Callback):
         rate = float(self.model.optimizer.learning_rate)
         now = time.monotonic()
         row = {"step": self.step, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate}
-        self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", *self.model.LOSSES)})
+        self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", *self.model.loss_names)})
         with open(self.history, "a", newline="") as file:
             writer = csv.DictWriter(file, row)
             if file.tell() == 0:
@@ -148,7 +136,7 @@ class _Progress(keras.callbacks.Callback):
         with self.events.as_default(step=self.step):
             for key in row.keys() - {"step"}:
                 tf.summary.scalar(f"train/{key}", row[key])
-            tf.summary.scalar("train/steps_per_second", self.log_every / (now - self.since))
+            tf.summary.scalar("train/steps_per_second", self.run.log_every / (now - self.since))
             for key, values in self.model.window_maps().items():
                 tf.summary.image(f"windows/{key}", _enlarged(values))
         self.since = now

@@ -66,13 +66,18 @@ class Checkpoint:
         return ModelConfig(**self.metadata["model"])
 
 
-def save(folder: str, step: int, config: ModelConfig, variables, optimizer, metadata: dict, keep: int) -> str:
-    """Writes checkpoint-<step>.npz and removes all but the newest `keep`; returns its path."""
+def training_state(variables, optimizer) -> dict[str, np.ndarray]:
+    """The arrays of a checkpoint that training can go on from."""
     arrays = get_weights(variables)
     for number, variable in enumerate(optimizer.variables):
         arrays[f"optimizer/{number:04d}"] = keras.ops.convert_to_numpy(variable)
+    return arrays
+
+
+def save(folder: str, step: int, arrays: dict[str, np.ndarray], metadata: dict, keep: int) -> str:
+    """Writes checkpoint-<step>.npz and removes all but the newest `keep`; returns its path."""
     path = os.path.join(folder, f"checkpoint-{step:08d}.npz")
-    write(path, arrays, {**metadata, "step": step, "model": dataclasses.asdict(config)})
+    write(path, arrays, {**metadata, "step": step})
     for old in _steps(folder)[:-keep]:
         os.remove(os.path.join(folder, f"checkpoint-{old:08d}.npz"))
     return path

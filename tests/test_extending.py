@@ -1,0 +1,94 @@
+"""What others add without touching ours: a system, a backbone, a task."""
+
+import numpy as np
+import pytest
+from keras import layers
+
+import patchwork_tf as pw
+from patchwork_tf import demo, evaluate, tables
+from patchwork_tf.layers.blocks import ConvCell, Pointwise
+from patchwork_tf.models.backbone import Backbone
+from patchwork_tf.tasks.segmentation import Segmentation
+
+
+@pytest.fixture(scope="module")
+def own_system():
+    config = pw.ModelConfig(cells=2, window=1, depth=0.35, image_size=128, num_classes=10)
+    return pw.register(pw.System("tiny", config, pw.StreamConfig(interval=2), reference="vid-sf"))
+
+
+@pytest.mark.slow
+def test_an_own_system_is_one_of_the_zoo(own_system, tmp_path, capsys):
+    assert "tiny" in pw.list_systems()
+    assert evaluate.main(["--system=tiny", "--num_videos=1", "--video_frames=3"]) == 0
+    path = f"{tmp_path}/tiny.tflite"
+    pw.export(pw.build("tiny"), path, verify_steps=3)
+    answers = f"--output={tmp_path}/tiny.mp4"
+    assert demo.main([f"--tflite={path}", "--video=moving_objects:1", "--max_frames=3", answers]) == 0
+    assert tables.main(["--systems=tiny"]) == 0
+    printed = capsys.readouterr().out
+    assert printed.count("tiny ") == 3
+
+
+def test_a_name_is_taken_once_and_references_see_whole_frames(own_system):
+    with pytest.raises(ValueError, match="there is a system 'tiny' already"):
+        pw.register(own_system)
+    with pytest.raises(ValueError, match="vid-pw-m4n2 does not"):
+        pw.register(pw.System("other", own_system.model, reference="vid-pw-m4n2"))
+
+
+class ThreeLayers(Backbone):
+    """Patches of 8 x 8 pixels, then two convolutions of stride 2."""
+
+    def __init__(self, grid, image_size, depth, last_channels):
+        sides = {stride: tuple(side // stride for side in image_size) for stride in (8, 16)}
+        filters = int(32 * depth)
+        parts = [("patches", Pointwise(filters, size=8, name="patches"))]
+        for name, stride in (("middle", 8), ("last", 16)):
+            shape = (*sides[stride], filters)
+            parts.append((name, ConvCell(layers.Conv2D, grid, shape, strides=2, filters=filters, name=name)))
+        channels = {name: filters for name, _ in parts}
+        super().__init__(grid, parts, {8: "patches", 16: "middle", 32: "last"}, channels, image_size)
+
+
+@pytest.mark.slow
+def test_an_own_backbone_of_three_layers_is_patchwork_and_exports(tmp_path):
+    pw.register_backbone("three", ThreeLayers)
+    small = {"backbone": "three", "image_size": 128, "depth": 0.5, "num_classes": 3}
+    single, model = (pw.build(name, **small) for name in ("vid-sf", "vid-pw-m4n2"))
+    for ours, theirs in zip(model.backbone.variables, single.backbone.variables, strict=True):
+        ours.assign(theirs)
+    frame = np.random.default_rng(0).uniform(-1, 1, (1, 128, 128, 3)).astype(np.float32)
+    whole, _ = single.backbone.step(frame, None, {})
+    state = model.initial_state()
+    for window in model.grid.windows * 2:  # as often as it is deep
+        maps, state = model.backbone.step(frame, np.array([window], np.int32), state)
+    np.testing.assert_allclose(maps["last"], whole["last"][:, 2:, 2:], atol=1e-4)
+    compared = pw.export(model, f"{tmp_path}/three.tflite", verify_steps=5).comparison
+    assert compared.passed
+    with pytest.raises(ValueError, match="no feature map of stride 4"):
+        pw.build("davis-sf", backbone="three", image_size=128)
+
+
+class Salience(Segmentation):
+    """A task of its own: what is foreground is what stands out; all else is segmentation's."""
+
+    name = "salience"
+    measures = ("S",)
+
+    def class_names(self, config):
+        return ["salient"]
+
+    def accuracy(self, score):
+        return {"S": score["J"]["mean"]}
+
+
+def test_an_own_task_is_one_file(tmp_path, capsys):
+    pw.register_task(Salience())
+    pw.register(pw.System("salient", pw.ModelConfig(task="salience", depth=0.35, image_size=64)))
+    model = pw.build("salient")
+    assert model.info.class_names == ("salient",)
+    (answer,) = pw.stream(model, np.zeros((1, 64, 64, 3), np.uint8))
+    assert answer.mask.shape == (64, 64)
+    with pytest.raises(ValueError, match="task must be one of detection, segmentation, salience, not depth"):
+        pw.ModelConfig(task="depth")
