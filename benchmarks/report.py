@@ -23,7 +23,9 @@ from patchwork_tf.benchmarks.records import Record
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, read_json
 from patchwork_tf.models.config import StreamConfig
+from patchwork_tf.task import get_task
 from patchwork_tf.zoo.paper import PAPER, PaperRow
+from patchwork_tf.zoo.systems import get_system
 
 SCHEMA = 3
 FRAMES = "synthetic (noise)"
@@ -302,7 +304,6 @@ def read_scores(paths: list[str]) -> dict[str, Accuracy]:
 
 
 def _accuracy(score) -> Accuracy:
-    is_mask = "J" in score
-    metrics = {name: score[name]["mean"] for name in ("J", "F")} if is_mask else {"mAP": score["mAP_vid"]}
+    metrics = get_task(get_system(score["system"]).task).accuracy(score)
     percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
     return Accuracy.from_json({**score, "metrics": percent}, score["system"])
