@@ -5,7 +5,7 @@ import numpy as np
 from patchwork_tf.benchmarks import latency
 from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Report
-from patchwork_tf.benchmarks.text import milliseconds, ratio
+from patchwork_tf.benchmarks.text import aligned, milliseconds, ratio
 from patchwork_tf.errors import DataError
 
 # Facts that change from one run to the next on one machine.
@@ -23,15 +23,12 @@ def compare(a: Report, b: Report) -> str:
     Raises:
         DataError: if they have no system in common.
     """
-    from tabulate import tabulate
-
     common = [name for name in a.runs if name in b.runs]
     if not common:
         raise DataError("the two reports have no system in common")
     rows = [_row(name, a, b) for name in common]
-    align = ["left", *["right"] * (len(_HEADS) - 1)]
     lines = [*_about("A", a), *_about("B", b), *_warnings(a, b), ""]
-    lines += [tabulate(rows, _HEADS, "simple", disable_numparse=True, colalign=align)]
+    lines += [aligned(rows, _HEADS)]
     lines += ["", f"Changes with {latency.CONFIDENCE} % bootstrap intervals; ! where 0 is outside."]
     for title, report in (("A", a), ("B", b)):
         if only := [name for name in report.runs if name not in common]:

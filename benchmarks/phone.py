@@ -93,8 +93,10 @@ class Phone(Target):
         files += [(workload.path, f"{name}.tflite") for name, workload in workloads.items()]
         files += [(path, os.path.basename(path)) for path in [self._stock_tool] if path]
         files += [(os.path.join(folder, name), name) for name in write_windows(workloads, self.settings, folder)]
-        hold = conditions.fixed_performance if self.settings.fixed_performance else _not_held
-        with _workplace(self._device, files, self._say), hold(self._device, self._say) as held:
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_workplace(self._device, files, self._say))
+            hold = self.settings.fixed_performance
+            held = hold and stack.enter_context(conditions.fixed_performance(self._device, self._say))
             self._command = bundle.command
             yield {**machine, "runner": bundle.kind, "fixed_performance": held}
 
@@ -187,11 +189,6 @@ def _reason(answer: Answer) -> str:
     if answer.status in range(129, 160):
         return f"killed by signal {answer.status - 128}"
     return answer.reason
-
-
-@contextlib.contextmanager
-def _not_held(*_):
-    yield False
 
 
 @contextlib.contextmanager

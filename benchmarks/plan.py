@@ -79,30 +79,18 @@ class Workload:
     def windows_file(self) -> str:
         return f"{self.run.system}.windows"
 
-    def flags(self, settings: Settings, frames: int) -> list[str]:
-        """Of the native runner in a folder with `windows_file`. It knows no delay (see `streamed`)."""
-        stream = self.run.stream
-        return [
-            f"--steps={frames}",
-            f"--warmup={settings.warmup}",
-            f"--threads={settings.threads}",
-            f"--fps={settings.fps:g}",
-            f"--seed={settings.seed}",
-            *([f"--windows={self.windows_file}"] if self.windows(settings) else []),
-            *([f"--interval={stream.interval}"] if stream.interval > 1 else []),
-            *(["--flip", f"--positions={self.grid.positions}"] if stream.flip else []),
-        ]
-
     def facts(self, settings: Settings, frames: int) -> dict:
-        """What the samples of such a run say of it."""
-        return {
-            "steps": frames,
-            "warmup": settings.warmup,
-            "threads": settings.threads,
-            "fps": float(f"{settings.fps:g}"),
-            "interval": self.run.stream.interval,
-            "flip": self.run.stream.flip,
-        }
+        """What the samples of a run by the native runner say of it. It knows no delay (see `streamed`)."""
+        shared = {name: getattr(settings, name) for name in ("warmup", "threads")}
+        stream = {"interval": self.run.stream.interval, "flip": self.run.stream.flip}
+        return {"steps": frames, "fps": float(f"{settings.fps:g}"), **shared, **stream}
+
+    def flags(self, settings: Settings, frames: int) -> list[str]:
+        """What makes the native runner do so, in a folder with `windows_file`."""
+        values = {**self.facts(settings, frames), "seed": settings.seed}
+        flip = ["--flip", f"--positions={self.grid.positions}"] if values.pop("flip") else []
+        windows = [f"--windows={self.windows_file}"] if self.windows(settings) else []
+        return [*(f"--{name}={value}" for name, value in values.items()), *flip, *windows]
 
 
 def write_windows(workloads: dict[str, Workload], settings: Settings, folder: str) -> list[str]:

@@ -102,19 +102,14 @@ class Run(Record):
     """A system, and all that was measured of it.
 
     Attributes:
-        system: its name.
-        task: 'detection' or 'segmentation'.
+        system, task: names, as 'vid-pw-m4n2' and 'detection'.
         reference: name of the single-frame system that its ratios refer to.
-        stream: interval, delay and flip.
         patchwork: whether it looks at windows.
         depth: width multiplier.
         image_size: (height, width) in pixels.
         mflops_max, mflops_avg_run: multiply-adds / 10^6 per frame of a run.
         mflops_avg: the average, divided by the frames of a delay once more, as the paper does.
-        file: what was run.
-        paper: the paper's row; None if it has none.
-        accuracy: None if unknown.
-        stock: what benchmark_model measured of the file, in microseconds; None if it did not run.
+        paper: its row there, if it has one.
         repeats: in the order of time.
     """
 

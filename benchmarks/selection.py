@@ -16,7 +16,8 @@ def select(adb: Adb, serials: list[str], say) -> list[Device]:
     """Devices to measure, each phone once even if it is attached by USB and by TCP.
 
     Args:
-        serials: what adb calls them; 'host:port' is connected to first. None: the only phone that is attached.
+        adb: the client.
+        serials: what adb calls them; 'host:port' is connected to first. If empty, the only phone attached.
         say: is told which transport was taken where there were several.
 
     Raises:

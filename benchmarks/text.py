@@ -1,5 +1,7 @@
 """The report of a benchmark for the terminal, in the layout of the paper's Tables 4 and 5."""
 
+from tabulate import tabulate
+
 from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Accuracy, Report, Run
 
@@ -8,20 +10,9 @@ TITLES = {  # by reference
     "davis-sf": "Segmentation, after the paper's Table 5 (DAVIS 2016)",
 }
 METRICS = {"detection": ("mAP",), "segmentation": ("J", "F")}
-_HEADS = (
-    "system",
-    "MFLOPs\nmax",
-    "MFLOPs\navg",
-    "median\nms",
-    "max: p95 / p99\nms",
-    "avg: mean +- std\nms",
-    "accuracy\n%",
-    "max / SF\nours",
-    "\npaper",
-    "avg / SF\nours",
-    "\npaper",
-    "late\n%",
-)
+_TIMES = ("median\nms", "max: p95 / p99\nms", "avg: mean +- std\nms")
+_RATIOS = ("max / SF\nours", "\npaper", "avg / SF\nours", "\npaper")
+_HEADS = ("\nsystem", "MFLOPs\nmax", "\navg", *_TIMES, "accuracy\n%", *_RATIOS, "late\n%")
 
 
 def table(report: Report) -> str:
@@ -29,20 +20,21 @@ def table(report: Report) -> str:
 
     'max' is p95 / p99, 'avg' is mean +- std, as in the paper; the ratios are of p95 and of the mean.
     """
-    from tabulate import tabulate
-
     parts = ["\n".join([*warnings(report), f"{device(report)}; {pace(report)}"])]
     for reference, runs in report.groups():
         rows = [_cells(report, run) for run in runs]
         width = len(_HEADS) - all(run.deadline_misses is None for run in runs)
-        align = ["left", *["right"] * (width - 1)]
-        lines = tabulate(
-            [row[:width] for row in rows], _HEADS[:width], "simple", disable_numparse=True, colalign=align
-        )
+        lines = aligned([row[:width] for row in rows], _HEADS[:width])
         emulated = "EMULATED. " if report.emulated else ""
         parts.append("\n".join([emulated + title(reference, runs), lines, *_kinds(runs)]))
     parts.append("\n".join([*notes(report), *remarks(report)]))
     return "\n\n".join(parts)
+
+
+def aligned(rows: list[list[str]], heads: tuple[str, ...]) -> str:
+    """Columns of text, all but the first to the right."""
+    align = ["left", *["right"] * (len(heads) - 1)]
+    return tabulate(rows, heads, "simple", disable_numparse=True, colalign=align)
 
 
 def title(reference: str, runs: list[Run]) -> str:
