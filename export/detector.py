@@ -58,16 +58,16 @@ class DetectorLowering(Lowering):
     @in_float
     def _together(self, high, low):
         # In two stages, since XNNPACK joins no more than five tensors at once.
-        found, weights = _joined([*high, _joined(low)]), self._score_weights()
+        predicted, weights = _joined([*high, _joined(low)]), self._score_weights()
         if self.suppression:
-            detections = self._suppressed(*found, weights)
+            detections = self._suppressed(*predicted, weights)
             return dict(zip(("boxes", "scores", "classes", "count"), detections, strict=True)), self._need(
                 detections
             )
-        raw = dict(zip(("boxes", "scores"), _joined(low) if self.remembers else found, strict=True))
+        raw = dict(zip(("boxes", "scores"), _joined(low) if self.remembers else predicted, strict=True))
         if self.fresh is None:
             return raw, None
-        detections = self._suppressed(found[0], *_best_classes(found[1]), weights)
+        detections = self._suppressed(predicted[0], *_best_classes(predicted[1]), weights)
         return {**raw, "weights": weights}, self._need(detections)
 
     def _need(self, detections):
@@ -114,34 +114,34 @@ class DetectorLowering(Lowering):
         x = self.maps[name]
         for block in head.entry:
             x = self.block(x, block, self.contexts.get(name))
-        found = self._predict(head, x, level)
-        return self._remember(found, stride, head) if self.remembers else _per_anchor(found, head)
+        predicted = self._predict(head, x, level)
+        return self._remember(predicted, stride, head) if self.remembers else _per_anchor(predicted, head)
 
     @in_float
-    def _remember(self, found, stride, head):
+    def _remember(self, predicted, stride, head):
         size = head.out_shape[:2]
         if self.suppression:
-            x = self.memory.paste(f"predictions_{stride}", tf.concat(found, 3), size, self.at_window(size))
-            return _per_anchor(tf.split(x, [part.shape[3] for part in found], 3), head)
+            x = self.memory.paste(f"predictions_{stride}", tf.concat(predicted, 3), size, self.at_window(size))
+            return _per_anchor(tf.split(x, [part.shape[3] for part in predicted], 3), head)
         return _per_anchor(
             [
                 self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
-                for part, values in zip(("boxes", "scores"), found, strict=True)
+                for part, values in zip(("boxes", "scores"), predicted, strict=True)
             ],
             head,
         )
 
     def _low_resolution(self, first_level):
         """Predictions of the levels on the restored map."""
-        found, x = [], self.map_of(STRIDE)
+        predicted, x = [], self.map_of(STRIDE)
         for number, head in enumerate(self.model.pyramid):
             if number == 0 and self.remembers:
                 x = self._renewed_entry(head)
             else:
                 for block in head.entry:
                     x = self.block(x, block, whole_map=True)
-            found.append(_per_anchor(self._predict(head, x, first_level + number, whole_map=True), head))
-        return found
+            predicted.append(_per_anchor(self._predict(head, x, first_level + number, whole_map=True), head))
+        return predicted
 
     def _renewed_entry(self, head):
         """The first blocks on the restored map, for the full frame: only what a window changes is computed.
@@ -174,10 +174,10 @@ class DetectorLowering(Lowering):
         before, after = RESTORED_BORDER
         blank = output_of_zeros(blocks, self.model.backbone.out_shape)[:1, :1]
         context = self.memory.surround("pyramid_input", x - blank, frame_size, before, after)
-        inside = np.pad(np.ones(frame_size, np.float32), (before, after))
+        frame_mask = np.pad(np.ones(frame_size, np.float32), (before, after))
         height, width = context.shape[1:3]
         corners = [self.at_window(frame_size)(*window) for window in self.windows.windows]
-        insides = np.stack([inside[y : y + height, x : x + width] for y, x in corners])[..., None]
+        insides = np.stack([frame_mask[y : y + height, x : x + width] for y, x in corners])[..., None]
         return context + tf.gather(insides, self.position)[None] * blank
 
     def _strided_part(self, context, frame_size):
@@ -229,8 +229,8 @@ class DetectorLowering(Lowering):
         shape = logits.shape[:3]
         logits = tf.reshape(logits, (-1, logits.shape[3] // anchors))
         scores = (tf.sigmoid(logits) if self.kind.sigmoid else tf.nn.softmax(logits))[:, 1:]
-        found = _best_classes(scores) if self.suppression else [scores]
-        return [tf.reshape(x, (*shape, -1)) for x in found]
+        predicted = _best_classes(scores) if self.suppression else [scores]
+        return [tf.reshape(x, (*shape, -1)) for x in predicted]
 
     def _sizes(self, level):
         """Heights, then widths (2 a,) of the anchors of one location."""
@@ -281,9 +281,9 @@ def _joined(levels):
 
 
 @in_float
-def _per_anchor(found, head):
+def _per_anchor(predicted, head):
     """Maps (1, h, w, a n) as rows (h w a, n); of one number per anchor (h w a,)."""
-    boxes, *rest = found
+    boxes, *rest = predicted
     rows = [tf.reshape(boxes, (-1, 4))]
     for x in rest:
         per_anchor = x.shape[3] // head.anchors_per_location

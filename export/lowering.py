@@ -113,10 +113,10 @@ class Lowering:
         """`rule.advance_freshness`; None if there is no window to choose."""
         if self.model.attention is None:
             return None
-        seen = tf.ones((1, self.windows.window, self.windows.window, 1))
+        fresh = tf.ones((1, self.windows.window, self.windows.window, 1))
         if self.windows.is_whole_frame:  # LiteRT warns of outputs that are constants: make it depend on the frame
-            seen = tf.clip_by_value(frame[:, : self.windows.cells, : self.windows.cells, :1], 1.0, 1.0)
-        return self.blended_cells("freshness", seen, FRESHNESS_DECAY)
+            fresh = tf.clip_by_value(frame[:, : self.windows.cells, : self.windows.cells, :1], 1.0, 1.0)
+        return self.blended_cells("freshness", fresh, FRESHNESS_DECAY)
 
     def blended_cells(self, name, x, decay: float = 1.0):
         """A number per cell (1, M, M, 1), renewed in the window by x (1, N, N, 1); see `Memory.blend`."""
@@ -230,8 +230,8 @@ class Lowering:
     @in_float
     def renewed(self, name, x, size, at, blank):
         """`memory.blend` of x (1, h, w, C), with `blank` (H, W, C) where nothing has been renewed yet."""
-        known = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
-        return known[..., 1:] + (1 - known[..., :1]) * blank
+        remembered = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
+        return remembered[..., 1:] + (1 - remembered[..., :1]) * blank
 
     def _next_window(self, need):
         attention, grid = self.model.attention, self.model.grid

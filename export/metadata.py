@@ -12,7 +12,7 @@ from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.task import get_task
 
 _ENTRY = b"patchwork.json"
-VERSION = 3
+VERSION = 4
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 
 
@@ -27,6 +27,7 @@ def describe(step, start: bool = True) -> dict:
     return {
         "patchwork": VERSION,
         "system": info.system,
+        "reference": info.reference,
         "model": dataclasses.asdict(model.config),
         "task": model.config.task,
         "weights": info.weights,

@@ -100,9 +100,9 @@ class _Graph:
         groups = self._groups()
         widened = {}
         for name, group in groups.items():
-            known = [ranges[member] for member in group if member in ranges]
-            if known and name in ranges:
-                low, high = min(r["min"].min() for r in known), max(r["max"].max() for r in known)
+            recorded = [ranges[member] for member in group if member in ranges]
+            if recorded and name in ranges:
+                low, high = min(r["min"].min() for r in recorded), max(r["max"].max() for r in recorded)
                 shape = ranges[name]["min"].shape
                 widened[name] = {"min": np.full(shape, min(low, 0.0)), "max": np.full(shape, max(high, 0.0))}
         return {**ranges, **widened}

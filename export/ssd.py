@@ -197,16 +197,16 @@ class _Graph:
 
     def follow(self, tensor, name: str, layer: str, kernel: int):
         """The one convolution of a tensor that is not a predictor."""
-        found = [
+        matches = [
             operator for operator in self.takers(tensor, name) if not self.takers(operator.outputs[0], "RESHAPE")
         ]
-        if len(found) != 1:
+        if len(matches) != 1:
             raise self.refused(f"there is no {layer} where it should be")
-        if self.shape(found[0].inputs[1])[1:3] != (kernel, kernel):
+        if self.shape(matches[0].inputs[1])[1:3] != (kernel, kernel):
             raise self.refused(
-                f"{layer} has a kernel of {self.shape(found[0].inputs[1])[1:3]}, not {kernel} x {kernel}"
+                f"{layer} has a kernel of {self.shape(matches[0].inputs[1])[1:3]}, not {kernel} x {kernel}"
             )
-        return found[0]
+        return matches[0]
 
     def output(self, operator):
         """What comes out of an operator, after a ReLU6 of its own if there is one."""
@@ -215,19 +215,19 @@ class _Graph:
 
     def predictors(self, tensor, layer: str) -> tuple:
         """The outputs of the box predictor and of the class predictor of a feature map."""
-        found = [
+        matches = [
             operator for operator in self.takers(tensor, "CONV_2D") if self.takers(operator.outputs[0], "RESHAPE")
         ]
-        if len(found) != 2 or any(self.shape(operator.inputs[1])[1:3] != (1, 1) for operator in found):
+        if len(matches) != 2 or any(self.shape(operator.inputs[1])[1:3] != (1, 1) for operator in matches):
             raise self.refused(
                 f"there are no two 1 x 1 predictors at {layer}; SSDLite and FPN models are not read"
             )
-        of_boxes = [self._rows(operator)[-1] == 4 for operator in found]
+        of_boxes = [self._rows(operator)[-1] == 4 for operator in matches]
         if all(of_boxes):  # three classes: boxes come first in the API's graphs
-            return tuple(found)
+            return tuple(matches)
         if not any(of_boxes):
             raise self.refused(f"no predictor at {layer} predicts 4 numbers per box")
-        return tuple(found if of_boxes[0] else found[::-1])
+        return tuple(matches if of_boxes[0] else matches[::-1])
 
     def _rows(self, operator) -> tuple[int, ...]:
         return self.shape(self.takers(operator.outputs[0], "RESHAPE")[0].outputs[0])
@@ -309,22 +309,22 @@ def _normalised(layer, norm, kernel, bias) -> dict:
 
 def _depth(graph, arrays) -> float:
     """The width multiplier that makes a network of these channels."""
-    found = [arrays["bn_Conv1/beta"].size]
+    widths = [arrays["bn_Conv1/beta"].size]
     block = 0
     for _, _, repetitions, _ in BOTTLENECKS:
         prefix = f"block_{block}_" if block else "expanded_conv_"
-        found.append(arrays[f"{prefix}project_BN/beta"].size)
+        widths.append(arrays[f"{prefix}project_BN/beta"].size)
         block += repetitions
-    found.append(arrays["Conv_1_bn/beta"].size)
+    widths.append(arrays["Conv_1_bn/beta"].size)
     extra = len(_KIND.anchor_shapes) - len(_KIND.endpoints)
-    found += [arrays[f"pyramid_{number}_conv_BN/beta"].size for number in range(extra)]
+    widths += [arrays[f"pyramid_{number}_conv_BN/beta"].size for number in range(extra)]
     for depth in _DEPTHS:
         channels = [
             make_divisible(int(width * depth)) for width in (STEM_CHANNELS, *(row[1] for row in BOTTLENECKS))
         ]
-        if found == [*channels, _KIND.last_channels(depth), *_KIND.map_widths(depth)]:
+        if widths == [*channels, _KIND.last_channels(depth), *_KIND.map_widths(depth)]:
             return depth
-    raise graph.refused(f"its layers have {found} channels, which no depth of MobileNetV2 gives")
+    raise graph.refused(f"its layers have {widths} channels, which no depth of MobileNetV2 gives")
 
 
 _OPERATOR_NAMES = {

@@ -41,6 +41,7 @@ class ExportedStep:
         self.info = ModelInfo(
             self.facts["system"],
             StreamConfig(**self.facts["stream"]),
+            self.facts["reference"],
             tuple(self.facts["labels"]),
             self.facts["fit"],
             self.facts["weights"],
@@ -63,16 +64,16 @@ class ExportedStep:
 
     def __call__(self, frame, window, state):
         """One frame, as `KerasStep`'s."""
-        found = [self._look(frame, window, state[0])]
+        streams = [self._look(frame, window, state[0])]
         if self.info.stream.flip:
             mirrored = window and (window[0], self.grid.positions - 1 - window[1])
-            found.append(self._look(frame[:, :, ::-1], mirrored, state[1]))
-        if "count" in found[0]:
-            return found[0], state
-        outputs = {key: np.stack([each[key] for each in found]) for key in found[0]}
+            streams.append(self._look(frame[:, :, ::-1], mirrored, state[1]))
+        if "count" in streams[0]:
+            return streams[0], state
+        outputs = {key: np.stack([each[key] for each in streams]) for key in streams[0]}
         answer = self.task.merged(outputs, outputs.get("weights"), self.info.stream.flip)
         answer = {key: ops.convert_to_numpy(value[0]) for key, value in answer.items()}
-        return {**answer, "next_window": found[0]["next_window"]}, state
+        return {**answer, "next_window": streams[0]["next_window"]}, state
 
     def _look(self, frame, window, memory):
         self._runner.use(memory)

@@ -53,9 +53,9 @@ class Comparison:
         return close and enough
 
     def __str__(self):
-        found = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
+        agreeing = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
         windows = f", {self.other_windows} other next windows" if self.other_windows else ""
-        return f"{self.steps} random steps: max difference {self.max_difference:.1e}{found}{windows}"
+        return f"{self.steps} random steps: max difference {self.max_difference:.1e}{agreeing}{windows}"
 
 
 def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=None) -> Comparison:
@@ -82,40 +82,40 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
         frame = random_frame(rng, model.config.image_size)
         if number == steps // 2 and runner.facts["start"]:
             outputs, state = step(tf.constant(frame), None, state)
-            found = runner.start(frame)
+            exported = runner.start(frame)
         else:
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
             outputs, state = step(tf.constant(frame), tf.constant(window[None]), state)
-            found = runner.step(frame, window)
-        _judge(result, model, state, outputs, found, tolerance)
+            exported = runner.step(frame, window)
+        _judge(result, model, state, outputs, exported, tolerance)
         if progress:
             progress()
     return result
 
 
-def _judge(result: Comparison, model, state, outputs, found, tolerance):
-    """Takes note of one step: what Keras put out and remembers, and what the file found."""
-    raw = outputs.keys() & found.keys() - {"next_window"}
+def _judge(result: Comparison, model, state, outputs, exported, tolerance):
+    """Takes note of one step: what Keras and the file put out."""
+    raw = outputs.keys() & exported.keys() - {"next_window"}
     tipped = False
     if "scores" in outputs:
         expected = _detections(outputs["boxes"], outputs["scores"], model.answer_weights(state))
         count = int(expected["count"])
         # In the parts that nobody has seen yet many scores are the same: who wins then is chance.
         tipped = bool(np.any(np.abs(np.diff(expected["scores"][:count])) < _TIE))
-        if "count" in found:
+        if "count" in exported:
             raw = ()
-            agreeing = _agreeing(expected, found, tolerance)
+            agreeing = _agreeing(expected, exported, tolerance)
             if tipped:
                 result.least_agreeing = min(result.least_agreeing, len(agreeing) / max(count, 1))
             else:
                 result.detections += count
                 result.agreeing += len(agreeing)
-            tipped |= len(agreeing) < max(count, int(found["count"]))
+            tipped |= len(agreeing) < max(count, int(exported["count"]))
             result.differences.append(max(agreeing, default=0.0))
     if raw:
-        result.differences.append(max(_difference(outputs[key][0], found[key]) for key in raw))
+        result.differences.append(max(_difference(outputs[key][0], exported[key]) for key in raw))
     # Windows are chosen by detections: where these tipped, so may those.
-    if not tipped and not _same_choice(outputs, found["next_window"], model.grid, tolerance):
+    if not tipped and not _same_choice(outputs, exported["next_window"], model.grid, tolerance):
         result.other_windows += 1
 
 
@@ -127,8 +127,8 @@ def check(comparison: Comparison, path: str):
 
 def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     """What suppression makes of boxes (1, A, 4) and scores (1, A, classes)."""
-    found = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights)
-    return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), found, strict=True)}
+    kept = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights)
+    return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
 
 
 @tf.function
@@ -143,9 +143,9 @@ def random_frame(rng, image_size) -> np.ndarray:
     return (0.3 * fine + 0.7 * coarse[: image_size[0], : image_size[1]])[None].astype(np.float32)
 
 
-def _difference(expected, found) -> float:
+def _difference(expected, exported) -> float:
     expected = np.asarray(expected)
-    difference = float(np.max(np.abs(expected - found)) / max(1.0, np.max(np.abs(expected))))
+    difference = float(np.max(np.abs(expected - exported)) / max(1.0, np.max(np.abs(expected))))
     return difference if np.isfinite(difference) else np.inf  # NaN would lose every comparison
 
 
@@ -158,13 +158,13 @@ def _same_choice(outputs, next_window, grid, tolerance) -> bool:
     return q_values.max() - q_values[row * grid.positions + column] <= tolerance * max(1.0, np.abs(q_values).max())
 
 
-def _agreeing(expected, found, tolerance) -> list[float]:
+def _agreeing(expected, exported, tolerance) -> list[float]:
     """How far those expected detections that have a counterpart within `tolerance` are from it."""
-    total = int(found["count"])
-    known = np.concatenate([found["boxes"], found["scores"][:, None]], axis=1)[:total]
+    total = int(exported["count"])
+    rows = np.concatenate([exported["boxes"], exported["scores"][:, None]], axis=1)[:total]
     agreeing = []
     for k in range(int(expected["count"])):
-        same = known[found["classes"][:total] == expected["classes"][k]]
+        same = rows[exported["classes"][:total] == expected["classes"][k]]
         distance = np.abs(same - [*expected["boxes"][k], expected["scores"][k]]).max(axis=1).min(initial=np.inf)
         if distance <= tolerance:
             agreeing.append(float(distance))

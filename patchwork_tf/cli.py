@@ -1,5 +1,6 @@
 """What all commands share: flag parsing, `--help`, and errors as one line with an exit code."""
 
+import importlib
 import itertools
 import os
 import sys
@@ -26,6 +27,8 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         The exit code: 0, 1 for bad data or a full disk, 2 for wrong usage, 130 after Ctrl-C.
     """
     argv = sys.argv[1:] if argv is None else argv
+    if "plugins" not in flag_values:
+        define(flag_values, "plugins")
     if "--help" in argv or "-h" in argv:
         print(_help(flag_values, name, doc))
         return 0
@@ -37,6 +40,7 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
             raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
         quiet.import_tensorflow()
         quiet.hush_exit()
+        _import_plugins(flag_values.plugins)
         main()
         return 0
     except (flags.Error, UsageError) as error:
@@ -48,6 +52,17 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         return _fail(name, f"{where}{error.strerror or error}", 1)
     except KeyboardInterrupt:
         return _fail(name, "interrupted", 130)
+
+
+def _import_plugins(names):
+    sys.path.insert(0, os.getcwd())
+    try:
+        for name in filter(None, names):
+            importlib.import_module(name)
+    except ImportError as error:
+        raise UsageError(f"--plugins: {error}") from None
+    finally:
+        sys.path.remove(os.getcwd())
 
 
 def _expand_home(flag_values):
@@ -145,6 +160,12 @@ _SHARED = {
     "model_dir": (flags.DEFINE_string, None, "Folder of checkpoints and logs. Required."),
     "output": (flags.DEFINE_string, None, "The file to write."),
     "json": (flags.DEFINE_string, None, "The JSON file to write results to."),
+    "plugins": (
+        flags.DEFINE_list,
+        "",
+        "Python modules to import first, from this folder or installed: they may register systems, backbones and "
+        "tasks of your own.",
+    ),
     "seed": (flags.DEFINE_integer, 0, "Of all that is random."),
 }
 

@@ -30,6 +30,16 @@ def test_an_own_system_is_one_of_the_zoo(own_system, tmp_path, capsys):
     assert printed.count("tiny ") == 3
 
 
+def test_commands_import_plugins(tmp_path, monkeypatch, capsys):
+    text = "import patchwork_tf as pw\npw.register(pw.System('plugged', pw.ModelConfig(image_size=64)))\n"
+    (tmp_path / "my_systems.py").write_text(text)
+    monkeypatch.chdir(tmp_path)
+    assert tables.main(["--plugins=my_systems", "--systems=plugged"]) == 0
+    assert "plugged" in capsys.readouterr().out
+    assert tables.main(["--plugins=no_such_module"]) == 2
+    assert "--plugins: No module named 'no_such_module'" in capsys.readouterr().err
+
+
 def test_a_name_is_taken_once_and_references_see_whole_frames(own_system):
     with pytest.raises(ValueError, match="there is a system 'tiny' already"):
         pw.register(own_system)

@@ -320,5 +320,5 @@ def test_a_data_set_must_fit_the_task_and_be_there(tmp_path, capsys):
     assert train.main(["--system=davis-sf", "--dataset=davis2016", flags[0]]) == 2
     assert "--data_dir is required" in capsys.readouterr().err
     assert evaluate.main(["--system=vid-sf", "--dataset=imagenet_vid", flags[1]]) == 1
-    assert "patchwork_tf.prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork-prepare --dataset=imagenet_vid" in capsys.readouterr().err.splitlines()[-1]
     assert not os.path.exists(tmp_path / "run")

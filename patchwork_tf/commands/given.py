@@ -43,7 +43,7 @@ def given_systems(flags, shipped: bool = False, **overrides) -> list[Given]:
         **overrides: ModelConfig fields of systems.
     """
     given = _exported(flags) if any(flags.tflite) else _built(flags, shipped, **overrides)
-    if len({one.task for one in given}) > 1:
+    if len({system.task for system in given}) > 1:
         raise UsageError("detectors and segmenters cannot be compared: give them in two runs")
     return given
 

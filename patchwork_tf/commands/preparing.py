@@ -29,15 +29,15 @@ def run(flags):
         if not is_folder(flags.manual_dir):
             raise DataError(f"{flags.manual_dir}: no such folder; --manual_dir is the folder of {name}")
         settings["manual_dir"] = flags.manual_dir
-    there = builder_of(name, folder, flags.config)
-    if there.is_prepared() and not flags.overwrite:
-        print(f"{there.data_path}: already prepared; --overwrite prepares it again")
+    prepared = builder_of(name, folder, flags.config)
+    if prepared.is_prepared() and not flags.overwrite:
+        print(f"{prepared.data_path}: already prepared; --overwrite prepares it again")
         return
     if name in _NEEDS_BEAM:
         settings["beam_options"] = _beam_options(flags)
     files.make_folder(folder)
     # What is there stays until the new one is whole.
-    builder = builder_of(name, os.path.join(folder, _NEW), flags.config) if there.is_prepared() else there
+    builder = builder_of(name, os.path.join(folder, _NEW), flags.config) if prepared.is_prepared() else prepared
     builder.skip_bad = flags.skip_bad
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
@@ -46,9 +46,9 @@ def run(flags):
     except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
         raise DataError(_cause(flags, error)) from error
     listed = builder.listed if name != "coco" else ()
-    if builder is not there:
-        tf.io.gfile.rmtree(str(there.data_path))
-        tf.io.gfile.rename(str(builder.data_path), str(there.data_path))
+    if builder is not prepared:
+        tf.io.gfile.rmtree(str(prepared.data_path))
+        tf.io.gfile.rename(str(builder.data_path), str(prepared.data_path))
         tf.io.gfile.rmtree(os.path.join(folder, _NEW))
         builder = builder_of(name, folder, flags.config)
     _report(flags, builder, listed)
@@ -69,8 +69,8 @@ def _beam_options(flags):
 
 def _cause(flags, error: Exception) -> str:
     """Our own message inside of what a Beam worker raised, or else all of it."""
-    found = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
-    return found[1] if found else f"preparing {flags.dataset} failed: {type(error).__name__}: {error}"
+    cause = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
+    return cause[1] if cause else f"preparing {flags.dataset} failed: {type(error).__name__}: {error}"
 
 
 def _report(flags, builder, listed):

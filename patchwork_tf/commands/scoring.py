@@ -23,20 +23,20 @@ def run(flags) -> tuple:
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task, rows = given[0].task, []
     names = class_names(flags.dataset, task)
-    for one in given:
-        _check_classes(one, names, flags.dataset)
-        step = one.make_step() if one.class_names else one.make_step(num_classes=len(names))
+    for system in given:
+        _check_classes(system, names, flags.dataset)
+        step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
         for policy in policies_of(flags, step):
             several = len(given) > 1 or len(flags.policy) > 1
-            rows.append(_score(flags, one, step, policy, several))
+            rows.append(_score(flags, system, step, policy, several))
     return rows[0] if len(rows) == 1 else rows, _table(rows, get_task(task))
 
 
 def _check_classes(given, names, dataset):
-    known = given.class_names
-    if known is not None and list(known) != list(names):
+    learned = given.class_names
+    if learned is not None and list(learned) != list(names):
         raise UsageError(
-            f"{given.weights} knows {len(known)} classes ({known[0]}, ...), "
+            f"{given.weights} knows {len(learned)} classes ({learned[0]}, ...), "
             f"{dataset} has {len(names)} ({names[0]}, ...)"
         )
 

@@ -68,11 +68,11 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
         `DetectionMetric.result()`, 'coco', and the number of 'frames'.
     """
     frames = formats.read_image_set(image_set)
-    found = formats.read_detections(detections, frames)
+    detections_of = formats.read_detections(detections, frames)
     devkit, coco = DetectionMetric(CLASSES), CocoMetric(CLASSES) if with_coco else None
     nothing = np.zeros((0, 6))
     for number, frame in progress(iterable=frames.items(), unit="frame"):
-        rows = found.get(number, nothing)
+        rows = detections_of.get(number, nothing)
         truth = formats.true_boxes(annotations, frame)
         for metric in filter(None, (devkit, coco)):
             metric.add_frame(rows[:, 2:], rows[:, 1], rows[:, 0].astype(int), *truth)
@@ -81,25 +81,25 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
 
 def score_coco(detections: str, annotations: str) -> dict:
     """COCO's numbers of detections.json against instances_*.json, in COCO's own formats."""
-    found = files.read_json(detections)
+    listed = files.read_json(detections)
     truth = COCO()
     truth.dataset = files.read_json(annotations)
-    if not isinstance(found, list):
+    if not isinstance(listed, list):
         raise DataError(f"{detections}: expected a list of detections")
     try:
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             truth.createIndex()
-        _check_rows(found, truth, detections)
-        return {"coco": evaluate_coco(truth, found), "frames": len(truth.dataset["images"])}
+        _check_rows(listed, truth, detections)
+        return {"coco": evaluate_coco(truth, listed), "frames": len(truth.dataset["images"])}
     except (KeyError, TypeError, AttributeError) as error:
         raise DataError(
             f"{detections}, {annotations}: not COCO's formats ({type(error).__name__}: {error})"
         ) from None
 
 
-def _check_rows(found, truth, path):
+def _check_rows(listed, truth, path):
     images, categories = set(truth.getImgIds()), set(truth.getCatIds())
-    for number, row in enumerate(found):
+    for number, row in enumerate(listed):
         where = f"{path}: detection {number}"
         if row["image_id"] not in images:
             raise DataError(f"{where} is of image {row['image_id']}, which has no annotations")

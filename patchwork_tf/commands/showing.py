@@ -105,9 +105,9 @@ class _Timed:
 
     def __call__(self, frame, window, state):
         start = time.perf_counter()
-        found = self._step(frame, window, state)
+        outputs = self._step(frame, window, state)
         self.milliseconds.append(1e3 * (time.perf_counter() - start))
-        return found
+        return outputs
 
 
 def _pictures(flags, shows, frames, progress):

@@ -48,7 +48,7 @@ def run(flags):
         clips.open_source(source, config.image_size)
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
-    model = build(config)
+    model = build(dataclasses.replace(system, model=config))
     resume_from = _resume_point(flags, config)
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
@@ -59,6 +59,8 @@ def run(flags):
 
     metadata = {
         "system": system.name,
+        "stream": dataclasses.asdict(system.stream),
+        "reference": system.reference,
         "class_names": names,
         "training": _settings(flags),
     }

@@ -37,12 +37,12 @@ def moving_objects_videos(count, num_frames, size, split, seed=0, scenes="varied
     """The first `count` generated clips of a split, `size` pixels square."""
     for index in range(count):
         clip = moving_objects.render_clip(index, num_frames, size, split, seed, scenes)
-        there = clip.labels > 0
+        visible = clip.labels > 0
         yield AnnotatedVideo(
             name=f"{split}-{index:05d}",
             frames=clip.frames,
             frame_names=[f"{t:06d}" for t in range(num_frames)],
-            boxes=[boxes[kept] for boxes, kept in zip(clip.boxes, there, strict=True)],
-            labels=[labels[kept] - 1 for labels, kept in zip(clip.labels, there, strict=True)],
+            boxes=[boxes[kept] for boxes, kept in zip(clip.boxes, visible, strict=True)],
+            labels=[labels[kept] - 1 for labels, kept in zip(clip.labels, visible, strict=True)],
             masks=clip.instances > 0,
         )

@@ -109,8 +109,8 @@ def builder_of(dataset: str, data_dir: str, config: str | None = None) -> tfds.c
     configs = DATASETS[dataset].configs
     config = config or configs[0]
     if config not in configs:
-        known = ", ".join(str(name) for name in configs if name) or "none to choose from"
-        raise UsageError(f"--config={config}: {dataset} has {known}")
+        choices = ", ".join(str(name) for name in configs if name) or "none to choose from"
+        raise UsageError(f"--config={config}: {dataset} has {choices}")
     if dataset == "coco":
         return tfds.builder(f"coco/{config}", data_dir=data_dir)
     return _BUILDERS[dataset](config=config, data_dir=data_dir)
@@ -139,14 +139,14 @@ def open_prepared(source: Source):
             f"{data_dir}: {tfds_name(builder)} was not prepared there; run patchwork-prepare "
             f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
         )
-    there = [name for name, info in builder.info.splits.items() if info.num_examples]
+    splits = [name for name, info in builder.info.splits.items() if info.num_examples]
     try:
         count = builder.info.splits[split].num_examples
     except (KeyError, ValueError, AssertionError):
         count = 0
     if not count:
         raise DataError(
-            f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(there) or 'none'}"
+            f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(splits) or 'none'}"
         )
     return builder
 

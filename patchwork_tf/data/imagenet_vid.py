@@ -180,8 +180,8 @@ def _read_object(node, size, path, unit) -> dict:
     edges = [int(float(node.findtext(f"bndbox/{key}"))) for key in ("ymin", "xmin", "ymax", "xmax")]
     ymin, xmin, ymax, xmax = edges
     height, width = size
-    inside = min(ymin, xmin) >= 0 and ymax < height + _TOLERANCE and xmax < width + _TOLERANCE
-    if not inside or ymax < ymin or xmax < xmin:
+    within_frame = min(ymin, xmin) >= 0 and ymax < height + _TOLERANCE and xmax < width + _TOLERANCE
+    if not within_frame or ymax < ymin or xmax < xmin:
         raise DataError(f"{path}: box {xmin},{ymin},{xmax},{ymax} is not inside of the {width}x{height} frame")
     # The file counts pixels inclusively; the last one ends where the next begins.
     box = np.array([ymin, xmin, ymax + 1, xmax + 1]) / np.tile(unit, 2)

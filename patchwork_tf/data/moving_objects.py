@@ -225,11 +225,11 @@ def _draw(image, instances, number, body, place, motion):
     columns = slice(max(left, 0), min(left + 2 * half, frame_size))
     if rows.start >= rows.stop or columns.start >= columns.stop:
         return area
-    inside = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
-    patch = _motion_blur(patch, motion)[inside]
+    part = (slice(rows.start - top, rows.stop - top), slice(columns.start - left, columns.stop - left))
+    patch = _motion_blur(patch, motion)[part]
     image[rows, columns] *= 1 - patch[..., 3:]
     image[rows, columns] += patch[..., :3]
-    instances[rows, columns][solid[inside]] = number
+    instances[rows, columns][solid[part]] = number
     return area
 
 

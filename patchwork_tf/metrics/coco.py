@@ -79,11 +79,11 @@ class CocoMetric:
 def evaluate(truth: COCO, detections: list[dict]) -> dict[str, float | None]:
     """COCO's numbers of detections in COCO's result format."""
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        found = truth.loadRes(detections) if detections else COCO()
+        results = truth.loadRes(detections) if detections else COCO()
         if not detections:
-            found.dataset = {**truth.dataset, "annotations": []}
-            found.createIndex()
-        evaluation = COCOeval(truth, found, "bbox")
+            results.dataset = {**truth.dataset, "annotations": []}
+            results.createIndex()
+        evaluation = COCOeval(truth, results, "bbox")
         evaluation.evaluate()
         evaluation.accumulate()
         evaluation.summarize()

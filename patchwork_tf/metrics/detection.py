@@ -35,10 +35,10 @@ class DetectionMetric:
         boxes, scores, classes = (np.asarray(a)[order] for a in (boxes, scores, classes))
         for c in np.union1d(classes, true_classes).astype(int):
             truth = np.asarray(true_boxes)[np.asarray(true_classes) == c].reshape(-1, 4)
-            found = boxes[classes == c].reshape(-1, 4)
+            detected = boxes[classes == c].reshape(-1, 4)
             self._objects[c] += len(truth)
             self._scores[c].extend(scores[classes == c])
-            overlaps = pairwise_iou(found, truth)
+            overlaps = pairwise_iou(detected, truth)
             for rule in RULES:
                 self._matches[rule][c].extend(_match(overlaps, match_thresholds(truth, rule)))
 

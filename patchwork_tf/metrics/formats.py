@@ -113,16 +113,16 @@ def read_detections(path: str, frames: dict[int, str], num_classes: int = len(CL
     Raises:
         DataError: that names the line, if it is malformed or its frame or class unknown.
     """
-    found = {}
+    detections = {}
     try:
         with open(path, encoding="utf-8") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     frame, row = _read_detection(line, f"{path}:{number}", frames, num_classes)
-                    found.setdefault(frame, []).append(row)
+                    detections.setdefault(frame, []).append(row)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read these detections ({error})") from None
-    return {frame: np.array(rows) for frame, rows in found.items()}
+    return {frame: np.array(rows) for frame, rows in detections.items()}
 
 
 def _read_detection(line, where, frames, num_classes):
@@ -210,5 +210,5 @@ def missing_sequences(predictions: str, ground_truth: str) -> list[str]:
 
 def mask_root(ground_truth: str) -> str:
     """The folder of sequences, given that or the root of DAVIS."""
-    inside = os.path.join(ground_truth, "Annotations", "480p")
-    return inside if os.path.isdir(inside) else ground_truth
+    of_davis = os.path.join(ground_truth, "Annotations", "480p")
+    return of_davis if os.path.isdir(of_davis) else ground_truth

@@ -64,11 +64,11 @@ def contour_accuracy(mask: np.ndarray, truth: np.ndarray) -> float:
         mask, truth: (H, W) bool.
     """
     radius = int(np.ceil(BOUNDARY_WIDTH * np.linalg.norm(mask.shape)))
-    found, true = contour(mask), contour(truth)
-    if not found.any() or not true.any():
-        return float(not found.any() and not true.any())
-    precision = np.count_nonzero(found & _dilate(true, radius)) / np.count_nonzero(found)
-    recall = np.count_nonzero(true & _dilate(found, radius)) / np.count_nonzero(true)
+    predicted, true = contour(mask), contour(truth)
+    if not predicted.any() or not true.any():
+        return float(not predicted.any() and not true.any())
+    precision = np.count_nonzero(predicted & _dilate(true, radius)) / np.count_nonzero(predicted)
+    recall = np.count_nonzero(true & _dilate(predicted, radius)) / np.count_nonzero(true)
     return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
 
 

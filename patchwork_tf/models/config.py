@@ -49,9 +49,9 @@ class ModelConfig:
         object.__setattr__(self, "image_size", tuple(self.image_size))
         if self.num_classes is None:
             object.__setattr__(self, "num_classes", get_task(self.task).num_classes)
-        for field, known in (("memory", MEMORIES), ("heads", HEADS)):
-            if getattr(self, field) not in known:
-                raise UsageError(f"{field} must be one of {', '.join(known)}, not {getattr(self, field)}")
+        for field, choices in (("memory", MEMORIES), ("heads", HEADS)):
+            if getattr(self, field) not in choices:
+                raise UsageError(f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)}")
         if not 0 < self.resolution <= 1:
             raise UsageError(
                 f"resolution is a part of the frame's pixels, above 0 and at most 1, not {self.resolution}"
@@ -118,6 +118,7 @@ class ModelInfo:
     Attributes:
         system: name of the system that it belongs to, None if to none.
         stream: how it is run over a stream.
+        reference: name of the single-frame system that it is held against.
         class_names: of the foreground classes, in order; numbers, if it has not learned any.
         fit: how frames get to its image size, see `choices.FITS`.
         weights: where they come from, in words.
@@ -125,6 +126,7 @@ class ModelInfo:
 
     system: str | None = None
     stream: StreamConfig = EVERY_FRAME
+    reference: str | None = None
     class_names: tuple[str, ...] | None = None
     fit: str = "stretch"
     weights: str = "random weights"

@@ -88,13 +88,13 @@ class DetectionHead(layers.Layer):
         entry = x
         for block in self.trunk:
             x, state = block.step(x, window, state)
-        found = []
+        predictions = []
         for block, predictor in ((self.class_block, self.classes), (self.box_block, self.boxes)):
             y = x
             if block:
                 y, state = block.step(x, window, state)
-            found.append(per_anchor(predictor(y), self.anchors_per_location))
-        return tuple(found), entry, state
+            predictions.append(per_anchor(predictor(y), self.anchors_per_location))
+        return tuple(predictions), entry, state
 
 
 def per_anchor(x, anchors):

@@ -67,14 +67,14 @@ def seen_labels(boxes, labels, windows, grid, warm=None):
     first = windows[..., None]  # (B, T, 2, 1)
     covered = (cells >= first) & (cells < first + grid.window)  # (B, T, 2, M)
     covered = covered[:, :, 0, :, None] & covered[:, :, 1, None, :]  # (B, T, M, M)
-    seen = ops.cumsum(ops.cast(covered, "float32"), axis=1) > 0
+    covered_so_far = ops.cumsum(ops.cast(covered, "float32"), axis=1) > 0
     if warm is not None:
-        seen = seen | (warm > 0)[:, None, None, None]
+        covered_so_far = covered_so_far | (warm > 0)[:, None, None, None]
     center = (boxes[..., :2] + boxes[..., 2:]) / 2 * grid.cells
     center = ops.clip(ops.cast(ops.floor(center), "int32"), 0, grid.cells - 1)  # (B, T, G, 2)
     here = center[..., None] == cells  # (B, T, G, 2, M)
     here = here[..., 0, :, None] & here[..., 1, None, :]  # (B, T, G, M, M)
-    center_seen = ops.any(here & seen[:, :, None], axis=(-2, -1))
+    center_seen = ops.any(here & covered_so_far[:, :, None], axis=(-2, -1))
     return ops.where((labels > 0) & ~center_seen, IGNORED, labels)
 
 
@@ -127,8 +127,8 @@ def mask_targets(masks, size):
     batch, time, height, width = masks.shape
     blocks = (batch, time, size[0], height // size[0], size[1], width // size[1])
     foreground = ops.mean(ops.cast(ops.reshape(masks == 1, blocks), "float32"), axis=(3, 5))
-    known = ops.all(ops.reshape(masks != UNKNOWN, blocks), axis=(3, 5))
-    return ops.stack([foreground, ops.cast(known, "float32")], axis=-1)
+    labelled = ops.all(ops.reshape(masks != UNKNOWN, blocks), axis=(3, 5))
+    return ops.stack([foreground, ops.cast(labelled, "float32")], axis=-1)
 
 
 def mask_loss(logits, targets):

@@ -81,8 +81,8 @@ def advance_freshness(freshness, window, grid: Grid):
         (B, M, M, 1) float32.
     """
     size = grid.cells if window is None else grid.window
-    seen = ops.ones(((freshness if window is None else window).shape[0], size, size, 1))
-    return remember(FRESHNESS_DECAY * freshness, seen, window, grid)
+    fresh = ops.ones(((freshness if window is None else window).shape[0], size, size, 1))
+    return remember(FRESHNESS_DECAY * freshness, fresh, window, grid)
 
 
 def cell_of(centers, grid: Grid) -> np.ndarray:

@@ -64,8 +64,8 @@ def stream_together(steps, frames, policies, **options) -> Iterator[tuple[np.nda
     answers = [
         stream(step, copy, policy, **options) for step, copy, policy in zip(steps, copies, policies, strict=True)
     ]
-    for frame, *found in zip(shown, *answers, strict=True):
-        yield frame, found
+    for frame, *of_frame in zip(shown, *answers, strict=True):
+        yield frame, of_frame
 
 
 def _answers(step, frames, choose, blind_start):

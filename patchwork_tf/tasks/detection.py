@@ -107,9 +107,9 @@ class Detection(Task):
 
     def score_of(self, counts, truth):
         """The mean score of the objects, less false ones."""
-        found, false = ops.max(counts[..., :-1], axis=1), ops.sum(counts[..., -1], axis=1)
+        predicted, false = ops.max(counts[..., :-1], axis=1), ops.sum(counts[..., -1], axis=1)
         objects = ops.maximum(ops.sum(ops.cast(truth["labels"] > 0, "float32"), axis=1), 1.0)
-        return (ops.sum(found, axis=1) - _FALSE_WEIGHT * false) / objects
+        return (ops.sum(predicted, axis=1) - _FALSE_WEIGHT * false) / objects
 
     def clip_losses(self, network, clip, truth, predictions):
         """Focal loss of the classes and smooth L1 of the boxes, averaged over matched anchors."""
@@ -178,10 +178,10 @@ def _counts(boxes, scores, truth, rows):
     overlap = box_ops.iou(boxes, truth["boxes"]) * ops.cast(labels > 0, "float32")[:, None]  # (B, A, G)
     wanted = ops.one_hot(ops.maximum(labels - 1, 0), scores.shape[-1])  # (B, G, classes)
     of_object = ops.matmul(scores, ops.transpose(wanted, (0, 2, 1)))  # (B, A, G)
-    found = ops.where(overlap >= _FOUND_IOU, of_object, 0.0)
+    predicted = ops.where(overlap >= _FOUND_IOU, of_object, 0.0)
     best = ops.max(scores, axis=-1)
     false = ops.where(ops.max(overlap, axis=-1) < _FALSE_IOU, ops.relu(best - _FALSE_SCORE), 0.0)
-    counts = ops.concatenate([found, false[..., None]], axis=-1)  # (B, A, G + 1)
+    counts = ops.concatenate([predicted, false[..., None]], axis=-1)  # (B, A, G + 1)
     return ops.stack([ops.max(ops.take(counts, anchors, axis=1), axis=1) for anchors in rows], axis=1)
 
 
@@ -194,12 +194,12 @@ class _BoxMetric:
 
     def add_frame(self, video, t, answer, size):
         scale = np.array(2 * size, np.float32)
-        found = (answer.boxes * scale, answer.scores, answer.classes)
+        predicted = (answer.boxes * scale, answer.scores, answer.classes)
         boxes, labels = video.boxes[t] * scale, video.labels[t]
         crowds = video.crowds[t] if len(video.crowds) else np.zeros(len(labels), bool)
-        self._devkit.add_frame(*found, boxes[~crowds], labels[~crowds])
+        self._devkit.add_frame(*predicted, boxes[~crowds], labels[~crowds])
         if self._coco:
-            self._coco.add_frame(*found, boxes, labels, (crowds, video.areas[t] if len(video.areas) else None))
+            self._coco.add_frame(*predicted, boxes, labels, (crowds, video.areas[t] if len(video.areas) else None))
 
     def result(self) -> dict:
         return self._devkit.result() | ({"coco": self._coco.result()} if self._coco else {})

@@ -66,13 +66,13 @@ def start(network, clip):
     answer = network.blank_answer(frames.shape[0])
     if "warm" not in clip:
         return answer, state
-    outputs, known = network.step(model_frame(frames[:, 0]), None, state)
+    outputs, warm_state = network.step(model_frame(frames[:, 0]), None, state)
 
     def choose(warm, cold):
         return ops.where(ops.reshape(clip["warm"] > 0, (-1, *[1] * (len(cold.shape) - 1))), warm, cold)
 
     answer = {key: choose(outputs[key], value) for key, value in answer.items()}
-    return answer, {key: choose(known[key], value) for key, value in state.items()}
+    return answer, {key: choose(warm_state[key], value) for key, value in state.items()}
 
 
 def model_frame(frame):

@@ -49,7 +49,7 @@ class Simulation(keras.layers.Layer):
             'rewards' (B, T, A) of all windows: by how much each raises the answer's score. If it looks ahead also
             the values after each window, 'next_online' and 'next_target' (B, T, A, A).
         """
-        seen, state = keras.tree.map_structure(ops.stop_gradient, self._begin(clip))
+        whole, state = keras.tree.map_structure(ops.stop_gradient, self._begin(clip))
         steps = []
         for t in range(clip["explores"].shape[1]):
             truth = {key: value[:, t] for key, value in clip["truth"].items()}
@@ -57,9 +57,9 @@ class Simulation(keras.layers.Layer):
             action = q_learning.epsilon_greedy(
                 ops.stop_gradient(values["q_values"]), clip["explores"][:, t], clip["random_actions"][:, t]
             )
-            looked = self._look({key: value[:, t] for key, value in seen.items()}, action, state, truth)
-            found, state = keras.tree.map_structure(ops.stop_gradient, looked)
-            steps.append({**values, "actions": action, **found})
+            looked = self._look({key: value[:, t] for key, value in whole.items()}, action, state, truth)
+            tried, state = keras.tree.map_structure(ops.stop_gradient, looked)
+            steps.append({**values, "actions": action, **tried})
         return {key: ops.stack([step[key] for step in steps], axis=1) for key in steps[0]}
 
     def _values(self, attention, state, dropout=0.0) -> dict:
@@ -76,13 +76,13 @@ class Simulation(keras.layers.Layer):
         """What the network says of every frame, a dict of (B, T, ...); and the state before the first one."""
         network, (batch, time) = self.network, clip["frames"].shape[:2]
         frames = ops.reshape(clip["frames"], (batch * time, *clip["frames"].shape[2:]))
-        seen = {key: ops.reshape(x, (batch, time, *x.shape[1:])) for key, x in self._whole_frames(frames).items()}
+        whole = {key: ops.reshape(x, (batch, time, *x.shape[1:])) for key, x in self._whole_frames(frames).items()}
         warm = clip["warm"] if "warm" in clip else ops.zeros((batch,))
-        blank = {**network.blank_answer(batch), "restored": ops.zeros_like(seen["restored"][:, 0])}
-        known = {key: _where(warm > 0, seen[key][:, 0], x) for key, x in blank.items()}
+        blank = {**network.blank_answer(batch), "restored": ops.zeros_like(whole["restored"][:, 0])}
+        remembered = {key: _where(warm > 0, whole[key][:, 0], x) for key, x in blank.items()}
         cells = network.grid.cells
         freshness = ops.tile(warm[:, None, None, None], (1, cells, cells, 1))
-        return seen, {"restored": known.pop("restored"), "freshness": freshness, "answer": known}
+        return whole, {"restored": remembered.pop("restored"), "freshness": freshness, "answer": remembered}
 
     def _whole_frames(self, frames):
         """What the network says of whole frames (B T, H, W, 3): the answer, and the 'restored' map."""
@@ -90,16 +90,16 @@ class Simulation(keras.layers.Layer):
         outputs, state = self.network.step(model_frame(frames), None, state)
         return {**{key: outputs[key] for key in self.network.blank_answer(1)}, "restored": state["restored"]}
 
-    def _look(self, seen, action, state, truth):
-        """Tries all windows on one frame, `seen`, each on its own.
+    def _look(self, whole, action, state, truth):
+        """Tries all windows on one frame, `whole`, each on its own.
 
         Returns:
             What `call` says of them, and the state after the one (B,) that was chosen.
         """
         network, task, count = self.network, get_task(self.network.config.task), len(self.covered)
         every = ops.tile(ops.convert_to_tensor(self.covered)[None], (action.shape[0], 1, 1))  # (B, A, cells)
-        after = self._after(seen, every, state)
-        fresh, stale = (task.count_cells(network, x, truth)[:, None] for x in (seen, state["answer"]))
+        after = self._after(whole, every, state)
+        fresh, stale = (task.count_cells(network, x, truth)[:, None] for x in (whole, state["answer"]))
         counts = ops.where(every[..., None], fresh, stale)
         counts = ops.reshape(counts, (-1, *counts.shape[2:]))
         truths = {key: ops.repeat(x, count, axis=0) for key, x in truth.items()}
@@ -107,35 +107,35 @@ class Simulation(keras.layers.Layer):
         scores = task.score_of(ops.concatenate([counts, of_map], axis=1), truths)
         of_map = task.count_map(network.map_answer(state["restored"]), truth)
         before = task.score_of(ops.concatenate([stale[:, 0], of_map], axis=1), truth)
-        found = {"rewards": ops.reshape(scores, (-1, count)) - before[:, None]}
+        tried = {"rewards": ops.reshape(scores, (-1, count)) - before[:, None]}
         if self.looks_ahead:
             for name, attention in (("next_online", network.attention), ("next_target", self.target)):
                 values = self._values(attention, after)["q_values"]
-                found[name] = ops.reshape(values, (-1, count, count))
+                tried[name] = ops.reshape(values, (-1, count, count))
         chosen = ops.arange(action.shape[0], dtype="int32") * count + action
-        return found, keras.tree.map_structure(lambda x: ops.take(x, chosen, axis=0), after)
+        return tried, keras.tree.map_structure(lambda x: ops.take(x, chosen, axis=0), after)
 
-    def _after(self, seen, inside, state):
-        """States (B A, ...) after each window: the cells `inside` (B, A, cells) hold what is in the frame."""
-        network, known = self.network, state["answer"]
-        height, width, _ = seen["restored"].shape[1:]
-        by_pixel = ops.reshape(ops.take(inside, self.cell_of_pixel, axis=2), (*inside.shape[:2], height, width))
-        restored = _renewed(by_pixel, seen["restored"], state["restored"])
+    def _after(self, whole, covered, state):
+        """States (B A, ...) after each window: the cells `covered` (B, A, cells) hold what is in the frame."""
+        network, remembered = self.network, state["answer"]
+        height, width, _ = whole["restored"].shape[1:]
+        by_pixel = ops.reshape(ops.take(covered, self.cell_of_pixel, axis=2), (*covered.shape[:2], height, width))
+        restored = _renewed(by_pixel, whole["restored"], state["restored"])
         answer = {}
-        for key, stale in known.items():
+        for key, stale in remembered.items():
             if key == "undecided":
-                by_part = ops.reshape(inside, (*inside.shape[:2], *stale.shape[1:3]))
+                by_part = ops.reshape(covered, (*covered.shape[:2], *stale.shape[1:3]))
             elif key == "mask":
                 by_part = ops.reshape(
-                    ops.take(inside, self.cell_of_part, axis=2), (*inside.shape[:2], *stale.shape[1:])
+                    ops.take(covered, self.cell_of_part, axis=2), (*covered.shape[:2], *stale.shape[1:])
                 )
             else:
-                by_part = ops.take(inside, self.cell_of_part, axis=2)
+                by_part = ops.take(covered, self.cell_of_part, axis=2)
             parts = by_part.shape[2]
-            answer[key] = _renewed(by_part, seen[key][:, :parts], stale[:, :parts])
+            answer[key] = _renewed(by_part, whole[key][:, :parts], stale[:, :parts])
         for key, x in network.map_answer(restored).items():
             answer[key] = ops.concatenate([answer[key], x], axis=1)
-        by_cell = ops.reshape(inside, (*inside.shape[:2], *state["freshness"].shape[1:3]))
+        by_cell = ops.reshape(covered, (*covered.shape[:2], *state["freshness"].shape[1:3]))
         fresh = ops.ones_like(state["freshness"])
         freshness = _renewed(by_cell, fresh, FRESHNESS_DECAY * state["freshness"])
         return {"restored": restored, "freshness": freshness, "answer": answer}
@@ -150,9 +150,9 @@ def traced_once(function):
     return tf.function(function)
 
 
-def _renewed(inside, fresh, stale):
+def _renewed(covered, fresh, stale):
     """(B A, ...): of maps (B, ...) the fresh one where a window (B, A, ...) is, and else the stale one."""
-    x = _where(inside, fresh[:, None], stale[:, None])
+    x = _where(covered, fresh[:, None], stale[:, None])
     return ops.reshape(x, (-1, *x.shape[2:]))
 
 

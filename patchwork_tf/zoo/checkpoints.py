@@ -15,13 +15,15 @@ import numpy as np
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file
-from patchwork_tf.models.config import ModelConfig
+from patchwork_tf.models.config import ModelConfig, StreamConfig
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import System, get_system, list_systems
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
 _SCALE = "_scale"  # ends the name of what a packed kernel is multiplied by
+# Fields of a model that its weights decide.
+_OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone")
 _LARGE = 5000  # numbers
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 
@@ -33,7 +35,8 @@ class Checkpoint:
     Attributes:
         path: of its file.
         arrays: weights and optimizer state.
-        metadata: 'step', 'system', 'model' (the fields of its ModelConfig), 'class_names', 'training'.
+        metadata: 'step', 'system', 'model' (the fields of its ModelConfig), 'class_names', 'training', and of a
+            system of one's own its 'stream' and 'reference'.
     """
 
     path: str
@@ -64,6 +67,15 @@ class Checkpoint:
     @property
     def config(self) -> ModelConfig:
         return ModelConfig(**self.metadata["model"])
+
+    @property
+    def system(self) -> System:
+        """What was trained: a registered system or, if it is not, what the checkpoint says of it."""
+        name = self.metadata["system"]
+        if name in list_systems():
+            return get_system(name)
+        stream = StreamConfig(**self.metadata.get("stream", {}))
+        return System(name, self.config, stream, self.metadata.get("reference"))
 
 
 def training_state(variables, optimizer) -> dict[str, np.ndarray]:
@@ -198,8 +210,8 @@ def load(source: str):
         DataError: if there is no such thing.
     """
     checkpoint = read(source)
-    name = checkpoint.metadata["system"] if os.path.exists(source) else source
-    return build_from(get_system(name), checkpoint)
+    system = checkpoint.system if os.path.exists(source) else get_system(source)
+    return build_from(system, checkpoint)
 
 
 def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
@@ -224,9 +236,12 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             raise DataError(
                 f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
             )
-        fields = {key: getattr(trained, key) for key in ("depth", "num_classes", "image_size", "memory", "heads")}
+        fields = {
+            key: getattr(trained, key)
+            for key in ("depth", "num_classes", "image_size", "memory", "heads", "backbone")
+        }
         overrides = {**fields, **overrides}
-    model = build(system.name, **overrides)
+    model = build(system, **overrides)
     if checkpoint is not None:
         assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
         model.info = dataclasses.replace(
