@@ -62,12 +62,10 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
         UsageError: if there are two of a system, or a system that another refers to is missing.
     """
     workloads = {}
-    for path in paths:
-        workload = from_file(path)
-        name = workload.run.system
-        if name in workloads:
-            raise UsageError(f"--tflite: two files of {name}; measure one of them")
-        workloads[name] = workload
+    for workload in map(from_file, paths):
+        if workload.run.system in workloads:
+            raise UsageError(f"--tflite: two files of {workload.run.system}; measure one of them")
+        workloads[workload.run.system] = workload
     if missing := {workload.run.reference for workload in workloads.values()} - workloads.keys():
         raise UsageError(f"--tflite: ratios refer to {', '.join(sorted(missing))}; name a file of it too")
     return workloads
@@ -76,9 +74,8 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
 def from_file(path: str) -> Workload:
     """An exported file. Raises DataError if it is something else."""
     about = metadata.read(path)
-    name = about["system"]
-    reference = get_system(name).reference if name in list_systems() else None
-    system = System(name, ModelConfig(**about["model"]), StreamConfig(**about["stream"]), reference)
+    config, stream = ModelConfig(**about["model"]), StreamConfig(**about["stream"])
+    system = System(about["system"], config, stream, about["reference"])
     return _workload(system, build(system.model), path)
 
 
