@@ -161,10 +161,10 @@ class Device:
         """Sizes and digests of those files that are on the device, by path."""
         facts = 'echo $(wc -c < "$f") $(sha256sum < "$f")'
         command = f'for f in {shlex.join(remotes)}; do if [ -f "$f" ]; then {facts}; else echo; fi; done'
-        found = [line.split()[:2] for line in self.shell(command, limit=300).splitlines()]
-        if any(len(words) == 1 for words in found):
+        lines = [line.split()[:2] for line in self.shell(command, limit=300).splitlines()]
+        if any(len(words) == 1 for words in lines):
             raise DataError(f"{self.serial}: no sha256sum on the device; it takes Android 8 or later")
-        pairs = zip(remotes, found, strict=True)
+        pairs = zip(remotes, lines, strict=True)
         return {path: FileFacts(int(words[0]), words[1]) for path, words in pairs if words}
 
     def failure(self, what: str, reason: str) -> DataError:
@@ -183,11 +183,11 @@ class Device:
             reason = complaints[-1] if complaints else answer.reason
             raise self.failure(f"{direction} of {os.path.basename(source)}", reason)
 
-    def _compare(self, what, found, expected):
-        if found is None or found.size != expected.size:
-            arrived = 0 if found is None else found.size
-            raise self.failure(what, f"only {arrived} of {expected.size} bytes arrived")
-        if found.digest != expected.digest:
+    def _compare(self, what, arrived, expected):
+        if arrived is None or arrived.size != expected.size:
+            size = 0 if arrived is None else arrived.size
+            raise self.failure(what, f"only {size} of {expected.size} bytes arrived")
+        if arrived.digest != expected.digest:
             raise self.failure(what, "what arrived has another SHA-256")
 
 

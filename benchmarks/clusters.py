@@ -115,5 +115,5 @@ def parse_cpuinfo(text: str) -> Processor:
 
 def _numbers(text: str) -> set[int]:
     """'0-3,6' and '0 1 2 3' alike."""
-    found = re.findall(r"(\d+)(?:-(\d+))?", text)
-    return {cpu for first, last in found for cpu in range(int(first), int(last or first) + 1)}
+    ranges = re.findall(r"(\d+)(?:-(\d+))?", text)
+    return {cpu for first, last in ranges for cpu in range(int(first), int(last or first) + 1)}

@@ -4,7 +4,7 @@ import time
 from contextlib import contextmanager
 from typing import NamedTuple
 
-from patchwork_tf.benchmarks import device as facts
+from patchwork_tf.benchmarks import android
 from patchwork_tf.benchmarks.adb import Device
 from patchwork_tf.benchmarks.interrupts import uninterrupted
 from patchwork_tf.errors import DataError
@@ -23,10 +23,10 @@ class Heat(NamedTuple):
 
 def read_heat(device: Device) -> Heat:
     """Asks the thermal service, or the battery where there is none."""
-    thermal = facts.parse_thermal(device.attempt("dumpsys thermalservice").output)
+    thermal = android.parse_thermal(device.attempt("dumpsys thermalservice").output)
     if thermal and thermal.surface is not None:
         return Heat(thermal.status, thermal.surface)
-    battery = facts.parse_battery(device.shell("dumpsys battery")).celsius
+    battery = android.parse_battery(device.shell("dumpsys battery")).celsius
     return Heat(thermal.status if thermal else None, battery)
 
 
@@ -42,7 +42,7 @@ def wait_until_cool(device: Device, limit: float, say) -> Heat:
     """
     end = time.monotonic() + limit
     while (heat := read_heat(device)).status:
-        name = facts.THERMAL_STATUS[heat.status]
+        name = android.THERMAL_STATUS[heat.status]
         if time.monotonic() > end:
             raise DataError(
                 f"{device.serial}: still hot after {limit:.0f} s: thermal status {heat.status} ({name}), "
@@ -56,7 +56,7 @@ def wait_until_cool(device: Device, limit: float, say) -> Heat:
 def taint(before: Heat, after: Heat) -> str | None:
     """Why a run between two readings is not to be trusted; None if it is."""
     if after.status:
-        return f"thermal status rose to {after.status} ({facts.THERMAL_STATUS[after.status]})"
+        return f"thermal status rose to {after.status} ({android.THERMAL_STATUS[after.status]})"
     moved = after.celsius - before.celsius
     return f"temperature moved by {moved:+.1f} degrees" if abs(moved) > MOVED_CELSIUS else None
 

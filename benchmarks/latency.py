@@ -40,8 +40,8 @@ DEFINITIONS = {
 def describe(values) -> dict[str, float]:
     """'median_ms', 'mean_ms', 'std_ms', 'p95_ms', 'p99_ms' of milliseconds (n,)."""
     mean = {"mean_ms": float(np.mean(values)), "std_ms": float(np.std(values))}
-    found = np.percentile(values, list(PERCENTILES.values()))
-    return dict(zip(PERCENTILES, map(float, found), strict=True)) | mean
+    percentiles = np.percentile(values, list(PERCENTILES.values()))
+    return dict(zip(PERCENTILES, map(float, percentiles), strict=True)) | mean
 
 
 def resample(values, seed=0) -> np.ndarray:
@@ -65,8 +65,8 @@ def resample(values, seed=0) -> np.ndarray:
 
 def _statistics(rows):
     """(rows, n) -> (rows, STATISTICS)."""
-    found = np.percentile(rows, list(PERCENTILES.values()), axis=1)
-    return np.vstack([found, rows.mean(axis=1)]).T
+    percentiles = np.percentile(rows, list(PERCENTILES.values()), axis=1)
+    return np.vstack([percentiles, rows.mean(axis=1)]).T
 
 
 def interval(estimates) -> list[float]:

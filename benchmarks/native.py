@@ -144,16 +144,16 @@ def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) ->
     """
     if arch not in ARCHITECTURES:
         raise UsageError(f"no bundle for '{arch}'; choose from {', '.join(ARCHITECTURES)}")
-    facts = ARCHITECTURES[arch]
-    if not shutil.which(facts.compiler):
-        raise DataError(f"no {facts.compiler} here: apt-get install {_package_of(facts.compiler)}")
+    target = ARCHITECTURES[arch]
+    if not shutil.which(target.compiler):
+        raise DataError(f"no {target.compiler} here: apt-get install {_package_of(target.compiler)}")
     files.make_folder(folder)
     folder = os.path.abspath(folder)
-    compile_c(facts.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
-    for name in (facts.loader, *_SYSTEM_LIBRARIES):
-        _copy(_system_library(facts.compiler, name), os.path.join(folder, name))
+    compile_c(target.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
+    for name in (target.loader, *_SYSTEM_LIBRARIES):
+        _copy(_system_library(target.compiler, name), os.path.join(folder, name))
     with tempfile.TemporaryDirectory() as download:
-        _copy(library or _litert_for(facts, download), os.path.join(folder, LIBRARY))
+        _copy(library or _litert_for(target, download), os.path.join(folder, LIBRARY))
     return read_bundle(folder)
 
 
@@ -171,14 +171,14 @@ def _system_library(compiler, name) -> str:
     return path
 
 
-def _litert_for(facts, download) -> str:
+def _litert_for(target, download) -> str:
     """LiteRT's library for that machine: the installed one, or downloaded to a folder, of the same version."""
-    if (platform.system(), platform.machine()) == ("Linux", facts.machine):
+    if (platform.system(), platform.machine()) == ("Linux", target.machine):
         return library_path()
     wanted = f"ai-edge-litert=={version('ai-edge-litert')}"
-    print(f"downloading {wanted} for {facts.machine}", file=sys.stderr)
+    print(f"downloading {wanted} for {target.machine}", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    _run([*command, "--platform", facts.wheel, "--dest", download, wanted], f"pip cannot download {wanted}")
+    _run([*command, "--platform", target.wheel, "--dest", download, wanted], f"pip cannot download {wanted}")
     (wheel,) = Path(download).glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         return file.extract(f"ai_edge_litert/{LIBRARY}", download)

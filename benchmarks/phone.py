@@ -10,8 +10,7 @@ import os
 import shlex
 import time
 
-from patchwork_tf.benchmarks import clusters, conditions, native, stock
-from patchwork_tf.benchmarks import device as facts
+from patchwork_tf.benchmarks import android, clusters, conditions, native, stock
 from patchwork_tf.benchmarks.adb import Answer, Device
 from patchwork_tf.benchmarks.harness import Target
 from patchwork_tf.benchmarks.interrupts import uninterrupted
@@ -68,7 +67,7 @@ class Phone(Target):
 
     @functools.cached_property
     def _properties(self):
-        return facts.parse_properties(self._device.shell("getprop"))
+        return android.parse_properties(self._device.shell("getprop"))
 
     @functools.cached_property
     def _clusters(self) -> list[clusters.Cluster]:
@@ -114,12 +113,12 @@ class Phone(Target):
         """Facts that a report names."""
         device, used = self._device, [self._cluster] if self._cluster else self._clusters
         processor = clusters.parse_cpuinfo(device.shell("cat /proc/cpuinfo"))
-        battery = facts.parse_battery(device.shell("dumpsys battery"))
+        battery = android.parse_battery(device.shell("dumpsys battery"))
         cores = " + ".join(filter(None, (processor.name_of(cluster.cpus) for cluster in used)))
-        described = facts.describe(self._properties)
+        described = android.describe(self._properties)
         return {
             **described,
-            "emulated": facts.is_emulated(self._properties),
+            "emulated": android.is_emulated(self._properties),
             "serial": self.serial,
             "transport": device.serial,
             "cpu": cores or processor.hardware or described["soc"],

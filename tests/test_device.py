@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from patchwork_tf.benchmarks import clusters, device, stock
+from patchwork_tf.benchmarks import android, clusters, stock
 from patchwork_tf.benchmarks.plan import Settings
 from patchwork_tf.benchmarks.report import Statistics
 from patchwork_tf.errors import DataError, UsageError
@@ -23,11 +23,11 @@ def log(real_data):
 
 
 def test_attached_devices(log):
-    assert device.parse_attached(log("adb/devices_l_pixel5_and_emulator.txt")) == [
-        device.Attached("0A041FDD400000", "device", "Pixel_5"),
-        device.Attached("emulator-5554", "device", "sdk_gphone64_x86_64"),
+    assert android.parse_attached(log("adb/devices_l_pixel5_and_emulator.txt")) == [
+        android.Attached("0A041FDD400000", "device", "Pixel_5"),
+        android.Attached("emulator-5554", "device", "sdk_gphone64_x86_64"),
     ]
-    assert device.parse_attached(log("adb/devices_none_daemon_started.txt")) == []
+    assert android.parse_attached(log("adb/devices_none_daemon_started.txt")) == []
 
 
 def test_attached_devices_that_cannot_be_used():
@@ -37,7 +37,7 @@ X2  no permissions (user in plugdev group; are your udev rules wrong?); see [htt
 192.168.0.7:5555  offline
 adb-X4-q1._adb-tls-connect._tcp  device product:p model:M device:d transport_id:9
 """
-    attached = device.parse_attached(text)
+    attached = android.parse_attached(text)
     assert [one.state for one in attached] == [
         "unauthorized",
         "no permissions (user in plugdev group; are your udev rules wrong?); see [http://developer.android.com]",
@@ -46,14 +46,14 @@ adb-X4-q1._adb-tls-connect._tcp  device product:p model:M device:d transport_id:
     ]
     assert [one.over_network for one in attached] == [False, False, True, True]
     with pytest.raises(DataError, match="cannot connect to daemon"):
-        device.parse_attached("error: cannot connect to daemon")
+        android.parse_attached("error: cannot connect to daemon")
 
 
 def test_properties(log):
-    properties = device.parse_properties(log("getprop/pixel-2-xl.txt"))
+    properties = android.parse_properties(log("getprop/pixel-2-xl.txt"))
     assert len(properties) == log("getprop/pixel-2-xl.txt").count("\n[") + 1
     assert properties["ro.boot.phandle"] == ""
-    assert device.describe(properties) == {
+    assert android.describe(properties) == {
         "model": "Pixel 2 XL",
         "manufacturer": "Google",
         "android": "8.1.0",
@@ -61,22 +61,22 @@ def test_properties(log):
         "soc": "msm8998",
         "abi": "arm64-v8a",
     }
-    assert not device.is_emulated(properties)
-    assert device.is_emulated({"ro.hardware": "ranchu"})
-    assert device.parse_properties("[a]: [one\ntwo]\n[b]: [3]\n") == {"a": "one\ntwo", "b": "3"}
+    assert not android.is_emulated(properties)
+    assert android.is_emulated({"ro.hardware": "ranchu"})
+    assert android.parse_properties("[a]: [one\ntwo]\n[b]: [3]\n") == {"a": "one\ntwo", "b": "3"}
     with pytest.raises(DataError, match="getprop: not found"):
-        device.parse_properties("/system/bin/sh: getprop: not found")
+        android.parse_properties("/system/bin/sh: getprop: not found")
 
 
 def test_battery(log):
-    assert device.parse_battery(log("dumpsys/battery_pixel_c.txt")) == device.Battery(19.0, 27.5, True, "AC")
+    assert android.parse_battery(log("dumpsys/battery_pixel_c.txt")) == android.Battery(19.0, 27.5, True, "AC")
     with pytest.raises(DataError, match="Can't find service: battery"):
-        device.parse_battery("Can't find service: battery")
+        android.parse_battery("Can't find service: battery")
 
 
 def test_heat(log):
     text = log("dumpsys/thermalservice_galaxy_a52_android12.txt")
-    heat = device.parse_thermal(text)
+    heat = android.parse_thermal(text)
     assert (heat.status, heat.surface) == (0, 24.7)
     assert heat.sensors == {
         "AP": 25.6,
@@ -89,13 +89,13 @@ def test_heat(log):
         "SUBBATRAW": 0.0,
         "USB": 0.0,
     }
-    assert device.parse_thermal(text.replace("Status: 0", "Status: 3")).status == 3
-    assert device.parse_thermal(text.replace("mType=3", "mType=9")).surface == 23.8  # no skin: the battery
-    assert device.parse_thermal("Can't find service: thermalservice\n") is None
+    assert android.parse_thermal(text.replace("Status: 0", "Status: 3")).status == 3
+    assert android.parse_thermal(text.replace("mType=3", "mType=9")).surface == 23.8  # no skin: the battery
+    assert android.parse_thermal("Can't find service: thermalservice\n") is None
     with pytest.raises(DataError, match="overridden"):
-        device.parse_thermal(text.replace("IsStatusOverride: false", "IsStatusOverride: true"))
+        android.parse_thermal(text.replace("IsStatusOverride: false", "IsStatusOverride: true"))
     with pytest.raises(DataError, match="Permission Denial"):
-        device.parse_thermal("Permission Denial: can't dump thermalservice")
+        android.parse_thermal("Permission Denial: can't dump thermalservice")
 
 
 def test_what_is_current_counts_not_what_is_cached():
@@ -105,7 +105,7 @@ Cached temperatures:
 Current temperatures from HAL:
 \tTemperature{mValue=-3.5, mType=3, mName=skin, mStatus=0}
 """
-    assert device.parse_thermal(text).surface == -3.5
+    assert android.parse_thermal(text).surface == -3.5
 
 
 def _clusters(files):

@@ -139,8 +139,10 @@ def parse_thermal(text: str) -> Thermal | None:
     if "IsStatusOverride: true" in text:
         raise DataError("the thermal status is overridden; end that with 'adb shell cmd thermalservice reset'")
     current = text.partition("Current temperatures from HAL:")[2] or text  # what is cached may be old
-    found = re.findall(r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]+), mStatus=\d+\}", current)
-    readings = [(name, int(kind), float(value)) for value, kind, name in found]
+    temperatures = re.findall(
+        r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]+), mStatus=\d+\}", current
+    )
+    readings = [(name, int(kind), float(value)) for value, kind, name in temperatures]
     by_kind = [[value for _, k, value in readings if k == kind] for kind in (_SKIN_SENSOR, _BATTERY_SENSOR)]
     return Thermal(
         status=int(status[1]),
