@@ -91,15 +91,17 @@ class _Strips(_Map):
 
     def reads(self, row, column):
         g, n, (height, width) = self.geometry, self.grid.window, self.size
-        y, x = row * self.cell[0], column * self.cell[1]
+        y, x = row * self.cell[0], column * self.cell[1]  # the window's first pixel on the map
         wide = width + g.before + 1
-        first, after = (self.per_cell * row, self.per_cell * (row + n) + g.before)
-        left, right = (self.per_cell * column, self.per_cell * (column + n) + g.before)
+        # The line above cell row g is the last one of cell row g - 1: line 2 g of rows, or none without a border
+        # before. The line below a window of n cell rows is the first one of cell row g + n.
+        above, below = self.per_cell * row, self.per_cell * (row + n) + g.before
+        left, right = self.per_cell * column, self.per_cell * (column + n) + g.before
         return [
-            ("rows", (first, x), (g.before, wide)),
-            ("rows", (after, x), (1, wide)),
-            ("columns", (y, left), (height, g.before)),
-            ("columns", (y, right), (height, 1)),
+            ("rows", (above, x), (g.before, wide)),  # (before, w + ring)
+            ("rows", (below, x), (1, wide)),  # (1, w + ring)
+            ("columns", (y, left), (height, g.before)),  # (h, before)
+            ("columns", (y, right), (height, 1)),  # (h, 1)
         ]
 
     def writes(self, row, column):
@@ -245,9 +247,9 @@ class Memory:
         kept = decay * (1 - rows.sum(2)[:, :, None] * columns.sum(2)[:, None])
         rows, columns, kept = (
             tf.gather(table, self._position) for table in (rows, columns, kept[:, None, ..., None])
-        )
-        x = tf.matmul(rows, tf.reshape(x, (height, width * channels)))
-        x = tf.matmul(columns, tf.reshape(x, (size[0], width, channels)))
+        )  # (H, h), (W, w), (1, H, W, 1)
+        x = tf.matmul(rows, tf.reshape(x, (height, width * channels)))  # (H, h) (h, w C) -> (H, w C)
+        x = tf.matmul(columns, tf.reshape(x, (size[0], width, channels)))  # (W, w) (H, w, C) -> (H, W, C)
         self._new_states[name] = self._states[name] * kept + x[None]
         return self._new_states[name]
 

@@ -16,14 +16,13 @@ import tempfile
 import cv2
 import numpy as np
 from absl import flags
-from tqdm import tqdm
 
 import patchwork_tf as pw
 from patchwork_tf import cli, files
+from patchwork_tf.bars import progress
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.streaming import ExportedStep
-from patchwork_tf.metrics.agreement import Agreement
 from patchwork_tf.metrics.detection import pairwise_iou
 from patchwork_tf.streaming.stream import stream_together
 
@@ -80,9 +79,9 @@ def _run():
     (resolution,) = os.listdir(f"{root}/JPEGImages")
     sequences = _SEQUENCES.value or sorted(os.listdir(f"{root}/JPEGImages/{resolution}"))
     steps, policies = _exported(), [policy for _, policy in RUNS]
-    agreements = [Agreement(steps[0].info.class_names) for _ in RUNS]
+    agreements = [steps[0].task.agreement_metric(steps[0].info.class_names) for _ in RUNS]
     hits, seen, costs = {}, 0, []
-    for sequence in tqdm(sequences, unit="sequence"):
+    for sequence in progress(iterable=sequences, unit="sequence"):
         masks = f"{root}/Annotations/{resolution}/{sequence}"
         found = [[] for _ in RUNS]
         frames = zip(

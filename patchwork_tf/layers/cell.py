@@ -147,11 +147,11 @@ def _pixels(memory, corner, size):
     """Numbers (B, h, w) of the pixels from `corner` on, counted through the whole batch."""
     height, width = memory.shape[1:3]
     count = ops.shape(corner)[0]
-    item = ops.arange(count, dtype="int32") // (count // ops.shape(memory)[0])
-    first = item * (height * width) + corner[:, 0] * width + corner[:, 1]
+    item = ops.arange(count, dtype="int32") // (count // ops.shape(memory)[0])  # (B,), whose memory it is
+    first = item * (height * width) + corner[:, 0] * width + corner[:, 1]  # (B,), the top left pixel
     # One table of offsets, not sums of ranges: TensorFlow's graph optimizer gets their shapes wrong.
     offsets = np.arange(size[0], dtype=np.int32)[:, None] * width + np.arange(size[1], dtype=np.int32)
-    return first[:, None, None] + offsets
+    return first[:, None, None] + offsets  # (B, 1, 1) + (h, w)
 
 
 def crop_window(frame, window, grid: Grid):
