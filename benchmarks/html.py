@@ -6,8 +6,9 @@ from html import escape
 from patchwork_tf.benchmarks import latency, plots, text
 from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Report
-from patchwork_tf.benchmarks.text import METRICS, megaflops, milliseconds, ratio
+from patchwork_tf.benchmarks.text import accuracy, megaflops, milliseconds, ratio
 from patchwork_tf.files import atomic_file
+from patchwork_tf.task import get_task
 
 _LEGEND = (
     '<div class="legend"><span><i></i>single-frame, here</span>'
@@ -90,7 +91,7 @@ def _figures(svgs) -> str:
 def _results(report, runs) -> str:
     """Table 4 or 5, ours and the paper's."""
     paced = any(run.deadline_misses is not None for run in runs)
-    groups = {"": 1, "MFLOPs": 2, "ms per frame": 4, f"{'/'.join(METRICS[runs[0].task])}, %": 2}
+    groups = {"": 1, "MFLOPs": 2, "ms per frame": 4, f"{'/'.join(get_task(runs[0].task).measures)}, %": 2}
     groups |= {"max / SF": 2, "avg / SF": 2, **({"deadlines": 1} if paced else {})}
     top = "".join(f'<th class="group" colspan="{width}">{name}</th>' for name, width in groups.items())
     heads = ["max", "avg", "median", "p95", "p99", "mean &plusmn; std", *3 * ["ours", "paper"]]
@@ -111,18 +112,12 @@ def _result_cells(report, run) -> list[str]:
         megaflops(run.mflops_avg_run),
         *(with_interval(milliseconds, key) for key in latency.PERCENTILES),
         f"{milliseconds(numbers['mean_ms'])} &plusmn; {milliseconds(numbers['std_ms'])}",
-        _scores(run.task, run.accuracy and run.accuracy.metrics),
-        _scores(run.task, run.paper and run.paper.accuracy),
+        accuracy(run.task, run.accuracy and run.accuracy.metrics),
+        accuracy(run.task, run.paper and run.paper.accuracy),
     ]
     for key in ("ratio_p95", "ratio_mean"):
         cells += [with_interval(ratio, key), ratio(paper[key])]
     return cells if run.deadline_misses is None else [*cells, f"{100 * run.deadline_misses:.1f} %"]
-
-
-def _scores(task, scores: dict | None) -> str:
-    """Per cent with one digit each; '-' where unknown."""
-    values = [scores.get(metric) for metric in METRICS[task]] if scores else [None]
-    return "/".join("-" if value is None else f"{value:.1f}" for value in values)
 
 
 def _table(heads, lines, top="") -> str:
@@ -145,7 +140,7 @@ def _latency_against(report, name, runs) -> str:
     """Figures 5 to 8 of the paper; nothing if the single-frame network was not measured."""
     if runs[0].reference not in report.runs:
         return ""
-    metric = METRICS[runs[0].task][0]
+    metric = get_task(runs[0].task).measures[0]
     if all(run.accuracy is None or run.accuracy.metrics.get(metric) is None for run in runs):
         metric = None
     title = f"Latency against {'accuracy' if metric else 'multiply-adds'}: {name}"

@@ -4,12 +4,9 @@ from tabulate import tabulate
 
 from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Accuracy, Report, Run
+from patchwork_tf.task import get_task
+from patchwork_tf.zoo.paper import TABLE_OF
 
-TITLES = {  # by reference
-    "vid-sf": "Detection, after the paper's Table 4 (ImageNet VID)",
-    "davis-sf": "Segmentation, after the paper's Table 5 (DAVIS 2016)",
-}
-METRICS = {"detection": ("mAP",), "segmentation": ("J", "F")}
 _TIMES = ("median\nms", "max: p95 / p99\nms", "avg: mean +- std\nms")
 _RATIOS = ("max / SF\nours", "\npaper", "avg / SF\nours", "\npaper")
 _HEADS = ("\nsystem", "MFLOPs\nmax", "\navg", *_TIMES, "accuracy\n%", *_RATIOS, "late\n%")
@@ -39,7 +36,11 @@ def aligned(rows: list[list[str]], heads: tuple[str, ...]) -> str:
 
 def title(reference: str, runs: list[Run]) -> str:
     """Of the runs that have a reference in common."""
-    return TITLES.get(reference, f"{runs[0].task.capitalize()}, ratios to {reference}")
+    what = runs[0].task.capitalize()
+    if reference in TABLE_OF:
+        number, dataset = TABLE_OF[reference]
+        return f"{what}, after the paper's Table {number} ({dataset})"
+    return f"{what}, ratios to {reference}"
 
 
 def _cells(report, run) -> list[str]:
@@ -52,7 +53,7 @@ def _cells(report, run) -> list[str]:
         times["median_ms"],
         f"{times['p95_ms']} / {times['p99_ms']}",
         f"{times['mean_ms']} +- {times['std_ms']}",
-        accuracy(run.accuracy, METRICS[run.task]),
+        accuracy(run.task, run.accuracy and run.accuracy.metrics),
         *(ratio(part[key]) for key in ("ratio_p95", "ratio_mean") for part in (ratios, paper)),
         "" if run.deadline_misses is None else f"{100 * run.deadline_misses:.1f}",
     ]
@@ -102,7 +103,7 @@ def ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value < 0.9995 else f"{value:.2f}"
 
 
-def accuracy(scores: Accuracy | None, metrics: tuple[str, ...]) -> str:
-    """Per cent with one digit each; '-' where unknown."""
-    values = [scores and scores.metrics.get(metric) for metric in metrics]
-    return "/".join("-" if value is None else f"{value:.1f}" for value in values) if scores else "-"
+def accuracy(task: str, metrics: dict | None) -> str:
+    """The measures of a task in per cent, with one digit each; '-' where unknown."""
+    values = [metrics.get(measure) for measure in get_task(task).measures] if metrics else [None]
+    return "/".join("-" if value is None else f"{value:.1f}" for value in values)
