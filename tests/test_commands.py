@@ -178,7 +178,7 @@ BAD = {
     "not a number": (train, ["--steps=many"], 2, "steps"),
     "policy": (evaluate, ["--policy=best"], 2, "best", "raster"),
     "too many checkpoints": (evaluate, ["--checkpoint=a,b"], 2, "2 values for 1 systems"),
-    "no checkpoint": (evaluate, ["--checkpoint=/nowhere"], 1, "/nowhere", "no such file"),
+    "no checkpoint": (evaluate, ["--checkpoint=/nowhere"], 1, "/nowhere", "no checkpoint file"),
     "no output": (export, [], 2, "--output is required"),
     "no video": (demo, ["--output=x.mp4"], 2, "--video is required"),
     "video": (demo, ["--image_size=128", "--video=/none.mp4", "--output=x.mp4"], 1, "/none.mp4", "no such file"),
