@@ -28,8 +28,8 @@ _OF_NO_CONSEQUENCE = {
 
 def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
-    cli.required(flags, "model_dir")
     system = get_system(cli.single("system", flags.system))
+    cli.required(flags, "model_dir")
     names = class_names(flags.dataset, system.task)
     config = dataclasses.replace(
         system.model,
