@@ -382,7 +382,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(net, tmp_path,
         if value.tag.startswith("windows/")
     }
     assert pictures.keys() == {"windows/visits", "windows/q_values"}
-    assert all(tf.io.decode_png(picture).shape == (96, 96, 3) for picture in pictures.values())
+    assert all(tf.io.decode_png(picture).shape == (96, 96, 1) for picture in pictures.values())
     for expected, found in zip(*rows, strict=True):
         assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
     whole, broken = (checkpoints.read(str(tmp_path / run)).arrays for run in ("whole", "broken"))
