@@ -21,7 +21,10 @@ _WHERE = {
     "load": "zoo.checkpoints",
     "load_backbone_weights": "models.weights",
     "register": "zoo.systems",
+    "DatasetInfo": "data.datasets",
     "register_backbone": "models.backbone",
+    "register_dataset": "data.datasets",
+    "register_policy": "streaming.policies",
     "register_task": "task",
     "stream": "streaming.stream",
 }

@@ -229,7 +229,7 @@ def test_moving_crops_move_boxes_with_the_pixels():
         "is_crowd": tf.constant([False]),
     }
     starts = set()
-    info = DatasetInfo({}, max_objects=2, is_video=False)
+    info = DatasetInfo(None, {}, max_objects=2, is_video=False)
     for index in range(5):
         example = {"image": tf.constant(image), "objects": objects}
         clip = clips._still_clip(index, example, config("detection", num_frames=4), info)

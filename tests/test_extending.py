@@ -6,6 +6,10 @@ from keras import layers
 
 import patchwork_tf as pw
 from patchwork_tf import demo, evaluate, tables
+from patchwork_tf.data.datasets import Source, annotated_videos, class_names
+from patchwork_tf.data.moving_objects import CLASSES, MAX_OBJECTS
+from patchwork_tf.data.moving_objects_builder import MovingObjects
+from patchwork_tf.errors import DataError
 from patchwork_tf.layers.blocks import ConvCell, Pointwise
 from patchwork_tf.models.backbone import Backbone
 from patchwork_tf.tasks.segmentation import Segmentation
@@ -102,3 +106,22 @@ def test_an_own_task_is_one_file(tmp_path, capsys):
     assert answer.mask.shape == (64, 64)
     with pytest.raises(ValueError, match="task must be one of detection, segmentation, salience, not depth"):
         pw.ModelConfig(task="depth")
+
+
+def test_an_own_policy_is_a_function(small):
+    model, frames = small("vid-pw-m2n1"), np.zeros((3, 128, 128, 3), np.uint8)
+    corner = [answer.window for answer in pw.stream(model, frames, lambda view: (1, 1), blind_start=True)]
+    assert corner == [(1, 1)] * 3
+    pw.register_policy("diagonal", lambda step: lambda view: (view.number % step.grid.positions,) * 2)
+    diagonal = [answer.window for answer in pw.stream(model, frames, "diagonal", blind_start=True)]
+    assert diagonal == [(0, 0), (1, 1), (0, 0)]
+    with pytest.raises(ValueError, match="there is a policy 'rule' already"):
+        pw.register_policy("rule", lambda step: None)
+
+
+def test_an_own_data_set_is_one_entry(tmp_path):
+    ours = pw.DatasetInfo(MovingObjects, {"detection": list(CLASSES)}, MAX_OBJECTS, configs=("128",))
+    pw.register_dataset("shapes", ours)
+    assert class_names("shapes", "detection") == list(CLASSES)
+    with pytest.raises(DataError, match=f"patchwork-prepare --dataset=shapes --data_dir={tmp_path}"):
+        annotated_videos(Source("shapes", str(tmp_path)))

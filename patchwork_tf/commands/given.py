@@ -5,9 +5,9 @@ import functools
 from collections.abc import Callable
 
 from patchwork_tf import cli
-from patchwork_tf.choices import POLICIES
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.streaming.policies import policy_names
 from patchwork_tf.streaming.step import KerasStep, step_of
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
@@ -95,8 +95,8 @@ def policies_of(flags, step) -> list[str | None]:
     """The policies of --policy for a step; None is the model's own."""
     policies = [policy for policy in flags.policy if policy]
     for policy in policies:
-        if policy not in POLICIES:
-            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(POLICIES)}")
+        if policy not in policy_names():
+            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(policy_names())}")
     return [None] if step.grid.is_whole_frame else policies or [None]
 
 

@@ -7,23 +7,19 @@ import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from patchwork_tf import cli, files
-from patchwork_tf.data.datasets import UNDECODED, builder_of, tfds_name
+from patchwork_tf.data.datasets import UNDECODED, builder_of, dataset_info, tfds_name
 from patchwork_tf.data.schema import is_folder
 from patchwork_tf.errors import DataError, UsageError
 
-_NAMES = ("imagenet_vid", "davis2016", "coco", "moving_objects")
 _NEW = "being_prepared"  # folder below data_dir
-_NEEDS_BEAM = ("imagenet_vid", "coco")
 
 
 def run(flags):
     """Prepares --dataset in --data_dir."""
     cli.required(flags, "dataset", "data_dir")
-    if flags.dataset not in _NAMES:
-        raise UsageError(f"--dataset={flags.dataset}: there are {', '.join(_NAMES)}")
-    name, folder = flags.dataset, flags.data_dir
+    name, folder, info = flags.dataset, flags.data_dir, dataset_info(flags.dataset)
     settings = {}
-    if name in ("imagenet_vid", "davis2016"):
+    if info.manual:
         if not flags.manual_dir:
             raise UsageError(f"--manual_dir is required: the folder of {name}")
         if not is_folder(flags.manual_dir):
@@ -33,7 +29,7 @@ def run(flags):
     if prepared.is_prepared() and not flags.overwrite:
         print(f"{prepared.data_path}: already prepared; --overwrite prepares it again")
         return
-    if name in _NEEDS_BEAM:
+    if info.beam:
         settings["beam_options"] = _beam_options(flags)
     files.make_folder(folder)
     # What is there stays until the new one is whole.
@@ -45,7 +41,7 @@ def run(flags):
         raise
     except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
         raise DataError(_cause(flags, error)) from error
-    listed = builder.listed if name != "coco" else ()
+    listed = getattr(builder, "listed", ())
     if builder is not prepared:
         tf.io.gfile.rmtree(str(prepared.data_path))
         tf.io.gfile.rename(str(builder.data_path), str(prepared.data_path))

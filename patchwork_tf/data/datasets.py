@@ -1,7 +1,7 @@
 """The data sets that can be trained and scored on, by name."""
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import cv2
 import numpy as np
@@ -41,27 +41,53 @@ class DatasetInfo:
         empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
             object is hidden or that nobody drew it.
         configs: names of its TFDS configs, the default first.
+        manual: whether it is prepared from a folder that its makers publish, --manual_dir.
+        beam: whether it is prepared through Apache Beam.
+        builder: function of config and data_dir to its TFDS builder, whose videos have the features of
+            `schema.video_features`.
     """
 
+    builder: Callable[..., tfds.core.DatasetBuilder]
     class_names: dict[str, list[str]]
     max_objects: int
     is_video: bool = True
     empty_masks: str = "background"
     configs: tuple[str, ...] = (None,)
+    manual: bool = False
+    beam: bool = False
+
+
+def _coco(config, data_dir):
+    return tfds.builder(f"coco/{config}", data_dir=data_dir)
 
 
 _FOREGROUND = ["foreground"]
 DATASETS = {
     "moving_objects": DatasetInfo(
+        MovingObjects,
         {"detection": list(moving_objects.CLASSES), "segmentation": _FOREGROUND},
         moving_objects.MAX_OBJECTS,
         configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
-    "imagenet_vid": DatasetInfo({"detection": list(CLASSES)}, 32, configs=("videos", "frames15")),
-    "davis2016": DatasetInfo({"segmentation": _FOREGROUND}, 0, empty_masks="unknown"),
-    "coco": DatasetInfo({"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",)),
+    "imagenet_vid": DatasetInfo(
+        ImagenetVid, {"detection": list(CLASSES)}, 32, configs=("videos", "frames15"), manual=True, beam=True
+    ),
+    "davis2016": DatasetInfo(Davis2016, {"segmentation": _FOREGROUND}, 0, empty_masks="unknown", manual=True),
+    "coco": DatasetInfo(_coco, {"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",), beam=True),
 }
-_BUILDERS = {"moving_objects": MovingObjects, "imagenet_vid": ImagenetVid, "davis2016": Davis2016}
+
+
+def register_dataset(name: str, info: DatasetInfo):
+    """Adds a data set of one's own: all commands take it by its name. Raises UsageError if the name is taken."""
+    if DATASETS.setdefault(name, info) is not info:
+        raise UsageError(f"there is a data set '{name}' already; choose another name")
+
+
+def dataset_info(name: str) -> DatasetInfo:
+    """What is registered under a name. Raises UsageError if there is nothing."""
+    if name not in DATASETS:
+        raise UsageError(f"--dataset={name}: there are {', '.join(DATASETS)}")
+    return DATASETS[name]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,9 +113,7 @@ class Source:
 
 def class_names(dataset: str, task: str) -> list[str]:
     """The classes that a data set has for a task. Raises UsageError if it has no truth for it, or is unknown."""
-    if dataset not in DATASETS:
-        raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}")
-    names = DATASETS[dataset].class_names
+    names = dataset_info(dataset).class_names
     if task not in names:
         fitting = [name for name, info in DATASETS.items() if task in info.class_names]
         raise UsageError(f"--dataset={dataset} has no truth for {task}; there is for {', '.join(fitting)}")
@@ -106,14 +130,12 @@ def scenes_of(config: str | None) -> str:
 
 def builder_of(dataset: str, data_dir: str, config: str | None = None) -> tfds.core.DatasetBuilder:
     """The TFDS builder of a data set, prepared or not. Raises UsageError for an unknown config."""
-    configs = DATASETS[dataset].configs
-    config = config or configs[0]
-    if config not in configs:
-        choices = ", ".join(str(name) for name in configs if name) or "none to choose from"
+    info = dataset_info(dataset)
+    config = config or info.configs[0]
+    if config not in info.configs:
+        choices = ", ".join(str(name) for name in info.configs if name) or "none to choose from"
         raise UsageError(f"--config={config}: {dataset} has {choices}")
-    if dataset == "coco":
-        return tfds.builder(f"coco/{config}", data_dir=data_dir)
-    return _BUILDERS[dataset](config=config, data_dir=data_dir)
+    return info.builder(config=config, data_dir=data_dir)
 
 
 def tfds_name(builder) -> str:
@@ -132,7 +154,7 @@ def open_prepared(source: Source):
     if not data_dir:
         raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
     builder = builder_of(dataset, data_dir, config)
-    manual = "" if dataset in ("moving_objects", "coco") else " --manual_dir=FOLDER"
+    manual = " --manual_dir=FOLDER" if dataset_info(dataset).manual else ""
     if not builder.is_prepared():
         chosen = f" --config={config}" if config else ""
         raise DataError(

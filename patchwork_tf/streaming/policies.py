@@ -128,12 +128,34 @@ def _trial(model):
     return best
 
 
-def make_policy(name: str | None, step, seed: int = 0, truth=None) -> Policy:
+_OWN: dict[str, Callable[..., Policy]] = {}
+
+
+def register_policy(name: str, make: Callable[..., Policy]):
+    """Adds a policy of one's own: all commands take it by its name.
+
+    Args:
+        name: its name.
+        make: function of a step, KerasStep or ExportedStep, to a policy for one stream.
+
+    Raises:
+        UsageError: if the name is taken.
+    """
+    if name in POLICIES or _OWN.setdefault(name, make) is not make:
+        raise UsageError(f"there is a policy '{name}' already; choose another name")
+
+
+def policy_names() -> list[str]:
+    """Names of all policies."""
+    return [*POLICIES, *_OWN]
+
+
+def make_policy(name: str | Policy | None, step, seed: int = 0, truth=None) -> Policy:
     """The policy of a name, for one stream.
 
     Args:
-        name: one of choices.POLICIES. None is what the model or file chooses by itself: learned if it was trained
-            to, else by the rule.
+        name: one of `policy_names`, or a policy itself. None is what the model or file chooses by itself: learned
+            if it was trained to, else by the rule.
         step: the KerasStep or ExportedStep that is run.
         seed: of random.
         truth: for the oracle, see there.
@@ -143,6 +165,10 @@ def make_policy(name: str | None, step, seed: int = 0, truth=None) -> Policy:
     """
     if name is None:
         return next_window
+    if callable(name):
+        return name
+    if name in _OWN:
+        return _OWN[name](step)
     if name in LOOK_FIRST and step.model is None:
         raise UsageError(f"{name} tries every window of a frame, which an exported file cannot")
     if name == "learned" and step.policy != "learned":
@@ -162,5 +188,5 @@ def make_policy(name: str | None, step, seed: int = 0, truth=None) -> Policy:
         "oracle": lambda: oracle(step.model, truth),
     }
     if name not in makers:
-        raise UsageError(f"unknown policy '{name}'; there are {', '.join(POLICIES)}")
+        raise UsageError(f"unknown policy '{name}'; there are {', '.join(policy_names())}")
     return makers[name]()

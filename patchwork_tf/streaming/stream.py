@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from patchwork_tf.fitting import fit_frame
-from patchwork_tf.streaming.policies import View, make_policy
+from patchwork_tf.streaming.policies import Policy, View, make_policy
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.streaming.step import step_of
 from patchwork_tf.task import Answer
@@ -18,7 +18,7 @@ from patchwork_tf.task import Answer
 def stream(
     model,
     frames: Iterable[np.ndarray],
-    policy: str | None = None,
+    policy: str | Policy | None = None,
     *,
     seed: int = 0,
     blind_start: bool = False,
@@ -30,7 +30,8 @@ def stream(
         model: a model as from `build` or `load`, whose `info` says which frames are processed, and how they get to
             its size; or an export.streaming.ExportedStep, which knows that, too.
         frames: (h, w, 3) uint8 RGB images of any size.
-        policy: one of choices.POLICIES, chooses the window of each frame. By default what the model chooses: the
+        policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
+            `policies.View` to (row, column), of its own for each stream. By default what the model chooses: the
             learned policy if it has one, else the rule.
         seed: of the policy.
         blind_start: look at the first frame through a window, too. By default it is looked at as a whole, at
