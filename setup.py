@@ -21,7 +21,7 @@ setup(
     package_dir={name: folder for folder, name in SUBPACKAGES.items()},
     package_data={
         "patchwork_tf": ["pretrained/*"],
-        "patchwork_tf.benchmarks": ["runner/*.[ch]", "runner/checks/*.c"],
+        "patchwork_tf.benchmarks": ["report.css", "runner/*.[ch]"],
     },
     install_requires=[
         "absl-py>=2.0",
@@ -29,10 +29,12 @@ setup(
         "av>=12.0",
         "importlib_resources>=6.0",  # tensorflow-datasets 4.9 needs it and does not say so
         "keras>=3.8",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "opencv-python-headless>=4.9",
         "pillow>=10.0",
         "pycocotools>=2.0.8",
+        "tabulate>=0.9",
         "tensorboard>=2.18",
         "tensorflow>=2.20",
         "tensorflow-datasets>=4.9.6",

@@ -5,13 +5,13 @@ that broke leaves half a file behind. So every short command ends with a mark of
 moved is compared by size and digest.
 """
 
-import dataclasses
 import hashlib
 import os
 import shlex
 import shutil
 import subprocess
 import time
+from typing import NamedTuple
 
 from patchwork_tf.errors import DataError
 
@@ -24,8 +24,7 @@ class DeviceLostError(DataError):
     """The device does not answer any more: unplugged, out of reach, switched off."""
 
 
-@dataclasses.dataclass(frozen=True)
-class Answer:
+class Answer(NamedTuple):
     """What a command on the device said: its exit status and both of its outputs."""
 
     status: int
@@ -39,8 +38,7 @@ class Answer:
         return lines[-1] if lines else f"exit status {self.status}"
 
 
-@dataclasses.dataclass(frozen=True)
-class FileFacts:
+class FileFacts(NamedTuple):
     """Size in bytes and SHA-256 of a file."""
 
     size: int
@@ -48,24 +46,19 @@ class FileFacts:
 
 
 class Adb:
-    """The adb client on this machine.
-
-    Args:
-        program: its path, or its name on the PATH.
-        port: of its server; by default adb's own, which ANDROID_ADB_SERVER_PORT may change.
+    """The adb client on this machine, by its path or its name on the PATH.
 
     Raises:
         DataError: if there is no such program.
     """
 
-    def __init__(self, program: str = "adb", port: int | None = None):
+    def __init__(self, program: str = "adb"):
         self.path = shutil.which(program)
         if self.path is None:
             raise DataError(
                 f"{program}: no such program. Install Android's platform-tools ('apt install adb', 'brew install "
-                "android-platform-tools'), or say where adb is with --adb=PATH"
+                "android-platform-tools'), or put it on the PATH"
             )
-        self._prefix = [self.path, *(["-P", str(port)] if port else [])]
 
     def run(self, *arguments: str, limit: float = _COMMAND_LIMIT) -> Answer:
         """Runs the client to its end, at most `limit` seconds.
@@ -73,16 +66,11 @@ class Adb:
         Raises:
             DataError: if it takes longer.
         """
+        # In a session of its own, Ctrl-C does not reach it: whoever catches that may still have to use adb.
+        options = {"stdin": subprocess.DEVNULL, "start_new_session": True, "timeout": limit}
         try:
-            # In a session of its own, Ctrl-C does not reach it: whoever catches that may still have to use adb.
             done = subprocess.run(
-                [*self._prefix, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=limit,
-                start_new_session=True,
+                [self.path, *arguments], capture_output=True, text=True, errors="replace", **options
             )
         except subprocess.TimeoutExpired:
             raise DataError(f"adb {shlex.join(arguments)[:80]}: no end after {limit:.0f} s") from None
@@ -115,12 +103,7 @@ class Adb:
 
 
 class Device:
-    """One attached device.
-
-    Args:
-        adb: the client.
-        serial: what adb calls the device, in every command.
-    """
+    """One attached device, by the serial that adb calls it by."""
 
     def __init__(self, adb: Adb, serial: str):
         self.adb, self.serial = adb, serial
@@ -178,10 +161,10 @@ class Device:
         """Sizes and digests of those files that are on the device, by path."""
         facts = 'echo $(wc -c < "$f") $(sha256sum < "$f")'
         command = f'for f in {shlex.join(remotes)}; do if [ -f "$f" ]; then {facts}; else echo; fi; done'
-        found = [line.split()[:2] for line in self.shell(command, limit=300).splitlines()]
-        if any(len(words) == 1 for words in found):
+        lines = [line.split()[:2] for line in self.shell(command, limit=300).splitlines()]
+        if any(len(words) == 1 for words in lines):
             raise DataError(f"{self.serial}: no sha256sum on the device; it takes Android 8 or later")
-        pairs = zip(remotes, found, strict=True)
+        pairs = zip(remotes, lines, strict=True)
         return {path: FileFacts(int(words[0]), words[1]) for path, words in pairs if words}
 
     def failure(self, what: str, reason: str) -> DataError:
@@ -200,11 +183,11 @@ class Device:
             reason = complaints[-1] if complaints else answer.reason
             raise self.failure(f"{direction} of {os.path.basename(source)}", reason)
 
-    def _compare(self, what, found, expected):
-        if found is None or found.size != expected.size:
-            arrived = 0 if found is None else found.size
-            raise self.failure(what, f"only {arrived} of {expected.size} bytes arrived")
-        if found.digest != expected.digest:
+    def _compare(self, what, arrived, expected):
+        if arrived is None or arrived.size != expected.size:
+            size = 0 if arrived is None else arrived.size
+            raise self.failure(what, f"only {size} of {expected.size} bytes arrived")
+        if arrived.digest != expected.digest:
             raise self.failure(what, "what arrived has another SHA-256")
 
 

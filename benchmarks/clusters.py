@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from typing import NamedTuple
 
 from patchwork_tf.errors import DataError, UsageError
 
@@ -37,13 +38,7 @@ _CORES = {
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """CPUs that share a clock.
-
-    Attributes:
-        cpus: their numbers; only those that are switched on.
-        kilohertz: the highest clock.
-        governor: who sets the clock, as 'schedutil'.
-    """
+    """CPUs (those that are switched on) that share a clock, its maximum, and who sets it, as 'schedutil'."""
 
     cpus: tuple[int, ...]
     kilohertz: int
@@ -56,32 +51,22 @@ class Cluster:
 
 
 def parse(lines: str) -> list[Cluster]:
-    """Clusters from what READ prints, as `group` finds them."""
-    fields = (line.partition(":") for line in lines.splitlines())
-    return group({f"{FOLDER}/{path}": content for path, _, content in fields})
-
-
-def group(files: dict[str, str]) -> list[Cluster]:
-    """Clusters of a device, the fastest first.
-
-    Args:
-        files: path below /sys/devices/system/cpu -> content.
+    """Clusters of a device, the fastest first, from what READ prints.
 
     Raises:
-        DataError: if the clocks of its CPUs are not among them.
+        DataError: if the clocks of its CPUs are not among that.
     """
-    clocks = {}
-    for path, content in files.items():
-        if found := re.fullmatch(rf"{FOLDER}/cpu(\d+)/cpufreq/cpuinfo_max_freq", path):
-            clocks[int(found[1])] = int(content)
-    online = _numbers(files.get(f"{FOLDER}/online", "")) or set(clocks)
+    files = {path: content for path, _, content in (line.partition(":") for line in lines.splitlines())}
+    paths = {int(path.split("/")[0][3:]): path for path in files if path.endswith("/cpuinfo_max_freq")}
+    clocks = {cpu: int(files[path]) for cpu, path in paths.items()}
+    online = _numbers(files.get("online", "")) or set(clocks)
     members = {}
     for cpu in sorted(online & set(clocks)):
-        related = _numbers(files.get(f"{FOLDER}/cpu{cpu}/cpufreq/related_cpus", "")) or {cpu}
+        related = _numbers(files.get(f"cpu{cpu}/cpufreq/related_cpus", "")) or {cpu}
         members.setdefault(min(related), []).append(cpu)
     if not members:
         raise DataError(f"no cpuinfo_max_freq of any CPU in {FOLDER}")
-    governors = {cpu: files.get(f"{FOLDER}/cpu{cpu}/cpufreq/scaling_governor", "").strip() for cpu in clocks}
+    governors = {cpu: files.get(f"cpu{cpu}/cpufreq/scaling_governor", "").strip() for cpu in clocks}
     clusters = [Cluster(tuple(cpus), clocks[cpus[0]], governors[cpus[0]]) for cpus in members.values()]
     return sorted(clusters, key=lambda cluster: cluster.kilohertz, reverse=True)
 
@@ -102,8 +87,7 @@ def choose(clusters: list[Cluster], choice: str, threads: int) -> Cluster | None
     return cluster
 
 
-@dataclasses.dataclass(frozen=True)
-class Processor:
+class Processor(NamedTuple):
     """What /proc/cpuinfo says: the hardware's name, '' if there is none, and the core of every CPU by number."""
 
     hardware: str
@@ -131,5 +115,5 @@ def parse_cpuinfo(text: str) -> Processor:
 
 def _numbers(text: str) -> set[int]:
     """'0-3,6' and '0 1 2 3' alike."""
-    found = re.findall(r"(\d+)(?:-(\d+))?", text)
-    return {cpu for first, last in found for cpu in range(int(first), int(last or first) + 1)}
+    ranges = re.findall(r"(\d+)(?:-(\d+))?", text)
+    return {cpu for first, last in ranges for cpu in range(int(first), int(last or first) + 1)}

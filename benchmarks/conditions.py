@@ -1,10 +1,10 @@
 """Conditions under which a phone's times mean something: cool at the start, as warm at the end, clocks held."""
 
-import dataclasses
 import time
 from contextlib import contextmanager
+from typing import NamedTuple
 
-from patchwork_tf.benchmarks import device as facts
+from patchwork_tf.benchmarks import android
 from patchwork_tf.benchmarks.adb import Device
 from patchwork_tf.benchmarks.interrupts import uninterrupted
 from patchwork_tf.errors import DataError
@@ -14,28 +14,20 @@ MOVED_CELSIUS = 3.0  # of the surface within one run; it is slow, the clocks hav
 _FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
 
 
-@dataclasses.dataclass(frozen=True)
-class Heat:
-    """How hot a device is at a moment.
-
-    Attributes:
-        status: of throttling, as in `Thermal`; None before Android 10.
-        celsius: of the surface, or else of the battery.
-        sensors: name -> degrees Celsius.
-    """
+class Heat(NamedTuple):
+    """How hot a device is: throttling status as in `Thermal`, None before Android 10; degrees of its surface."""
 
     status: int | None
     celsius: float | None
-    sensors: dict[str, float]
 
 
 def read_heat(device: Device) -> Heat:
     """Asks the thermal service, or the battery where there is none."""
-    thermal = facts.parse_thermal(device.attempt("dumpsys thermalservice").output)
+    thermal = android.parse_thermal(device.attempt("dumpsys thermalservice").output)
     if thermal and thermal.surface is not None:
-        return Heat(thermal.status, thermal.surface, thermal.sensors)
-    battery = facts.parse_battery(device.shell("dumpsys battery")).celsius
-    return Heat(thermal.status if thermal else None, battery, {"battery": battery})
+        return Heat(thermal.status, thermal.surface)
+    battery = android.parse_battery(device.shell("dumpsys battery")).celsius
+    return Heat(thermal.status if thermal else None, battery)
 
 
 def wait_until_cool(device: Device, limit: float, say) -> Heat:
@@ -50,7 +42,7 @@ def wait_until_cool(device: Device, limit: float, say) -> Heat:
     """
     end = time.monotonic() + limit
     while (heat := read_heat(device)).status:
-        name = facts.THERMAL_STATUS[heat.status]
+        name = android.THERMAL_STATUS[heat.status]
         if time.monotonic() > end:
             raise DataError(
                 f"{device.serial}: still hot after {limit:.0f} s: thermal status {heat.status} ({name}), "
@@ -64,7 +56,7 @@ def wait_until_cool(device: Device, limit: float, say) -> Heat:
 def taint(before: Heat, after: Heat) -> str | None:
     """Why a run between two readings is not to be trusted; None if it is."""
     if after.status:
-        return f"thermal status rose to {after.status} ({facts.THERMAL_STATUS[after.status]})"
+        return f"thermal status rose to {after.status} ({android.THERMAL_STATUS[after.status]})"
     moved = after.celsius - before.celsius
     return f"temperature moved by {moved:+.1f} degrees" if abs(moved) > MOVED_CELSIUS else None
 

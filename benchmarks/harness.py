@@ -1,180 +1,224 @@
-"""The protocol that turns exported files into latencies of a phone.
+"""The harness: runs workloads on a target, in turns, and makes a report of what it hands back.
 
-Every repeat runs all systems in another order, so that a phone that gets slower does so for all of them. A run
-starts when nothing throttles, on the CPUs of one cluster, and counts when all its raw samples have arrived here.
-What is finished is kept, whatever happens next. Nothing needs root.
+Every repeat runs all systems in another order, so that a machine that gets slower does so for all of them. What is
+finished is kept on disk, whatever happens next, so that a run that broke can be continued.
 """
 
 import dataclasses
 import datetime
 import itertools
+import json
 import os
+import re
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
-from patchwork_tf import files
-from patchwork_tf.benchmarks import conditions, phone_runner, stock
-from patchwork_tf.benchmarks.adb import Adb, Device
 from patchwork_tf.benchmarks.interrupts import interruptible
-from patchwork_tf.benchmarks.phone import Phone, PhoneSession, windows_file, workplace
-from patchwork_tf.benchmarks.plan import Model, Settings, as_streamed, order
-from patchwork_tf.benchmarks.run_folder import PhoneFolder, RunFolder
-from patchwork_tf.benchmarks.selection import select
-from patchwork_tf.errors import DataError
-from patchwork_tf.streaming.policies import View
+from patchwork_tf.benchmarks.plan import Settings, Workload, order, streamed
+from patchwork_tf.benchmarks.report import Repeat, Report, Statistics
+from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.files import atomic_file, make_folder, read_json
+
+_CHECK = "stock"  # in place of a repeat's number
+# Facts of a machine that must be the same when its run is continued.
+_SAME_MACHINE = ("build", "cpu_mask", "runner", "fixed_performance")
+
+
+class Target:
+    """A machine that runs workloads. Subclasses say how.
+
+    Attributes:
+        settings: how to measure.
+        name: of the kind of machine, 'target' in the report.
+        serial: of this one.
+        most_frames: in one repeat; more are divided into several, in which systems take turns.
+        resumable: whether a run that is interrupted can be continued; else it ends with a report on what there is.
+    """
+
+    name = serial = "own"
+    most_frames = None
+    resumable = False
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+
+    @contextmanager
+    def session(self, workloads: dict[str, Workload], folder: str) -> Iterator[dict]:
+        """Within it workloads can be run, with files in a folder; what was changed for that is undone in the end.
+
+        Yields:
+            Facts of the machine, 'cpu' and 'threads' at least.
+        """
+        raise NotImplementedError
+
+    def run(self, workload: Workload, number: int, frames: int) -> Repeat:
+        """Runs repeat `number`, timing `frames` after a warm-up, all of an inference in its key frame."""
+        raise NotImplementedError
+
+    def checks(self, workload: Workload) -> bool:
+        """Whether there is a `cross_check` of a workload."""
+        return False
+
+    def cross_check(self, workload: Workload) -> Statistics:
+        """What another tool measures."""
+        raise NotImplementedError
 
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """Systems to measure on phones.
+    """What to measure.
 
     Attributes:
-        models: system name -> Model.
-        settings: how to measure.
-        runner: folder of the native runner for these phones; None makes a bundle (see phone_runner.py).
-        stock_tool: path of benchmark_model for these phones, to run on the plain models as a cross-check; or None.
-        progress: called after every run with how many runs there are, all phones together.
-        say: is told what is waited for, and what had to be left undone.
+        workloads: by system.
+        folder: where finished repeats are kept; those that are there are not measured again.
+        command: that asked for it.
+        progress: called after every run with how many runs there are, all targets together.
     """
 
-    models: dict[str, Model]
-    settings: Settings
-    runner: str | None = None
-    stock_tool: str | None = None
+    workloads: dict[str, Workload]
+    folder: str
+    command: str = ""
     progress: Callable[[int], None] = lambda total: None
-    say: Callable[[str], None] = print
 
 
-def measure(benchmark: Benchmark, adb: Adb, serials: list[str], folder: str) -> Iterator[dict]:
-    """Measures on one or several phones, one after the other. In the main thread only, for the sake of Ctrl-C.
-
-    Args:
-        benchmark: what and how.
-        adb: the client.
-        serials: devices, as `select` takes them.
-        folder: where finished repeats are kept; those that are there are not measured again (see run_folder.py).
+def measure(benchmark: Benchmark, targets: list[Target]) -> Iterator[Report]:
+    """Measures on one target after the other. In the main thread only, for the sake of Ctrl-C.
 
     Yields:
-        For every phone whose runs are all finished: see `_result`.
+        The report of every target on which all went well, or that was interrupted and is not resumable.
 
     Raises:
-        UsageError, DataError: if something cannot be as asked for; what went wrong on one phone, only when
+        UsageError, DataError: if something cannot be as asked for; what went wrong on one target, only when
             the others are done.
     """
-    devices = select(adb, serials, benchmark.say)
-    run_folder = RunFolder(folder, _plan(benchmark))
     failures = []
-    for device in devices:
+    _begin(benchmark, targets[0].settings)
+    for target in targets:
         try:
             with interruptible():
-                result = _measure_phone(benchmark, device, run_folder, len(devices))
+                report = _Measurement(benchmark, target, len(targets)).report()
         except DataError as error:
-            failures.append(str(error))
+            resume = f". Finished repeats are kept, --resume={benchmark.folder} continues"
+            failures.append(f"{error}{resume if target.resumable else ''}")
         else:
-            yield result
+            yield report
     if failures:
-        raise DataError(f"{'; '.join(failures)}. Finished repeats are kept, --resume={folder} continues")
+        raise DataError("; ".join(failures))
 
 
-def _plan(benchmark) -> dict:
-    """What must be the same when a run is continued."""
-    settings = dataclasses.asdict(benchmark.settings)
-    del settings["cool_seconds"]  # one may lose patience
-    digests = {f"model of {name}": model.file.digest for name, model in benchmark.models.items()}
-    return {"stock_tool": bool(benchmark.stock_tool), **settings, **digests}
+def _begin(benchmark, settings):
+    """Notes in the folder what is measured there, or makes sure that it is the same."""
+    plan = dataclasses.asdict(settings)
+    plan.pop("cool_seconds", None)  # one may lose patience
+    plan |= {f"model of {name}": workload.digest for name, workload in benchmark.workloads.items()}
+    make_folder(benchmark.folder)
+    path = os.path.join(benchmark.folder, "plan.json")
+    if not os.path.exists(path):
+        if os.listdir(benchmark.folder):
+            raise UsageError(f"{benchmark.folder}: neither empty nor a folder of a benchmark; name another one")
+        _write_json(path, plan)
+    begun = read_json(path)
+    if differs := _difference(begun, plan, {**begun, **plan}):
+        raise UsageError(f"{benchmark.folder}: {differs}; continue it as it was begun, or name another folder")
 
 
-def _measure_phone(benchmark, device: Device, run_folder, num_phones) -> dict:
-    phone = Phone(device, benchmark.settings)
-    kept = run_folder.of_phone(phone.serial)
-    turns = order(list(benchmark.models), benchmark.settings.repeats, benchmark.settings.seed)
-    checks = [name for name, model in benchmark.models.items() if benchmark.stock_tool and model.is_plain]
-    total = num_phones * (len(turns) + len(checks))
-    missing = [turn for turn in turns if not kept.finished(*turn)]
-    missing_checks = [name for name in checks if not os.path.exists(kept.stock_path(name))]
-    for _ in range(len(turns) + len(checks) - len(missing) - len(missing_checks)):
-        benchmark.progress(total)
-    if missing or missing_checks:
-        with _session(benchmark, phone, kept, run_folder) as session:
-            for system, repeat in missing:
-                session.run(system, benchmark.models[system], repeat)
-                benchmark.progress(total)
-            for system in missing_checks:
-                session.cross_check(system, os.path.basename(benchmark.stock_tool))
-                benchmark.progress(total)
-    return _result(benchmark, kept, checks)
+def _difference(begun: dict, now: dict, keys) -> str | None:
+    """What is not as it was."""
+    for key in keys:
+        if begun.get(key) != now.get(key):
+            return f"this run was begun with {key} {begun.get(key)}, not {now.get(key)}"
 
 
-@contextmanager
-def _session(benchmark, phone, kept, run_folder):
-    """Within it, all files are on the phone, and its clocks are held if they can be."""
-    settings, device = benchmark.settings, phone.device
-    bundle = phone_runner.bundle_for(phone.abi, benchmark.runner, os.path.join(run_folder.path, phone.abi))
-    files = [(os.path.join(bundle.folder, name), name) for name in bundle.files]
-    files += [(model.path, f"{name}.tflite") for name, model in benchmark.models.items()]
-    if benchmark.stock_tool:
-        files.append((benchmark.stock_tool, os.path.basename(benchmark.stock_tool)))
-    files += _windows_files(benchmark, run_folder.path)
-    hold = conditions.fixed_performance if settings.fixed_performance else lambda *_: nullcontext(False)
-    with workplace(device, files, benchmark.say), hold(device, benchmark.say) as held:
-        kept.begin({**phone.machine(), "runner": phone_runner.way(bundle), "fixed_performance": held})
-        yield PhoneSession(phone, bundle.command, kept, benchmark.say)
+class _Measurement:
+    """All workloads on one target.
 
-
-def _windows_files(benchmark, folder) -> Iterator[tuple[str, str]]:
-    """Writes the windows of systems whose model does not choose them: (path here, name on the phone)."""
-    settings = benchmark.settings
-    for system, model in benchmark.models.items():
-        if choose := model.blind_policy(settings.policy, settings.seed):
-            path = os.path.join(folder, windows_file(system))
-            with files.atomic_file(path, "w") as file:
-                for number in range(settings.warmup + settings.steps):
-                    row, column = choose(View(number))
-                    file.write(f"{row} {column}\n")
-            yield path, windows_file(system)
-
-
-def _result(benchmark, kept: PhoneFolder, checks) -> dict:
-    """Everything about one phone, as `report.summarise` takes it.
-
-    Returns:
-        'target', 'emulated', 'created' (ISO time), 'machine', 'settings', 'stock' (system -> `stock.Statistics` as
-        a dict), and 'systems': name -> 'file' ('sha256', 'bytes'), 'stream' ('interval', 'delay', 'flip'), and
-        'repeats', each with 'started' (seconds since the first one), 'temperature_before', 'temperature_after'
-        (degrees Celsius), 'tainted', 'reason', 'load_ns', 'first_ns', 'peak_kb', and one entry per frame in
-        'nanoseconds', 'kinds', 'late'.
+    In the folder, SERIAL/machine.json is the machine as it was in the beginning, SERIAL/SYSTEM.REPEAT.json a
+    finished repeat.
     """
-    machine = kept.machine()
-    repeats = {name: _repeats(benchmark, kept, name) for name in benchmark.models}
-    begun = min(repeat["started"] for of_system in repeats.values() for repeat in of_system)
-    for repeat in itertools.chain(*repeats.values()):
-        repeat["started"] -= begun
-    return {
-        "target": "adb",
-        "emulated": machine["emulated"],
-        "created": datetime.datetime.fromtimestamp(begun, datetime.timezone.utc).isoformat(timespec="seconds"),
-        "machine": machine,
-        "settings": dataclasses.asdict(benchmark.settings),
-        "stock": {name: dataclasses.asdict(stock.read(kept.stock_path(name))) for name in checks},
-        "systems": {
-            name: {
-                "file": {"sha256": model.file.digest, "bytes": model.file.size},
-                "stream": {"interval": model.interval, "delay": model.delay, "flip": model.flip},
-                "repeats": repeats[name],
-            }
-            for name, model in benchmark.models.items()
-        },
-    }
 
+    def __init__(self, benchmark: Benchmark, target: Target, num_targets: int):
+        self._benchmark, self._target, self._workloads = benchmark, target, benchmark.workloads
+        self._kept = os.path.join(benchmark.folder, re.sub(r"[^\w.-]", "_", target.serial))
+        self._lengths = target.settings.lengths(target.most_frames)
+        turns = order(list(self._workloads), len(self._lengths), target.settings.seed)
+        self._turns = turns + [(name, _CHECK) for name in self._workloads if target.checks(self._workloads[name])]
+        self._total = num_targets * len(self._turns)
 
-def _repeats(benchmark, kept, name) -> list[dict]:
-    """All repeats of a system, its times as they lie in the stream."""
-    rows = []
-    for number in range(benchmark.settings.repeats):
-        record, samples = kept.finished(name, number)
-        nanoseconds, late = as_streamed(
-            samples.nanoseconds, samples.late, benchmark.models[name], benchmark.settings.fps
+    def report(self) -> Report:
+        """Runs what is missing; then all that there is."""
+        make_folder(self._kept)
+        missing = [turn for turn in self._turns if self._finished(*turn) is None]
+        for _ in range(len(self._turns) - len(missing)):
+            self._benchmark.progress(self._total)
+        try:
+            if missing:
+                self._run(missing)
+        except KeyboardInterrupt:
+            if self._target.resumable or not any(map(self._repeats, self._workloads)):
+                raise
+        return self._report()
+
+    def _run(self, turns):
+        target = self._target
+        with target.session(self._workloads, self._benchmark.folder) as machine:
+            self._check_machine(machine)
+            for name, number in turns:
+                workload = self._workloads[name]
+                if number == _CHECK:
+                    result = target.cross_check(workload)
+                else:
+                    repeat = target.run(workload, number, self._lengths[number])
+                    result = streamed(repeat, workload.run.stream, target.settings.fps)
+                _write_json(self._path(name, number), result.to_json())
+                self._benchmark.progress(self._total)
+
+    def _check_machine(self, machine):
+        """Notes what the machine is, or that it still is what it was when the run began."""
+        if not os.path.exists(self._path("machine")):
+            _write_json(self._path("machine"), machine)
+        if differs := _difference(read_json(self._path("machine")), machine, _SAME_MACHINE):
+            raise DataError(f"{self._kept}: {differs}; begin anew")
+
+    def _path(self, *names):
+        return os.path.join(self._kept, f"{'.'.join(map(str, names))}.json")
+
+    def _finished(self, name, number) -> Repeat | Statistics | None:
+        """What a turn gave; None if it is not finished, or spoilt."""
+        try:
+            kind = Statistics if number == _CHECK else Repeat
+            return kind.from_json(read_json(self._path(name, number)))
+        except (DataError, ValueError):
+            return None
+
+    def _repeats(self, name) -> list[Repeat]:
+        """From the first on, as many as are finished."""
+        repeats = (self._finished(name, number) for number in range(len(self._lengths)))
+        return list(itertools.takewhile(lambda repeat: repeat is not None, repeats))
+
+    def _report(self) -> Report:
+        """Of as many repeats as all systems have that have any."""
+        repeats = {name: of_system for name in self._workloads if (of_system := self._repeats(name))}
+        count = min(map(len, repeats.values()))
+        begun = min(of_system[0].started for of_system in repeats.values())
+        runs = {}
+        for name, of_system in repeats.items():
+            relative = tuple(dataclasses.replace(part, started=part.started - begun) for part in of_system[:count])
+            check = self._finished(name, _CHECK)
+            runs[name] = dataclasses.replace(self._workloads[name].run, repeats=relative, stock=check)
+        machine = read_json(self._path("machine"))
+        created = datetime.datetime.fromtimestamp(begun, datetime.timezone.utc)
+        return Report(
+            target=self._target.name,
+            emulated=machine.get("emulated", False),
+            finished=count == len(self._lengths) and len(runs) == len(self._workloads),
+            created=created.isoformat(timespec="seconds"),
+            command=self._benchmark.command,
+            machine=machine,
+            settings=dataclasses.asdict(self._target.settings),
+            runs=runs,
         )
-        facts = {key: samples.facts[key] for key in ("load_ns", "first_ns", "peak_kb")}
-        rows.append({**record, **facts, "nanoseconds": nanoseconds, "kinds": samples.kinds, "late": late})
-    return rows
+
+
+def _write_json(path, content):
+    with atomic_file(path, "w") as file:
+        json.dump(content, file)

@@ -1,72 +1,107 @@
-"""Latency of exported systems on this machine: LiteRT, one CPU thread, state fed back.
+"""This machine as a target: by the native runner where it can be built, else by LiteRT in Python.
 
-Systems take turns frame by frame, so that a machine that speeds up or slows down does so for
-all of them: their ratios mean something, the milliseconds less.
+Systems take turns every few seconds, so that a machine that speeds up or slows down does so for all of them: their
+ratios mean something, the milliseconds less.
 """
 
-import datetime
 import os
 import platform
+import subprocess
 import time
+from contextlib import contextmanager
 from importlib.metadata import version
 
 import numpy as np
 
-from patchwork_tf.benchmarks.plan import Model, as_streamed
+from patchwork_tf.benchmarks import native
+from patchwork_tf.benchmarks.harness import Target
+from patchwork_tf.benchmarks.plan import Settings, Workload, write_windows
+from patchwork_tf.benchmarks.report import Repeat
+from patchwork_tf.benchmarks.samples import read_samples
+from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.streaming.policies import View
-
-WARMUP_FRAMES = 20
+from patchwork_tf.quiet import hidden_stderr
 
 
-class TimedStream:
-    """An exported file, run over frames the way a system does, each frame timed.
+class Host(Target):
+    """This machine.
 
     Args:
-        model: the file, and how it is run.
-        policy: how windows are chosen, one of plan.WINDOWS.
-        seed: of the random frames and windows.
+        settings: how to measure.
+        say: is told why LiteRT in Python measures, if it does.
 
-    Attributes:
-        load_ns: nanoseconds from the file to a model that is ready.
-        first_ns: of its very first inference, which looks at the whole frame if the file can; None before that.
-        kinds, nanoseconds: of every frame that counts: 'window' or 'whole', or with an interval 'key' or 'skip';
-            time of inference alone, the inputs already in place, all of it in the key frame.
+    Raises:
+        UsageError: if the settings need the native runner, which cannot be built.
     """
 
-    def __init__(self, model: Model, policy: str, seed: int):
-        self.model = model
-        start = time.perf_counter_ns()
-        self._runners = [StepRunner(model.path) for _ in range(1 + model.flip)]
-        self.load_ns = time.perf_counter_ns() - start
-        facts = self._runners[0].facts
-        self._size = facts["input"]["image_size"]
-        self._processed = "key" if model.interval > 1 else "window" if facts["states"] else "whole"
-        self._rng = np.random.default_rng(seed)
-        self._choose = model.blind_policy(policy, seed)
+    name = serial = "host"
+    most_frames = 128  # whole blocks of 16, within which all schedules of the zoo repeat
+
+    def __init__(self, settings: Settings, say=print):
+        super().__init__(settings)
+        try:
+            self._runner = native.runner_path()
+        except DataError as error:
+            self._runner = None
+            if settings.fps or settings.threads > 1:
+                raise UsageError(f"--fps and --threads take the native runner: {error}") from None
+            say(f"{error}; without the native runner, LiteRT in Python measures")
+
+    @contextmanager
+    def session(self, workloads, folder):
+        """Nothing is changed, nothing has to be undone."""
+        self._folder = folder
+        write_windows(workloads, self.settings, folder)
+        yield machine(self.settings.threads) | {"runner": "native" if self._runner else "python"}
+
+    def run(self, workload: Workload, number: int, frames: int) -> Repeat:
+        """Runs a workload once. Raises DataError if the runner fails."""
+        started = time.time()
+        if not self._runner:
+            with hidden_stderr():  # LiteRT has much to say
+                return time_in_python(workload, self.settings, frames, started)
+        samples = os.path.join(self._folder, "samples.txt")
+        files = [f"--library={native.library_path()}", f"--model={os.path.abspath(workload.path)}"]
+        command = [self._runner, *files, "--samples=samples.txt", *workload.flags(self.settings, frames)]
+        done = subprocess.run(command, cwd=self._folder, capture_output=True, text=True, errors="replace")
+        if done.returncode:
+            reason = done.stderr.strip() or f"exit code {done.returncode}"
+            raise DataError(f"{workload.run.system}: the native runner failed: {reason}")
+        return read_samples(samples, workload.facts(self.settings, frames)).repeat(started)
+
+
+def time_in_python(workload: Workload, settings: Settings, frames: int, started: float) -> Repeat:
+    """Times frames as the native runner does: noise, the inputs already in place, state fed back.
+
+    Args:
+        workload: what to run.
+        settings: `warmup`, `policy` and `seed` count.
+        frames: to time, after the warm-up.
+        started: seconds, when the repeat began.
+    """
+    begun = time.perf_counter_ns()
+    stream = _Stream(workload, settings)
+    load_ns = time.perf_counter_ns() - begun
+    first_ns, *_ = [stream.time_frame() for _ in range(settings.warmup)]
+    interval = workload.run.stream.interval
+    nanoseconds = [0 if number % interval else stream.time_frame() for number in range(frames)]
+    processed = "key" if interval > 1 else "window" if workload.run.patchwork else "whole"
+    kinds = ["skip" if number % interval else processed for number in range(frames)]
+    return Repeat(started, [ns / 1e6 for ns in nanoseconds], kinds, load_ns / 1e6, first_ns / 1e6)
+
+
+class _Stream:
+    """An exported file, run over frames the way its system does."""
+
+    def __init__(self, workload, settings):
+        self._runners = [StepRunner(workload.path) for _ in range(1 + workload.run.stream.flip)]
+        self._size, self._positions = workload.run.image_size, workload.grid.positions
+        self._rng = np.random.default_rng(settings.seed)
+        self._windows = workload.windows(settings)
         self._number, self._window = 0, (0, 0)
-        self.first_ns = None
-        self.kinds, self.nanoseconds = [], []
 
-    def warm_up(self):
-        """Processes a frame that does not count."""
-        elapsed = self._infer()
-        if self.first_ns is None:
-            self.first_ns = elapsed
-
-    def time_frame(self):
-        """Runs the next frame. One between key frames costs what it takes to do nothing."""
-        if len(self.kinds) % self.model.interval:
-            start = time.perf_counter_ns()
-            elapsed = time.perf_counter_ns() - start
-            self.kinds.append("skip")
-        else:
-            elapsed = self._infer()
-            self.kinds.append(self._processed)
-        self.nanoseconds.append(elapsed)
-
-    def _infer(self) -> int:
-        """Nanoseconds of one inference on random input."""
+    def time_frame(self) -> int:
+        """Nanoseconds of inference on the next frame; the first one is looked at as a whole if the file can."""
         starts = self._number == 0 and self._runners[0].facts["start"]
         self._load()
         start = time.perf_counter_ns()
@@ -79,92 +114,20 @@ class TimedStream:
 
     def _load(self):
         frame = self._rng.uniform(-1, 1, (1, *self._size, 3)).astype(np.float32)
-        row, column = self._choose(View(self._number)) if self._choose else self._window
+        if self._windows:
+            self._window = self._windows[self._number % len(self._windows)]
+        row, column = self._window
         self._runners[0].load(frame, (row, column))
-        if self.model.flip:
-            self._runners[1].load(frame[:, :, ::-1], (row, self.model.grid.positions - 1 - column))
+        for mirrored in self._runners[1:]:
+            mirrored.load(frame[:, :, ::-1], (row, self._positions - 1 - column))
 
 
-def measure(models: dict[str, Model], frames: int, policy: str = "model", seed: int = 0, progress=None) -> dict:
-    """Times systems in turn. After Ctrl-C, it returns what it has of all of them.
-
-    Args:
-        models: system name -> exported file, and how the system runs it.
-        frames: how many to time per system, after a warm-up.
-        policy: how windows are chosen, one of plan.WINDOWS.
-        seed: of inputs, windows and the order within each round.
-        progress: called after every round.
-
-    Returns:
-        What `report.build` takes; 'finished' says whether there are as many frames as asked for.
-
-    Raises:
-        KeyboardInterrupt: after Ctrl-C before every system had a frame.
-    """
-    begun = datetime.datetime.now(datetime.timezone.utc)
-    facts = machine()
-    streams = {name: TimedStream(model, policy, seed) for name, model in models.items()}
-    try:
-        _take_turns(list(streams.values()), frames, seed, progress)
-    except KeyboardInterrupt:
-        if not all(stream.nanoseconds for stream in streams.values()):
-            raise
-    done = min(len(stream.nanoseconds) for stream in streams.values())
+def machine(threads: int = 1) -> dict:
+    """What the times are measured on."""
     return {
-        "target": "host",
-        "emulated": False,
-        "finished": done == frames,
-        "created": begun.isoformat(timespec="seconds"),
-        "machine": facts,
-        "settings": {"steps": frames, "warmup": WARMUP_FRAMES, "policy": policy, "seed": seed},
-        "systems": {name: _measured(stream, done) for name, stream in streams.items()},
-    }
-
-
-def _take_turns(streams, frames, seed, progress):
-    order = np.random.default_rng(seed)
-    for number in range(WARMUP_FRAMES + frames):
-        for turn in order.permutation(len(streams)):
-            if number < WARMUP_FRAMES:
-                streams[turn].warm_up()
-            else:
-                streams[turn].time_frame()
-        if progress:
-            progress()
-
-
-def _measured(stream, done) -> dict:
-    """One system's first `done` frames: there is one repeat, as systems take turns within it."""
-    model = stream.model
-    none_late = np.zeros(done, bool)
-    nanoseconds, late = as_streamed(np.array(stream.nanoseconds[:done]), none_late, model, fps=0)
-    repeat = {
-        "started": 0.0,
-        "temperature_before": None,
-        "temperature_after": None,
-        "tainted": False,
-        "reason": None,
-        "load_ns": stream.load_ns,
-        "first_ns": stream.first_ns,
-        "peak_kb": None,  # one process runs all systems, and has TensorFlow in it
-        "nanoseconds": nanoseconds,
-        "kinds": stream.kinds[:done],
-        "late": late,
-    }
-    return {
-        "file": {"sha256": model.file.digest, "bytes": model.file.size},
-        "stream": {"interval": model.interval, "delay": model.delay, "flip": model.flip},
-        "repeats": [repeat],
-    }
-
-
-def machine() -> dict:
-    """What the times were measured on."""
-    return {
-        "target": "host",
         "cpu": _cpu_name(),
         "cores": os.cpu_count(),
-        "threads": 1,
+        "threads": threads,
         "system": platform.platform(),
         "python": platform.python_version(),
         "ai_edge_litert": version("ai-edge-litert"),

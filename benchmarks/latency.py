@@ -25,8 +25,8 @@ DEFINITIONS = {
     f"which draw whole blocks of {BLOCK} consecutive frames, as neighbours are alike. They say how much the "
     "number would move if this run were repeated under the same conditions, not what another machine or day "
     "would give.",
-    "ratios": "To the single-frame network of the same task (vid-sf, davis-sf) in the same run. The paper's are "
-    "to its own single-frame network on its phone.",
+    "ratios": "To the single-frame network that the system refers to (vid-sf, davis-sf, ...) in the same run. The "
+    "paper's are to its own single-frame network on its phone.",
     "MFLOPs": "Multiply-adds of convolutions and dense layers per frame / 10^6, counted from the built model; "
     "max over frames, and avg of a run.",
     "frames": "window: one step of a Patchwork network; whole: one run of a single-frame network; key, skip: "
@@ -40,8 +40,8 @@ DEFINITIONS = {
 def describe(values) -> dict[str, float]:
     """'median_ms', 'mean_ms', 'std_ms', 'p95_ms', 'p99_ms' of milliseconds (n,)."""
     mean = {"mean_ms": float(np.mean(values)), "std_ms": float(np.std(values))}
-    found = np.percentile(values, list(PERCENTILES.values()))
-    return dict(zip(PERCENTILES, map(float, found), strict=True)) | mean
+    percentiles = np.percentile(values, list(PERCENTILES.values()))
+    return dict(zip(PERCENTILES, map(float, percentiles), strict=True)) | mean
 
 
 def resample(values, seed=0) -> np.ndarray:
@@ -65,8 +65,8 @@ def resample(values, seed=0) -> np.ndarray:
 
 def _statistics(rows):
     """(rows, n) -> (rows, STATISTICS)."""
-    found = np.percentile(rows, list(PERCENTILES.values()), axis=1)
-    return np.vstack([found, rows.mean(axis=1)]).T
+    percentiles = np.percentile(rows, list(PERCENTILES.values()), axis=1)
+    return np.vstack([percentiles, rows.mean(axis=1)]).T
 
 
 def interval(estimates) -> list[float]:

@@ -6,7 +6,6 @@
 docs/native.md describes the runner, its builds and the two ways onto a phone.
 """
 
-import dataclasses
 import hashlib
 import importlib.util
 import os
@@ -18,6 +17,7 @@ import tempfile
 import zipfile
 from importlib.metadata import version
 from pathlib import Path
+from typing import NamedTuple
 
 from absl import flags
 
@@ -30,16 +30,8 @@ LIBRARY = "libLiteRt.so"
 _MADE = Path(__file__).parents[1] / "build" / "native" / RUNNER  # by `make native`
 
 
-@dataclasses.dataclass(frozen=True)
-class Architecture:
-    """What a bundle for a kind of machine is made of.
-
-    Attributes:
-        machine: what `uname -m` says there.
-        compiler: for it, from Debian.
-        loader: the dynamic loader's file name.
-        wheel: platform tag of LiteRT's wheel.
-    """
+class Architecture(NamedTuple):
+    """What `uname -m` says there, Debian's compiler for it, the dynamic loader, platform tag of LiteRT's wheel."""
 
     machine: str
     compiler: str
@@ -54,45 +46,43 @@ ARCHITECTURES = {
 _SYSTEM_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6")  # what libLiteRt.so needs
 
 _FLAGS = flags.FlagValues()
-_BUNDLE = flags.DEFINE_string(
-    "bundle",
-    None,
-    "Folder to fill with runner, LiteRT, system libraries and their loader: it runs without an NDK, and without "
-    "anything that the device has.",
-    flag_values=_FLAGS,
-)
-_ARCH = flags.DEFINE_enum(
-    "arch", "arm64", list(ARCHITECTURES), "Machine that a bundle is for.", flag_values=_FLAGS
-)
-_LIBRARY = flags.DEFINE_string(
-    "library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", flag_values=_FLAGS
-)
+flags.DEFINE_string("bundle", None, "Folder to fill with runner, LiteRT, system libraries and loader.", _FLAGS)
+flags.DEFINE_enum("arch", "arm64", list(ARCHITECTURES), "Machine that a bundle is for.", _FLAGS)
+flags.DEFINE_string("library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", _FLAGS)
 
 
-@dataclasses.dataclass(frozen=True)
-class Bundle:
-    """A folder that holds all that the runner needs.
-
-    Attributes:
-        folder: where it is here.
-        files: names of the files in it.
-        command: what runs it when that folder, wherever it was copied to, is the current one; flags
-            of the runner follow.
-    """
+class Bundle(NamedTuple):
+    """A folder that holds all that the runner needs, its files by name, and what runs it there; flags follow."""
 
     folder: str
     files: list[str]
     command: list[str]
+
+    @property
+    def kind(self) -> str:
+        """A 'bundle' brings loader and C library along, an 'ndk' build uses Android's."""
+        return "bundle" if any(name.startswith("ld-") for name in self.files) else "ndk"
+
+
+def read_bundle(folder: str) -> Bundle:
+    """A folder that was filled elsewhere. Raises DataError if runner or library are missing."""
+    if not os.path.isdir(folder):
+        raise DataError(f"--runner={folder}: no such folder")
+    files = sorted(entry.name for entry in os.scandir(folder) if entry.is_file())
+    if missing := [name for name in (RUNNER, LIBRARY) if name not in files]:
+        raise DataError(f"--runner={folder}: no {' and no '.join(missing)} in this folder")
+    loader = [name for name in files if name.startswith("ld-")]
+    start = [f"./{loader[0]}", "--library-path", "."] if loader else []
+    return Bundle(folder, files, [*start, f"./{RUNNER}", f"--library=./{LIBRARY}"])
 
 
 def library_path() -> str:
     """The LiteRT library that pip installed. Raises DataError, saying how to get it, if there is none."""
     spec = importlib.util.find_spec("ai_edge_litert")
     folders = spec.submodule_search_locations if spec else []
-    for folder in folders:
-        for name in (LIBRARY, "libLiteRt.dylib"):
-            if os.path.exists(path := os.path.join(folder, name)):
-                return path
+    paths = [os.path.join(folder, name) for folder in folders for name in (LIBRARY, "libLiteRt.dylib")]
+    for path in filter(os.path.exists, paths):
+        return path
     raise DataError(f"no {LIBRARY} here: pip install 'ai-edge-litert>=2.3'")
 
 
@@ -154,21 +144,17 @@ def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) ->
     """
     if arch not in ARCHITECTURES:
         raise UsageError(f"no bundle for '{arch}'; choose from {', '.join(ARCHITECTURES)}")
-    facts = ARCHITECTURES[arch]
-    if not shutil.which(facts.compiler):
-        raise DataError(f"no {facts.compiler} here: apt-get install {_package_of(facts.compiler)}")
+    target = ARCHITECTURES[arch]
+    if not shutil.which(target.compiler):
+        raise DataError(f"no {target.compiler} here: apt-get install {_package_of(target.compiler)}")
     files.make_folder(folder)
     folder = os.path.abspath(folder)
-    compile_c(facts.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
-    for name in (facts.loader, *_SYSTEM_LIBRARIES):
-        _copy(_system_library(facts.compiler, name), os.path.join(folder, name))
+    compile_c(target.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
+    for name in (target.loader, *_SYSTEM_LIBRARIES):
+        _copy(_system_library(target.compiler, name), os.path.join(folder, name))
     with tempfile.TemporaryDirectory() as download:
-        _copy(library or _litert_for(facts, download), os.path.join(folder, LIBRARY))
-    return Bundle(
-        folder=folder,
-        files=[facts.loader, *_SYSTEM_LIBRARIES, LIBRARY, RUNNER],
-        command=[f"./{facts.loader}", "--library-path", ".", f"./{RUNNER}", f"--library=./{LIBRARY}"],
-    )
+        _copy(library or _litert_for(target, download), os.path.join(folder, LIBRARY))
+    return read_bundle(folder)
 
 
 def _package_of(compiler) -> str:
@@ -185,14 +171,14 @@ def _system_library(compiler, name) -> str:
     return path
 
 
-def _litert_for(facts, download) -> str:
+def _litert_for(target, download) -> str:
     """LiteRT's library for that machine: the installed one, or downloaded to a folder, of the same version."""
-    if (platform.system(), platform.machine()) == ("Linux", facts.machine):
+    if (platform.system(), platform.machine()) == ("Linux", target.machine):
         return library_path()
     wanted = f"ai-edge-litert=={version('ai-edge-litert')}"
-    print(f"downloading {wanted} for {facts.machine}", file=sys.stderr)
+    print(f"downloading {wanted} for {target.machine}", file=sys.stderr)
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
-    _run([*command, "--platform", facts.wheel, "--dest", download, wanted], f"pip cannot download {wanted}")
+    _run([*command, "--platform", target.wheel, "--dest", download, wanted], f"pip cannot download {wanted}")
     (wheel,) = Path(download).glob("*.whl")
     with zipfile.ZipFile(wheel) as file:
         return file.extract(f"ai_edge_litert/{LIBRARY}", download)
@@ -218,10 +204,10 @@ def _run(command, failure) -> str:
 
 
 def _native():
-    if not _BUNDLE.value:
+    if not _FLAGS.bundle:
         print(f"runner   {runner_path()}\nlibrary  {library_path()}")
         return
-    bundle = make_bundle(_BUNDLE.value, _ARCH.value, _LIBRARY.value)
+    bundle = make_bundle(_FLAGS.bundle, _FLAGS.arch, _FLAGS.library)
     size = sum(os.path.getsize(os.path.join(bundle.folder, name)) for name in bundle.files)
     print(f"{bundle.folder}: {len(bundle.files)} files, {size / 1e6:.1f} MB. Copy it over, and there:")
     print(f"{' '.join(bundle.command)} --model=F.tflite --samples=OUT.txt")

@@ -1,194 +1,186 @@
-"""One phone's part of a benchmark: push, run, pull, and leave it as it was."""
+"""A phone as a target: push, run, pull, and leave it as it was. Nothing needs root.
 
+A run starts when nothing throttles, on the CPUs of one cluster, and counts when all its samples have arrived here.
+"""
+
+import contextlib
 import dataclasses
+import functools
 import os
 import shlex
 import time
-from contextlib import contextmanager
 
-from patchwork_tf import files
-from patchwork_tf.benchmarks import clusters, conditions, stock
-from patchwork_tf.benchmarks import device as facts
+from patchwork_tf.benchmarks import android, clusters, conditions, native, stock
 from patchwork_tf.benchmarks.adb import Answer, Device
+from patchwork_tf.benchmarks.harness import Target
 from patchwork_tf.benchmarks.interrupts import uninterrupted
-from patchwork_tf.benchmarks.plan import Model, Settings
-from patchwork_tf.benchmarks.run_folder import PhoneFolder
+from patchwork_tf.benchmarks.plan import Settings, Workload, write_windows
+from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
 
 REMOTE = "/data/local/tmp/patchwork_benchmark"  # where anybody may put programs and run them
 _SLOWEST_FRAME = 2.0  # seconds; a run that takes longer per frame is taken to hang
+_ARCHITECTURES = {"arm64-v8a": "arm64", "x86_64": "x86_64"}  # Android's name of an ABI -> native.py's
 
 
-class Phone:
-    """A device, what it says about itself, and the CPUs to use on it.
+@dataclasses.dataclass(frozen=True)
+class PhoneSettings(Settings):
+    """How to measure a phone.
 
-    Raises:
-        DataError: if it does not say what must be known.
-        UsageError: if it does not have such a cluster.
+    Attributes:
+        cluster: CPUs to run on, one of clusters.CHOICES.
+        launcher: what to put in front of the runner's command, such as 'taskset f0'.
+        fixed_performance: whether to hold the clocks on phones that can.
+        cool_seconds: how long to wait for a hot phone.
     """
 
-    def __init__(self, device: Device, settings: Settings):
-        self.device, self.settings = device, settings
-        self.properties = facts.parse_properties(device.shell("getprop"))
-        self._clusters = self._read_clusters()
-        self.cluster = clusters.choose(self._clusters, settings.cluster, settings.threads)
+    repeats: int = 3
+    cluster: str = "big"
+    launcher: str = ""
+    fixed_performance: bool = True
+    cool_seconds: float = 600
 
-    def _read_clusters(self):
-        try:
-            return clusters.parse(self.device.attempt(clusters.READ).output)
-        except DataError as error:
-            if self.settings.cluster == "all":
-                return []
-            raise DataError(f"{self.device.serial}: {error}; --cluster=all runs on any CPU") from None
 
-    @property
-    def abi(self) -> str:
-        return self.properties["ro.product.cpu.abi"]
+class Phone(Target):
+    """A phone.
+
+    Args:
+        device: over adb.
+        settings: how to measure.
+        runner: folder of a bundle, or of an NDK build and LiteRT's library for Android; None makes a bundle.
+        stock_tool: path of benchmark_model for it, to run on plain workloads as a cross-check; or None.
+        say: is told what is waited for, and what had to be left undone.
+    """
+
+    name = "adb"
+    resumable = True
+
+    def __init__(self, device: Device, settings: PhoneSettings, runner=None, stock_tool=None, say=print):
+        super().__init__(settings)
+        self._device, self._runner, self._stock_tool, self._say = device, runner, stock_tool, say
 
     @property
     def serial(self) -> str:
         """Its own serial number, the same on every transport."""
-        return self.properties.get("ro.serialno") or self.device.serial
+        return self._properties.get("ro.serialno") or self._device.serial
 
-    def machine(self) -> dict:
-        """All facts that a report names."""
-        processor = clusters.parse_cpuinfo(self.device.shell("cat /proc/cpuinfo"))
-        battery = facts.parse_battery(self.device.shell("dumpsys battery"))
-        used = [self.cluster] if self.cluster else self._clusters
-        cores = " + ".join(filter(None, (processor.name_of(one.cpus) for one in used)))
-        described = facts.describe(self.properties)
+    @functools.cached_property
+    def _properties(self):
+        return android.parse_properties(self._device.shell("getprop"))
+
+    @functools.cached_property
+    def _clusters(self) -> list[clusters.Cluster]:
+        try:
+            return clusters.parse(self._device.attempt(clusters.READ).output)
+        except DataError as error:
+            if self.settings.cluster == "all":
+                return []
+            raise DataError(f"{self._device.serial}: {error}; --cluster=all runs on any CPU") from None
+
+    @functools.cached_property
+    def _cluster(self) -> clusters.Cluster | None:
+        return clusters.choose(self._clusters, self.settings.cluster, self.settings.threads)
+
+    @contextlib.contextmanager
+    def session(self, workloads, folder):
+        """Within it all files are on the phone, and its clocks are held if they can be."""
+        self._folder = folder
+        machine = self._machine()
+        bundle = self._bundle(folder)
+        files = [(os.path.join(bundle.folder, name), name) for name in bundle.files]
+        files += [(workload.path, f"{name}.tflite") for name, workload in workloads.items()]
+        files += [(path, os.path.basename(path)) for path in [self._stock_tool] if path]
+        files += [(os.path.join(folder, name), name) for name in write_windows(workloads, self.settings, folder)]
+        with contextlib.ExitStack() as stack:
+            stack.enter_context(_workplace(self._device, files, self._say))
+            hold = self.settings.fixed_performance
+            held = hold and stack.enter_context(conditions.fixed_performance(self._device, self._say))
+            self._command = bundle.command
+            yield {**machine, "runner": bundle.kind, "fixed_performance": held}
+
+    def _bundle(self, folder) -> native.Bundle:
+        if self._runner:
+            return native.read_bundle(self._runner)
+        abi = self._properties["ro.product.cpu.abi"]
+        if abi not in _ARCHITECTURES:
+            raise DataError(
+                f"no runner for a phone of ABI {abi}, only for {', '.join(_ARCHITECTURES)}; see --runner"
+            )
+        return native.make_bundle(os.path.join(folder, abi), _ARCHITECTURES[abi])
+
+    def _machine(self) -> dict:
+        """Facts that a report names."""
+        device, used = self._device, [self._cluster] if self._cluster else self._clusters
+        processor = clusters.parse_cpuinfo(device.shell("cat /proc/cpuinfo"))
+        battery = android.parse_battery(device.shell("dumpsys battery"))
+        cores = " + ".join(filter(None, (processor.name_of(cluster.cpus) for cluster in used)))
+        described = android.describe(self._properties)
         return {
             **described,
-            "emulated": facts.is_emulated(self.properties),
+            "emulated": android.is_emulated(self._properties),
             "serial": self.serial,
-            "transport": self.device.serial,
+            "transport": device.serial,
             "cpu": cores or processor.hardware or described["soc"],
-            "cores": sum(len(one.cpus) for one in self._clusters) or None,
+            "cores": sum(len(cluster.cpus) for cluster in self._clusters) or None,
             "threads": self.settings.threads,
             "system": f"Android {described['android']}",
-            "kernel": self.device.shell("uname -r -v -m").strip(),
-            "clusters": [dataclasses.asdict(one) for one in self._clusters],
+            "kernel": device.shell("uname -r -v -m").strip(),
+            "clusters": [dataclasses.asdict(cluster) for cluster in self._clusters],
             "cluster": self.settings.cluster,
-            "cpu_mask": self.cluster.mask if self.cluster else None,
-            "governor": ", ".join(dict.fromkeys(one.governor for one in used)),
+            "cpu_mask": self._cluster.mask if self._cluster else None,
+            "governor": ", ".join(dict.fromkeys(cluster.governor for cluster in used)),
             "charge_percent": battery.percent,
             "charging": battery.charging,
-            "adb": self.device.adb.path,
-            "adb_version": self.device.adb.version(),
+            "adb": device.adb.path,
+            "adb_version": device.adb.version(),
         }
 
-
-class PhoneSession:
-    """Runs of one phone, while its files are in place (see `workplace`).
-
-    Args:
-        phone: where to run.
-        command: of the runner, to be run in REMOTE.
-        kept: where finished repeats go.
-        say: is told what is waited for.
-    """
-
-    def __init__(self, phone: Phone, command: list[str], kept: PhoneFolder, say):
-        self._phone, self._device, self._settings = phone, phone.device, phone.settings
-        self._command, self._kept, self._say = command, kept, say
-
-    def run(self, system: str, model: Model, repeat: int):
-        """Measures one system once, and keeps what it gave.
+    def run(self, workload: Workload, number: int, frames: int) -> Repeat:
+        """Measures one system once.
 
         Raises:
             DataError: if the phone stays hot, or if there are no complete samples in the end.
         """
-        before = conditions.wait_until_cool(self._device, self._settings.cool_seconds, self._say)
-        started = time.time()
-        remote = f"{REMOTE}/{system}.{repeat}.txt"
-        answer = self._execute([*self._command, *self._flags(system, model, remote)])
+        before = conditions.wait_until_cool(self._device, self.settings.cool_seconds, self._say)
+        started, system = time.time(), workload.run.system
+        samples = f"{system}.{number}.txt"
+        flags = [f"--model={system}.tflite", f"--samples={samples}", *workload.flags(self.settings, frames)]
+        flags += [f"--cpu_mask={self._cluster.mask}"] if self._cluster else []
+        answer = self._execute([*self._command, *flags])
         if answer.status:
             raise self._device.failure(f"the runner failed on {system}", _reason(answer))
         after = conditions.read_heat(self._device)
-        self._fetch(remote, system, model, repeat)
-        reason = conditions.taint(before, after)
-        record = {
-            "started": started,
-            "temperature_before": before.celsius,
-            "temperature_after": after.celsius,
-            "sensors_before": before.sensors,
-            "sensors_after": after.sensors,
-            "tainted": reason is not None,
-            "reason": reason,
-        }
-        self._kept.keep(system, repeat, record)
+        expected = {**workload.facts(self.settings, frames), "model": f"{system}.tflite"}
+        path = os.path.join(self._folder, "arriving.txt")
+        try:
+            self._device.pull(f"{REMOTE}/{samples}", path)
+            arrived = read_samples(path, expected)
+        except DataError as error:
+            reason = str(error).removeprefix(f"{self._device.serial}: ").removeprefix(f"{path}: ")
+            raise self._device.failure(f"samples of {system}, repeat {number + 1}", reason) from None
+        return arrived.repeat(started, before.celsius, after.celsius, conditions.taint(before, after))
 
-    def cross_check(self, system: str, tool: str):
-        """Runs benchmark_model on a system's file, and keeps what it printed.
+    def checks(self, workload: Workload) -> bool:
+        """Whether benchmark_model is here, and a frame is one run of the file, which is all that it knows."""
+        return bool(self._stock_tool) and workload.is_plain
 
-        Raises:
-            DataError: if it failed.
-        """
-        conditions.wait_until_cool(self._device, self._settings.cool_seconds, self._say)
-        settings = self._settings
-        command = stock.command(f"./{tool}", f"{system}.tflite", settings.steps, settings.warmup, settings.threads)
-        pin = ["taskset", self._phone.cluster.mask] if self._phone.cluster else []
+    def cross_check(self, workload: Workload) -> stock.Statistics:
+        """What benchmark_model measures of a file. Raises DataError if it fails."""
+        conditions.wait_until_cool(self._device, self.settings.cool_seconds, self._say)
+        tool, system = os.path.basename(self._stock_tool), workload.run.system
+        command = stock.command(f"./{tool}", f"{system}.tflite", self.settings)
+        pin = ["taskset", self._cluster.mask] if self._cluster else []
         answer = self._execute([*pin, *command])
-        text = answer.output + answer.errors
-        stock.parse(text, f"{self._device.serial}: {system}")
-        with files.atomic_file(self._kept.stock_path(system), "w") as file:
-            file.write(text)
-
-    def _flags(self, system, model, remote):
-        settings = self._settings
-        return [
-            f"--model={system}.tflite",
-            f"--samples={os.path.basename(remote)}",
-            f"--steps={settings.steps}",
-            f"--warmup={settings.warmup}",
-            f"--threads={settings.threads}",
-            f"--fps={settings.fps:g}",
-            f"--seed={settings.seed}",
-            *([f"--cpu_mask={self._phone.cluster.mask}"] if self._phone.cluster else []),
-            *([f"--windows={windows_file(system)}"] if model.blind_policy(settings.policy, settings.seed) else []),
-            *model.flags(),
-        ]
+        return stock.parse(answer.output + answer.errors, f"{self._device.serial}: {system}")
 
     def _execute(self, command) -> Answer:
         """Runs a command in REMOTE, instead of its shell: that is what a device ends when the link breaks."""
-        settings = self._settings
+        settings = self.settings
         seconds_per_frame = max(_SLOWEST_FRAME, 2 / settings.fps if settings.fps else 0)
         limit = 60 + seconds_per_frame * (settings.warmup + settings.steps)
         words = shlex.join([*shlex.split(settings.launcher), *command])
         return self._device.execute(f"cd {REMOTE} && exec {words}", limit)
-
-    def _fetch(self, remote, system, model, repeat):
-        """Pulls samples, which take their place only if they are complete and what was asked for."""
-        path = self._kept.samples_path(system, repeat)
-        arriving = f"{path}.arriving"
-        try:
-            self._device.pull(remote, arriving)
-            self._check(read_samples(arriving).facts, system, model)
-            os.replace(arriving, path)
-        except DataError as error:
-            reason = str(error).removeprefix(f"{self._device.serial}: ").removeprefix(f"{arriving}: ")
-            raise self._device.failure(f"samples of {system}, repeat {repeat + 1}", reason) from None
-        finally:
-            if os.path.exists(arriving):
-                os.remove(arriving)
-
-    def _check(self, facts, system, model):
-        asked = {key: getattr(self._settings, key) for key in ("steps", "warmup", "threads")}
-        asked |= {
-            "fps": float(f"{self._settings.fps:g}"),
-            "model": f"{system}.tflite",
-            "interval": model.interval,
-            "flip": model.flip,
-        }
-        for key, value in asked.items():
-            if facts[key] != value:
-                raise DataError(f"they are of another run: {key} {facts[key]}, not {value}")
-
-
-def windows_file(system: str) -> str:
-    """Name, on the phone, of the list of windows that a system is told."""
-    return f"{system}.windows"
 
 
 def _reason(answer: Answer) -> str:
@@ -198,13 +190,9 @@ def _reason(answer: Answer) -> str:
     return answer.reason
 
 
-@contextmanager
-def workplace(device: Device, files: list[tuple[str, str]], say):
-    """Within it, files are on a phone, in REMOTE; afterwards they are gone, whatever happened.
-
-    Args:
-        files: (path here, name there).
-        say: is told if they could not be removed.
+@contextlib.contextmanager
+def _workplace(device: Device, files: list[tuple[str, str]], say):
+    """Within it, files (path here, name there) are in REMOTE; afterwards they are gone, whatever happened.
 
     Raises:
         DataError: if not all of them arrive.

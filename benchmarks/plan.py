@@ -1,15 +1,15 @@
-"""What is to be measured, and in which order."""
+"""What is to be measured: settings, workloads, and the order in which they take turns."""
 
 import dataclasses
+import hashlib
+import os
 
 import numpy as np
 
-from patchwork_tf.benchmarks.adb import FileFacts, facts_of
-from patchwork_tf.export import metadata
+from patchwork_tf.benchmarks.report import Repeat, Run
+from patchwork_tf.files import atomic_file
 from patchwork_tf.grid import Grid
-from patchwork_tf.streaming import policies
-
-WINDOWS = ("model", "raster", "random")  # who chooses them: the file itself, as in use, or a blind policy
+from patchwork_tf.models.config import StreamConfig
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,66 +22,86 @@ class Settings:
         warmup: frames before that, not timed.
         fps: frames per second that arrive; 0 means back to back.
         threads: of inference.
-        cluster: CPUs to run on, one of clusters.CHOICES.
-        launcher: what to put in front of the runner's command, such as 'taskset f0'.
-        fixed_performance: whether to hold the clocks on phones that can.
-        cool_seconds: how long to wait for a hot phone.
-        policy: how windows are chosen, one of WINDOWS.
+        policy: how windows are chosen, one of choices.WINDOWS.
         seed: of frames, windows and the order of systems.
     """
 
     steps: int = 1000
-    repeats: int = 3
+    repeats: int = 1
     warmup: int = 20
     fps: float = 0
     threads: int = 1
-    cluster: str = "big"
-    launcher: str = ""
-    fixed_performance: bool = True
-    cool_seconds: float = 600
     policy: str = "model"
     seed: int = 0
 
+    def lengths(self, most: int | None = None) -> list[int]:
+        """Frames of every repeat of a system; none has more than `most`."""
+        most = most or self.steps
+        rest = self.steps % most
+        return ([most] * (self.steps // most) + [rest] * (rest > 0)) * self.repeats
+
 
 @dataclasses.dataclass(frozen=True)
-class Model:
-    """An exported file, and how its system runs it over a stream (see `StreamConfig`).
+class Workload:
+    """A system to run.
 
     Attributes:
-        grid: of the model.
+        run: what is known of it, without repeats.
+        path: of its exported file.
+        grid: of its model.
     """
 
+    run: Run
     path: str
-    interval: int = 1
-    delay: int = 0
-    flip: bool = False
     grid: Grid = dataclasses.field(default_factory=Grid)
 
-    @classmethod
-    def read(cls, path: str) -> "Model":
-        """From the metadata of an exported file. Raises DataError if it has none."""
-        facts = metadata.read(path)
-        return cls(path, **facts["stream"], grid=Grid(**facts["grid"]))
-
     @property
-    def file(self) -> FileFacts:
-        return facts_of(self.path)
+    def digest(self) -> str:
+        """SHA-256 of the file as it is now."""
+        with open(self.path, "rb") as file:
+            return hashlib.sha256(file.read()).hexdigest()
 
     @property
     def is_plain(self) -> bool:
         """Whether a frame is one run of the file, no more and no less."""
-        return self.interval == 1 and not self.flip
+        return self.run.stream.interval == 1 and not self.run.stream.flip
 
-    def blind_policy(self, name: str, seed: int) -> policies.Policy | None:
-        """What chooses windows beforehand; None if the file does, or there is but one."""
-        if name == "model" or self.grid.is_whole_frame:
-            return None
-        return {"raster": policies.raster(self.grid), "random": policies.random(self.grid, seed)}[name]
+    def windows(self, settings: Settings) -> list[tuple[int, int]]:
+        """Of all frames, the warm-up included, where a blind policy chooses them; none if the file does."""
+        if settings.policy == "model" or self.grid.is_whole_frame:
+            return []
+        from patchwork_tf.streaming import policies  # brings Keras
 
-    def flags(self) -> list[str]:
-        """Of the runner. It knows no delay, which only changes how its times are read (see `as_streamed`)."""
-        interval = [f"--interval={self.interval}"] if self.interval > 1 else []
-        return interval + (["--flip", f"--positions={self.grid.positions}"] if self.flip else [])
+        blind = {"raster": policies.raster(self.grid), "random": policies.random(self.grid, settings.seed)}
+        return [blind[settings.policy](policies.View(n)) for n in range(settings.warmup + settings.steps)]
+
+    @property
+    def windows_file(self) -> str:
+        return f"{self.run.system}.windows"
+
+    def facts(self, settings: Settings, frames: int) -> dict:
+        """What the samples of a run by the native runner say of it. It knows no delay (see `streamed`)."""
+        shared = {name: getattr(settings, name) for name in ("warmup", "threads")}
+        stream = {"interval": self.run.stream.interval, "flip": self.run.stream.flip}
+        return {"steps": frames, "fps": float(f"{settings.fps:g}"), **shared, **stream}
+
+    def flags(self, settings: Settings, frames: int) -> list[str]:
+        """What makes the native runner do so, in a folder with `windows_file`."""
+        values = {**self.facts(settings, frames), "seed": settings.seed}
+        flip = ["--flip", f"--positions={self.grid.positions}"] if values.pop("flip") else []
+        windows = [f"--windows={self.windows_file}"] if self.windows(settings) else []
+        return [*(f"--{name}={value}" for name, value in values.items()), *flip, *windows]
+
+
+def write_windows(workloads: dict[str, Workload], settings: Settings, folder: str) -> list[str]:
+    """Writes a file of windows for every workload that a blind policy steers; returns their names."""
+    names = []
+    for workload in workloads.values():
+        if windows := workload.windows(settings):
+            names.append(workload.windows_file)
+            with atomic_file(os.path.join(folder, names[-1]), "w") as file:
+                file.writelines(f"{row} {column}\n" for row, column in windows)
+    return names
 
 
 def order(systems: list[str], repeats: int, seed: int) -> list[tuple[str, int]]:
@@ -90,17 +110,25 @@ def order(systems: list[str], repeats: int, seed: int) -> list[tuple[str, int]]:
     return [(str(system), repeat) for repeat in range(repeats) for system in rng.permutation(systems)]
 
 
-def as_streamed(nanoseconds, late, model: Model, fps: float) -> tuple[np.ndarray, np.ndarray]:
-    """Times of frames as the system spreads them over its stream, and which of them come too late.
+def streamed(repeat: Repeat, stream: StreamConfig, fps: float) -> Repeat:
+    """A repeat as its system spreads inference over the stream.
 
     With a delay, the inference of a key frame is divided evenly over it and the frames that follow, as in
     the paper's Tables 4 and 5; without one, nothing changes.
 
     Args:
-        nanoseconds, late: (frames,), as the runner saw them, which does all of it in the key frame.
+        repeat: as it was run, all of an inference in its key frame.
+        stream: of the system.
+        fps: at which frames arrive; 0 if there are no deadlines.
     """
-    if not model.delay:
-        return nanoseconds, late
-    key_frames = np.arange(len(nanoseconds)) // model.interval * model.interval
-    shares = nanoseconds[key_frames] // (model.delay + 1)
-    return shares, shares * fps > 1e9  # at 0 frames per second there is no deadline
+    if not stream.delay:
+        return repeat
+    frames = np.arange(len(repeat.samples))
+    shares = np.array(repeat.samples)[frames // stream.interval * stream.interval] / (stream.delay + 1)
+    is_part = frames % stream.interval <= stream.delay
+    return dataclasses.replace(
+        repeat,
+        samples=shares.tolist(),
+        kinds=["part" if part else "skip" for part in is_part],
+        late=int(np.sum(shares * fps > 1000)) if fps else None,
+    )

@@ -1,239 +1,304 @@
-"""The report of a benchmark: from raw times to its JSON, and back from a file.
+"""What a benchmark measured: repeats of runs, one run per system, and the report of one machine.
 
-What it holds is in report_schema.py, and explained in docs/latency.md: facts of the run, and for every system its
-statistics, what the paper says about it, and all samples.
+A `Report` has `runs`, by system; a `Run` says what is known of its system and has `repeats`; a `Repeat` has
+`samples`. All else is computed from these:
+
+  run.samples, run.kinds_of_samples, run.statistics["p95_ms"], run.kinds["key"]["p95_ms"], run.deadline_misses
+  run.paper_ratios["ratio_p95"]                              # each None if the paper has no such row
+  report.ratios(run)["ratio_p95"]                            # to run.reference; each None if it was not measured
+  report.intervals(run)["p95_ms"], report.intervals(run)["ratio_p95"]
+  report.groups()                                            # [(reference, its runs)]: a table, a plot each
+
+The JSON has all of it, under the keys of docs/latency.md.
 """
 
-import csv
 import dataclasses
-import itertools
+import functools
 import json
 
 import numpy as np
 
-from patchwork_tf import files
-from patchwork_tf.benchmarks import latency, report_schema
-from patchwork_tf.benchmarks.labels import device
-from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.zoo.paper import PAPER
+from patchwork_tf.benchmarks import latency
+from patchwork_tf.benchmarks.records import Record
+from patchwork_tf.errors import DataError
+from patchwork_tf.files import atomic_file, read_json
+from patchwork_tf.models.config import StreamConfig
+from patchwork_tf.task import get_task
+from patchwork_tf.zoo.paper import PAPER, PaperRow
 from patchwork_tf.zoo.systems import get_system
 
+SCHEMA = 3
 FRAMES = "synthetic (noise)"
 _RATIOS = {"ratio_median": "median_ms", "ratio_p95": "p95_ms", "ratio_mean": "mean_ms"}
 
 
-def reference_of(system: str) -> str:
-    """The system that a system's ratios refer to: the single-frame network of its task."""
-    return get_system(system).reference
+@dataclasses.dataclass(frozen=True)
+class Repeat(Record):
+    """Consecutive frames of one system, in one go.
+
+    Attributes:
+        started: seconds, since any moment that all repeats of a report share.
+        samples: milliseconds of every frame, in order.
+        kinds: of every frame: 'window' or 'whole'; with an interval 'key' or 'skip', with a delay 'part'.
+        load_ms: from the file to a model that is ready.
+        first_ms: of the very first inference, before the warm-up.
+        late: how many frames missed their deadline; None if frames came back to back.
+        peak_mb: most memory held; None if unknown.
+        temperature_before, temperature_after: degrees Celsius; None if unknown.
+        reason: why the repeat is not to be trusted; None if it is.
+    """
+
+    started: float
+    samples: list[float]
+    kinds: list[str]
+    load_ms: float
+    first_ms: float
+    late: int | None = None
+    peak_mb: float | None = None
+    temperature_before: float | None = None
+    temperature_after: float | None = None
+    reason: str | None = None
+
+    def __post_init__(self):
+        if not len(self.samples) == len(self.kinds) > 0:
+            raise ValueError(f"a repeat has {len(self.samples)} samples and {len(self.kinds)} kinds of frames")
+
+    @property
+    def tainted(self) -> bool:
+        return self.reason is not None
 
 
-def build(raw: dict, facts: dict[str, dict], command: str) -> dict:
-    """The report of a run on one machine.
+@dataclasses.dataclass(frozen=True)
+class ExportedFile(Record):
+    """What was run; `state_bytes` are of one stream, `weights` says where they come from."""
 
-    Args:
-        raw: 'target', 'emulated', 'finished', 'created', 'machine', 'settings', 'stock' (see stock.py; may be
-            missing) and 'systems', as for `summarise`.
-        facts: system name -> what was not measured but is known of its model: 'image_size' (height, width),
-            'depth', 'mflops_max', 'mflops_avg' and 'mflops_avg_run' (see `tables.cost_row`), and 'file' with
-            'state_bytes' and 'weights'.
+    sha256: str
+    bytes: int
+    state_bytes: int
+    weights: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Accuracy(Record):
+    """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', or 'J' and 'F'."""
+
+    metrics: dict
+    dataset: str
+    policy: str
+    checkpoint: str
+    image_size: list[int]
+
+
+@dataclasses.dataclass(frozen=True)
+class Statistics(Record):
+    """What benchmark_model measured: how many runs, and their mean in microseconds."""
+
+    count: int
+    mean: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Run(Record):
+    """A system, and all that was measured of it.
+
+    Attributes:
+        system, task: names, as 'vid-pw-m4n2' and 'detection'.
+        reference: name of the single-frame system that its ratios refer to.
+        patchwork: whether it looks at windows.
+        depth: width multiplier.
+        image_size: (height, width) in pixels.
+        mflops_max, mflops_avg_run: multiply-adds / 10^6 per frame of a run.
+        mflops_avg: the average, divided by the frames of a delay once more, as the paper does.
+        paper: its row there, if it has one.
+        repeats: in the order of time.
+    """
+
+    system: str
+    task: str
+    reference: str
+    stream: StreamConfig
+    patchwork: bool
+    depth: float
+    image_size: tuple[int, ...]
+    mflops_max: float
+    mflops_avg: float
+    mflops_avg_run: float
+    file: ExportedFile
+    paper: PaperRow | None = None
+    accuracy: Accuracy | None = None
+    stock: Statistics | None = None
+    repeats: tuple[Repeat, ...] = ()
+
+    @functools.cached_property
+    def samples(self) -> np.ndarray:
+        """Milliseconds of all frames, (n,) in the order of time."""
+        return np.concatenate([repeat.samples for repeat in self.repeats])
+
+    @functools.cached_property
+    def kinds_of_samples(self) -> list[str]:
+        return [kind for repeat in self.repeats for kind in repeat.kinds]
+
+    @functools.cached_property
+    def statistics(self) -> dict[str, float]:
+        """'median_ms', 'p95_ms', 'p99_ms', 'mean_ms', 'std_ms' of all frames (see `latency.DEFINITIONS`)."""
+        return latency.describe(self.samples)
+
+    @functools.cached_property
+    def kinds(self) -> dict[str, dict[str, float]]:
+        """Kind of frame -> 'count', and statistics as above."""
+        kinds = np.array(self.kinds_of_samples)
+        parts = {str(kind): self.samples[kinds == kind] for kind in np.unique(kinds)}
+        return {kind: {"count": len(part), **latency.describe(part)} for kind, part in parts.items()}
+
+    @property
+    def deadline_misses(self) -> float | None:
+        """The part of frames that missed their deadline; None if there was none."""
+        late = [repeat.late for repeat in self.repeats]
+        return None if None in late else sum(late) / len(self.samples)
+
+    @property
+    def load_ms(self) -> float:
+        return float(np.median([repeat.load_ms for repeat in self.repeats]))
+
+    @property
+    def first_ms(self) -> float:
+        return float(np.median([repeat.first_ms for repeat in self.repeats]))
+
+    @property
+    def peak_mb(self) -> float | None:
+        return max((repeat.peak_mb for repeat in self.repeats if repeat.peak_mb is not None), default=None)
+
+    @property
+    def paper_ratios(self) -> dict[str, float | None]:
+        """The paper's 'ratio_p95' and 'ratio_mean', to its own single-frame network on its phone."""
+        reference = PAPER.get(self.reference)
+        keys = ("ratio_p95", "ratio_mean")
+        if not self.paper or not reference:
+            return dict.fromkeys(keys)
+        return {key: getattr(self.paper, _RATIOS[key]) / getattr(reference, _RATIOS[key]) for key in keys}
+
+    def to_json(self) -> dict:
+        """The fields, and what is computed from them."""
+        computed = ("kinds", "deadline_misses", "load_ms", "first_ms", "peak_mb")
+        return {
+            **self.statistics,
+            **{key: getattr(self, key) for key in computed},
+            **super().to_json(),
+            "samples": self.samples.tolist(),
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class Report(Record):
+    """Runs on one machine.
+
+    Attributes:
+        target: 'host' or 'adb', or a name of one's own.
+        emulated: whether the machine was a computer that plays a phone: its times mean nothing.
+        finished: whether there are as many frames as asked for.
+        created: ISO time.
         command: that asked for it.
+        machine: facts; 'cpu' and 'threads' at least.
+        settings: of the benchmark; 'steps' at least.
+        runs: by system.
+        frames: what the frames were.
     """
-    rows = summarise(raw)
-    return {
-        "schema": report_schema.VERSION,
-        "target": raw["target"],
-        "emulated": raw["emulated"],
-        "finished": raw.get("finished", True),
-        "created": raw["created"],
-        "command": command,
-        "frames": FRAMES,
-        "machine": raw["machine"],
-        "settings": raw["settings"],
-        "stock": raw.get("stock", {}),
-        "systems": {
-            name: {**row, **facts[name], "file": {**row["file"], **facts[name]["file"]}}
-            for name, row in rows.items()
-        },
-    }
+
+    target: str
+    emulated: bool
+    finished: bool
+    created: str
+    command: str
+    machine: dict
+    settings: dict
+    runs: dict[str, Run]
+    frames: str = FRAMES
+
+    def groups(self) -> list[tuple[str, list[Run]]]:
+        """Runs that have a reference in common, and its name."""
+        names = dict.fromkeys(run.reference for run in self.runs.values())
+        return [(name, [run for run in self.runs.values() if run.reference == name]) for name in names]
+
+    def ratios(self, run: Run) -> dict[str, float | None]:
+        """'ratio_median', 'ratio_p95', 'ratio_mean': statistics divided by the reference's."""
+        reference = self.runs.get(run.reference)
+        return {
+            ratio: reference and run.statistics[key] / reference.statistics[key] for ratio, key in _RATIOS.items()
+        }
+
+    def intervals(self, run: Run) -> dict[str, list[float]]:
+        """Bootstrap intervals [low, high] of statistics, and of ratios where there are any."""
+        estimates = dict(self._resamples[run.system])
+        if reference := self._resamples.get(run.reference):
+            estimates |= {ratio: estimates[key] / reference[key] for ratio, key in _RATIOS.items()}
+        return {key: latency.interval(values) for key, values in estimates.items()}
+
+    @functools.cached_property
+    def _resamples(self) -> dict[str, dict[str, np.ndarray]]:
+        """System -> statistic -> what it might have been, (resamples,)."""
+        return {
+            name: dict(zip(latency.STATISTICS, latency.resample(run.samples, number).T, strict=True))
+            for number, (name, run) in enumerate(self.runs.items())
+        }
+
+    def to_json(self) -> dict:
+        """The fields, runs as 'systems' with their ratios and intervals."""
+        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        del fields["runs"]
+        systems = {
+            name: {**run.to_json(), **self.ratios(run), "intervals": self.intervals(run)}
+            for name, run in self.runs.items()
+        }
+        return {"schema": SCHEMA, **fields, "systems": systems}
+
+    @classmethod
+    def from_json(cls, data, where: str = "the report") -> "Report":
+        """Raises ValueError, which says why, if it is not a report of this version."""
+        if not isinstance(data, dict) or not data.get("systems"):
+            raise ValueError("it names no 'systems'")
+        if data.get("schema") != SCHEMA:
+            raise ValueError(f"schema {data.get('schema')}, this reads schema {SCHEMA}; measure again")
+        report = super().from_json({**data, "runs": data["systems"]}, where)
+        for part, key, kind in (("machine", "cpu", str), ("machine", "threads", int), ("settings", "steps", int)):
+            if not isinstance(getattr(report, part).get(key), kind):
+                raise ValueError(f"'{part}': no '{key}'")
+        return report
 
 
-def summarise(raw: dict) -> dict[str, dict]:
-    """Statistics per system (see `latency.DEFINITIONS`), and what the paper says about it.
-
-    Args:
-        raw: 'settings', with 'fps' if frames arrived at that rate, and 'systems': name -> 'file' ('sha256',
-            'bytes'), 'stream' ('interval', 'delay', 'flip'), and 'repeats', each with one entry per frame in
-            'nanoseconds', 'kinds' and 'late', and 'load_ns', 'first_ns', 'peak_kb' (or None), 'started'
-            (seconds), 'temperature_before', 'temperature_after' (degrees Celsius or None), 'tainted', 'reason'.
-            Times lie in the stream already, a delay's inference spread over its frames.
-    """
-    paced = bool(raw["settings"].get("fps"))
-    rows, resamples = {}, {}
-    for number, (name, measured) in enumerate(raw["systems"].items()):
-        rows[name] = _row(name, measured, paced)
-        resamples[name] = latency.resample(rows[name]["samples"], number)
-        estimates = dict(zip(latency.STATISTICS, resamples[name].T, strict=True))
-        rows[name]["intervals"] = {key: latency.interval(value) for key, value in estimates.items()}
-    for name, row in rows.items():
-        _add_ratios(row, rows.get(reference_of(name)), resamples[name], resamples.get(reference_of(name)))
-    return rows
+def write(report: Report, path: str):
+    """Writes the report as JSON."""
+    with atomic_file(path, "w") as file:
+        json.dump(report.to_json(), file)
 
 
-def _row(name, measured, paced) -> dict:
-    repeats = measured["repeats"]
-    samples = np.concatenate([repeat["nanoseconds"] for repeat in repeats]) / 1e6
-    kinds = _kinds(repeats, measured["stream"])
-    late = np.concatenate([repeat["late"] for repeat in repeats])
-    peaks = [repeat["peak_kb"] for repeat in repeats if repeat["peak_kb"] is not None]
-    return {
-        **latency.describe(samples),
-        "kinds": _per_kind(samples, kinds),
-        "deadline_misses": float(np.mean(late)) if paced else None,
-        "paper": _paper(name),
-        "accuracy": None,
-        "load_ms": float(np.median([repeat["load_ns"] for repeat in repeats])) / 1e6,
-        "first_ms": float(np.median([repeat["first_ns"] for repeat in repeats])) / 1e6,
-        "peak_mb": max(peaks) / 1024 if peaks else None,
-        "file": measured["file"],
-        "stream": measured["stream"],
-        "repeats": [_repeat(repeat) for repeat in repeats],
-        "samples": samples.tolist(),
-        "kinds_of_samples": kinds,
-    }
+def read(path: str) -> Report:
+    """Reads a report. Raises DataError if it is missing, or something else."""
+    try:
+        return Report.from_json(read_json(path))
+    except ValueError as error:
+        raise DataError(f"{path}: not a report of patchwork-benchmark: {error}") from None
 
 
-def _kinds(repeats, stream) -> list[str]:
-    """Of all frames. With a delay there are no key frames: those that wait for an answer have parts of it."""
-    kinds = list(itertools.chain(*(repeat["kinds"] for repeat in repeats)))
-    if not stream["delay"]:
-        return kinds
-    since_key = itertools.chain(*(range(len(repeat["kinds"])) for repeat in repeats))
-    return ["part" if number % stream["interval"] <= stream["delay"] else "skip" for number in since_key]
-
-
-def _per_kind(samples, kinds) -> dict[str, dict]:
-    kinds = np.array(kinds)
-    parts = {str(kind): samples[kinds == kind] for kind in np.unique(kinds)}
-    return {kind: {"count": len(part), **latency.describe(part)} for kind, part in parts.items()}
-
-
-def _repeat(repeat) -> dict:
-    kept = ("started", "temperature_before", "temperature_after", "tainted", "reason")
-    return {**{key: repeat[key] for key in kept}, "count": len(repeat["nanoseconds"])}
-
-
-def _paper(name) -> dict | None:
-    """The paper's row, with its ratios to the paper's single-frame network. None if it has no such row."""
-    row = PAPER.get(name)
-    if row is None:
-        return None
-    reference = PAPER[reference_of(name)]
-    ratios = {"ratio_mean": row.mean_ms / reference.mean_ms, "ratio_p95": row.p95_ms / reference.p95_ms}
-    return {**dataclasses.asdict(row), **ratios}
-
-
-def _add_ratios(row, reference, resampled, resampled_reference):
-    """Ratios to a reference row, and their intervals; None if it was not measured."""
-    for ratio, key in _RATIOS.items():
-        row[ratio] = reference and row[key] / reference[key]
-        if reference:
-            column = latency.STATISTICS.index(key)
-            estimates = resampled[:, column] / resampled_reference[:, column]
-            row["intervals"][ratio] = latency.interval(estimates)
-
-
-def read_scores(paths: list[str]) -> dict[str, dict]:
-    """Accuracies from what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's.
-
-    Returns:
-        System name -> the paper's metrics ('mAP', or 'J' and 'F') in per cent, and what they were scored on:
-        'dataset', 'policy', 'checkpoint', 'image_size'.
+def read_scores(paths: list[str]) -> dict[str, Accuracy]:
+    """Accuracies in what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's.
 
     Raises:
         DataError: if a file is something else.
     """
-    found = {}
+    accuracies = {}
     for path in paths:
-        scores = files.read_json(path)
+        scores = read_json(path)
         for score in scores if isinstance(scores, list) else [scores]:
             try:
-                found.setdefault(score["system"], _accuracy(score))
-            except (KeyError, TypeError, UsageError) as error:
+                accuracies.setdefault(score["system"], _accuracy(score))
+            except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{path}: not what patchwork-evaluate --json writes of systems ({error})"
                 ) from None
-    return found
+    return accuracies
 
 
-def _accuracy(score) -> dict:
-    if get_system(score["system"]).task == "detection":
-        metrics = {"mAP": score["mAP_vid"]}
-    else:
-        metrics = {"J": score["J"]["mean"], "F": score["F"]["mean"]}
-    about = {key: score[key] for key in ("dataset", "policy", "checkpoint", "image_size")}
-    return {**{key: value if value is None else 100 * value for key, value in metrics.items()}, **about}
-
-
-def write(report: dict, path: str):
-    """Writes the report as JSON."""
-    with files.atomic_file(path, "w") as file:
-        json.dump(report, file)
-
-
-def read(path: str) -> dict:
-    """Reads a report.
-
-    Raises:
-        DataError: if it is missing, or not such a report.
-    """
-    report = files.read_json(path)
-    try:
-        report_schema.check(report)
-    except ValueError as error:
-        raise DataError(f"{path}: not a report of patchwork-benchmark: {error}") from None
-    return report
-
-
-def write_csv(report: dict, path: str):
-    """Writes one line per system; every line says what it was measured on."""
-    lines = [_csv_line(report, name, row) for name, row in report["systems"].items()]
-    with files.atomic_file(path, "w") as file:
-        writer = csv.DictWriter(file, lines[0], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(lines)
-
-
-def _csv_line(report, name, row) -> dict:
-    paper, accuracy = row["paper"] or {}, row["accuracy"] or {}
-    ends = {
-        f"{key}_{end}": value
-        for key in latency.PERCENTILES
-        for end, value in zip(("low", "high"), row["intervals"][key], strict=True)
-    }
-    measured = (
-        *latency.PERCENTILES,
-        "mean_ms",
-        "std_ms",
-        *_RATIOS,
-        "deadline_misses",
-        "load_ms",
-        "first_ms",
-        "peak_mb",
-    )
-    paper_keys = ("mflops_max", "mflops_avg", "p95_ms", "p99_ms", "mean_ms", "std_ms", "ratio_p95", "ratio_mean")
-    line = {
-        "system": name,
-        "target": "EMULATED" if report["emulated"] else report["target"],
-        "device": device(report),
-        "weights": row["file"]["weights"],
-        "frames": report["frames"],
-        "count": len(row["samples"]),
-        **{key: row[key] for key in measured},
-        **ends,
-        **{key: row[key] for key in ("mflops_max", "mflops_avg", "mflops_avg_run")},
-        **{metric: accuracy.get(metric) for metric in ("mAP", "J", "F")},
-        "dataset": accuracy.get("dataset"),
-        **{f"paper_{key}": paper.get(key) for key in paper_keys},
-        **{f"paper_{metric}": paper.get("accuracy", {}).get(metric) for metric in ("mAP", "J", "F")},
-    }
-    return {key: round(value, 6) if isinstance(value, float) else value for key, value in line.items()}
+def _accuracy(score) -> Accuracy:
+    metrics = get_task(get_system(score["system"]).task).accuracy(score)
+    percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
+    return Accuracy.from_json({**score, "metrics": percent}, score["system"])

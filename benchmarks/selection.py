@@ -1,6 +1,6 @@
 """Which of the attached devices to measure."""
 
-from patchwork_tf.benchmarks import device as facts
+from patchwork_tf.benchmarks import android
 from patchwork_tf.benchmarks.adb import Adb, Device
 from patchwork_tf.errors import DataError, UsageError
 
@@ -16,7 +16,8 @@ def select(adb: Adb, serials: list[str], say) -> list[Device]:
     """Devices to measure, each phone once even if it is attached by USB and by TCP.
 
     Args:
-        serials: what adb calls them; 'host:port' is connected to first. None: the only phone that is attached.
+        adb: the client.
+        serials: what adb calls them; 'host:port' is connected to first. If empty, the only phone attached.
         say: is told which transport was taken where there were several.
 
     Raises:
@@ -29,21 +30,21 @@ def select(adb: Adb, serials: list[str], say) -> list[Device]:
             adb.connect(serial)
             attached = _attached(adb)
     wanted = [_named(serial, attached) for serial in serials] or list(attached.values())
-    usable = [one for one in wanted if one.state == "device"]
+    usable = [entry for entry in wanted if entry.state == "device"]
     if not usable or (serials and len(usable) < len(wanted)):
         raise DataError(_why_not(wanted))
     phones = _by_phone(adb, usable, say)
     if len(phones) > 1 and not serials:
-        names = ", ".join(f"{one.serial} ({one.model})" for one in phones)
+        names = ", ".join(f"{entry.serial} ({entry.model})" for entry in phones)
         raise UsageError(f"{len(phones)} devices are attached: {names}; choose with --serial, one or several")
-    return [Device(adb, one.serial) for one in phones]
+    return [Device(adb, entry.serial) for entry in phones]
 
 
-def _attached(adb) -> dict[str, facts.Attached]:
+def _attached(adb) -> dict[str, android.Attached]:
     answer = adb.run("devices", "-l")
     if answer.status:
         raise DataError(f"adb cannot list devices: {answer.reason}")
-    return {one.serial: one for one in facts.parse_attached(answer.output)}
+    return {entry.serial: entry for entry in android.parse_attached(answer.output)}
 
 
 def _named(serial, attached):
@@ -54,18 +55,18 @@ def _named(serial, attached):
 
 
 def _why_not(wanted) -> str:
-    one = next((one for one in wanted if one.state != "device"), None)
-    if one is None:
+    entry = next((entry for entry in wanted if entry.state != "device"), None)
+    if entry is None:
         return "no device is attached: plug in a phone that has USB debugging on, or give --serial=HOST:PORT"
-    remedy = next((remedy for state, remedy in _REMEDIES.items() if one.state.startswith(state)), "")
-    return f"{one.serial}: adb says '{one.state}'" + (f"; {remedy}" if remedy else "")
+    remedy = next((remedy for state, remedy in _REMEDIES.items() if entry.state.startswith(state)), "")
+    return f"{entry.serial}: adb says '{entry.state}'" + (f"; {remedy}" if remedy else "")
 
 
-def _by_phone(adb, attached, say) -> list[facts.Attached]:
+def _by_phone(adb, attached, say) -> list[android.Attached]:
     """One transport per phone: by USB where there is a choice."""
     phones = {}
-    for one in sorted(attached, key=lambda one: one.over_network):
-        phones.setdefault(serial_of(Device(adb, one.serial)), []).append(one)
+    for entry in sorted(attached, key=lambda entry: entry.over_network):
+        phones.setdefault(serial_of(Device(adb, entry.serial)), []).append(entry)
     for taken, *others in phones.values():
         for other in others:
             say(f"{other.serial} is the same phone as {taken.serial}: taking the latter")

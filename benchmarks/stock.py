@@ -1,13 +1,13 @@
 """TensorFlow's own benchmark_model as a cross-check of our runner.
 
-It feeds no state back, keeps no samples and knows no p99, but it is what others measure with. Its percentiles
-are the sorted sample number floor(p n), ours are interpolated.
+It feeds no state back, keeps no samples and knows no p99, but it is what others measure with.
 """
 
-import dataclasses
 import math
 import re
 
+from patchwork_tf.benchmarks.plan import Settings
+from patchwork_tf.benchmarks.report import Statistics
 from patchwork_tf.errors import DataError
 
 _NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
@@ -19,35 +19,20 @@ _SUMMARY = re.compile(
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class Statistics:
-    """Latency of the measured runs in microseconds; percentiles are None in builds that do not print them."""
-
-    count: int
-    first: float
-    last: float
-    minimum: float
-    maximum: float
-    mean: float
-    std: float
-    p5: float | None = None
-    median: float | None = None
-    p95: float | None = None
-
-
-def command(tool: str, model: str, steps: int, warmup: int, threads: int) -> list[str]:
-    """The arguments to run it by: exactly `steps` runs, however long they take.
+def command(tool: str, model: str, settings: Settings) -> list[str]:
+    """The arguments to run it by: exactly `settings.steps` runs, however long they take.
 
     Args:
         tool, model: paths on the device.
+        settings: of the benchmark.
     """
     return [
         tool,
         f"--graph={model}",
-        f"--num_threads={threads}",
-        f"--warmup_runs={warmup}",
+        f"--num_threads={settings.threads}",
+        f"--warmup_runs={settings.warmup}",
         "--warmup_min_secs=0",
-        f"--num_runs={steps}",
+        f"--num_runs={settings.steps}",
         "--min_secs=0",
         "--max_secs=86400",  # it would stop after 150 seconds
     ]
@@ -68,36 +53,16 @@ def parse(text: str, source: str) -> Statistics:
         raise DataError(f"{source}: benchmark_model failed: {cause[0] if cause else 'it does not say why'}")
     summary = _SUMMARY.search(text)
     if not summary:
-        found = "only profiles of operators" if "Timings (microseconds)" in text else "it did not finish"
-        raise DataError(f"{source}: {found}; there is no line with benchmark_model's 'Inference timings'")
+        missing = "only profiles of operators" if "Timings (microseconds)" in text else "it did not finish"
+        raise DataError(f"{source}: {missing}; there is no line with benchmark_model's 'Inference timings'")
     lines = _STATISTICS.findall(text[: summary.start()])
     if not lines:
         raise DataError(f"{source}: no statistics before benchmark_model's last line")
-    statistics = parse_line(lines[-1], source)  # the one before it is of the warm-up
-    if not math.isclose(statistics.mean, float(summary[1]), rel_tol=1e-4):
-        raise DataError(f"{source}: statistics of {statistics.mean} us, but its last line says {summary[1]} us")
-    return statistics
-
-
-def read(path: str) -> Statistics:
-    """Statistics of a file that `parse` can read."""
-    with open(path, encoding="utf-8") as file:
-        return parse(file.read(), path)
-
-
-def parse_line(line: str, source: str) -> Statistics:
-    """One statistics line, in any of its forms.
-
-    Raises:
-        DataError: for a line without runs.
-    """
+    line, mean = lines[-1], float(summary[1])  # the line before it is of the warm-up
     fields = {name: float(value) for name, value in re.findall(rf"(\w+)=({_NUMBER})", line)}
     if not fields["count"]:
-        raise DataError(f"{source}: benchmark_model measured no run ({line.strip()})")
-    if "first" not in fields and (fields["count"] == 1 or "(all same)" in line):
-        fields |= dict.fromkeys(("first", "min", "max", "avg"), fields["curr"]) | {"std": 0.0}
-    try:
-        values = [fields[name] for name in ("first", "curr", "min", "max", "avg", "std")]
-    except KeyError as error:
-        raise DataError(f"{source}: no {error} in benchmark_model's '{line.strip()}'") from None
-    return Statistics(int(fields["count"]), *values, fields.get("p5"), fields.get("median"), fields.get("p95"))
+        raise DataError(f"{source}: benchmark_model measured no run ({line})")
+    # Of equal times, or a single one, it says no more than the last.
+    if not math.isclose(fields.get("avg", fields.get("curr", math.nan)), mean, rel_tol=1e-4):
+        raise DataError(f"{source}: benchmark_model's '{line}' and its last line's mean, {mean} us, differ")
+    return Statistics(int(fields["count"]), mean)

@@ -1,84 +1,89 @@
 """The report of a benchmark for the terminal, in the layout of the paper's Tables 4 and 5."""
 
+from tabulate import tabulate
+
 from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
+from patchwork_tf.benchmarks.report import Accuracy, Report, Run
+from patchwork_tf.task import get_task
+from patchwork_tf.zoo.paper import TABLE_OF
 
-TITLES = {
-    "vid": "Detection, after the paper's Table 4 (ImageNet VID)",
-    "davis": "Segmentation, after the paper's Table 5 (DAVIS 2016)",
-}
-METRICS = {"vid": ("mAP",), "davis": ("J", "F")}
-_RATIO = f"{'ours':>7}{'paper':>7}"
-_HEADER = (
-    f"{'':<22}{'MFLOPs':>15}{'ms per frame':>44}{'accuracy':>11}{'max / SF':>14}{'avg / SF':>14}\n"
-    f"{'system':<22}{'max':>8}{'avg':>7}{'median':>9}{'max: p95 / p99':>17}{'avg: mean +- std':>18}{'%':>11}"
-    f"{_RATIO}{_RATIO}"
-)
+_TIMES = ("median\nms", "max: p95 / p99\nms", "avg: mean +- std\nms")
+_RATIOS = ("max / SF\nours", "\npaper", "avg / SF\nours", "\npaper")
+_HEADS = ("\nsystem", "MFLOPs\nmax", "\navg", *_TIMES, "accuracy\n%", *_RATIOS, "late\n%")
 
 
-def table(report: dict) -> str:
-    """All systems, by task, with what they were measured on in front and what to know at the end.
+def table(report: Report) -> str:
+    """All systems, by reference, with what they were measured on in front and what to know at the end.
 
     'max' is p95 / p99, 'avg' is mean +- std, as in the paper; the ratios are of p95 and of the mean.
     """
     parts = ["\n".join([*warnings(report), f"{device(report)}; {pace(report)}"])]
-    for task in TITLES:
-        if rows := of_task(report, task):
-            title = f"{'EMULATED. ' if report['emulated'] else ''}{TITLES[task]}"
-            parts.append("\n".join([title, _HEADER, *_lines(task, rows)]))
-    parts.append("\n".join([*notes(report["systems"]), *remarks(report)]))
+    for reference, runs in report.groups():
+        rows = [_cells(report, run) for run in runs]
+        width = len(_HEADS) - all(run.deadline_misses is None for run in runs)
+        lines = aligned([row[:width] for row in rows], _HEADS[:width])
+        emulated = "EMULATED. " if report.emulated else ""
+        parts.append("\n".join([emulated + title(reference, runs), lines, *_kinds(runs)]))
+    parts.append("\n".join([*notes(report), *remarks(report)]))
     return "\n\n".join(parts)
 
 
-def of_task(report: dict, task: str) -> dict[str, dict]:
-    """The systems of a task, 'vid' or 'davis', by name."""
-    return {name: row for name, row in report["systems"].items() if name.partition("-")[0] == task}
+def aligned(rows: list[list[str]], heads: tuple[str, ...]) -> str:
+    """Columns of text, all but the first to the right."""
+    align = ["left", *["right"] * (len(heads) - 1)]
+    return tabulate(rows, heads, "simple", disable_numparse=True, colalign=align)
 
 
-def _lines(task, rows):
-    for name, row in rows.items():
-        yield _line(task, name, row)
-        if len(row["kinds"]) > 1:
-            yield "".join(f"{'':<4}{_kind_text(kind, part)}" for kind, part in row["kinds"].items())
+def title(reference: str, runs: list[Run]) -> str:
+    """Of the runs that have a reference in common."""
+    what = runs[0].task.capitalize()
+    if reference in TABLE_OF:
+        number, dataset = TABLE_OF[reference]
+        return f"{what}, after the paper's Table {number} ({dataset})"
+    return f"{what}, ratios to {reference}"
 
 
-def _line(task, name, row) -> str:
-    paper = row["paper"] or {}
-    return (
-        f"{name + ('*' if row['stream']['delay'] else ''):<22}"
-        f"{megaflops(row['mflops_max']):>8}{megaflops(row['mflops_avg_run']):>7}{milliseconds(row['median_ms']):>9}"
-        f"{milliseconds(row['p95_ms']) + ' / ' + milliseconds(row['p99_ms']):>17}"
-        f"{milliseconds(row['mean_ms']) + ' +- ' + milliseconds(row['std_ms']):>18}"
-        f"{accuracy(row['accuracy'], METRICS[task]):>11}"
-        f"{ratio(row['ratio_p95']):>7}{ratio(paper.get('ratio_p95')):>7}"
-        f"{ratio(row['ratio_mean']):>7}{ratio(paper.get('ratio_mean')):>7}"
-        + ("" if row["deadline_misses"] is None else f"{100 * row['deadline_misses']:>7.1f} % late")
-    )
+def _cells(report, run) -> list[str]:
+    numbers, ratios, paper = run.statistics, report.ratios(run), run.paper_ratios
+    times = {key: milliseconds(value) for key, value in numbers.items()}
+    return [
+        run.system + ("*" if run.stream.delay else ""),
+        megaflops(run.mflops_max),
+        megaflops(run.mflops_avg_run),
+        times["median_ms"],
+        f"{times['p95_ms']} / {times['p99_ms']}",
+        f"{times['mean_ms']} +- {times['std_ms']}",
+        accuracy(run.task, run.accuracy and run.accuracy.metrics),
+        *(ratio(part[key]) for key in ("ratio_p95", "ratio_mean") for part in (ratios, paper)),
+        "" if run.deadline_misses is None else f"{100 * run.deadline_misses:.1f}",
+    ]
 
 
-def _kind_text(kind, part) -> str:
-    times = " / ".join(milliseconds(part[key]) for key in ("median_ms", "p95_ms", "p99_ms"))
-    return f"{part['count']} {kind} frames, median / p95 / p99: {times}"
+def _kinds(runs):
+    """Times of each kind of frame, where a system has several."""
+    for run in runs:
+        for kind, part in run.kinds.items() if len(run.kinds) > 1 else ():
+            times = " / ".join(milliseconds(part[key]) for key in ("median_ms", "p95_ms", "p99_ms"))
+            yield f"{run.system}: {part['count']} {kind} frames, median / p95 / p99: {times} ms"
 
 
-def notes(rows: dict[str, dict]):
+def notes(report: Report):
     """What the stars in a table say, and where its accuracies come from."""
-    delayed = {name: row for name, row in rows.items() if row["stream"]["delay"]}
-    if delayed and all(row["ratio_mean"] for row in delayed.values()):
-        as_paper = ", ".join(f"{name} {ratio(as_the_paper_divides(row))}" for name, row in delayed.items())
-        yield f"* The paper divides the average by the frames of a delay once more; so would ours be: {as_paper}."
-    for note in dict.fromkeys(scored_on(row["accuracy"]) for row in rows.values() if row["accuracy"]):
+    runs = report.runs.values()
+    delayed = {
+        run.system: (run.stream.delay, report.ratios(run)["ratio_mean"]) for run in runs if run.stream.delay
+    }
+    if delayed and all(mean for _, mean in delayed.values()):
+        divided = ", ".join(f"{name} {ratio(mean / (delay + 1))}" for name, (delay, mean) in delayed.items())
+        yield f"* The paper divides the average by the frames of a delay once more; so would ours be: {divided}."
+    for note in dict.fromkeys(scored_on(run.accuracy) for run in runs if run.accuracy):
         yield f"Accuracy: {note}."
 
 
-def as_the_paper_divides(row) -> float:
-    """The ratio of a delayed system's mean, divided by the frames of its delay a second time."""
-    return row["ratio_mean"] / (row["stream"]["delay"] + 1)
-
-
-def scored_on(scores: dict) -> str:
+def scored_on(scores: Accuracy) -> str:
     """Where an accuracy comes from."""
-    size = "x".join(map(str, scores["image_size"]))
-    return f"{scores['dataset']}, {size} pixels, policy {scores['policy']}, {scores['checkpoint']}"
+    size = "x".join(map(str, scores.image_size))
+    return f"{scores.dataset}, {size} pixels, policy {scores.policy}, {scores.checkpoint}"
 
 
 def milliseconds(value: float) -> str:
@@ -98,7 +103,7 @@ def ratio(value: float | None) -> str:
     return "-" if value is None else f"{value:.3f}" if value < 0.9995 else f"{value:.2f}"
 
 
-def accuracy(scores: dict | None, metrics: tuple[str, ...]) -> str:
-    """Per cent with one digit each; '-' where unknown."""
-    values = [(scores or {}).get(metric) for metric in metrics]
-    return "/".join("-" if value is None else f"{value:.1f}" for value in values) if scores else "-"
+def accuracy(task: str, metrics: dict | None) -> str:
+    """The measures of a task in per cent, with one digit each; '-' where unknown."""
+    values = [metrics.get(measure) for measure in get_task(task).measures] if metrics else [None]
+    return "/".join("-" if value is None else f"{value:.1f}" for value in values)

@@ -26,7 +26,8 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
     Returns:
         The exit code: 0, 1 for bad data or a full disk, 2 for wrong usage, 130 after Ctrl-C.
     """
-    argv = sys.argv[1:] if argv is None else argv
+    is_process = argv is None
+    argv = sys.argv[1:] if is_process else argv
     if "plugins" not in flag_values:
         define(flag_values, "plugins")
     if "--help" in argv or "-h" in argv:
@@ -38,10 +39,9 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         _expand_home(flag_values)
         if extra:
             raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
-        quiet.import_tensorflow()
-        quiet.hush_exit()
-        _import_plugins(flag_values.plugins)
-        main()
+        with quiet.python_only_stderr(to_the_end=is_process):
+            _import_plugins(flag_values.plugins)
+            main()
         return 0
     except (flags.Error, UsageError) as error:
         return _fail(name, f"{error}  (see {name} --help)", 2)

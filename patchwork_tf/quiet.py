@@ -1,6 +1,5 @@
-"""Keeps native libraries from writing banners to the terminal, so that a command's one clear line is seen."""
+"""Keeps what native libraries write to standard error off the terminal, so that a command's own lines are read."""
 
-import atexit
 import os
 import sys
 import tempfile
@@ -21,19 +20,41 @@ def hidden_stderr():
             os.close(saved)
 
 
-def hush_exit():
-    """From the end of the program on, hides what native code writes to standard error when it is taken down."""
-    atexit.register(lambda: os.dup2(os.open(os.devnull, os.O_WRONLY), 2))
-
-
 def _content(file) -> str:
     file.seek(0)
     return file.read().decode(errors="replace")
 
 
-def import_tensorflow():
-    """Imports TensorFlow without its banner."""
-    if "tensorflow" not in sys.modules:
-        with hidden_stderr():
-            import tensorflow
-            import tensorflow.lite.python.lite  # noqa: F401  prints it once more
+@contextmanager
+def python_only_stderr(to_the_end: bool):
+    """Lets Python write to standard error, and no native code: banners and logs of TensorFlow and LiteRT.
+
+    TF_CPP_MIN_LOG_LEVEL below 3 in the environment shows all of it.
+
+    Args:
+        to_the_end: whether it stays so until the process ends, as libraries write while they are taken down.
+    """
+    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
+        yield
+        return
+    before, saved = sys.stderr, os.dup(2)
+    if _descriptor(before) == 2:
+        sys.stderr = os.fdopen(os.dup(saved), "w", buffering=1, errors="backslashreplace")
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    os.close(nowhere)
+    try:
+        yield
+    finally:
+        sys.stderr.flush()
+        if not to_the_end:
+            os.dup2(saved, 2)
+            sys.stderr = before
+        os.close(saved)
+
+
+def _descriptor(file) -> int | None:
+    try:
+        return file.fileno()
+    except (OSError, AttributeError, ValueError):  # not a file of the system's
+        return None

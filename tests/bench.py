@@ -9,10 +9,13 @@ from pathlib import Path
 
 import fake_runner
 from absl import flags
+from runs import run_of
 
 from patchwork_tf import cli
 from patchwork_tf.benchmarks import harness, native
-from patchwork_tf.benchmarks.plan import Model, Settings, order
+from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
+from patchwork_tf.benchmarks.plan import Workload, order
+from patchwork_tf.benchmarks.selection import select
 
 STEPS = 12
 SYSTEMS = ("vid-sf", "vid-sf-int4-delay3", "vid-pw-m4n2")
@@ -31,7 +34,7 @@ class Bench:
         self._program(native.RUNNER, f"#!{sys.executable} -SE\n{source}")
         (self.runner / native.LIBRARY).write_bytes(os.urandom(300_000))
         self.faults()
-        self.models = {name: self._model(name) for name in SYSTEMS}
+        self.workloads = {name: self._workload(name) for name in SYSTEMS}
         self.results, self.said, self.progress = [], [], []
 
     def faults(self, **of_runs):
@@ -40,15 +43,15 @@ class Bench:
 
     def start(self, *serials, stock_tool=None, **settings):
         """Measures; returns exit code and message of a command that does so."""
-        settings = Settings(**{"steps": STEPS, "repeats": 2, "warmup": 1, **settings})
+        settings = PhoneSettings(**{"steps": STEPS, "repeats": 2, "warmup": 1, **settings})
         runner = str(self.runner) if self.runner else None
-        benchmark = harness.Benchmark(
-            self.models, settings, runner, stock_tool, self.progress.append, self.said.append
-        )
+        benchmark = harness.Benchmark(self.workloads, str(self.kept), progress=self.progress.append)
         self.results.clear()
 
         def main():
-            self.results.extend(harness.measure(benchmark, self.adb, list(serials), str(self.kept)))
+            devices = select(self.adb, list(serials), self.said.append)
+            phones = [Phone(device, settings, runner, stock_tool, self.said.append) for device in devices]
+            self.results.extend(harness.measure(benchmark, phones))
 
         with contextlib.redirect_stderr(_Lines()) as errors:
             code = cli.run(main, flags.FlagValues(), "patchwork-benchmark", "", [])
@@ -61,10 +64,10 @@ class Bench:
         """What is kept: file -> content."""
         return {path.name: path.read_bytes() for path in self.kept.glob("*/vid-*.*")}
 
-    def _model(self, name):
+    def _workload(self, name):
         path = self.folder / f"{name}.tflite"
         path.write_bytes(os.urandom(300_000))
-        return Model(str(path), interval=4, delay=3) if "delay" in name else Model(str(path))
+        return Workload(run_of(name), str(path))
 
     def _program(self, name, text, folder=None):
         path = (folder or self.runner) / name

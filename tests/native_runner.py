@@ -4,9 +4,10 @@ import subprocess
 from pathlib import Path
 
 import numpy as np
+import overhead
 import pytest
 
-from patchwork_tf.benchmarks import native, overhead
+from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.exporting import export

@@ -11,9 +11,10 @@ import pytest
 
 from patchwork_tf import demo, evaluate, train
 from patchwork_tf.benchmarks import __main__ as benchmark
-from patchwork_tf.benchmarks import host
-from patchwork_tf.benchmarks.plan import Model
+from patchwork_tf.benchmarks import host, native, workloads
+from patchwork_tf.benchmarks.plan import Settings
 from patchwork_tf.data.video import Video
+from patchwork_tf.errors import DataError
 from patchwork_tf.export import __main__ as export
 from patchwork_tf.export import exporting, metadata
 from patchwork_tf.export.runner import StepRunner
@@ -73,19 +74,23 @@ def test_from_training_to_the_annotated_video(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_benchmark(tmp_path, capsys):
+@pytest.mark.parametrize("runner", ["native", "python"])
+def test_benchmark(runner, tmp_path, capfd, monkeypatch):
+    if runner == "python":
+        monkeypatch.setattr(native, "runner_path", _no_compiler)
     path = tmp_path / "latency.json"
     flags = [
         "--systems=vid-pw-m2n1,vid-sf-int4-delay3,vid-sf-int4",
         "--image_size=64",
         "--depth=0.35",
-        "--steps=12",
+        "--steps=132",
     ]
     assert benchmark.main([*flags, f"--json={path}", f"--html={tmp_path}/latency.html"]) == 0
     result = json.loads(path.read_text())
+    assert result["machine"]["runner"] == runner
     assert list(result["systems"]) == ["vid-sf", "vid-pw-m2n1", "vid-sf-int4-delay3", "vid-sf-int4"]
     for row in result["systems"].values():
-        assert len(row["samples"]) == 12
+        assert [len(repeat["samples"]) for repeat in row["repeats"]] == [128, 4]
         assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
         assert row["p95_ms"] <= row["p99_ms"] <= max(row["samples"]) + 1e-3
     assert result["systems"]["vid-sf"]["ratio_median"] == 1.0
@@ -105,7 +110,19 @@ def test_benchmark(tmp_path, capsys):
     late = result["systems"]["vid-sf-int4-delay3"]["samples"]
     assert late[0] == late[1] == late[2] == late[3]  # one inference, spread over four frames
     assert result["machine"]["threads"] == 1
-    assert "p95 / p99" in capsys.readouterr().out
+    said = capfd.readouterr()
+    assert "p95 / p99" in said.out
+    assert "INFO" not in said.err
+
+
+def _no_compiler():
+    raise DataError("no C compiler here")
+
+
+@pytest.mark.parametrize("flag", ["--fps=30", "--threads=2"])
+def test_benchmark_says_what_takes_the_native_runner(flag, monkeypatch, capsys):
+    monkeypatch.setattr(native, "runner_path", _no_compiler)
+    fails(benchmark, [flag], 2, "--fps and --threads take the native runner: no C compiler here")(capsys)
 
 
 @pytest.mark.slow
@@ -129,10 +146,12 @@ def test_benchmark_looks_where_its_policy_says(small, tmp_path, monkeypatch):
             wanted.append(tuple(self.output("next_window").tolist()))
 
     monkeypatch.setattr(host, "StepRunner", Watched)
-    frames = host.WARMUP_FRAMES + 12
+    workload = workloads.from_file(path)
     for policy in ("model", "raster"):
         wanted[:], loaded[:], started[:] = [(0, 0)], [], []
-        assert host.measure({name: Model.read(path)}, 12, policy)["settings"]["policy"] == policy
+        settings = Settings(steps=12, policy=policy)
+        frames = settings.warmup + settings.steps
+        assert len(host.time_in_python(workload, settings, 12, 0.0).samples) == 12
         assert started == [0]  # the first frame of all, which is a whole one
         assert loaded == (wanted[:-1] if policy == "model" else [divmod(i % 4, 2) for i in range(frames)])
         assert len(loaded) == frames

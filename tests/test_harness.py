@@ -12,12 +12,13 @@ import pytest
 from bench import RUNS, STEPS, SYSTEMS, left_as_it_was, runs_of
 from conftest import small_model
 from emulated_device import EmulatedDevice
+from runs import run_of
 
-from patchwork_tf.benchmarks import report
 from patchwork_tf.benchmarks.phone import REMOTE
-from patchwork_tf.benchmarks.plan import Model
+from patchwork_tf.benchmarks.plan import Workload
 from patchwork_tf.export.exporting import export
 from patchwork_tf.grid import Grid
+from patchwork_tf.models.config import StreamConfig
 
 
 @pytest.fixture(scope="module", params=adb_clients.paths())
@@ -29,23 +30,22 @@ def adb(request, tmp_path_factory):
 def test_a_whole_benchmark(bench, phone):
     assert bench.start(phone.name) == (0, "")
     (result,) = bench.results
-    assert result["target"] == "adb"
-    assert result["emulated"] is True
-    assert result["machine"]["model"] == "Patchwork emulated device"
-    assert result["machine"]["runner"] == "ndk"
-    assert result["machine"]["adb"] == bench.adb.path
-    assert result["machine"]["governor"] == "schedutil"
-    assert result["machine"]["charge_percent"] == 80
-    assert result["settings"]["steps"] == STEPS
-    assert list(result["systems"]) == list(SYSTEMS)
-    for system, row in result["systems"].items():
-        for repeat, run in enumerate(row["repeats"]):
-            assert run["load_ns"] == 5_000_000
-            assert (run["tainted"], run["reason"]) == (False, None)
-            assert (run["temperature_before"], run["temperature_after"]) == (30.0, 30.0)
-            raw = [fake_runner.nanoseconds(system, repeat, frame) for frame in range(STEPS)]
-            streamed = [raw[frame // 4 * 4] // 4 for frame in range(STEPS)] if "delay" in system else raw
-            assert run["nanoseconds"].tolist() == streamed
+    assert (result.target, result.emulated, result.finished) == ("adb", True, True)
+    assert result.machine["model"] == "Patchwork emulated device"
+    assert result.machine["runner"] == "ndk"
+    assert result.machine["adb"] == bench.adb.path
+    assert result.machine["governor"] == "schedutil"
+    assert result.machine["charge_percent"] == 80
+    assert result.settings["steps"] == STEPS
+    assert list(result.runs) == list(SYSTEMS)
+    for system, run in result.runs.items():
+        for number, repeat in enumerate(run.repeats):
+            assert repeat.load_ms == 5
+            assert (repeat.tainted, repeat.reason) == (False, None)
+            assert (repeat.temperature_before, repeat.temperature_after) == (30.0, 30.0)
+            raw = [fake_runner.nanoseconds(system, number, frame) for frame in range(STEPS)]
+            shares = [raw[frame // 4 * 4] / 4 for frame in range(STEPS)] if "delay" in system else raw
+            assert repeat.samples == pytest.approx([ns / 1e6 for ns in shares])
     assert runs_of(phone) == [f"{system}.{repeat}" for system, repeat in RUNS]
     assert phone.system.fixed_performance() == ["true", "false"]
     assert bench.progress == [len(RUNS)] * len(RUNS)
@@ -54,7 +54,7 @@ def test_a_whole_benchmark(bench, phone):
 
 def test_a_policy_that_is_not_the_model_s_is_pushed_as_a_list_of_windows(bench, phone):
     told = "vid-pw-m4n2"
-    bench.models[told] = dataclasses.replace(bench.models[told], grid=Grid(2, 1))
+    bench.workloads[told] = dataclasses.replace(bench.workloads[told], grid=Grid(2, 1))
     assert bench.start(phone.name, policy="raster") == (0, "")
     raster = ["0 0", "0 1", "1 0", "1 1"] * STEPS
     assert (bench.kept / f"{told}.windows").read_text().splitlines() == raster[: STEPS + 1]  # one is to warm up
@@ -70,25 +70,27 @@ def exported(tmp_path_factory):
     name = "davis-pw-m2n1"
     path = str(tmp_path_factory.mktemp("models") / f"{name}.tflite")
     export(small_model(name, image_size=64), path, verify_steps=2)
-    model = Model.read(path)
-    delayed = dataclasses.replace(model, interval=4, delay=3)
-    return {name: model, "davis-pw-m4n1": delayed, "davis-pw-m4n2": dataclasses.replace(model, flip=True)}
+    streams = {"plain": StreamConfig(), "delayed": StreamConfig(4, 3), "flip": StreamConfig(flip=True)}
+    return {
+        title: Workload(dataclasses.replace(run_of(name), system=title, stream=stream), path, Grid(2, 1))
+        for title, stream in streams.items()
+    }
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="the runner's bundle is for Linux")
 def test_a_whole_benchmark_with_the_real_runner(bench, phone, exported):
-    bench.models, bench.runner = exported, None
+    bench.workloads, bench.runner = exported, None
     assert bench.start(phone.name, steps=40, fps=200) == (0, "")
     (result,) = bench.results
     assert not any("--windows=" in line for line in phone.commands)
-    assert (result["emulated"], result["machine"]["runner"]) == (True, "bundle")
-    kinds = {name: set(row["repeats"][0]["kinds"]) for name, row in result["systems"].items()}
-    assert kinds == {"davis-pw-m2n1": {"window"}, "davis-pw-m4n1": {"key", "skip"}, "davis-pw-m4n2": {"window"}}
-    for name, row in report.summarise(result).items():
-        assert len(row["samples"]) == 2 * 40
-        assert row["median_ms"] > 0.01, name
-        assert row["peak_mb"] > 1
+    assert (result.emulated, result.machine["runner"]) == (True, "bundle")
+    kinds = {name: set(run.kinds) for name, run in result.runs.items()}
+    assert kinds == {"plain": {"window"}, "delayed": {"part"}, "flip": {"window"}}
+    for name, run in result.runs.items():
+        assert len(run.samples) == 2 * 40
+        assert run.statistics["median_ms"] > 0.01 / 4, name
+        assert run.peak_mb > 1
     assert left_as_it_was(phone)
 
 
@@ -115,7 +117,7 @@ class TestLostDevice:
         before = bench.finished()
         assert bench.start(phone.name) == (0, "")
         assert before.items() <= bench.finished().items()
-        assert [len(row["repeats"]) for row in bench.results[0]["systems"].values()] == [2] * len(SYSTEMS)
+        assert [len(run.repeats) for run in bench.results[0].runs.values()] == [2] * len(SYSTEMS)
         assert left_as_it_was(phone)
         return runs_of(phone)
 
@@ -128,13 +130,13 @@ class TestLostDevice:
         third, rest = RUNS[2], [f"{system}.{repeat}" for system, repeat in RUNS[2:]]
         bench.faults(**{f"{third[0]}.{third[1]}": "slow"})
         self.lose(bench, phone, unplug_command=f"--samples={third[0]}.{third[1]}.txt")
-        assert len(bench.finished()) == 2 * 2
+        assert len(bench.finished()) == 2
         assert self.resume(bench, phone) == rest
 
     def test_in_mid_pull(self, bench, phone):
         self.lose(bench, phone, unplug_pull=100)
         assert bench.finished() == {}
-        assert not list(bench.kept.glob("*/*.arriving"))
+        assert not list(bench.kept.glob("*/*.txt"))
         assert self.resume(bench, phone) == [f"{system}.{repeat}" for system, repeat in RUNS]
 
 
@@ -155,7 +157,7 @@ def test_a_run_that_went_wrong_is_no_result(bench, phone, fault, message):
     assert len(error.splitlines()) == 1
     assert bench.results == []
     before = RUNS.index(("vid-sf", 1))
-    assert len(bench.finished()) == 2 * before
+    assert len(bench.finished()) == before
     assert left_as_it_was(phone)
     bench.faults()
     phone.commands.clear()
@@ -202,14 +204,14 @@ class TestSeveralDevices:
 
     def test_both(self, bench, phone, second):
         assert bench.start(phone.name, second.name) == (0, "")
-        assert [result["machine"]["serial"] for result in bench.results] == ["EMULATED0001", "EMULATED0002"]
+        assert [result.machine["serial"] for result in bench.results] == ["EMULATED0001", "EMULATED0002"]
         assert bench.progress == [2 * len(RUNS)] * (2 * len(RUNS))
 
     def test_one_fails_and_the_other_is_measured(self, bench, phone, second):
         phone.faults.room = 1000
         code, error = bench.start(phone.name, second.name)
         assert (code, "No space left" in error, second.name in error) == (1, True, False)
-        assert [result["machine"]["serial"] for result in bench.results] == ["EMULATED0002"]
+        assert [result.machine["serial"] for result in bench.results] == ["EMULATED0002"]
 
     def test_one_phone_twice(self, bench, phone, tmp_path):
         with EmulatedDevice(tmp_path / "other") as other:

@@ -12,7 +12,6 @@ import pytest
 from bench import RUNS, STEPS, left_as_it_was, runs_of
 from conftest import small_model
 from emulated_device import EmulatedDevice
-from runs import facts
 
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import report
@@ -26,15 +25,16 @@ Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inf
 @pytest.fixture
 def command(adb, bench, tmp_path, monkeypatch):
     """Function of flags that runs the command on files that need no export, and returns its exit code."""
-    monkeypatch.setattr(benchmark, "_export_all", lambda names, *_: (bench.models, facts(bench.models)))
+    monkeypatch.setattr(benchmark, "_workloads", lambda folder: bench.workloads)
+    monkeypatch.setenv("PATH", f"{os.path.dirname(adb.path)}:{os.environ['PATH']}")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
     (tmp_path / "tmp").mkdir()
-    usual = ["--target=adb", f"--adb={adb.path}", f"--runner={bench.runner}", f"--steps={STEPS}", "--repeats=2"]
+    usual = ["--target=adb", f"--runner={bench.runner}", f"--steps={STEPS}", "--repeats=2"]
     return lambda *flags: benchmark.main([*usual, *flags])
 
 
 def test_a_report_of_an_emulated_phone(command, tmp_path, capsys):
-    outputs = [f"--{kind}={tmp_path}/phone.{kind}" for kind in ("json", "html", "csv")]
+    outputs = [f"--{kind}={tmp_path}/phone.{kind}" for kind in ("json", "html")]
     with EmulatedDevice(tmp_path / "phone") as phone:
         assert command(f"--serial={phone.name}", "--fps=30", *outputs) == 0
         assert left_as_it_was(phone)
@@ -42,13 +42,12 @@ def test_a_report_of_an_emulated_phone(command, tmp_path, capsys):
     assert said.startswith("EMULATED: no phone was measured")
     assert f"{2 * STEPS} frames per system, paced at 30 per second" in said
     result = report.read(str(tmp_path / "phone.json"))
-    assert result["emulated"] is True
-    assert result["machine"]["serial"] == "EMULATED0001"
-    assert result["settings"]["repeats"] == 2
-    assert [row["count"] for row in result["systems"]["vid-sf"]["repeats"]] == [STEPS, STEPS]
-    assert result["systems"]["vid-sf"]["deadline_misses"] == 0
+    assert result.emulated is True
+    assert result.machine["serial"] == "EMULATED0001"
+    assert result.settings["repeats"] == 2
+    assert [len(repeat.samples) for repeat in result.runs["vid-sf"].repeats] == [STEPS, STEPS]
+    assert result.runs["vid-sf"].deadline_misses == 0
     assert "<title>EMULATED" in (tmp_path / "phone.html").read_text()
-    assert (tmp_path / "phone.csv").read_text().count("EMULATED DEVICE") == 3
     assert os.listdir(tmp_path / "tmp") == []  # what was kept is in the report now
 
 
@@ -69,7 +68,7 @@ def test_a_run_that_broke_is_resumed(command, tmp_path, capsys):
         phone.plug_in()
         assert command(f"--serial={phone.name}", output, resume) == 0
         assert runs_of(phone) == names[2:]
-    assert len(report.read(str(tmp_path / "phone.json"))["systems"]["vid-pw-m4n2"]["samples"]) == 2 * STEPS
+    assert len(report.read(str(tmp_path / "phone.json")).runs["vid-pw-m4n2"].samples) == 2 * STEPS
     assert os.path.isdir(resume.removeprefix("--resume="))  # whoever names a folder keeps it
 
 
@@ -87,11 +86,9 @@ def test_the_stock_tool_is_asked_too(command, bench, tmp_path, capsys):
         asked = [line for line in phone.commands if "--graph=" in line]
     assert len(asked) == 2  # of the delayed system it knows nothing
     assert all(f"--num_runs={STEPS}" in line and "--num_threads=1" in line for line in asked)
-    found = report.read(str(tmp_path / "phone.json"))["stock"]
-    assert {name: (row["count"], row["mean"]) for name, row in found.items()} == {
-        "vid-sf": (1000, 3790.92),
-        "vid-pw-m4n2": (1000, 3790.92),
-    }
+    runs = report.read(str(tmp_path / "phone.json")).runs
+    assert runs["vid-sf"].stock == runs["vid-pw-m4n2"].stock == report.Statistics(1000, 3790.92)
+    assert runs["vid-sf-int4-delay3"].stock is None
 
 
 def test_a_stock_tool_that_says_nothing_is_no_result(command, bench, tmp_path, capsys):
@@ -111,14 +108,19 @@ def test_ctrl_c_in_a_terminal(adb, bench, in_a_terminal, tmp_path):
         files.append(f"{tmp_path}/{name}.tflite")
         export(small_model(name, image_size=64), files[-1], verify_steps=2)
     kept = tmp_path / "kept-here"
-    program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--target=adb", f"--adb={adb.path}"]
+    program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--target=adb"]
     flags = [f"--runner={bench.runner}", f"--tflite={','.join(files)}", f"--steps={STEPS}", "--repeats=3"]
     bench.faults(**{"davis-pw-m2n1.1": "slow"})
 
     def start(phone):
         more = [f"--serial={phone.name}", f"--resume={kept}", f"--json={tmp_path}/phone.json"]
+        path = f"{os.path.dirname(adb.path)}:{os.environ['PATH']}"
         return subprocess.Popen(
-            [*program, *flags, *more], stderr=subprocess.PIPE, text=True, start_new_session=True
+            [*program, *flags, *more],
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+            env={**os.environ, "PATH": path},
         )
 
     with EmulatedDevice(tmp_path / "phone") as phone:
@@ -142,8 +144,8 @@ def test_ctrl_c_in_a_terminal(adb, bench, in_a_terminal, tmp_path):
         _, errors = process.communicate(timeout=300)
         assert process.returncode == 0, errors
         assert not set(finished) & set(runs_of(phone))  # what was finished is not measured again
-    rows = report.read(str(tmp_path / "phone.json"))["systems"]
-    assert {name: len(row["samples"]) for name, row in rows.items()} == dict.fromkeys(names, 3 * STEPS)
+    runs = report.read(str(tmp_path / "phone.json")).runs
+    assert {name: len(run.samples) for name, run in runs.items()} == dict.fromkeys(names, 3 * STEPS)
 
 
 def test_no_phone_leaves_nothing(command, tmp_path, capsys):
@@ -154,5 +156,5 @@ def test_no_phone_leaves_nothing(command, tmp_path, capsys):
 
 
 def test_flags_of_phones_say_nothing_to_the_host(capsys):
-    assert benchmark.main(["--fps=30"]) == 2
-    assert "--fps is for phones: say --target=adb too" in capsys.readouterr().err
+    assert benchmark.main(["--cluster=big"]) == 2
+    assert "--cluster is for phones: say --target=adb too" in capsys.readouterr().err

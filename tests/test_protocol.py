@@ -7,13 +7,14 @@ import threading
 import time
 from pathlib import Path
 
-import numpy as np
 import pytest
 from bench import RUNS, STEPS, left_as_it_was, runs_of
 
 from patchwork_tf.benchmarks import conditions, native
 from patchwork_tf.benchmarks.phone import REMOTE
-from patchwork_tf.benchmarks.plan import Model, as_streamed, order
+from patchwork_tf.benchmarks.plan import Settings, order, streamed
+from patchwork_tf.benchmarks.report import Repeat, Statistics
+from patchwork_tf.models.config import StreamConfig
 
 
 def test_runs_are_pinned_to_the_cluster_that_was_found_and_launched_as_asked(bench, phone):
@@ -24,7 +25,7 @@ def test_runs_are_pinned_to_the_cluster_that_was_found_and_launched_as_asked(ben
     for command in commands:
         assert command.startswith(f"cd {REMOTE} && exec nice -n 1 ./{native.RUNNER} --library=./{native.LIBRARY} ")
         assert f"--cpu_mask={1 << fastest:x} " in command + " "
-    machine = bench.results[0]["machine"]
+    machine = bench.results[0].machine
     assert machine["cpu_mask"] == f"{1 << fastest:x}"
     assert machine["cluster"] == "big"
 
@@ -60,17 +61,17 @@ class TestHeat:
     def test_runs_in_which_it_got_warmer_are_marked(self, bench, phone):
         phone.system.thermal((0, 30.0), (0, 32.9), (0, 33.0), (0, 36.1), (0, 36.0), (1, 36.0), (0, 36.0))
         assert bench.start(phone.name) == (0, "")
-        rows = bench.results[0]["systems"]
-        found = {(system, number): run for system in rows for number, run in enumerate(rows[system]["repeats"])}
-        reasons = [found[turn]["reason"] for turn in RUNS]
+        runs = bench.results[0].runs
+        found = {(name, number): part for name in runs for number, part in enumerate(runs[name].repeats)}
+        reasons = [found[turn].reason for turn in RUNS]
         assert reasons[:3] == [None, "temperature moved by +3.1 degrees", "thermal status rose to 1 (light)"]
         assert reasons[3:] == [None] * 3
-        assert [run["tainted"] for run in found.values()] == [run["reason"] is not None for run in found.values()]
+        assert [part.tainted for part in found.values()] == [part.reason is not None for part in found.values()]
 
     def test_a_phone_without_thermal_service(self, bench, phone):
         phone.system.thermal()
         assert bench.start(phone.name) == (0, "")
-        assert bench.results[0]["systems"]["vid-sf"]["repeats"][0]["temperature_after"] == 27.1
+        assert bench.results[0].runs["vid-sf"].repeats[0].temperature_after == 27.1
 
 
 class TestResume:
@@ -80,8 +81,8 @@ class TestResume:
         phone.commands.clear()
         assert bench.start(phone.name) == (0, "")
         assert runs_of(phone) == []
-        assert bench.results[0]["machine"] == first["machine"]
-        spoilt = bench.kept / "EMULATED0001" / "vid-sf.1.txt"
+        assert bench.results[0] == first
+        spoilt = bench.kept / "EMULATED0001" / "vid-sf.1.json"
         spoilt.write_bytes(spoilt.read_bytes()[:-9])
         assert bench.start(phone.name) == (0, "")
         assert runs_of(phone) == ["vid-sf.1"]
@@ -90,7 +91,7 @@ class TestResume:
         assert bench.start(phone.name)[0] == 0
         code, error = bench.start(phone.name, steps=STEPS + 1)
         assert (code, "begun with steps 12, not 13" in error) == (2, True)
-        Path(bench.models["vid-sf"].path).write_bytes(b"another")
+        Path(bench.workloads["vid-sf"].path).write_bytes(b"another")
         code, error = bench.start(phone.name)
         assert (code, "begun with model of vid-sf" in error) == (2, True)
 
@@ -119,9 +120,13 @@ echo "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 5000, 
 def test_the_stock_tool_as_cross_check(bench, phone):
     tool = bench.stock_tool(f'echo "$@" > /dev/null\n{STOCK_OUTPUT}')
     assert bench.start(phone.name, stock_tool=tool) == (0, "")
-    stock = bench.results[0]["stock"]
-    assert list(stock) == ["vid-sf", "vid-pw-m4n2"]  # not what runs a file on some frames only
-    assert (stock["vid-sf"]["count"], stock["vid-sf"]["mean"]) == (12, 4.25)
+    stock = {name: run.stock for name, run in bench.results[0].runs.items()}
+    # It knows nothing of what runs a file on some frames only.
+    assert stock == {
+        "vid-sf": Statistics(12, 4.25),
+        "vid-sf-int4-delay3": None,
+        "vid-pw-m4n2": Statistics(12, 4.25),
+    }
     (command,) = [c for c in phone.commands if "--graph=vid-sf.tflite" in c]
     assert re.search(r"exec taskset [0-9a-f]+ ./benchmark_model .* --num_runs=12 ", command)
     assert bench.progress == [len(RUNS) + 2] * (len(RUNS) + 2)
@@ -133,7 +138,7 @@ def test_a_stock_tool_that_fails_is_no_result(bench, phone):
     tool = bench.stock_tool('echo "count=1 curr=5000"; kill -9 $$')
     code, error = bench.start(phone.name, stock_tool=tool)
     assert (code, "vid-sf: it did not finish" in error) == (1, True)
-    assert len(bench.finished()) == 2 * len(RUNS)
+    assert len(bench.finished()) == len(RUNS)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -149,7 +154,7 @@ def test_the_phone_is_put_back_when_the_user_ends_it(bench, phone, number, in_a_
     assert bench.start(phone.name) == (130, "patchwork-benchmark: interrupted\n")
     assert phone.system.fixed_performance() == ["true", "false"]
     assert left_as_it_was(phone)
-    assert len(bench.finished()) == 2 * RUNS.index(("vid-sf", 1))
+    assert len(bench.finished()) == RUNS.index(("vid-sf", 1))
     assert signal.getsignal(number) in (signal.default_int_handler, signal.SIG_DFL)
 
 
@@ -171,10 +176,17 @@ def test_order_interleaves():
 
 
 def test_a_delay_spreads_an_inference_over_its_frames():
-    raw, late = np.array([80, 0, 0, 0, 200, 0]) * 1_000_000, np.array([True, False, False, False, True, True])
-    delayed = Model("f", interval=4, delay=3)
-    shares, missed = as_streamed(raw, late, delayed, fps=30)
-    assert (shares / 1e6).tolist() == [20, 20, 20, 20, 50, 50]
-    assert missed.tolist() == [False] * 4 + [True] * 2  # a frame has 33 ms
-    assert not as_streamed(raw, late, delayed, fps=0)[1].any()
-    assert as_streamed(raw, late, Model("f", interval=4), fps=30)[1] is late
+    raw = Repeat(0.0, [80.0, 0, 0, 0, 200, 0], ["key", "skip", "skip", "skip", "key", "skip"], 1.0, 1.0, late=3)
+    delayed = StreamConfig(interval=4, delay=3)
+    shares = streamed(raw, delayed, fps=30)
+    assert shares.samples == [20, 20, 20, 20, 50, 50]
+    assert shares.kinds == ["part"] * 6
+    assert shares.late == 2  # a frame has 33 ms
+    assert streamed(raw, delayed, fps=0).late is None
+    assert streamed(raw, StreamConfig(interval=4), fps=30) is raw
+
+
+def test_steps_are_divided_into_repeats():
+    assert Settings(steps=300, repeats=2).lengths() == [300, 300]
+    assert Settings(steps=300, repeats=2).lengths(128) == [128, 128, 44] * 2
+    assert Settings(steps=256).lengths(128) == [128, 128]

@@ -1,22 +1,21 @@
 """The benchmark's report: its numbers, what it says about them, and that it can be read back."""
 
-import csv
 import dataclasses
 import json
 import os
 import re
 import time
+from contextlib import contextmanager
 
 import numpy as np
 import pytest
-from runs import facts, report_of
+from runs import HOST, repeat_of, report_of, run_of
 
 from patchwork_tf.benchmarks import __main__ as benchmark
-from patchwork_tf.benchmarks import compare, host, html, latency, report, text
-from patchwork_tf.benchmarks.adb import FileFacts
-from patchwork_tf.benchmarks.plan import Model
+from patchwork_tf.benchmarks import compare, html, latency, report, text
+from patchwork_tf.benchmarks.harness import Target
+from patchwork_tf.benchmarks.plan import Settings, Workload
 from patchwork_tf.errors import DataError
-from patchwork_tf.zoo.systems import get_system, list_systems
 
 FEW = ["vid-sf", "vid-sf-int4", "vid-sf-int4-delay3", "vid-pw-m4n2", "davis-sf", "davis-pw-m2n1"]
 
@@ -70,34 +69,48 @@ def test_bootstrap_keeps_the_schedule():
 
 
 def test_kinds_of_frames():
-    rows = report_of(FEW)["systems"]
-    assert {kind: part["count"] for kind, part in rows["vid-sf-int4"]["kinds"].items()} == {"key": 12, "skip": 36}
-    assert rows["vid-sf-int4-delay3"]["kinds"].keys() == {"part"}
-    assert rows["vid-pw-m4n2"]["kinds"].keys() == {"window"}
-    assert rows["vid-sf"]["kinds"].keys() == {"whole"}
-    samples = np.array(rows["vid-sf-int4"]["samples"])
-    assert rows["vid-sf-int4"]["kinds"]["key"]["p95_ms"] == np.percentile(samples[::4], 95)
-    assert rows["vid-sf-int4"]["p95_ms"] == np.percentile(samples, 95)
+    runs = report_of(FEW).runs
+    assert {kind: part["count"] for kind, part in runs["vid-sf-int4"].kinds.items()} == {"key": 12, "skip": 36}
+    assert runs["vid-sf-int4-delay3"].kinds.keys() == {"part"}
+    assert runs["vid-pw-m4n2"].kinds.keys() == {"window"}
+    assert runs["vid-sf"].kinds.keys() == {"whole"}
+    run = runs["vid-sf-int4"]
+    assert run.kinds["key"]["p95_ms"] == np.percentile(run.samples[::4], 95)
+    assert run.statistics["p95_ms"] == np.percentile(run.samples, 95)
 
 
-def test_ratios_are_to_the_single_frame_network_of_the_task_and_the_papers_to_its_own():
-    rows = report_of(FEW)["systems"]
-    assert rows["vid-sf"]["ratio_median"] == rows["davis-sf"]["ratio_p95"] == 1
-    row = rows["vid-pw-m4n2"]
-    assert row["ratio_p95"] == row["p95_ms"] / rows["vid-sf"]["p95_ms"]
-    assert row["ratio_mean"] == np.mean(row["samples"]) / np.mean(rows["vid-sf"]["samples"])
-    assert row["paper"]["ratio_p95"] == pytest.approx(55.2 / 152.7)
-    assert row["paper"]["ratio_mean"] == pytest.approx(47.9 / 134.3)
-    assert row["paper"]["accuracy"] == {"mAP": 54.3}
-    assert rows["davis-pw-m2n1"]["paper"] is None
-    low, high = row["intervals"]["ratio_median"]
-    assert low <= row["ratio_median"] <= high
+def test_ratios_are_to_the_reference_and_the_papers_to_its_own():
+    result = report_of(FEW)
+    run, reference = result.runs["vid-pw-m4n2"], result.runs["vid-sf"]
+    assert result.ratios(reference) == {"ratio_median": 1, "ratio_p95": 1, "ratio_mean": 1}
+    ratios = result.ratios(run)
+    assert ratios["ratio_p95"] == run.statistics["p95_ms"] / reference.statistics["p95_ms"]
+    assert ratios["ratio_mean"] == np.mean(run.samples) / np.mean(reference.samples)
+    assert run.paper_ratios == pytest.approx({"ratio_p95": 55.2 / 152.7, "ratio_mean": 47.9 / 134.3})
+    assert run.paper.accuracy == {"mAP": 54.3}
+    unpublished = result.runs["davis-pw-m2n1"]
+    assert (unpublished.paper, unpublished.paper_ratios["ratio_p95"]) == (None, None)
+    low, high = result.intervals(run)["ratio_median"]
+    assert low <= ratios["ratio_median"] <= high
+    assert [(name, len(runs)) for name, runs in result.groups()] == [("vid-sf", 4), ("davis-sf", 2)]
 
 
-def test_a_report_without_the_single_frame_network():
+def test_a_system_of_ones_own_is_reported_like_those_of_the_zoo():
+    run = dataclasses.replace(
+        run_of("davis-sf", report_of(["davis-sf"]).runs["davis-sf"].repeats),
+        system="mine",
+        reference="mine",
+        paper=None,
+    )
+    result = dataclasses.replace(report_of(["vid-sf"]), runs={"mine": run})
+    assert "Segmentation, ratios to mine" in text.table(result)
+    assert report.Report.from_json(json.loads(json.dumps(result.to_json()))) == result
+    assert "mine" in html.page(result)
+
+
+def test_a_report_without_the_reference():
     result = report_of(["vid-pw-m4n2"])
-    row = result["systems"]["vid-pw-m4n2"]
-    assert row["ratio_mean"] is row["ratio_p95"] is row["ratio_median"] is None
+    assert set(result.ratios(result.runs["vid-pw-m4n2"]).values()) == {None}
     assert "vid-pw-m4n2" in text.table(result)
     assert "vid-pw-m4n2" in html.page(result)
 
@@ -105,10 +118,9 @@ def test_a_report_without_the_single_frame_network():
 def test_deadlines_that_were_missed():
     """At 30 frames per second there are 33 ms: enough for M=4 N=1 and for a 16th of a network."""
     names = ["vid-sf", "vid-sf-int4", "vid-sf-int16-delay15", "vid-pw-m4n2-d1.4"]
-    rows = report_of(names, fps=30)["systems"]
-    assert [rows[name]["deadline_misses"] for name in names] == [1, 0.25, 0, 1]
-    assert rows["vid-sf"]["deadline_misses"] == np.mean(np.array(rows["vid-sf"]["samples"]) > 1000 / 30)
-    assert report_of(["vid-sf"])["systems"]["vid-sf"]["deadline_misses"] is None
+    runs = report_of(names, fps=30).runs
+    assert [runs[name].deadline_misses for name in names] == [1, 0.25, 0, 1]
+    assert report_of(["vid-sf"]).runs["vid-sf"].deadline_misses is None
 
 
 def test_intervals_of_a_long_run_do_not_take_long():
@@ -121,9 +133,8 @@ def test_intervals_of_a_long_run_do_not_take_long():
 # What it says
 
 
-def test_an_emulated_device_is_called_nothing_else(tmp_path):
+def test_an_emulated_device_is_called_nothing_else():
     emulated = report_of(FEW, emulated=True, repeats=2)
-    report.write_csv(emulated, str(tmp_path / "report.csv"))
     table, page = text.table(emulated), html.page(emulated)
     for said in (table, page):
         assert "EMULATED" in said.splitlines()[0] or "<title>EMULATED" in said
@@ -131,45 +142,54 @@ def test_an_emulated_device_is_called_nothing_else(tmp_path):
         assert "no phone was measured" in said
         assert "Acme" not in said.partition("<h2>Machine</h2>")[0]
     assert table.count("EMULATED. ") == 2  # above the table of each task
-    with open(tmp_path / "report.csv", newline="") as file:
-        assert {(row["target"], row["device"]) for row in csv.DictReader(file)} == {
-            ("EMULATED", "EMULATED DEVICE, 1 thread")
-        }
     real = report_of(FEW, on_phone=True)
     assert "Acme Phone 9, Cortex-A76" in text.table(real)
     assert "EMULATED" not in text.table(real) + re.sub("<style>.*</style>", "", html.page(real), flags=re.DOTALL)
 
 
+def _with(result, name, **changes):
+    runs = {**result.runs, name: dataclasses.replace(result.runs[name], **changes)}
+    return dataclasses.replace(result, runs=runs)
+
+
+def _tainted(result):
+    return _with(result, "vid-sf", repeats=[dataclasses.replace(result.runs["vid-sf"].repeats[0], reason="hot")])
+
+
+TRAINED = report.ExportedFile("", 3, 0, "trained")
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda r: None, ["Random weights:", "synthetic (noise)", "Only 48 frames"]),
-        (lambda r: r.update(finished=False), ["INTERRUPTED", "48 frames per system were asked for"]),
-        (lambda r: r["systems"]["vid-sf"]["file"].update(weights="trained"), ["Random weights (vid-sf-int4, "]),
-        (lambda r: r["systems"]["vid-sf"].update(depth=0.35), ["Not the paper's models", "depth 0.35 (vid-sf)"]),
-        (lambda r: r["systems"]["vid-sf"]["repeats"][0].update(tainted=True, reason="hot"), ["1 of 6", "hot"]),
+        (lambda r: r, ["Random weights:", "synthetic (noise)", "Only 48 frames"]),
+        (lambda r: dataclasses.replace(r, finished=False), ["INTERRUPTED", "48 frames per system were asked for"]),
+        (lambda r: _with(r, "vid-sf", file=TRAINED), ["Random weights (vid-sf-int4, "]),
+        (
+            lambda r: _with(r, "vid-sf", depth=0.35, mflops_max=300.0),
+            ["Not the paper's models: 384x384 pixels, depth 0.35 (vid-sf)"],
+        ),
+        (_tainted, ["1 of 6", "hot"]),
     ],
 )
 def test_what_to_know_before_believing_is_said(change, words):
-    result = report_of(FEW)
-    change(result)
+    result = change(report_of(FEW))
     for said in (text.table(result), html.page(result).replace("&#x27;", "'")):
         for word in words:
             assert word in said
 
 
 def test_table_in_the_papers_layout():
-    lines = text.table(report_of(FEW, fps=30)).splitlines()
-    assert any(line.startswith("Detection, after the paper's Table 4") for line in lines)
+    result = report_of(FEW, fps=30)
+    lines = text.table(result).splitlines()
+    assert "Detection, after the paper's Table 4 (ImageNet VID)" in lines
     (line,) = [line for line in lines if line.startswith("vid-pw-m4n2 ")]
     numbers = re.findall(r"[\d.]+", line.removeprefix("vid-pw-m4n2"))
     assert numbers[:2] == ["543", "543"]
-    assert numbers[-5:-3][1] == "0.361"
-    assert numbers[-2] == "0.357"
-    assert line.endswith("100.0 % late")
+    assert (numbers[-4], numbers[-2], numbers[-1]) == ("0.361", "0.357", "100.0")
     (note,) = [line for line in lines if line.startswith("* The paper divides")]
-    row = report_of(FEW, fps=30)["systems"]["vid-sf-int4-delay3"]
-    assert f"vid-sf-int4-delay3 {row['ratio_mean'] / 4:.3f}" in note
+    mean = result.ratios(result.runs["vid-sf-int4-delay3"])["ratio_mean"]
+    assert f"vid-sf-int4-delay3 {mean / 4:.3f}" in note
 
 
 @pytest.mark.parametrize(
@@ -183,36 +203,20 @@ def test_milliseconds_have_three_digits(value, shown):
 # Files
 
 
-def test_report_survives_its_file(tmp_path):
+def test_report_survives_its_file(tmp_path, capsys):
     result = report_of(FEW, repeats=3, on_phone=True)
     path = str(tmp_path / "report.json")
     report.write(result, path)
-    again = report.read(path)
-    assert again == result
-    assert (text.table(again), html.page(again)) == (text.table(result), html.page(result))
-    for row in again["systems"].values():  # what scripts rely on
-        assert {"median_ms", "mean_ms", "std_ms", "p95_ms", "p99_ms"} <= row.keys()
-        assert len(row["samples"]) == len(row["kinds_of_samples"]) == 3 * 48
+    assert report.read(path) == result
+    again = [f"--{kind}={tmp_path}/again.{kind}" for kind in ("json", "html")]
+    assert benchmark.main([f"--report={path}", *again]) == 0
+    assert capsys.readouterr().out == f"{text.table(result)}\n"
+    assert (tmp_path / "again.json").read_text() == (tmp_path / "report.json").read_text()
+    assert (tmp_path / "again.html").read_text() == html.page(result)
+    for row in json.loads((tmp_path / "report.json").read_text())["systems"].values():  # what scripts rely on
+        assert {"median_ms", "mean_ms", "std_ms", "p95_ms", "p99_ms", "ratio_p95", "intervals"} <= row.keys()
+        assert len(row["samples"]) == 3 * 48
         assert latency.describe(np.array(row["samples"]))["p99_ms"] == row["p99_ms"]
-
-
-def test_tables_pages_and_lists_are_made_from_a_finished_report(tmp_path, capsys):
-    files = {name: str(tmp_path / f"again.{name}") for name in ("json", "html", "csv")}
-    report.write(report_of(FEW), str(tmp_path / "report.json"))
-    outputs = [f"--{name}={path}" for name, path in files.items()]
-    assert benchmark.main([f"--report={tmp_path}/report.json", *outputs]) == 0
-    assert "vid-pw-m4n2" in capsys.readouterr().out
-    assert report.read(files["json"]) == report_of(FEW)
-    with open(files["csv"], newline="") as file:
-        rows = {row["system"]: row for row in csv.DictReader(file)}
-    assert list(rows) == FEW
-    assert float(rows["vid-pw-m4n2"]["paper_ratio_p95"]) == pytest.approx(55.2 / 152.7, abs=1e-6)
-    assert float(rows["vid-sf"]["p95_ms"]) == pytest.approx(
-        report_of(FEW)["systems"]["vid-sf"]["p95_ms"], abs=1e-6
-    )
-    assert rows["davis-pw-m2n1"]["paper_mean_ms"] == ""
-    with open(files["html"], encoding="utf-8") as file:
-        assert file.read() == html.page(report_of(FEW))
 
 
 def _spoil(*path, value=None, delete=False):
@@ -229,29 +233,25 @@ def _spoil(*path, value=None, delete=False):
 
 
 SPOILT = {
-    "version": (_spoil("schema", value=1), "schema 1, this reads schema 2"),
-    "older": (_spoil("schema", delete=True), "schema 1"),
-    "newer": (_spoil("schema", value=3), "schema 3"),
+    "version": (_spoil("schema", value=2), "schema 2, this reads schema 3"),
     "no systems": (_spoil("systems", value={}), "'systems'"),
-    "systems": (_spoil("systems", value=[1]), "'systems'"),
     "no machine": (_spoil("machine", delete=True), "no 'machine'"),
-    "no p95": (_spoil("systems", "vid-sf", "p95_ms", delete=True), "'vid-sf': no 'p95_ms'"),
-    "p95": (_spoil("systems", "vid-sf", "p95_ms", value="fast"), "'p95_ms'"),
-    "samples": (_spoil("systems", "vid-sf", "samples", value=[1.0]), "1 samples of 48"),
-    "no samples": (_spoil("systems", "vid-sf", "samples", value=[]), "'samples'"),
-    "sample": (_spoil("systems", "vid-sf", "samples", 3, value=None), "'samples'"),
-    "kind": (_spoil("systems", "vid-sf", "kinds", "whole", value=3), "'whole'"),
+    "no cpu": (_spoil("machine", "cpu", delete=True), "'machine': no 'cpu'"),
+    "no depth": (_spoil("systems", "vid-sf", "depth", delete=True), "'vid-sf': no 'depth'"),
+    "depth": (_spoil("systems", "vid-sf", "depth", value="deep"), "'vid-sf': 'depth' is not as it should be"),
+    "flip": (_spoil("systems", "vid-sf", "stream", "flip", value=0), "'stream': 'flip'"),
+    "repeat": (_spoil("systems", "vid-sf", "repeats", 0, "load_ms", delete=True), "'repeats': no 'load_ms'"),
+    "few samples": (_spoil("systems", "vid-sf", "repeats", 0, "samples", value=[1.0]), "1 samples and 48 kinds"),
+    "sample": (_spoil("systems", "vid-sf", "repeats", 0, "samples", 3, value=None), "'samples'"),
     "accuracy": (_spoil("systems", "vid-sf", "accuracy", value={"mAP": 3}), "'accuracy'"),
-    "stranger": (lambda r: r["systems"].update({"yolo": r["systems"]["vid-sf"]}), "unknown system 'yolo'"),
-    "no model": (_spoil("target", value="adb"), "'machine': no 'manufacturer'"),
-    "stock": (_spoil("stock", value={"vid-sf": {"mean": "1"}}), "'stock'"),
+    "stock": (_spoil("systems", "vid-sf", "stock", value={"mean": "1", "count": 3}), "'stock': 'mean'"),
 }
 
 
 @pytest.mark.parametrize("case", SPOILT)
 def test_a_spoilt_report_is_refused_in_one_line(case, tmp_path, capsys):
     spoil, words = SPOILT[case]
-    result = report_of(FEW)
+    result = json.loads(json.dumps(report_of(FEW).to_json()))
     spoil(result)
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(result))
@@ -260,15 +260,14 @@ def test_a_spoilt_report_is_refused_in_one_line(case, tmp_path, capsys):
 
 @pytest.mark.parametrize(
     ("content", "words"),
-    [("{", "not JSON"), ("[]", "names no systems"), ("3", "names no systems"), (None, "No such")],
+    [("{", "not JSON"), ("[]", "names no 'systems'"), ("3", "names no 'systems'"), (None, "No such")],
 )
 def test_other_files_are_refused_in_one_line(content, words, tmp_path, capsys):
     path = tmp_path / "bad.json"
     if content is not None:
         path.write_text(content)
-    refused(["--report", str(path)], 1, [str(path), words], capsys)
     report.write(report_of(FEW), str(tmp_path / "good.json"))
-    refused([f"--compare={tmp_path}/good.json,{path}"], 1, [str(path), words], capsys)
+    refused([f"--report={tmp_path}/good.json,{path}"], 1, [str(path), words], capsys)
 
 
 def refused(flags, code, words, capsys):
@@ -300,20 +299,20 @@ def test_accuracies_are_shown_beside_latencies(tmp_path, capsys):
     assert "38.8" in said
     assert "71.2/65.0" in said
     assert "Accuracy: moving_objects/validation, seed 0, 128x128 pixels, policy raster, runs/pw." in said
-    rows = report.read(str(tmp_path / "scored.json"))["systems"]
-    assert rows["vid-pw-m4n2"]["accuracy"]["mAP"] == pytest.approx(38.8)
-    assert rows["vid-sf"]["accuracy"] is None
+    runs = report.read(str(tmp_path / "scored.json")).runs
+    assert runs["vid-pw-m4n2"].accuracy.metrics["mAP"] == pytest.approx(38.8)
+    assert runs["vid-sf"].accuracy is None
     page = (tmp_path / "scored.html").read_text()
-    assert "Latency against accuracy: detection" in page
-    assert "mAP 38.8 %" in page
+    assert "Latency against accuracy" in page
+    assert "38.8" in page
 
 
 @pytest.mark.parametrize(
     ("scores", "words"),
     [
         ({"J": {}, "F": {}, "frames": 3}, "not what patchwork-evaluate"),
-        ([{"system": "yolo"}], "unknown system 'yolo'"),
         ([_score("vid-sf", "raster")], "mAP_vid"),
+        ([{"system": "vid-sf", "mAP_vid": 0.3}], "no 'dataset'"),
         ([3], "not what patchwork-evaluate"),
         (3, "not what patchwork-evaluate"),
     ],
@@ -350,7 +349,7 @@ def test_compare_tells_changes_from_chance():
 def test_compare_says_what_else_is_different(tmp_path, capsys):
     report.write(report_of(["vid-sf", "vid-pw-m4n2"]), str(tmp_path / "a.json"))
     report.write(report_of(["vid-sf", "vid-pw-m4n1"], emulated=True, fps=30), str(tmp_path / "b.json"))
-    assert benchmark.main([f"--compare={tmp_path}/a.json,{tmp_path}/b.json"]) == 0
+    assert benchmark.main([f"--report={tmp_path}/a.json,{tmp_path}/b.json"]) == 0
     said = capsys.readouterr().out
     assert "DIFFERENT KINDS OF MACHINES" in said
     assert "B: EMULATED DEVICE" in said
@@ -363,7 +362,7 @@ def test_compare_says_what_else_is_different(tmp_path, capsys):
 
 def test_compare_needs_two_reports_with_something_in_common(tmp_path, capsys):
     report.write(report_of(["vid-sf"]), str(tmp_path / "a.json"))
-    refused([f"--compare={tmp_path}/a.json"], 2, ["BEFORE.json,AFTER.json", "not 1"], capsys)
+    refused([f"--report={','.join(3 * [f'{tmp_path}/a.json'])}"], 2, ["two to compare, not 3"], capsys)
     with pytest.raises(DataError, match="no system in common"):
         compare.compare(report_of(["vid-sf"]), report_of(["davis-sf"]))
 
@@ -371,76 +370,64 @@ def test_compare_needs_two_reports_with_something_in_common(tmp_path, capsys):
 # Ctrl-C
 
 
-class FakeStream:
-    """A file that takes a millisecond per frame, and is interrupted in the middle of a round."""
+class Interrupted(Target):
+    """A machine that is told to stop after some runs."""
 
-    def __init__(self, model, policy, seed):
-        self.model = model
-        self.load_ns = self.first_ns = 1_000_000
-        self.kinds, self.nanoseconds = [], []
+    name, most_frames = "host", 16
 
-    def warm_up(self):
-        pass
+    def __init__(self, settings, runs):
+        super().__init__(settings)
+        self.runs = runs
 
-    def time_frame(self):
-        if len(self.nanoseconds) == FakeStream.frames:
+    @contextmanager
+    def session(self, workloads, folder):
+        yield HOST
+
+    def run(self, workload, number, frames):
+        self.runs -= 1
+        if self.runs < 0:
             raise KeyboardInterrupt
-        self.kinds.append("whole")
-        self.nanoseconds.append(1_000_000)
-
-
-class FakeModel(Model):
-    file = FileFacts(3, "0123")
-
-
-def fake_models(names):
-    return {name: FakeModel("", **dataclasses.asdict(get_system(name).stream)) for name in names}
+        return repeat_of(workload.run.system, np.random.default_rng(number), frames)
 
 
 @pytest.fixture
-def interrupted_after(monkeypatch):
-    def set_frames(count):
-        monkeypatch.setattr(FakeStream, "frames", count, raising=False)
-        monkeypatch.setattr(host, "TimedStream", FakeStream)
-        monkeypatch.setattr(benchmark, "_export_all", lambda names, *_: (fake_models(names), facts(names)))
+def interrupted_after(monkeypatch, tmp_path):
+    """Function of a number of runs, to the exit code and the folder of the reports of 3 repeats of 2 systems."""
 
-    return set_frames
+    def start(runs):
+        (tmp_path / "file").touch()
+        workloads = {name: Workload(run_of(name), str(tmp_path / "file")) for name in ("vid-sf", "vid-pw-m4n1")}
+        monkeypatch.setattr(benchmark, "_host", lambda: [Interrupted(Settings(steps=40), runs)])
+        monkeypatch.setattr(benchmark, "_workloads", lambda folder: workloads)
+        outputs = [f"--{kind}={tmp_path}/reports/r.{kind}" for kind in ("json", "html")]
+        return benchmark.main(["--steps=40", *outputs]), tmp_path / "reports"
+
+    return start
 
 
-def test_what_was_measured_survives_ctrl_c(interrupted_after, tmp_path, capsys):
-    interrupted_after(17)
-    flags = [
-        "--systems=vid-pw-m4n1,davis-sf",
-        "--steps=40",
-        f"--json={tmp_path}/r.json",
-        f"--html={tmp_path}/r.html",
-    ]
-    assert benchmark.main(flags) == 130
+@pytest.mark.parametrize(("runs", "frames"), [(1, [16]), (3, [16, 16]), (5, [32, 32])])
+def test_what_was_measured_survives_ctrl_c(runs, frames, interrupted_after, capsys):
+    code, folder = interrupted_after(runs)
+    assert code == 130
     said = capsys.readouterr()
     assert said.err.strip().splitlines()[-1] == "patchwork-benchmark: interrupted"
     assert "INTERRUPTED: 40 frames per system were asked for" in said.out
-    result = report.read(str(tmp_path / "r.json"))
-    assert not result["finished"]
-    assert {name: len(row["samples"]) for name, row in result["systems"].items()} == {
-        "vid-sf": 17,
-        "davis-sf": 17,
-        "vid-pw-m4n1": 17,
-    }
-    assert sorted(os.listdir(tmp_path)) == ["r.html", "r.json"]
-    assert benchmark.main([f"--report={tmp_path}/r.json"]) == 0
+    result = report.read(str(folder / "r.json"))
+    assert not result.finished
+    assert [len(run.samples) for run in result.runs.values()] == frames  # as many of all systems that have any
+    assert sorted(os.listdir(folder)) == ["r.html", "r.json"]
 
 
-def test_ctrl_c_before_anything_was_measured_leaves_nothing(interrupted_after, tmp_path, capsys):
-    interrupted_after(0)
-    assert benchmark.main(["--systems=vid-sf", f"--json={tmp_path}/r.json"]) == 130
+def test_without_ctrl_c_all_is_measured(interrupted_after):
+    code, folder = interrupted_after(100)
+    result = report.read(str(folder / "r.json"))
+    assert (code, result.finished) == (0, True)
+    assert [len(repeat.samples) for repeat in result.runs["vid-sf"].repeats] == [16, 16, 8]
+    assert result.command.startswith("patchwork-benchmark --steps=40 --json=")
+
+
+def test_ctrl_c_before_anything_was_measured_leaves_nothing(interrupted_after, capsys):
+    code, folder = interrupted_after(0)
+    assert code == 130
     assert capsys.readouterr().out == ""
-    assert os.listdir(tmp_path) == []
-
-
-def test_all_systems_are_measured_by_one_word(interrupted_after, tmp_path):
-    interrupted_after(2)
-    assert benchmark.main(["--systems=all", "--steps=2", f"--json={tmp_path}/r.json"]) == 0
-    result = report.read(str(tmp_path / "r.json"))
-    assert sorted(result["systems"]) == sorted(list_systems())
-    assert result["finished"]
-    assert result["command"] == f"patchwork-benchmark --systems=all --steps=2 --json={tmp_path}/r.json"
+    assert os.listdir(folder) == []

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
+import overhead
 import pytest
 import tensorflow as tf
 from conftest import random_frames
@@ -21,7 +22,7 @@ from native_runner import (
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
-from patchwork_tf.benchmarks import native, overhead
+from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
 

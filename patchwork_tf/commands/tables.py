@@ -11,16 +11,11 @@ from patchwork_tf.models.costs import backbone_rows, count_macs, layer_costs, st
 from patchwork_tf.streaming.schedule import frame_mflops
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.paper import PAPER, TABLE_3
+from patchwork_tf.zoo.paper import PAPER, TABLE_3, TABLE_OF
 from patchwork_tf.zoo.systems import get_system
 
-_TABLES = {"vid-sf": 4, "davis-sf": 5}  # of the paper, by the reference of its systems
-_TITLES = {
-    4: "Table 4, detection (ImageNet VID)",
-    5: "Table 5, segmentation (DAVIS 2016)",
-    None: "Not in the paper",
-}
 _TABLE_3_SYSTEMS = ("vid-pw-m4n1", "vid-pw-m2n1", "vid-pw-m4n2")
+_NO_TABLE = 99  # after all others
 _WITHOUT_FIGURES = ("vid-pw-m2n1", "davis-pw-m2n1")  # in Table 3 alone
 _RUN_FRAMES = 64  # a multiple of every system's interval
 
@@ -47,7 +42,7 @@ def cost_row(system, image_size=None, with_layers=False) -> dict:
     paper = PAPER.get(system.name) if image_size in (None, (384, 384)) else None
     ours = {"max": max(frames), "avg": average / (system.stream.delay + 1)}
     row = {
-        "table": _TABLES.get(system.reference),
+        "table": TABLE_OF.get(system.reference, (None,))[0],
         "system": system.name,
         "mflops_max": ours["max"],
         "mflops_avg": ours["avg"],
@@ -92,13 +87,17 @@ def _texts(rows, flags):
     shown = [row for row in rows if row["system"] in _TABLE_3_SYSTEMS]
     if shown and flags.image_size in (None, (384, 384)):
         yield _table_3_text(shown)
-    for table, title in _TITLES.items():
-        part = [row for row in rows if row["table"] == table]
-        if part:
-            yield _cost_text(title, part)
+    for table, of_table in itertools.groupby(sorted(rows, key=_table_number), _table_number):
+        part = list(of_table)
+        what = get_system(part[0]["system"]).task
+        yield _cost_text(f"Table {table}, {what}" if table < _NO_TABLE else "Not in the paper", part)
     if flags.layers:
         for row in rows:
             yield _layers_text(row)
+
+
+def _table_number(row) -> int:
+    return row["table"] or _NO_TABLE
 
 
 def _table_3_text(rows) -> str:

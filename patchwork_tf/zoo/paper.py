@@ -69,3 +69,5 @@ TABLE_3 = (
 )
 # fmt: on
 PAPER = {**TABLE_4, **TABLE_5}
+# The single-frame system of a table -> its number, and the data set of its accuracies.
+TABLE_OF = {"vid-sf": (4, "ImageNet VID"), "davis-sf": (5, "DAVIS 2016")}

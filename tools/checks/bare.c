@@ -10,8 +10,8 @@
 #include <stdlib.h>
 #include <time.h>
 
-#include "../context.h"
-#include "../inputs.h"
+#include "context.h"
+#include "inputs.h"
 
 static long long now(void) {
   struct timespec time;

@@ -1,42 +1,33 @@
 """What the native runner adds to a bare invoke, and how much state moves between steps.
 
-  python -m patchwork_tf.benchmarks.overhead                  # a file whose step takes microseconds
-  python -m patchwork_tf.benchmarks.overhead --model=F.tflite
+  python tools/overhead.py                  # a file whose step takes microseconds
+  python tools/overhead.py --model=F.tflite
 
-Bare is runner/checks/bare.c: the same step over and over, nothing else. Copies are counted by
-runner/checks/copies.c, which replaces memcpy (Linux with glibc only).
+Bare is checks/bare.c: the same step over and over, nothing else. Copies are counted by checks/copies.c, which
+replaces memcpy (Linux with glibc only).
 """
 
+import argparse
 import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
-from absl import flags
 
-from patchwork_tf import cli, files
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
-from patchwork_tf.errors import DataError
 
-_SHARED = [
+_CHECKS = Path(__file__).with_name("checks")
+_SHARED = (
     "context.c",
     "fail.c",
     "inputs.c",
     "litert.c",
     "model.c",
-]  # sources that the checks share with the runner
-
-_FLAGS = flags.FlagValues()
-_MODEL = flags.DEFINE_string(
-    "model",
-    None,
-    "Exported file. By default one whose step does next to nothing, so that what the runner adds stands out.",
-    flag_values=_FLAGS,
-)
-_STEPS = flags.DEFINE_integer("steps", 1000, "Steps per run.", lower_bound=1, flag_values=_FLAGS)
-_ROUNDS = flags.DEFINE_integer("rounds", 10, "Runs of each kind, taking turns.", lower_bound=1, flag_values=_FLAGS)
+)  # sources that the checks share with the runner
+_ROUNDS = 10
 
 
 def write_echo_model(path: str):
@@ -68,21 +59,21 @@ def write_echo_model(path: str):
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures={"step": step})
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=["step"])
-        with files.atomic_file(path) as file:
-            file.write(converter.convert())
+        Path(path).write_bytes(converter.convert())
 
 
 def compile_check(name: str, folder: str) -> str:
-    """Compiles runner/checks/NAME.c into a folder; returns the program's path."""
+    """Compiles checks/NAME.c into a folder; returns the program's path."""
     program = os.path.join(folder, name)
-    sources = [native.SOURCES / "checks" / f"{name}.c", *(native.SOURCES / shared for shared in _SHARED)]
+    sources = [_CHECKS / f"{name}.c", *(native.SOURCES / shared for shared in _SHARED)]
     # For copies.c: the library is to find this program's memcpy, and that must not become a call of itself.
-    native.compile_c(native.host_compiler(), sources, program, "-rdynamic", "-fno-builtin")
+    flags = ["-rdynamic", "-fno-builtin", f"-I{native.SOURCES}"]
+    native.compile_c(native.host_compiler(), sources, program, *flags)
     return program
 
 
 def count_copies(model: str, buffers: str, folder: str, steps: int = 50) -> dict[str, float]:
-    """Copies of state per step, on average: see runner/checks/copies.c.
+    """Copies of state per step, on average: see checks/copies.c.
 
     Args:
         model: exported file.
@@ -111,40 +102,31 @@ def time_runner(model: str, steps: int, buffers: str, folder: str) -> np.ndarray
 
 
 def _run(command) -> str:
-    done = subprocess.run(command, capture_output=True, text=True)
-    if done.returncode:
-        said = done.stderr.strip() or f"exit code {done.returncode}"
-        raise DataError(f"{os.path.basename(command[0])}: {said}")
-    return done.stdout
+    return subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout
 
 
-def _overhead():
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model", help="exported file; by default one whose step does next to nothing")
+    parser.add_argument("--steps", type=int, default=1000, help="per run")
+    given = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        model = _MODEL.value or os.path.join(folder, "echo.tflite")
-        if not _MODEL.value:
+        model = given.model or os.path.join(folder, "echo.tflite")
+        if not given.model:
             write_echo_model(model)
         bare, rounds = compile_check("bare", folder), []
-        for _ in range(_ROUNDS.value):
-            runs = [time_bare(bare, model, _STEPS.value)]
-            runs += [time_runner(model, _STEPS.value, buffers, folder) for buffers in ("alias", "swap")]
+        for _ in range(_ROUNDS):
+            runs = [time_bare(bare, model, given.steps)]
+            runs += [time_runner(model, given.steps, buffers, folder) for buffers in ("alias", "swap")]
             rounds.append([np.median(run) / 1000 for run in runs])
         rounds = np.array(rounds)
-        print(f"{os.path.basename(model)}: {_ROUNDS.value} rounds of {_STEPS.value} steps, medians per run in us")
+        print(f"{os.path.basename(model)}: {_ROUNDS} rounds of {given.steps} steps, medians per run in us")
         for name, column in zip(("bare invoke", "runner, alias", "runner, swap"), rounds.T, strict=True):
             added = column - rounds[:, 0]
             print(f"{name:<14}{np.median(column):>10.2f}   more than bare {np.median(added):>7.2f}")
         for buffers in ("alias", "swap") if sys.platform == "linux" else ():
-            copies = count_copies(model, buffers, folder)
-            print(
-                f"{buffers}: {copies['carried_copies']:g} state tensors copied per step; memcpy moves "
-                f"{copies['bytes_read']:.0f} bytes out of and {copies['bytes_written']:.0f} into "
-                f"{copies['state_bytes']:.0f} bytes of state"
-            )
-
-
-def main(argv=None) -> int:
-    return cli.run(_overhead, _FLAGS, "patchwork-overhead", __doc__, argv)
+            print(f"{buffers}, per step: {count_copies(model, buffers, folder)}")
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

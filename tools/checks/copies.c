@@ -13,7 +13,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "../context.h"
+#include "context.h"
 
 enum { MOST_BUFFERS = 1024 };
 

@@ -3,8 +3,8 @@
 Every parser takes the text that a tool printed and refuses what that tool does not print.
 """
 
-import dataclasses
 import re
+from typing import NamedTuple
 
 from patchwork_tf.errors import DataError
 
@@ -15,8 +15,7 @@ _BATTERY_SENSOR, _SKIN_SENSOR = 2, 3
 _CHARGING = 2  # android.os.BatteryManager.BATTERY_STATUS_CHARGING
 
 
-@dataclasses.dataclass(frozen=True)
-class Attached:
+class Attached(NamedTuple):
     """One line of `adb devices -l`: a transport, of which one phone may have several.
 
     Attributes:
@@ -88,8 +87,7 @@ def describe(properties: dict[str, str]) -> dict[str, str]:
     }
 
 
-@dataclasses.dataclass(frozen=True)
-class Battery:
+class Battery(NamedTuple):
     """Charge in percent, temperature in degrees Celsius, and where power comes from: 'AC', 'USB', ... or ''."""
 
     percent: float
@@ -113,8 +111,7 @@ def parse_battery(text: str) -> Battery:
         raise DataError(f"not what dumpsys battery prints: {error} in '{text.strip()[:80]}'") from None
 
 
-@dataclasses.dataclass(frozen=True)
-class Thermal:
+class Thermal(NamedTuple):
     """How hot a device is.
 
     Attributes:
@@ -142,8 +139,10 @@ def parse_thermal(text: str) -> Thermal | None:
     if "IsStatusOverride: true" in text:
         raise DataError("the thermal status is overridden; end that with 'adb shell cmd thermalservice reset'")
     current = text.partition("Current temperatures from HAL:")[2] or text  # what is cached may be old
-    found = re.findall(r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]+), mStatus=\d+\}", current)
-    readings = [(name, int(kind), float(value)) for value, kind, name in found]
+    temperatures = re.findall(
+        r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]+), mStatus=\d+\}", current
+    )
+    readings = [(name, int(kind), float(value)) for value, kind, name in temperatures]
     by_kind = [[value for _, k, value in readings if k == kind] for kind in (_SKIN_SENSOR, _BATTERY_SENSOR)]
     return Thermal(
         status=int(status[1]),

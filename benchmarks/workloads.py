@@ -1,0 +1,103 @@
+"""Files to measure: exported from the zoo for the occasion, or exported earlier."""
+
+import dataclasses
+import itertools
+import os
+import statistics
+import sys
+
+import keras
+
+from patchwork_tf.benchmarks.plan import Workload
+from patchwork_tf.benchmarks.report import ExportedFile, Run
+from patchwork_tf.errors import UsageError
+from patchwork_tf.export import metadata
+from patchwork_tf.export.exporting import export
+from patchwork_tf.export.inspect import state_bytes
+from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.streaming.schedule import frame_mflops
+from patchwork_tf.streaming.step import KerasStep
+from patchwork_tf.zoo import checkpoints
+from patchwork_tf.zoo.build import build
+from patchwork_tf.zoo.paper import PAPER
+from patchwork_tf.zoo.systems import System, get_system, list_systems
+
+_RUN_FRAMES = 64  # a multiple of every system's interval
+
+
+def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, **overrides) -> dict[str, Workload]:
+    """Exports systems, one file for all that run the same network.
+
+    Args:
+        names: of systems, or 'all'; those that they refer to are added.
+        folder: for the files.
+        checkpoint: whose weights all take; None for random ones.
+        seed: of random weights: a run that is continued has the same files.
+        overrides: of the models' configurations.
+    """
+    names = list_systems() if names == ["all"] else names
+    systems = {name: get_system(name) for name in names}
+    systems = {system.reference: get_system(system.reference) for system in systems.values()} | systems
+    weights = checkpoints.read(checkpoint) if checkpoint else None
+    networks, workloads = {}, {}
+    for system in systems.values():
+        if system.model not in networks:
+            print(f"exporting {system.name}", file=sys.stderr)
+            keras.utils.set_random_seed(seed)
+            network = checkpoints.build_from(system, weights, **overrides)
+            path = os.path.join(folder, f"{system.name}.tflite")
+            with hidden_stderr():  # LiteRT has much to say
+                export(network, path, verify_steps=10)
+            networks[system.model] = network, path
+        workloads[system.name] = _workload(system, *networks[system.model])
+    return workloads
+
+
+def from_files(paths: list[str]) -> dict[str, Workload]:
+    """Exported files, which say what their systems are.
+
+    Raises:
+        DataError: if one was not exported by us.
+        UsageError: if there are two of a system, or a system that another refers to is missing.
+    """
+    workloads = {}
+    for workload in map(from_file, paths):
+        if workload.run.system in workloads:
+            raise UsageError(f"--tflite: two files of {workload.run.system}; measure one of them")
+        workloads[workload.run.system] = workload
+    if missing := {workload.run.reference for workload in workloads.values()} - workloads.keys():
+        raise UsageError(f"--tflite: ratios refer to {', '.join(sorted(missing))}; name a file of it too")
+    return workloads
+
+
+def from_file(path: str) -> Workload:
+    """An exported file. Raises DataError if it is something else."""
+    about = metadata.read(path)
+    config, stream = ModelConfig(**about["model"]), StreamConfig(**about["stream"])
+    system = System(about["system"], config, stream, about["reference"])
+    return _workload(system, build(system.model), path)
+
+
+def _workload(system, network, path) -> Workload:
+    """What is known of a system without measuring it."""
+    frames = list(itertools.islice(frame_mflops(KerasStep(network, system.stream)), _RUN_FRAMES))
+    average = statistics.fmean(frames)
+    about = metadata.read(path)
+    run = Run(
+        system=system.name,
+        task=system.task,
+        reference=system.reference,
+        stream=system.stream,
+        patchwork=not network.grid.is_whole_frame,
+        depth=network.config.depth,
+        image_size=network.config.image_size,
+        mflops_max=max(frames),
+        mflops_avg=average / (system.stream.delay + 1),
+        mflops_avg_run=average,
+        file=ExportedFile("", os.path.getsize(path), state_bytes(about), about["weights"]),
+        paper=PAPER.get(system.name),
+    )
+    workload = Workload(run, path, network.grid)
+    file = dataclasses.replace(run.file, sha256=workload.digest)
+    return dataclasses.replace(workload, run=dataclasses.replace(run, file=file))
