@@ -125,7 +125,7 @@ _SHARED = {
     "tflite": (
         flags.DEFINE_list,
         "",
-        "Exported files, separated by commas, to run by LiteRT in place of --system; they say what they are.",
+        "Exported files, separated by commas, to run by LiteRT in place of systems; they say what they are.",
     ),
     "dataset": (
         flags.DEFINE_string,
@@ -163,8 +163,8 @@ _SHARED = {
     "plugins": (
         flags.DEFINE_list,
         "",
-        "Python modules to import first, from this folder or installed: they may register systems, backbones and "
-        "tasks of your own.",
+        "Python modules to import first, from this folder or installed: they may register systems, backbones, "
+        "tasks, policies and data sets of your own.",
     ),
     "seed": (flags.DEFINE_integer, 0, "Of all that is random."),
 }

@@ -120,8 +120,8 @@ def test_an_own_policy_is_a_function(small):
 
 
 def test_an_own_data_set_is_one_entry(tmp_path):
-    ours = pw.DatasetInfo(MovingObjects, {"detection": list(CLASSES)}, MAX_OBJECTS, configs=("128",))
+    ours = pw.DatasetInfo(MovingObjects, {"objects": list(CLASSES)}, MAX_OBJECTS, configs=("128",))
     pw.register_dataset("shapes", ours)
-    assert class_names("shapes", "detection") == list(CLASSES)
+    assert class_names("shapes", "objects") == list(CLASSES)
     with pytest.raises(DataError, match=f"patchwork-prepare --dataset=shapes --data_dir={tmp_path}"):
         annotated_videos(Source("shapes", str(tmp_path)))
