@@ -100,15 +100,13 @@ def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) 
     """
     module, signatures = tf.Module(), {}
     frame = tf.TensorSpec((1, *step.model.config.image_size, 3))
-    module.step = tf.function(step)
-    signatures[SIGNATURE] = module.step.get_concrete_function(
+    signatures[SIGNATURE] = tf.function(step, autograph=False).get_concrete_function(
         frame=frame,
         window=tf.TensorSpec((2,), tf.int32),
         **{name: tf.TensorSpec(shape) for name, shape in step.state_shapes.items()},
     )
     if start and step.state_shapes:
-        module.whole_frame = tf.function(step.start)
-        signatures[START] = module.whole_frame.get_concrete_function(frame=frame)
+        signatures[START] = tf.function(step.start, autograph=False).get_concrete_function(frame=frame)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))

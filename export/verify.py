@@ -1,6 +1,7 @@
 """Holding an exported file against its Keras model over a stream of random frames and windows."""
 
 import dataclasses
+import functools
 
 import numpy as np
 import tensorflow as tf
@@ -79,7 +80,7 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     """
     runner = StepRunner(path)
     rng = np.random.default_rng(seed)
-    step = tf.function(model.step)
+    step = _traced(model)
     state = model.initial_state(1)
     result = Comparison()
     for number in range(steps):
@@ -135,7 +136,12 @@ def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
 
 
-@tf.function
+@functools.lru_cache(maxsize=2)  # quantized files are held against the model a second time
+def _traced(model):
+    return tf.function(model.step, autograph=False)
+
+
+@tf.function(autograph=False)
 def _suppress(boxes, scores, weights):
     return suppress(boxes, *best_classes(scores), weights, candidates=_CANDIDATES)
 

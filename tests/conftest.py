@@ -10,6 +10,7 @@ import adb_clients
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from bench import Bench
 from emulated_device import EmulatedDevice
 
@@ -18,11 +19,18 @@ import patchwork_tf as pw
 pytest_plugins = ["native_runner", "published"]
 
 
+CHECKOUT = Path(__file__).parents[1]
+
+
 def _data_folder() -> Path:
-    """Real files to try things on, which are not part of the project: named, or found beside the checkout."""
-    named = os.environ.get("PATCHWORK_TEST_DATA")
-    beside = Path(__file__).parents[2].glob("*/data/imagenet_photos")
-    return Path(named) if named else next((folder.parent for folder in beside), Path("real data"))
+    """Real files to try things on, which are not part of the project.
+
+    The folder that PATCHWORK_TEST_DATA names; else tests/data; else `data` in a folder beside the checkout.
+    """
+    if named := os.environ.get("PATCHWORK_TEST_DATA"):
+        return Path(named)
+    beside = CHECKOUT.parent.glob("*/data/imagenet_photos")
+    return next((photos.parent for photos in beside), CHECKOUT / "tests/data")
 
 
 DATA = _data_folder()
@@ -35,7 +43,7 @@ def real_data():
     def find(relative):
         path = DATA / relative
         if not path.exists():
-            pytest.skip(f"no {relative}: set PATCHWORK_TEST_DATA to a folder that holds it")
+            pytest.skip(f"no {relative}: put it into tests/data, or set PATCHWORK_TEST_DATA to a folder with it")
         return str(path)
 
     return find
@@ -43,7 +51,7 @@ def real_data():
 
 def small_model(name, seed=0, **overrides):
     """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
-    # Systems that run the same model share what is compiled of it.
+    # Systems that run the same model share it, and what is compiled of it.
     model = pw.get_system(name).model
     same = next(other for other in pw.list_systems() if pw.get_system(other).model == model)
     return _shared(same, _small_config(name, overrides), seed)
@@ -67,31 +75,50 @@ def _build(name, config, seed):
     return model
 
 
-_shared = functools.lru_cache(maxsize=8)(_build)
+_shared = functools.lru_cache(maxsize=16)(_build)
+
+
+@functools.lru_cache(maxsize=8)
+def traced_step(model):
+    """A shared model's step as one function of TensorFlow. Tracing takes seconds, as ten plain steps do."""
+    return tf.function(model.step, autograph=False)
+
 
 # What takes longest starts first, lest one worker be busy with it when the other is done.
 _LONGEST_FILES = (
-    "test_distribution",
-    "test_models",
-    "test_training",
-    "test_stream",
-    "test_commands",
-    "test_q_learning",
     "test_export",
+    "test_models",
+    "test_distribution",
+    "test_training",
+    "test_importing",
+    "test_q_learning",
+    "test_pretrained",
+    "test_commands",
+    "test_stream",
 )
 
 
 def pytest_collection_modifyitems(items):
-    def place(item):
-        name = item.path.stem
-        return _LONGEST_FILES.index(name) if name in _LONGEST_FILES else len(_LONGEST_FILES)
-
-    items.sort(key=place)
+    """Long files first. With --dist=loadgroup a file stays on one worker, which shares its fixtures and models,
+    but for tests with a group of their own, which share nothing."""
+    places = {name: place for place, name in enumerate(_LONGEST_FILES)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    for item in items:
+        if not item.get_closest_marker("xdist_group"):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")
 def small():
     return small_model
+
+
+@pytest.fixture(scope="session")
+def on_jax():
+    """The environment of a process on JAX, which compiles quickly rather than well."""
+    pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
+    quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    return {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quickly}
 
 
 def randomise(model, seed=0):

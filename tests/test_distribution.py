@@ -1,7 +1,6 @@
 """Several processes on this machine learn what one does; if one is lost, the run says so, and resumes."""
 
 import csv
-import os
 import signal
 import socket
 import subprocess
@@ -14,7 +13,7 @@ import pytest
 from patchwork_tf import train
 from patchwork_tf.data import clips
 
-STEPS = 24
+STEPS = 8
 TRAIN = [
     sys.executable,
     "-m",
@@ -35,17 +34,12 @@ PATIENCE = 300  # seconds; most of it is compiling
 
 
 @pytest.fixture
-def start(tmp_path):
+def start(on_jax, tmp_path):
     """Starts one process of a run, its errors going to a file; kills what is left of it in the end."""
     started = []
 
     def start_process(name, *flags):
-        environment = {
-            **os.environ,
-            "KERAS_BACKEND": "jax",
-            "JAX_PLATFORMS": "cpu",
-            "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled"),
-        }
+        environment = {**on_jax, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
         with open(tmp_path / f"{name}.err", "w") as errors:
             process = subprocess.Popen([*TRAIN, *flags], env=environment, stderr=errors, stdout=subprocess.DEVNULL)
         started.append(process)
@@ -90,7 +84,6 @@ def wait_for(condition, process):
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path):
-    pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert start("alone", f"--model_dir={alone}").wait(PATIENCE) == 0
 
@@ -111,7 +104,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
     # Rounding errors grow, as Adam divides by gradients that are almost zero: hence the low rate.
-    assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
+    assert found[:3] == pytest.approx(expected[:3], rel=1e-4)
     assert found == pytest.approx(expected, rel=0.01)
     assert cosine(learned(alone), learned(together)) > 0.98
 

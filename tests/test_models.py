@@ -1,10 +1,12 @@
 """The networks against keras.applications (I1), on still video (I2), and each item of a batch alone (I4)."""
 
+import functools
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import fresh_model, random_frames, randomise
+from conftest import fresh_model, random_frames, randomise, small_model, traced_step
 
 import patchwork_tf as pw
 from patchwork_tf.errors import DataError, UsageError
@@ -31,9 +33,8 @@ def photo(path, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [224, 384])
-def test_i1_single_frame_backbone_is_keras_mobilenet(size, real_data):
-    weights = real_data(WEIGHTS)
+def test_i1_single_frame_backbone_is_keras_mobilenet(real_data):
+    size, weights = 384, real_data(WEIGHTS)
     model = pw.build(pw.get_system("vid-sf").model, image_size=size)
     pw.load_backbone_weights(model, weights)
     image = photo(real_data("imagenet_photos/beagle.jpg"), size)
@@ -44,15 +45,6 @@ def test_i1_single_frame_backbone_is_keras_mobilenet(size, real_data):
     assert len(endpoints) > 50
     for name, value in zip(endpoints, expected, strict=True):
         np.testing.assert_allclose(endpoints[name], value, atol=1e-4, err_msg=name)
-
-
-def test_backbone_has_as_many_parameters_as_keras():
-    for depth in (0.35, 0.5, 1.0, 1.4):
-        model = pw.build(ModelConfig(depth=depth, image_size=96))
-        reference = keras.applications.MobileNetV2(
-            input_shape=(96, 96, 3), alpha=depth, include_top=False, weights=None
-        )
-        assert model.backbone.count_params() == reference.count_params()
 
 
 @pytest.mark.slow
@@ -74,6 +66,13 @@ def test_i1_classifies_photos_like_keras(real_data):
     assert agreeing >= 15  # how photos were shrunk tips the tractor from thresher to tractor
 
 
+@functools.lru_cache(maxsize=12)
+def twins(task, grid, depth=0.35):
+    """A small single-frame model and a Patchwork one with its weights. Shared: leave their weights alone."""
+    single = small_model(f"{task}-sf", depth=depth)
+    return single, twin(f"{task}-pw-{grid}", single)
+
+
 def twin(name, single, **overrides):
     """A system's model with the weights of the single-frame one."""
     fields = {"depth": single.config.depth, "image_size": single.config.image_size, **overrides}
@@ -84,7 +83,7 @@ def twin(name, single, **overrides):
 
 def converge(model, frame, sweeps):
     """The answer after that many raster sweeps over a still frame (1, H, W, 3)."""
-    step = tf.function(model.step)
+    step = traced_step(model)
     state = model.initial_state(1)
     for _ in range(sweeps):
         before = state
@@ -95,26 +94,56 @@ def converge(model, frame, sweeps):
     return outputs
 
 
-GRIDS = ["m4n1", "m4n2", "m2n1"]
-DEPTHS = [0.35, 0.5, 1.0, 1.4]
+# Depth scales channels, the grid scales space: every pair of task and grid, at depths that take turns.
+CASES = [
+    ("vid", "m4n1", 0.5),
+    ("vid", "m4n2", 0.35),
+    ("vid", "m2n1", 1.4),
+    ("davis", "m4n1", 0.5),
+    ("davis", "m4n2", 0.35),
+    ("davis", "m2n1", 1.4),
+    ("oid", "m4n1", 0.35),
+    ("oid", "m4n2", 1.0),
+    ("oid", "m2n1", 0.5),
+]
 # Cells that follow one another: 18 in the backbone, 5 in a detection head, 4 in the segmenter's.
 LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("task", ["vid", "davis", "oid"])
-def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth, small):
+@pytest.mark.parametrize(("task", "grid", "depth"), CASES)
+def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth):
     """The whole answer, after every window was visited as often as the network is deep."""
     frame = random_frames(np.random.default_rng(0), 1, (128, 128))
-    single = small(f"{task}-sf", depth=depth)
-    patchwork = twin(f"{task}-pw-{grid}", single)
+    single, patchwork = twins(task, grid, depth)
     expected, _ = single.step(frame, NO_WINDOW, {})
     found = converge(patchwork, frame, LONGEST_PATH[task])
     for key in expected.keys() - {"next_window"}:
         scale = np.max(np.abs(expected[key]))
         assert np.max(np.abs(found[key] - expected[key])) <= 1e-4 * scale, key
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "grid", "depth"), CASES)
+def test_i4_batch_items_are_independent(task, grid, depth):
+    compare_items(twins(task, grid, depth)[1])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "grid", "depth"), [CASES[1], CASES[2], CASES[3], CASES[6]])
+def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid, depth):
+    """After looking at the whole frame, looking at any window of it changes nothing."""
+    single, patchwork = twins(task, grid, depth)
+    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
+    expected, _ = single.step(frame, NO_WINDOW, {})
+    warm, state = patchwork.step(frame, None, patchwork.initial_state(1))
+    assert {name: tuple(s.shape[1:]) for name, s in state.items()} == patchwork.memory_shapes()
+    later, after = patchwork.step(frame, np.array([[1, 0]], np.int32), state)
+    for key in expected.keys() - {"next_window"}:
+        np.testing.assert_allclose(warm[key], expected[key], atol=1e-5)
+        np.testing.assert_allclose(later[key], expected[key], atol=1e-5)
+    for name in state.keys() - {"freshness"}:
+        np.testing.assert_allclose(after[name], state[name], atol=2e-4, err_msg=name)
 
 
 @pytest.mark.slow
@@ -129,63 +158,46 @@ def test_i2_with_real_weights_on_a_photo(small, real_data):
         assert np.max(np.abs(found[key] - expected[key])) <= 1e-4 * scale, key
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("task", "key"), [("vid", "scores"), ("davis", "mask")])
-def test_i2_needs_the_sweeps(task, key, small):
+def test_i2_needs_the_sweeps(task, key):
     """One sweep is not enough: the first windows lacked borders. So the tests above can fail."""
-    single = small(f"{task}-sf")
-    patchwork = twin(f"{task}-pw-m4n2", single)
+    single, patchwork = twins(task, "m4n2")
     frame = random_frames(np.random.default_rng(0), 1, (128, 128))
     expected, _ = single.step(frame, NO_WINDOW, {})
-    found = converge(patchwork, frame, 1)
+    state = patchwork.initial_state(1)
+    for window in patchwork.grid.raster:
+        found, state = patchwork.step(frame, np.array([window], np.int32), state)
     assert np.max(np.abs(found[key] - expected[key])) > 1e-2
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "grid"), [("vid", "m4n2"), ("vid", "m2n1"), ("davis", "m4n1"), ("oid", "m4n1")])
-def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid, small):
-    """After looking at the whole frame, looking at any window of it changes nothing."""
-    single = small(f"{task}-sf")
-    patchwork = twin(f"{task}-pw-{grid}", single)
-    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
-    expected, _ = single.step(frame, NO_WINDOW, {})
-    warm, state = patchwork.step(frame, None, patchwork.initial_state(1))
-    assert {name: tuple(s.shape[1:]) for name, s in state.items()} == patchwork.memory_shapes()
-    later, after = patchwork.step(frame, np.array([[1, 0]], np.int32), state)
-    for key in expected.keys() - {"next_window"}:
-        np.testing.assert_allclose(warm[key], expected[key], atol=1e-5)
-        np.testing.assert_allclose(later[key], expected[key], atol=1e-5)
-    for name in state.keys() - {"freshness"}:
-        np.testing.assert_allclose(after[name], state[name], atol=2e-4, err_msg=name)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("task", "key"), [("vid", "scores"), ("davis", "mask")])
-def test_figure_11a_is_the_single_frame_network_on_the_assembled_image(task, key, small):
+def test_figure_11a_is_the_single_frame_network_on_the_assembled_image(task, key):
     """At every step, not only in the limit; and the default, Figure 11b, is not."""
-    single = small(f"{task}-sf")
+    single, features = twins(task, "m4n2")
     pixels = twin(f"{task}-pw-m4n2", single, memory="pixels")
-    features = twin(f"{task}-pw-m4n2", single)
     assert pixels.memory_shapes() == {"pixels": (128, 128, 3), "freshness": (4, 4, 1)}
     rng = np.random.default_rng(0)
     assembled = np.zeros((1, 128, 128, 3), np.float32)
     states = [model.initial_state(1) for model in (pixels, features)]
-    steps = [tf.function(model.step) for model in (pixels, features)]
-    for frame in random_frames(rng, 5, (128, 128)):
+    for frame in random_frames(rng, 3, (128, 128)):
         window = rng.integers(0, 3, (1, 2), dtype=np.int32)
         r, q = window[0] * 32
         assembled[0, r : r + 64, q : q + 64] = frame[r : r + 64, q : q + 64]
         expected, _ = single.step(assembled, NO_WINDOW, {})
         (found, states[0]), (other, states[1]) = (
-            step(frame[None], window, state) for step, state in zip(steps, states, strict=True)
+            model.step(frame[None], window, state) for model, state in zip((pixels, features), states, strict=True)
         )
         np.testing.assert_allclose(found[key], expected[key], atol=1e-5)
     assert np.max(np.abs(other[key] - expected[key])) > 1e-2
 
 
+@pytest.mark.slow
 def test_a_quarter_of_the_pixels_is_the_network_on_half_the_side(small):
-    quarter = small("vid-sf-r0.25", image_size=256)
-    half = twin("vid-sf", quarter, image_size=128)
-    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
+    quarter = small("vid-sf-r0.25", image_size=128)
+    half = twin("vid-sf", quarter, image_size=64)
+    frame = random_frames(np.random.default_rng(0), 1, (64, 64))
     doubled = frame.repeat(2, axis=1).repeat(2, axis=2)
     expected, _ = half.step(frame, NO_WINDOW, {})
     found, _ = quarter.step(doubled, NO_WINDOW, {})
@@ -194,40 +206,33 @@ def test_a_quarter_of_the_pixels_is_the_network_on_half_the_side(small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("depth", DEPTHS)
-@pytest.mark.parametrize("grid", GRIDS)
-@pytest.mark.parametrize("task", ["vid", "davis", "oid"])
-def test_i4_batch_items_are_independent(task, grid, depth, small):
-    compare_items(small(f"{task}-pw-{grid}", depth=depth), 1)
-
-
 @pytest.mark.parametrize("name", ["vid-pw-m4n2", "davis-pw-m4n2"])
 def test_i4_on_frames_that_are_not_square(name, small):
-    compare_items(small(name, image_size=(128, 256)), 2)
+    compare_items(small(name, image_size=(128, 256)))
 
 
-def compare_items(model, num_frames):
-    """Random frames at random windows, from random memory: a batch of two against each item alone, and shapes."""
+def compare_items(model):
+    """A batch of two against each item alone, at random windows and from random memory; and shapes."""
     rng = np.random.default_rng(0)
     shapes = model.memory_shapes().items()
     state = {name: rng.uniform(0, 1, (2, *shape)).astype(np.float32) for name, shape in shapes}
-    alone = [{name: value[item : item + 1] for name, value in state.items()} for item in range(2)]
-    for _ in range(num_frames):
-        frames = random_frames(rng, 2, model.config.image_size)
-        windows = rng.integers(0, model.grid.positions, (2, 2), dtype=np.int32)
-        outputs, state = model.step(frames, windows, state)
-        for item in range(2):
-            part = slice(item, item + 1)
-            one, alone[item] = model.step(frames[part], windows[part], alone[item])
-            for key in one:
-                np.testing.assert_allclose(one[key][0], outputs[key][item], atol=1e-4, err_msg=key)
-            for key in state:
-                np.testing.assert_allclose(alone[item][key][0], state[key][item], atol=1e-3, err_msg=key)
-        assert {name: tuple(s.shape[1:]) for name, s in state.items()} == model.memory_shapes()
+    frames = random_frames(rng, 2, model.config.image_size)
+    windows = rng.integers(0, model.grid.positions, (2, 2), dtype=np.int32)
+    outputs, after = model.step(frames, windows, state)
+    assert {name: tuple(value.shape[1:]) for name, value in after.items()} == model.memory_shapes()
+    for item in range(2):
+        part = slice(item, item + 1)
+        before = {name: value[part] for name, value in state.items()}
+        alone, after_it = model.step(frames[part], windows[part], before)
+        for key in alone:
+            np.testing.assert_allclose(alone[key][0], outputs[key][item], atol=1e-4, err_msg=key)
+        for key in after:
+            np.testing.assert_allclose(after_it[key][0], after[key][item], atol=1e-3, err_msg=key)
 
 
-def test_predictions_outside_of_the_window_stay(small):
-    model = small("vid-pw-m4n1")
+@pytest.mark.slow
+def test_predictions_outside_of_the_window_stay():
+    _, model = twins(*CASES[0])
     rng = np.random.default_rng(0)
     frames = random_frames(rng, 2, (128, 128))
     _, state = model.step(frames[:1], np.array([[1, 2]], np.int32), model.initial_state(1))
@@ -262,24 +267,24 @@ def test_unknown_system_names_the_known_ones():
         pw.get_system("vid-pw-m4n3")
 
 
-def test_weights_move_between_single_frame_and_patchwork(small):
-    single = small("vid-sf")
-    expected, found = get_weights(single.variables), get_weights(twin("vid-pw-m4n2", single).variables)
+@pytest.mark.slow
+def test_weights_move_between_single_frame_and_patchwork():
+    expected, found = (get_weights(model.variables) for model in twins("vid", "m4n2"))
     extra = found.keys() - expected.keys()
     assert all(key.startswith("attention_") for key in extra)
     for key in expected:
         np.testing.assert_array_equal(found[key], expected[key])
 
 
-def test_weights_of_another_depth_are_refused(small):
+@pytest.mark.slow
+def test_weights_of_another_depth_are_refused():
+    one, other = (twins(*case)[0].variables for case in CASES[:2])
     with pytest.raises(DataError, match="depth or number of classes differ"):
-        assign_weights(
-            fresh_model("vid-sf").variables, get_weights(small("vid-sf", depth=0.5).variables), "other.npz"
-        )
+        assign_weights(one, get_weights(other), "other.npz")
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "depth"), [("vid", 0.35), ("davis", 0.5), ("davis", 1.0), ("vid", 1.4)])
+@pytest.mark.parametrize(("task", "depth"), [("vid", 0.35), ("davis", 0.5), ("davis", 1.0), ("davis", 1.4)])
 def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
     """With random weights, by way of a .keras file."""
     reference = keras.applications.MobileNetV2(
@@ -293,6 +298,7 @@ def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
     image = random_frames(np.random.default_rng(0), 1, (128, 128))
     endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
     assert len(endpoints) == 62
+    assert model.backbone.count_params() == reference.count_params()
     expected = keras.Model(reference.input, [reference.get_layer(name).output for name in endpoints])(image)
     for name, value in zip(endpoints, expected, strict=True):
         np.testing.assert_allclose(endpoints[name], value, atol=1e-4, err_msg=name)

@@ -74,21 +74,25 @@ def test_a_chain_with_a_known_best_policy_is_solved():
                 after, reward = move(s, a)
                 best[s, a] = reward + discount * best[after].max()
     online, target = keras.Variable(np.zeros((states, 2))), keras.Variable(np.zeros((states, 2)))
-    rng, schedule = np.random.default_rng(0), clips.Exploration(first=1.0, last=0.2, clips=3000)
-    state = 0
-    for step in range(6000):
-        explores = np.array([rng.random() < schedule.epsilon(step)])
-        values = np.array(online)[state][None]
-        action = int(q_learning.epsilon_greedy(values, explores, rng.integers(0, 2, 1, dtype=np.int32))[0])
-        after, reward = move(state, action)
-        wanted = q_learning.double_q_target(
-            np.float32([reward]), discount, np.array(online)[after][None], np.array(target)[after][None]
+    walkers, steps = 20, 400
+    rng, schedule = np.random.default_rng(0), clips.Exploration(first=1.0, last=0.2, clips=steps // 2)
+    where = np.zeros(walkers, int)
+    for step in range(steps):
+        explores, random = (
+            rng.random(walkers) < schedule.epsilon(step),
+            rng.integers(0, 2, walkers, dtype=np.int32),
         )
         table = np.array(online)
-        table[state, action] += 0.2 * (float(wanted[0]) - table[state, action])
+        actions = np.array(q_learning.epsilon_greedy(table[where], explores, random))
+        after, rewards = (np.array(x) for x in zip(*map(move, where, actions), strict=True))
+        wanted = np.array(
+            q_learning.double_q_target(np.float32(rewards), discount, table[after], np.array(target)[after])
+        )
+        for state, action, value in zip(where, actions, wanted, strict=True):
+            table[state, action] += 0.1 * (value - table[state, action])
         online.assign(table)
-        q_learning.move_towards([target], [online], 0.1)
-        state = after
+        q_learning.move_towards([target], [online], 0.2)
+        where = after
     np.testing.assert_allclose(np.array(online), best, atol=0.05)
     np.testing.assert_array_equal(np.array(online).argmax(axis=1), best.argmax(axis=1))
 
@@ -144,8 +148,7 @@ def test_score_of_a_mask_is_its_overlap(small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m4n2"])
-@pytest.mark.parametrize("policy", ["oracle", "foresight"])
+@pytest.mark.parametrize(("name", "policy"), [("vid-pw-m2n1", "oracle"), ("davis-pw-m4n2", "foresight")])
 def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
     """By the truth; foresight's by what the model says of the whole frame."""
     model, step = small(name), KerasStep(small(name))
@@ -350,11 +353,18 @@ TINY = [
 ]
 
 
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    """Training folder of a segmenter, a step old, for its policy to be trained."""
+    folder = str(tmp_path_factory.mktemp("net"))
+    assert train.main(["--system=davis-pw-m2n1", *TINY, f"--model_dir={folder}", "--steps=1"]) == 0
+    return folder
+
+
 @pytest.mark.slow
-def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, capsys):
-    flags = ["--system=davis-pw-m2n1", *TINY]
-    assert train.main([*flags, f"--model_dir={tmp_path}/net", "--steps=1"]) == 0
-    flags += ["--stage=policy", f"--init_checkpoint={tmp_path}/net", "--steps=4", "--save_every=2"]
+def test_policy_stage_resumes_exactly_and_all_policies_are_scored(net, tmp_path, capsys):
+    flags = ["--system=davis-pw-m2n1", *TINY, "--stage=policy", f"--init_checkpoint={net}"]
+    flags += ["--steps=4", "--save_every=2"]
     assert train.main([*flags, f"--model_dir={tmp_path}/whole"]) == 0
     shutil.copytree(tmp_path / "whole", tmp_path / "broken")
     os.remove(tmp_path / "broken" / "checkpoint-00000004.npz")
@@ -376,7 +386,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, caps
     for expected, found in zip(*rows, strict=True):
         assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-4)
     whole, broken = (checkpoints.read(str(tmp_path / run)).arrays for run in ("whole", "broken"))
-    before = checkpoints.read(str(tmp_path / "net")).arrays
+    before = checkpoints.read(net).arrays
     assert any(key.startswith("target_") for key in whole)
     for key, value in whole.items():
         np.testing.assert_allclose(broken[key], value, rtol=1e-3, atol=1e-5, err_msg=key)
@@ -386,7 +396,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, caps
     assert np.abs(whole["attention_value/kernel"]).max() > 1e-5
     assert train.main([*flags, f"--model_dir={tmp_path}/broken", "--map_dropout=0"]) == 2
     assert "trained with --map_dropout=0.5" in capsys.readouterr().err
-    assert train.main([*flags, f"--model_dir={tmp_path}/net"]) == 2
+    assert train.main([*flags, f"--model_dir={net}"]) == 2
     assert "trained with --stage=supervised" in capsys.readouterr().err
     out = f"--json={tmp_path}/scores.json"
     policies = "--policy=rule,learned,raster,random,foresight,oracle"
@@ -403,13 +413,10 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(tmp_path, caps
 
 
 @pytest.mark.slow
-def test_policy_stage_on_jax(tmp_path):
-    pytest.importorskip("jax", reason="an extra: pip install -e .[jax]")
-    flags = ["--system=davis-pw-m2n1", *TINY]
-    assert train.main([*flags, f"--model_dir={tmp_path}/net", "--steps=1"]) == 0
-    flags += ["--stage=policy", f"--init_checkpoint={tmp_path}/net", "--steps=2", f"--model_dir={tmp_path}/policy"]
-    environment = {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"}
-    subprocess.run([sys.executable, "-m", "patchwork_tf.train", *flags], env=environment, check=True)
+def test_policy_stage_on_jax(net, on_jax, tmp_path):
+    flags = ["--system=davis-pw-m2n1", *TINY, "--stage=policy", f"--init_checkpoint={net}"]
+    flags += ["--steps=2", f"--model_dir={tmp_path}/policy"]
+    subprocess.run([sys.executable, "-m", "patchwork_tf.train", *flags], env=on_jax, check=True)
     arrays = checkpoints.read(str(tmp_path / "policy")).arrays
     assert arrays["map_dropout/seed_generator_state"][1] == 2 * 2  # one draw per step and frame
 

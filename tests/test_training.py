@@ -154,11 +154,9 @@ print(json.dumps({"backend": keras.backend.backend(), "losses": losses, "sums": 
 
 
 @pytest.mark.slow
-def test_one_training_step_is_equal_on_tensorflow_and_jax():
-    pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
+def test_one_training_step_is_equal_on_tensorflow_and_jax(on_jax):
     results = {}
-    for backend in ("tensorflow", "jax"):
-        environment = {**os.environ, "KERAS_BACKEND": backend, "JAX_PLATFORMS": "cpu"}
+    for backend, environment in (("tensorflow", os.environ), ("jax", on_jax)):
         output = subprocess.run(
             [sys.executable, "-c", ONE_STEP], env=environment, capture_output=True, text=True, check=True
         )

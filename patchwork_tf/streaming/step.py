@@ -94,7 +94,7 @@ def compiled(function):
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        return tf.function(function, reduce_retracing=True)
+        return tf.function(function, autograph=False, reduce_retracing=True)  # no loop or branch needs it
     if keras.backend.backend() == "jax":
         import jax
 

@@ -103,7 +103,7 @@ class _Unrolled(keras.layers.Layer):
         from patchwork_tf.training import tensorflow_gradients
 
         tensorflow_gradients.register()
-        return tf.function(step)
+        return tf.function(step, autograph=False)
 
     def call(self, clip, training=None):
         frames, windows = clip["frames"], clip["windows"]

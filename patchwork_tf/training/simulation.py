@@ -147,7 +147,7 @@ def traced_once(function):
         return function
     import tensorflow as tf
 
-    return tf.function(function)
+    return tf.function(function, autograph=False)
 
 
 def _renewed(covered, fresh, stale):
