@@ -1,5 +1,6 @@
 """What all commands share: flag parsing, `--help`, and errors as one line with an exit code."""
 
+import functools
 import importlib
 import itertools
 import os
@@ -150,6 +151,11 @@ _SHARED = {
         flags.DEFINE_boolean,
         False,
         "Look at the first frame through a window too, instead of as a whole.",
+    ),
+    "max_frames": (
+        functools.partial(flags.DEFINE_integer, lower_bound=1),
+        None,
+        "At most so many frames of each video; by default all, and 32 of those that are generated for scoring.",
     ),
     "image_size": (
         _define_image_size,

@@ -24,7 +24,7 @@ def own_system():
 @pytest.mark.slow
 def test_an_own_system_is_one_of_the_zoo(own_system, tmp_path, capsys):
     assert "tiny" in pw.list_systems()
-    assert evaluate.main(["--system=tiny", "--num_videos=1", "--video_frames=3"]) == 0
+    assert evaluate.main(["--system=tiny", "--num_videos=1", "--max_frames=3"]) == 0
     path = f"{tmp_path}/tiny.tflite"
     pw.export(pw.build("tiny"), path, verify_steps=3)
     answers = f"--output={tmp_path}/tiny.mp4"

@@ -47,7 +47,7 @@ def _score(flags, given, step, policy, several) -> dict:
     videos, count = annotated_videos(
         Source(flags.dataset, flags.data_dir, flags.split, flags.config),
         count=flags.num_videos,
-        num_frames=flags.video_frames,
+        num_frames=flags.max_frames,
         size=max(step.config.image_size),
         seed=flags.seed,
     )
