@@ -114,11 +114,17 @@ def small():
 
 
 @pytest.fixture(scope="session")
-def on_jax():
-    """The environment of a process on JAX, which compiles quickly rather than well."""
+def on_jax(tmp_path_factory):
+    """The environment of processes on JAX, which compile quickly rather than well, and for one another."""
     pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
-    quickly = "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
-    return {**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu", "XLA_FLAGS": quickly}
+    return {
+        **os.environ,
+        "KERAS_BACKEND": "jax",
+        "JAX_PLATFORMS": "cpu",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+        "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
+    }
 
 
 def randomise(model, seed=0):

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,14 +14,13 @@ import pytest
 from patchwork_tf import train
 from patchwork_tf.data import clips
 
-STEPS = 8
+STEPS = 24
 TRAIN = [
     sys.executable,
     "-m",
     "patchwork_tf.train",
-    "--system=davis-pw-m2n1",
-    "--image_size=64",
-    "--depth=0.35",
+    "--plugins=small_network",  # nothing here depends on the network
+    "--system=small",
     "--clip_frames=1",
     "--batch_size=16",  # batch statistics of few pixels magnify rounding errors
     "--log_every=1",
@@ -39,7 +39,7 @@ def start(on_jax, tmp_path):
     started = []
 
     def start_process(name, *flags):
-        environment = {**on_jax, "JAX_COMPILATION_CACHE_DIR": str(tmp_path / "compiled")}
+        environment = {**on_jax, "PYTHONPATH": str(Path(__file__).parent)}
         with open(tmp_path / f"{name}.err", "w") as errors:
             process = subprocess.Popen([*TRAIN, *flags], env=environment, stderr=errors, stdout=subprocess.DEVNULL)
         started.append(process)
@@ -104,7 +104,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path)
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
     # Rounding errors grow, as Adam divides by gradients that are almost zero: hence the low rate.
-    assert found[:3] == pytest.approx(expected[:3], rel=1e-4)
+    assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
     assert found == pytest.approx(expected, rel=0.01)
     assert cosine(learned(alone), learned(together)) > 0.98
 

@@ -72,15 +72,16 @@ def test_resume_gives_the_losses_and_weights_of_an_unbroken_run(unbroken, tmp_pa
 
 
 @pytest.mark.slow
-def test_same_seed_same_run(unbroken, tmp_path):
-    run(tmp_path / "again", *RUN)
-    assert_same_run(unbroken, tmp_path / "again")
+def test_same_seed_same_run(tmp_path):
+    for name in ("once", "again"):
+        run(tmp_path / name, *RUN, "--plugins=small_network", system="small")
+    assert_same_run(tmp_path / "once", tmp_path / "again")
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m2n1", "oid-pw-m2n1"])
 def test_training_learns_a_clip_by_heart(name):
-    """Loss falls to a fraction within a hundred steps on one fixed batch, through two frames of memory."""
+    """Loss falls to a fraction within thirty steps on one fixed batch, through two frames of memory."""
     import keras
     import tensorflow as tf
 
@@ -95,12 +96,13 @@ def test_training_learns_a_clip_by_heart(name):
     videos = clips.training_clips(Source(), settings)
     batch = next(iter(clips.training_batches(videos, model.grid, 4, clips.Looking(augmented=False))))
     trainer = ClipModel(model)
-    trainer.compile(optimizer=keras.optimizers.Adam(2e-3), jit_compile=False)
+    trainer.compile(optimizer=keras.optimizers.Adam(4e-3), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()
-    losses = trainer.fit(data, steps_per_epoch=20, epochs=6, verbose=0, shuffle=False).history["loss"]
+    losses = trainer.fit(data, steps_per_epoch=10, epochs=3, verbose=0, shuffle=False).history["loss"]
     assert losses[-1] < 0.3 * losses[0]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", [1, 2])
 def test_gradients_flow_through_the_memory(batch, small):
     """What is predicted in the second frame depends on what the first frame's window left behind."""
@@ -110,7 +112,7 @@ def test_gradients_flow_through_the_memory(batch, small):
 
     tensorflow_gradients.register()
     model = small("vid-pw-m2n1", image_size=64)
-    step = tf.function(model.predict_window)
+    step = tf.function(model.predict_window, autograph=False)
     frames = tf.random.stateless_uniform((2, batch, 64, 64, 3), [0, 0], -1, 1)
     with tf.GradientTape() as tape:
         tape.watch(frames)
@@ -168,6 +170,7 @@ def test_one_training_step_is_equal_on_tensorflow_and_jax(on_jax):
     assert found["sums"] == pytest.approx(expected["sums"], rel=1e-3, abs=1e-6)
 
 
+@pytest.mark.slow
 def test_checkpoint_round_trip(small, tmp_path):
     import keras
 
