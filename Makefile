@@ -51,7 +51,7 @@ train-demo: $(VENV)/installed
 	  $(BIN)/patchwork-train --system=vid-sf $(MODEL_FLAGS) --model_dir=$(DEMO)/sf \
 	    --steps=$(SF_STEPS) --batch_size=32; }
 	$(BIN)/patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=$(DEMO)/sf \
-	    --num_videos=20 --video_frames=24 --json=$(DEMO)/scores.json
+	    --num_videos=20 --max_frames=24 --json=$(DEMO)/scores.json
 	$(BIN)/patchwork-demo --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=$(DEMO)/sf --video=moving_objects:7 \
 	    --min_score=0.2 --output=$(DEMO)/trained.mp4
 

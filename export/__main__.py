@@ -3,8 +3,8 @@
   patchwork-export --system=vid-pw-m4n2 --checkpoint=/tmp/pw --output=/tmp/pw.tflite
   patchwork-export --inspect=/tmp/pw.tflite
 
-The file has one signature, `step`: frame, window and state in; boxes, scores, classes and count, or
-mask, and next_window and state out. Its metadata says how to feed it.
+The file has a signature `step`: frame, window and state in; boxes, scores, classes and count, or mask, and
+next_window and state out; and `whole_frame`, of a first frame. Its metadata says how to feed it.
 """
 
 import itertools

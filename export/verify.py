@@ -31,6 +31,7 @@ class Comparison:
         least_agreeing: part of the detections that TFLite found in the worst of the other steps.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
             being the same.
+        suppressed: whether there are only detections to compare.
     """
 
     differences: list[float] = dataclasses.field(default_factory=list)
@@ -38,6 +39,7 @@ class Comparison:
     agreeing: int = 0
     other_windows: int = 0
     least_agreeing: float = 1.0
+    suppressed: bool = False
 
     @property
     def steps(self) -> int:
@@ -55,6 +57,8 @@ class Comparison:
 
     def __str__(self):
         agreeing = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
+        if self.suppressed and not self.detections:
+            agreeing = ", no detections to compare: random weights are sure of nothing"
         windows = f", {self.other_windows} other next windows" if self.other_windows else ""
         return f"{self.steps} random steps: max difference {self.max_difference:.1e}{agreeing}{windows}"
 
@@ -104,7 +108,7 @@ def _judge(result: Comparison, model, state, outputs, exported, tolerance):
         # In the parts that nobody has seen yet many scores are the same: who wins then is chance.
         tipped = bool(np.any(np.abs(np.diff(expected["scores"][:count])) < _TIE))
         if "count" in exported:
-            raw = ()
+            raw, result.suppressed = (), True
             agreeing = _agreeing(expected, exported, tolerance)
             if tipped:
                 result.least_agreeing = min(result.least_agreeing, len(agreeing) / max(count, 1))

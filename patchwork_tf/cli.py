@@ -1,5 +1,6 @@
 """What all commands share: flag parsing, `--help`, and errors as one line with an exit code."""
 
+import functools
 import importlib
 import itertools
 import os
@@ -125,7 +126,7 @@ _SHARED = {
     "tflite": (
         flags.DEFINE_list,
         "",
-        "Exported files, separated by commas, to run by LiteRT in place of --system; they say what they are.",
+        "Exported files, separated by commas, to run by LiteRT in place of systems; they say what they are.",
     ),
     "dataset": (
         flags.DEFINE_string,
@@ -151,6 +152,11 @@ _SHARED = {
         False,
         "Look at the first frame through a window too, instead of as a whole.",
     ),
+    "max_frames": (
+        functools.partial(flags.DEFINE_integer, lower_bound=1),
+        None,
+        "At most so many frames of each video; by default all, and 32 of those that are generated for scoring.",
+    ),
     "image_size": (
         _define_image_size,
         None,
@@ -163,8 +169,8 @@ _SHARED = {
     "plugins": (
         flags.DEFINE_list,
         "",
-        "Python modules to import first, from this folder or installed: they may register systems, backbones and "
-        "tasks of your own.",
+        "Python modules to import first, from this folder or installed: they may register systems, backbones, "
+        "tasks, policies and data sets of your own.",
     ),
     "seed": (flags.DEFINE_integer, 0, "Of all that is random."),
 }

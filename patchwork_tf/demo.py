@@ -18,7 +18,7 @@ from patchwork_tf.errors import UsageError
 
 _FLAGS = flags.FlagValues()
 cli.define(_FLAGS, "system", "checkpoint", "tflite", "video", "output", "json", system="oid-pw-m4n2")
-cli.define(_FLAGS, "policy", "blind_start")
+cli.define(_FLAGS, "policy", "blind_start", "max_frames")
 flags.DEFINE_boolean(
     "show_values",
     False,
@@ -28,7 +28,6 @@ flags.DEFINE_boolean(
 flags.DEFINE_float(
     "min_score", 0.3, "Detections of lower score are not shown, nor written.", 0, 1, flag_values=_FLAGS
 )
-flags.DEFINE_integer("max_frames", None, "Stop after so many frames.", lower_bound=1, flag_values=_FLAGS)
 flags.DEFINE_float(
     "fps", None, "Frames per second of the output; by default the video's.", lower_bound=0.1, flag_values=_FLAGS
 )

@@ -57,20 +57,13 @@ flags.DEFINE_integer(
     lower_bound=1,
     flag_values=_FLAGS,
 )
-flags.DEFINE_integer(
-    "video_frames",
-    None,
-    "At most so many frames of each video; by default all, and 32 of generated ones.",
-    lower_bound=1,
-    flag_values=_FLAGS,
-)
 flags.DEFINE_string(
     "against",
     None,
     "Single-frame system to agree with, on --video; its weights are --checkpoint's, or those that are shipped.",
     flag_values=_FLAGS,
 )
-cli.define(_FLAGS, "video")
+cli.define(_FLAGS, "video", "max_frames")
 flags.DEFINE_enum(
     "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", flag_values=_FLAGS
 )

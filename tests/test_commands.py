@@ -60,7 +60,7 @@ def test_from_training_to_the_annotated_video(trained, exported, tmp_path, capsy
         assert [row["step"] for row in csv.DictReader(file)] == ["1", "2"]
 
     scores = tmp_path / "scores.json"
-    flags = [f"--checkpoint={trained}", "--num_videos=2", "--video_frames=5", f"--json={scores}"]
+    flags = [f"--checkpoint={trained}", "--num_videos=2", "--max_frames=5", f"--json={scores}"]
     assert evaluate.main(["--system=vid-sf-int4,vid-pw-m2n1", "--policy=rule,raster", *flags]) == 0
     rows = json.loads(scores.read_text())
     assert [(row["system"], row["policy"]) for row in rows] == [

@@ -217,7 +217,7 @@ def test_inspection_says_what_is_there(exported, capsys):
 @pytest.mark.slow
 def test_an_exported_file_scores_as_its_model_does(small, tmp_path, capsys):
     """With suppression left to the host it is the same answer; and a file says by itself what it is."""
-    flags = ["--num_videos=2", "--video_frames=6", "--nococo", f"--json={tmp_path}/scores.json"]
+    flags = ["--num_videos=2", "--max_frames=6", "--nococo", f"--json={tmp_path}/scores.json"]
     model = small("davis-pw-m2n1", image_size=64)
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)

@@ -24,7 +24,7 @@ def own_system():
 @pytest.mark.slow
 def test_an_own_system_is_one_of_the_zoo(own_system, tmp_path, capsys):
     assert "tiny" in pw.list_systems()
-    assert evaluate.main(["--system=tiny", "--num_videos=1", "--video_frames=3"]) == 0
+    assert evaluate.main(["--system=tiny", "--num_videos=1", "--max_frames=3"]) == 0
     path = f"{tmp_path}/tiny.tflite"
     pw.export(pw.build("tiny"), path, verify_steps=3)
     answers = f"--output={tmp_path}/tiny.mp4"
@@ -120,8 +120,8 @@ def test_an_own_policy_is_a_function(small):
 
 
 def test_an_own_data_set_is_one_entry(tmp_path):
-    ours = pw.DatasetInfo(MovingObjects, {"detection": list(CLASSES)}, MAX_OBJECTS, configs=("128",))
+    ours = pw.DatasetInfo(MovingObjects, {"objects": list(CLASSES)}, MAX_OBJECTS, configs=("128",))
     pw.register_dataset("shapes", ours)
-    assert class_names("shapes", "detection") == list(CLASSES)
+    assert class_names("shapes", "objects") == list(CLASSES)
     with pytest.raises(DataError, match=f"patchwork-prepare --dataset=shapes --data_dir={tmp_path}"):
         annotated_videos(Source("shapes", str(tmp_path)))

@@ -400,7 +400,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(net, tmp_path,
     assert "trained with --stage=supervised" in capsys.readouterr().err
     out = f"--json={tmp_path}/scores.json"
     policies = "--policy=rule,learned,raster,random,foresight,oracle"
-    flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--video_frames=6"]
+    flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--max_frames=6"]
     assert evaluate.main([*flags, policies, out]) == 0
     with open(tmp_path / "scores.json") as file:
         scores = json.load(file)

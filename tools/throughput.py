@@ -10,9 +10,8 @@ import argparse
 import time
 
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import DATASETS, class_names
+from patchwork_tf.data.datasets import DATASETS, Source, class_names
 from patchwork_tf.grid import Grid
-from patchwork_tf.task import get_task
 
 _WARMUP_BATCHES = 3
 
@@ -22,17 +21,17 @@ def main(argv=None):
     parser.add_argument("--dataset", choices=list(DATASETS), default="moving_objects")
     parser.add_argument("--data_dir", help="TFDS folder it was prepared in")
     parser.add_argument("--config", help="which form of it; by default the first")
-    parser.add_argument("--task", help="by default the first that it has truth for")
+    parser.add_argument("--truth", help="objects or masks; by default the first that it has")
     parser.add_argument("--image_size", type=int, default=384, help="pixels of a side")
     parser.add_argument("--clip_frames", type=int, default=8)
     parser.add_argument("--batch_size", type=int, default=8, help="clips per batch")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure")
     given = parser.parse_args(argv)
-    task = given.task or next(iter(DATASETS[given.dataset].class_names))
-    class_names(given.dataset, task)  # says so if there is no truth for it
+    truth = given.truth or next(iter(DATASETS[given.dataset].class_names))
+    class_names(given.dataset, truth)  # says so if there is none
     size = (given.image_size, given.image_size)
-    config = clips.ClipConfig(get_task(task).truth, given.clip_frames, size)
-    videos = clips.training_clips(given.dataset, given.data_dir, "train", config, given.config)
+    config = clips.ClipConfig(truth, given.clip_frames, size)
+    videos = clips.training_clips(Source(given.dataset, given.data_dir, "train", given.config), config)
     batches = iter(clips.training_batches(videos, Grid(4, 2), given.batch_size))
     for _ in range(_WARMUP_BATCHES):
         next(batches)

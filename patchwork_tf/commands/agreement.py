@@ -63,7 +63,7 @@ def _reference(flags):
 
 
 def _scores(flags, reference, steps, policies, videos):
-    counts, limit = [video.num_frames for video in videos], flags.video_frames
+    counts, limit = [video.num_frames for video in videos], flags.max_frames
     total = None if None in counts else sum(min(count, limit or count) for count in counts)
     with progress(total=total, unit="frame", desc=f"against {flags.against}") as bar:
         options = {"seed": flags.seed, "blind_start": flags.blind_start}

@@ -22,7 +22,7 @@ def run(flags) -> tuple:
     """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task, rows = given[0].task, []
-    names = class_names(flags.dataset, task)
+    names = class_names(flags.dataset, get_task(task).truth)
     for system in given:
         _check_classes(system, names, flags.dataset)
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
@@ -47,12 +47,12 @@ def _score(flags, given, step, policy, several) -> dict:
     videos, count = annotated_videos(
         Source(flags.dataset, flags.data_dir, flags.split, flags.config),
         count=flags.num_videos,
-        num_frames=flags.video_frames,
+        num_frames=flags.max_frames,
         size=max(step.config.image_size),
         seed=flags.seed,
     )
     writer = _writer(flags, given, shown, several)
-    metric = step.task.metric(class_names(flags.dataset, given.task), flags.coco)
+    metric = step.task.metric(class_names(flags.dataset, step.task.truth), flags.coco)
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
         options = {"seed": flags.seed, "blind_start": flags.blind_start}
         score = score_stream(step, _counted(videos, bar), policy, metric, writer, **options)

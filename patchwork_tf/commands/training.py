@@ -30,7 +30,7 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     system = get_system(cli.single("system", flags.system))
     cli.required(flags, "model_dir")
-    names = class_names(flags.dataset, system.task)
+    names = class_names(flags.dataset, get_task(system.task).truth)
     config = dataclasses.replace(
         system.model,
         num_classes=len(names),

@@ -35,7 +35,7 @@ class DatasetInfo:
     """What can be done with a data set.
 
     Attributes:
-        class_names: by task; the tasks that it has truth for.
+        class_names: by kind of truth, 'objects' or 'masks', that it has.
         max_objects: G, more objects in one frame are left out of training.
         is_video: False for still images.
         empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
@@ -65,15 +65,15 @@ _FOREGROUND = ["foreground"]
 DATASETS = {
     "moving_objects": DatasetInfo(
         MovingObjects,
-        {"detection": list(moving_objects.CLASSES), "segmentation": _FOREGROUND},
+        {"objects": list(moving_objects.CLASSES), "masks": _FOREGROUND},
         moving_objects.MAX_OBJECTS,
         configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
     "imagenet_vid": DatasetInfo(
-        ImagenetVid, {"detection": list(CLASSES)}, 32, configs=("videos", "frames15"), manual=True, beam=True
+        ImagenetVid, {"objects": list(CLASSES)}, 32, configs=("videos", "frames15"), manual=True, beam=True
     ),
-    "davis2016": DatasetInfo(Davis2016, {"segmentation": _FOREGROUND}, 0, empty_masks="unknown", manual=True),
-    "coco": DatasetInfo(_coco, {"detection": COCO_CLASSES}, 64, is_video=False, configs=("2017",), beam=True),
+    "davis2016": DatasetInfo(Davis2016, {"masks": _FOREGROUND}, 0, empty_masks="unknown", manual=True),
+    "coco": DatasetInfo(_coco, {"objects": COCO_CLASSES}, 64, is_video=False, configs=("2017",), beam=True),
 }
 
 
@@ -111,13 +111,13 @@ class Source:
         return self.dataset == "moving_objects" and not self.data_dir
 
 
-def class_names(dataset: str, task: str) -> list[str]:
-    """The classes that a data set has for a task. Raises UsageError if it has no truth for it, or is unknown."""
+def class_names(dataset: str, truth: str) -> list[str]:
+    """The classes that a data set has for a kind of truth. Raises UsageError if it has none, or is unknown."""
     names = dataset_info(dataset).class_names
-    if task not in names:
-        fitting = [name for name, info in DATASETS.items() if task in info.class_names]
-        raise UsageError(f"--dataset={dataset} has no truth for {task}; there is for {', '.join(fitting)}")
-    return names[task]
+    if truth not in names:
+        fitting = [name for name, info in DATASETS.items() if truth in info.class_names]
+        raise UsageError(f"--dataset={dataset} has no {truth}; there are some in {', '.join(fitting)}")
+    return names[truth]
 
 
 def scenes_of(config: str | None) -> str:

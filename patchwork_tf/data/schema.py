@@ -67,8 +67,9 @@ class VideoExample:
 
         Args:
             name: of the frame.
-            read: function without arguments that returns the frame's image, its mask or None, and
-                its objects without their 'frame'; raises DataError that names the bad file.
+            read: function without arguments that returns the frame's image, its mask (h, w, 1) uint8 of instance
+                numbers or None, and its objects, with all that `video_features` has of them but their 'frame';
+                raises DataError that names the bad file.
         """
         try:
             image, mask, objects = read()
@@ -77,6 +78,8 @@ class VideoExample:
                 raise
             self.example["skipped"].append(str(error))
             return
+        if mask is not None and (mask.dtype != np.uint8 or mask.ndim != 3 or mask.shape[2] != 1):
+            raise DataError(f"{name}: a mask is (h, w, 1) uint8, instance numbers, not {mask.shape} {mask.dtype}")
         number = len(self.example["frames"])
         self.example["frames"].append(image)
         self.example["frame_names"].append(name)
