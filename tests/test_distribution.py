@@ -6,7 +6,6 @@ import socket
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -39,9 +38,8 @@ def start(on_jax, tmp_path):
     started = []
 
     def start_process(name, *flags):
-        environment = {**on_jax, "PYTHONPATH": str(Path(__file__).parent)}
         with open(tmp_path / f"{name}.err", "w") as errors:
-            process = subprocess.Popen([*TRAIN, *flags], env=environment, stderr=errors, stdout=subprocess.DEVNULL)
+            process = subprocess.Popen([*TRAIN, *flags], env=on_jax, stderr=errors, stdout=subprocess.DEVNULL)
         started.append(process)
         return process
 

@@ -343,6 +343,7 @@ def test_spread_is_what_windows_differ_by():
         assert float(spread.value) == pytest.approx(5**0.5, rel=1e-4)
 
 
+SMALL = ["--system=small", "--plugins=small_network"]
 TINY = [
     "--image_size=64",
     "--depth=0.35",
@@ -357,13 +358,13 @@ TINY = [
 def net(tmp_path_factory):
     """Training folder of a segmenter, a step old, for its policy to be trained."""
     folder = str(tmp_path_factory.mktemp("net"))
-    assert train.main(["--system=davis-pw-m2n1", *TINY, f"--model_dir={folder}", "--steps=1"]) == 0
+    assert train.main([*SMALL, *TINY, f"--model_dir={folder}", "--steps=1"]) == 0
     return folder
 
 
 @pytest.mark.slow
 def test_policy_stage_resumes_exactly_and_all_policies_are_scored(net, tmp_path, capsys):
-    flags = ["--system=davis-pw-m2n1", *TINY, "--stage=policy", f"--init_checkpoint={net}"]
+    flags = [*SMALL, *TINY, "--stage=policy", f"--init_checkpoint={net}"]
     flags += ["--steps=4", "--save_every=2"]
     assert train.main([*flags, f"--model_dir={tmp_path}/whole"]) == 0
     shutil.copytree(tmp_path / "whole", tmp_path / "broken")
@@ -400,7 +401,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(net, tmp_path,
     assert "trained with --stage=supervised" in capsys.readouterr().err
     out = f"--json={tmp_path}/scores.json"
     policies = "--policy=rule,learned,raster,random,foresight,oracle"
-    flags = ["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--max_frames=6"]
+    flags = [*SMALL, f"--checkpoint={tmp_path}/whole", "--num_videos=1", "--max_frames=6"]
     assert evaluate.main([*flags, policies, out]) == 0
     with open(tmp_path / "scores.json") as file:
         scores = json.load(file)
@@ -414,7 +415,7 @@ def test_policy_stage_resumes_exactly_and_all_policies_are_scored(net, tmp_path,
 
 @pytest.mark.slow
 def test_policy_stage_on_jax(net, on_jax, tmp_path):
-    flags = ["--system=davis-pw-m2n1", *TINY, "--stage=policy", f"--init_checkpoint={net}"]
+    flags = [*SMALL, *TINY, "--stage=policy", f"--init_checkpoint={net}"]
     flags += ["--steps=2", f"--model_dir={tmp_path}/policy"]
     subprocess.run([sys.executable, "-m", "patchwork_tf.train", *flags], env=on_jax, check=True)
     arrays = checkpoints.read(str(tmp_path / "policy")).arrays

@@ -220,7 +220,7 @@ def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
     """Train, score, save masks; the masks scored as files get the same J and F."""
     root, data = make_davis(tmp_path / "davis"), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=davis2016", f"--manual_dir={root}", data]) == 0
-    flags = ["--system=davis-pw-m2n1", "--dataset=davis2016", data]
+    flags = ["--system=small", "--plugins=small_network", "--dataset=davis2016", data]
     assert train.main([*flags, *TINY, "--stride=2", f"--model_dir={tmp_path}/run"]) == 0
     saved, scores = f"--save_predictions={tmp_path}/masks", f"--json={tmp_path}/ours.json"
     assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
