@@ -1,4 +1,9 @@
-"""A segmenter of few layers, which compiles in seconds: for what does not depend on the network. A plugin."""
+"""A segmenter and a detector of few layers, which compile in seconds: for what does not depend on the network.
+
+A plugin: --plugins=small_network --system=small, or small-boxes.
+"""
+
+import dataclasses
 
 from keras import layers
 
@@ -24,3 +29,5 @@ class FourLayers(Backbone):
 pw.register_backbone("four layers", FourLayers)
 _CONFIG = pw.ModelConfig("segmentation", cells=2, window=1, depth=0.5, image_size=64, backbone="four layers")
 pw.register(pw.System("small", _CONFIG, pw.StreamConfig(), reference="davis-sf"))
+_BOXES = dataclasses.replace(_CONFIG, task="detection", heads="ssd", num_classes=30)
+pw.register(pw.System("small-boxes", _BOXES, pw.StreamConfig(), reference="vid-sf"))
