@@ -19,7 +19,7 @@ from patchwork_tf.errors import DataError
 from patchwork_tf.layers.blocks import BATCH_NORM_EPSILON, make_divisible
 from patchwork_tf.models.boxes import CODE_SCALES
 from patchwork_tf.models.heads import HEAD_KINDS
-from patchwork_tf.models.mobilenet_v2 import BOTTLENECKS, STEM_CHANNELS
+from patchwork_tf.models.mobilenet_v2 import BOTTLENECKS, ENDPOINTS, STEM_CHANNELS
 
 _KIND = HEAD_KINDS["ssd"]
 _POSTPROCESS = "TFLite_Detection_PostProcess"
@@ -276,7 +276,7 @@ def _weights(graph) -> tuple[dict, list]:
             prefix, start = f"block_{block}_" if block else "expanded_conv_", x
             if expansion > 1:
                 x = convolution(x, "CONV_2D", f"{prefix}expand")
-            if f"{prefix}expand_relu" == _KIND.endpoints[0][0]:
+            if f"{prefix}expand_relu" == ENDPOINTS[_KIND.strides[0]]:
                 predict(x, f"{prefix}expand_relu", "head_16")
             x = convolution(x, "DEPTHWISE_CONV_2D", f"{prefix}depthwise", kernel=3)
             x = convolution(x, "CONV_2D", f"{prefix}project")
@@ -288,7 +288,7 @@ def _weights(graph) -> tuple[dict, list]:
             block += 1
     x = convolution(x, "CONV_2D", "Conv_1", "Conv_1_bn")
     predict(x, "out_relu", "head_32")
-    for number in range(len(_KIND.anchor_shapes) - len(_KIND.endpoints)):
+    for number in range(len(_KIND.anchor_shapes) - len(_KIND.strides)):
         x = convolution(x, "CONV_2D", f"pyramid_{number}_reduce")
         x = convolution(x, "CONV_2D", f"pyramid_{number}_conv", kernel=3)
         predict(x, f"extra layer {number}", f"pyramid_{number}")
@@ -316,7 +316,7 @@ def _depth(graph, arrays) -> float:
         widths.append(arrays[f"{prefix}project_BN/beta"].size)
         block += repetitions
     widths.append(arrays["Conv_1_bn/beta"].size)
-    extra = len(_KIND.anchor_shapes) - len(_KIND.endpoints)
+    extra = len(_KIND.anchor_shapes) - len(_KIND.strides)
     widths += [arrays[f"pyramid_{number}_conv_BN/beta"].size for number in range(extra)]
     for depth in _DEPTHS:
         channels = [
