@@ -59,6 +59,7 @@ def test_objects_count_once_however_many_cells_they_are_in():
     assert not np.array(objects_in_cells(np.zeros((1, 3, 4), np.float32), scores, Grid(2, 1))).any()
 
 
+@pytest.mark.slow
 def test_need_of_a_mask_is_how_undecided_it_is(small):
     model = small("davis-pw-m2n1")
     height, width = model.logits_shape[:2]
@@ -70,6 +71,7 @@ def test_need_of_a_mask_is_how_undecided_it_is(small):
     np.testing.assert_allclose(model.undecided(margin)[0, ..., 0], [[1, 0], [4 * 0.9 * 0.1, 1]], atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
 def test_an_untrained_network_adds_nothing_to_the_rule(name):
     model = fresh_model(name)
@@ -86,6 +88,7 @@ def test_an_untrained_network_adds_nothing_to_the_rule(name):
     np.testing.assert_array_equal(outputs["q_values"], outputs["rule_values"])
 
 
+@pytest.mark.slow
 def test_next_window_is_the_best_by_q_values(small):
     model = small("vid-pw-m4n1")
     rng = np.random.default_rng(0)
@@ -100,6 +103,7 @@ def test_next_window_is_the_best_by_q_values(small):
     np.testing.assert_array_equal(chosen[:, 0] * 4 + chosen[:, 1], q_values.argmax(axis=1))
 
 
+@pytest.mark.slow
 def test_an_untrained_policy_is_left_behind_and_a_trained_one_is_not(small):
     """The rest of the network is the same; nine windows are not sixteen."""
     nine, sixteen = small("vid-pw-m4n2"), fresh_model("vid-pw-m4n1", seed=2)
@@ -117,6 +121,7 @@ def test_an_untrained_policy_is_left_behind_and_a_trained_one_is_not(small):
     assign_weights(sixteen.variables, single, "sf.npz")
 
 
+@pytest.mark.slow
 def test_build_of_another_size_with_a_policy_is_refused(tmp_path, small):
     """At another image size the attention network has other weights."""
     policy, larger = get_weights(small("davis-pw-m2n1").variables), fresh_model("davis-pw-m2n1", image_size=192)

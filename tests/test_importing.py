@@ -56,7 +56,8 @@ def test_raw_outputs_are_the_source_files_on_real_photos(real_data):
 def test_the_shipped_weights_are_what_the_importer_makes(real_data, tmp_path):
     assert run(real_data(REAL), tmp_path / "run", f"--labels={real_data(LABELS)}") == 0
     made, shipped = checkpoints.read(str(tmp_path / "run")), checkpoints.read("oid-sf")
-    assert made.metadata == shipped.metadata
+    assert made.config == shipped.config
+    assert made.metadata | {"model": None} == shipped.metadata | {"model": None}
     assert made.arrays.keys() == shipped.arrays.keys()
     for key, array in made.arrays.items():
         np.testing.assert_array_equal(array, shipped.arrays[key])

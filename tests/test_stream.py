@@ -208,15 +208,8 @@ def test_ages_and_drawing(frames):
     assert np.all(overlay.advance_ages(ages, grid, Answer(whole_frame=True)) == 0)
     ages = overlay.advance_ages(ages, grid, Answer(window=(1, 1)))
     answer = run("vid-pw-m4n1", frames[:1])[0]
-    image = overlay.draw(
-        frames[0],
-        answer,
-        ages,
-        task=get_task("detection"),
-        class_names=list("0123456789"),
-        title="title",
-        min_score=0.0,
-    )
+    style = overlay.Style(get_task("detection"), list("0123456789"), min_score=0.0)
+    image = overlay.draw(frames[0], answer, ages, style, "title")
     assert min(image.shape[:2]) >= overlay.MIN_SIDE
     assert image.dtype == np.uint8
     bright, unseen = image[110:180, 110:180].mean(), image[300:350, 300:350].mean()
@@ -229,15 +222,8 @@ def test_values_are_drawn_with_the_best_window_brightest(frames):
     values = np.zeros(9, np.float32)
     values[4] = 1.0  # the middle of 3 x 3
     answer = dataclasses.replace(answer, q_values=values)
-    image = overlay.draw(
-        frames[0],
-        answer,
-        np.zeros((4, 4), int),
-        task=get_task("detection"),
-        class_names=["x"] * 10,
-        min_score=2,
-        show_values=True,
-    )
+    style = overlay.Style(get_task("detection"), ["x"] * 10, min_score=2, show_values=True)
+    image = overlay.draw(frames[0], answer, np.zeros((4, 4), int), style)
     square = image.shape[0] // 15
     inset = image[6 : 6 + 3 * square, -6 - 3 * square : -6].mean(axis=-1)
     assert inset[square : 2 * square, square : 2 * square].mean() > 1.5 * inset[:square, :square].mean()
@@ -248,9 +234,9 @@ def test_masks_are_drawn(frames):
     mask[20:60, 20:60] = True
     answer = Mask(probability=mask.astype(np.float32), mask=mask, window=(0, 0))
     ages = np.zeros((1, 1), int)
-    of_masks = {"task": get_task("segmentation"), "class_names": ["foreground"]}
-    plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, **of_masks)
-    tinted = overlay.draw(frames[0], answer, ages, **of_masks)
+    style = overlay.Style(get_task("segmentation"), ["foreground"])
+    plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, style)
+    tinted = overlay.draw(frames[0], answer, ages, style)
     changed = np.any(plain != tinted, axis=-1)
     assert changed[70:170, 70:170].all()
     assert not changed[190:, 190:].any()
