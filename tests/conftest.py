@@ -25,7 +25,7 @@ CHECKOUT = Path(__file__).parents[1]
 def _data_folder() -> Path:
     """Real files to try things on, which are not part of the project.
 
-    The folder that PATCHWORK_TEST_DATA names; else tests/data; else `data` in a folder beside the checkout.
+    The folder that PATCHWORK_TEST_DATA names; else `data` in a folder beside the checkout; else tests/data.
     """
     if named := os.environ.get("PATCHWORK_TEST_DATA"):
         return Path(named)

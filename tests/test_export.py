@@ -45,20 +45,14 @@ def export_once(small, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def exported(export_once):
-    """(model, path) of a small Patchwork detector without suppression."""
-    return export_once("vid-pw-m4n2", suppression=False)[:2]
-
-
-@pytest.fixture(scope="module")
-def smallest(export_once):
-    """(model, path) of the smallest one."""
+    """(model, path) of the smallest Patchwork detector, without suppression."""
     return export_once("vid-pw-m2n1", suppression=False, image_size=64)[:2]
 
 
 @pytest.mark.slow
-def test_a_thousand_steps_without_drift(smallest):
+def test_a_thousand_steps_without_drift(exported):
     """Every raw output of 1000 random frames at random windows is Keras', so what is remembered is, too."""
-    model, path = smallest
+    model, path = exported
     comparison = verify.compare(model, path, steps=1000)
     assert comparison.steps == 1000
     assert comparison.max_difference <= 1e-4
@@ -77,7 +71,7 @@ def test_segmenters_agree_with_keras(name, export_once):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1", "oid-pw-m2n1"])
+@pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1", "vid-pw-m4n2", "oid-pw-m2n1"])
 def test_suppressed_detections_agree_with_keras(name, export_once):
     _, path, found = export_once(name, verify_steps=20)
     comparison = found.comparison
@@ -97,7 +91,7 @@ def test_aliased_buffers_equal_copies(exported):
     model, path = exported
     runner, copying = StepRunner(path), CopyingRunner(path)
     rng = np.random.default_rng(0)
-    for number, frame in enumerate(random_frames(rng, 20, (SIZE, SIZE))):
+    for number, frame in enumerate(random_frames(rng, 20, (64, 64))):
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
         if number == 10:
             found, copied = runner.start(frame[None]), copying.start(frame[None])
@@ -126,8 +120,8 @@ def test_signature_names_shapes_and_metadata(exported):
     for state in facts["states"]:
         assert state["shape"] == list(inputs[state["name"]]["shape"])
     assert {state["name"]: tuple(state["shape"]) for state in facts["states"]} == Step(model, False).state_shapes
-    assert facts["grid"] == {"cells": 4, "window": 2}
-    assert facts["input"]["image_size"] == [SIZE, SIZE]
+    assert facts["grid"] == {"cells": 2, "window": 1}
+    assert facts["input"]["image_size"] == [64, 64]
     assert len(facts["labels"]) == 10
     assert "states are zero before it" in facts["reset"]
     assert facts["start"]
@@ -155,6 +149,7 @@ def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
                 np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
+@pytest.mark.slow
 def test_state_of_the_paper_s_detector_is_small():
     """Counted from the real size, 384 x 384 at depth 1: at most 8 MB, where the dense memory has 63 MB."""
     model = pw.build(pw.get_system("vid-pw-m4n2").model)
@@ -163,11 +158,11 @@ def test_state_of_the_paper_s_detector_is_small():
 
 
 @pytest.mark.slow
-def test_int8_states_are_int8_all_the_way(smallest, tmp_path):
+def test_int8_states_are_int8_all_the_way(exported, tmp_path):
     """Same scale in and out; nothing converted but the frame, what leaves for floating point, and what is blended
     into the pyramid's map and comes back; no drift."""
     pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
-    model, path = smallest
+    model, path = exported
     paths = {"none": path, "int8": str(tmp_path / "int8.tflite")}
     rng = np.random.default_rng(0)
     video = (127.5 * (random_frames(rng, 32, (64, 64)) + 1)).astype(np.uint8)
@@ -207,7 +202,7 @@ def test_inspection_says_what_is_there(exported, capsys):
     facts = metadata.read(path)
     assert all(state["name"] in text for state in facts["states"])
     assert "DYNAMIC_UPDATE_SLICE" in text
-    assert '"system": "vid-pw-m4n2"' in text
+    assert '"system": "vid-pw-m2n1"' in text
     assert f"{inspect.state_bytes(facts) / 1e6:.2f} MB in all" in text
     _, partitions = inspect.operators(path)
     assert 1 <= partitions <= 5
@@ -270,8 +265,8 @@ def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, expo
 
 @pytest.mark.slow
 @pytest.mark.parametrize("suppression", [True, False])
-def test_two_streams_over_one_file_do_not_disturb_each_other(suppression, export_once, smallest):
-    path = export_once("oid-pw-m2n1", verify_steps=20)[1] if suppression else smallest[1]
+def test_two_streams_over_one_file_do_not_disturb_each_other(suppression, export_once, exported):
+    path = export_once("oid-pw-m2n1", verify_steps=20)[1] if suppression else exported[1]
     videos = [render_clip(index, 12, 64).frames for index in range(2)]
     alone = [list(pw.stream(ExportedStep(path), frames)) for frames in videos]
     step = ExportedStep(path)
@@ -311,18 +306,18 @@ def test_only_built_in_operators(exported):
 
 def test_a_window_off_the_grid_is_moved_onto_it(exported):
     _, path = exported
-    frame = random_frames(np.random.default_rng(0), 1, (SIZE, SIZE))
+    frame = random_frames(np.random.default_rng(0), 1, (64, 64))
     inside, outside = StepRunner(path), StepRunner(path)
-    inside.step(frame, (2, 0))
+    inside.step(frame, (1, 0))
     outside.step(frame, (7, -3))
     for name, value in inside.state().items():
         np.testing.assert_array_equal(outside.state()[name], value)
 
 
 @pytest.mark.slow
-def test_disagreement_is_refused(smallest, small):
+def test_disagreement_is_refused(exported, small):
     """Another model's file: verification must see it, and nothing may be written."""
-    _, path = smallest
+    _, path = exported
     other = small("vid-pw-m2n1", seed=9, image_size=64)
     comparison = verify.compare(other, path, steps=2)
     assert not comparison.passed

@@ -122,6 +122,7 @@ def score_of(model, outputs, truth) -> float:
     return float(answer_score(model, outputs, truth)[0])
 
 
+@pytest.mark.slow
 def test_answer_score_is_1_for_the_truth_and_0_for_nothing(small):
     model = small("vid-pw-m4n2")
     boxes = np.array([[[0.1, 0.1, 0.4, 0.4], [0, 0, 0, 0]]], np.float32)
@@ -135,6 +136,7 @@ def test_answer_score_is_1_for_the_truth_and_0_for_nothing(small):
     assert score_of(model, elsewhere, truth) < -0.1  # false detections count against it
 
 
+@pytest.mark.slow
 def test_score_of_a_mask_is_its_overlap(small):
     model = small("davis-pw-m4n2")
     masks = np.zeros((1, 128, 128), np.uint8)
@@ -229,6 +231,7 @@ def test_every_window_is_rewarded_and_only_attention_learns():
     assert len(trainable) == 4 + 2
 
 
+@pytest.mark.slow
 def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
     """Rewards are 0.1 from their mean, the rule's values 0.5: a reward of 0.1 more is worth 0.5 more."""
     policy = ClipPolicy(fresh_model("davis-pw-m2n1", image_size=64), discount=0.0, target_rate=0.1)

@@ -82,6 +82,7 @@ def test_random_windows_are_all_equally_likely():
     assert min(counts.values()) > 60
 
 
+@pytest.mark.slow
 def test_rule_and_learned_follow_what_the_last_step_said(frames):
     """These weights are as if trained, so that both differ; without a name the model does as it learned."""
     learned, rule, default = (run("davis-pw-m4n2", frames, name) for name in ("learned", "rule", None))
@@ -91,6 +92,7 @@ def test_rule_and_learned_follow_what_the_last_step_said(frames):
         assert after.window == grid.windows[int(before.q_values.argmax())]
 
 
+@pytest.mark.slow
 def test_policies_that_cannot_be_followed_are_refused(frames):
     untrained = pw.build(pw.get_system("vid-pw-m2n1").model, image_size=64, depth=0.35)
     with pytest.raises(UsageError, match="no policy was learned"):
@@ -197,6 +199,7 @@ def test_flipped_segmenter_answers_the_mean_of_both(small, frames):
     assert answer.mflops == 2 * plain.mflops
 
 
+@pytest.mark.slow
 def test_ages_and_drawing(frames):
     grid = pw.get_system("vid-pw-m4n1").model.grid
     ages = overlay.fresh_ages(grid)
@@ -216,6 +219,7 @@ def test_ages_and_drawing(frames):
     assert unseen < bright  # cell (1, 1) against one never seen
 
 
+@pytest.mark.slow
 def test_values_are_drawn_with_the_best_window_brightest(frames):
     answer = run("vid-pw-m4n2", frames[:1])[0]
     assert answer.q_values.shape == (9,)

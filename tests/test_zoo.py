@@ -118,6 +118,7 @@ def test_the_bill_adds_up(name, small):
     assert stem.state_bytes == 129 * 129 * 3 * 4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", ["vid", "davis"])
 def test_a_warm_start_costs_the_single_frame_network_and_attention(task, small):
     patchwork, single = small(f"{task}-pw-m4n1"), small(f"{task}-sf")
