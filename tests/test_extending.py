@@ -5,14 +5,29 @@ import pytest
 from keras import layers
 
 import patchwork_tf as pw
-from patchwork_tf import demo, evaluate, tables
+from patchwork_tf import demo, evaluate, tables, task
+from patchwork_tf.data import datasets
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.moving_objects import CLASSES, MAX_OBJECTS
 from patchwork_tf.data.moving_objects_builder import MovingObjects
 from patchwork_tf.errors import DataError
 from patchwork_tf.layers.blocks import ConvCell, Pointwise
+from patchwork_tf.models import backbone
 from patchwork_tf.models.backbone import Backbone
+from patchwork_tf.streaming import policies
 from patchwork_tf.tasks.segmentation import Segmentation
+from patchwork_tf.zoo import systems
+
+
+@pytest.fixture(scope="module", autouse=True)
+def registries_as_before():
+    """What these tests register is gone after them."""
+    registries = (systems._BY_NAME, task._TASKS, backbone._BACKBONES, policies._OWN, datasets.DATASETS)
+    before = [dict(registry) for registry in registries]
+    yield
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.fixture(scope="module")
