@@ -27,6 +27,8 @@ from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo import checkpoints
 
+pytestmark = pytest.mark.slow
+
 SIZE = 128
 
 
@@ -49,7 +51,6 @@ def exported(export_once):
     return export_once("vid-pw-m2n1", suppression=False, image_size=64)[:2]
 
 
-@pytest.mark.slow
 def test_a_thousand_steps_without_drift(exported):
     """Every raw output of 1000 random frames at random windows is Keras', so what is remembered is, too."""
     model, path = exported
@@ -59,7 +60,6 @@ def test_a_thousand_steps_without_drift(exported):
     assert max(comparison.differences[-200:]) <= 5 * max(comparison.differences[:200])
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["davis-sf", "davis-pw-m4n1", "davis-pw-m4n2"])
 def test_segmenters_agree_with_keras(name, export_once):
     _, path, found = export_once(name, verify_steps=40)
@@ -70,7 +70,6 @@ def test_segmenters_agree_with_keras(name, export_once):
     assert metadata.read(path)["labels"] == ["foreground"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-sf", "vid-pw-m4n1", "vid-pw-m4n2", "oid-pw-m2n1"])
 def test_suppressed_detections_agree_with_keras(name, export_once):
     _, path, found = export_once(name, verify_steps=20)
@@ -127,7 +126,6 @@ def test_signature_names_shapes_and_metadata(exported):
     assert facts["start"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
 def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
     """I3, in LiteRT: strips or whole maps, narrow inputs or expanded features."""
@@ -149,7 +147,6 @@ def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
                 np.testing.assert_array_equal(found[key], value, err_msg=key)
 
 
-@pytest.mark.slow
 def test_state_of_the_paper_s_detector_is_small():
     """Counted from the real size, 384 x 384 at depth 1: at most 8 MB, where the dense memory has 63 MB."""
     model = pw.build(pw.get_system("vid-pw-m4n2").model)
@@ -157,7 +154,6 @@ def test_state_of_the_paper_s_detector_is_small():
     assert sum(sizes) <= 8e6
 
 
-@pytest.mark.slow
 def test_int8_states_are_int8_all_the_way(exported, tmp_path):
     """Same scale in and out; nothing converted but the frame, what leaves for floating point, and what is blended
     into the pyramid's map and comes back; no drift."""
@@ -186,7 +182,6 @@ def test_int8_states_are_int8_all_the_way(exported, tmp_path):
     assert np.mean(differences[-100:]) <= 1.5 * np.mean(differences[20:120])
 
 
-@pytest.mark.slow
 def test_float16_halves_the_file(small, tmp_path):
     model = small("vid-pw-m2n1", image_size=64)
     path = tmp_path / "model.tflite"
@@ -209,7 +204,6 @@ def test_inspection_says_what_is_there(exported, capsys):
     assert command.main(["--inspect=nothing.tflite"]) == 1
 
 
-@pytest.mark.slow
 def test_an_exported_file_scores_as_its_model_does(small, tmp_path, capsys):
     """With suppression left to the host it is the same answer; and a file says by itself what it is."""
     flags = ["--num_videos=2", "--max_frames=6", "--nococo", f"--json={tmp_path}/scores.json"]
@@ -239,7 +233,6 @@ def test_an_exported_file_scores_as_its_model_does(small, tmp_path, capsys):
     assert "foresight tries every window of a frame, which an exported file cannot" in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "policy"), [("vid-pw-m4n1", "learned"), ("davis-pw-m4n2", "rule")])
 def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, export_once, tmp_path, real_data):
     """And so the answers are the same, from a look at the whole first frame on."""
@@ -263,7 +256,6 @@ def test_windows_of_200_frames_of_real_video_are_keras_choice(name, policy, expo
         np.testing.assert_allclose(found[-1].probability, expected[-1].probability, atol=1e-4)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("suppression", [True, False])
 def test_two_streams_over_one_file_do_not_disturb_each_other(suppression, export_once, exported):
     path = export_once("oid-pw-m2n1", verify_steps=20)[1] if suppression else exported[1]
@@ -285,7 +277,6 @@ def test_both_signatures_share_their_weights(exported):
     assert os.path.getsize(path) < 1.25 * 4 * weights
 
 
-@pytest.mark.slow
 def test_random_weights_of_any_size(tmp_path):
     path = f"{tmp_path}/model.tflite"
     size = ["--image_size=64", "--depth=0.35", "--verify_steps=2"]
@@ -314,7 +305,6 @@ def test_a_window_off_the_grid_is_moved_onto_it(exported):
         np.testing.assert_array_equal(outside.state()[name], value)
 
 
-@pytest.mark.slow
 def test_disagreement_is_refused(exported, small):
     """Another model's file: verification must see it, and nothing may be written."""
     _, path = exported

@@ -123,6 +123,7 @@ def test_an_own_task_is_one_file(tmp_path, capsys):
         pw.ModelConfig(task="depth")
 
 
+@pytest.mark.slow
 def test_an_own_policy_is_a_function(small):
     model, frames = small("vid-pw-m2n1"), np.zeros((3, 128, 128, 3), np.uint8)
     corner = [answer.window for answer in pw.stream(model, frames, lambda view: (1, 1), blind_start=True)]

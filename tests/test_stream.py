@@ -64,6 +64,7 @@ def test_delay_answers_late(frames):
         assert same(late[t], fourth[t - 3])
 
 
+@pytest.mark.slow
 def test_policies_choose_the_windows(frames):
     raster = run("vid-pw-m4n2", frames, "raster", blind_start=True)
     assert [a.window for a in raster[:5]] == [(0, 0), (0, 2), (2, 0), (2, 2), (0, 0)]
@@ -103,6 +104,7 @@ def test_policies_that_cannot_be_followed_are_refused(frames):
         pw.stream(untrained, frames, "best")
 
 
+@pytest.mark.slow
 def test_two_streams_of_one_model_do_not_disturb_each_other(frames):
     others = frames[::-1]
     alone = run("vid-pw-m4n2", frames), run("vid-pw-m4n2", others)
