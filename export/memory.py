@@ -90,6 +90,7 @@ class _Strips(_Map):
         return {"rows": (lines, g.width + g.before + 1), "columns": (g.height, lines)}
 
     def reads(self, row, column):
+        """As _Map's: strips above and below from the rows, left and right from the columns."""
         g, n, (height, width) = self.geometry, self.grid.window, self.size
         y, x = row * self.cell[0], column * self.cell[1]  # the window's first pixel on the map
         wide = width + g.before + 1

@@ -31,6 +31,7 @@ class Comparison:
         least_agreeing: part of the detections that TFLite found in the worst of the other steps.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
             being the same.
+        tied: how many detections there were in those other steps.
         suppressed: whether there are only detections to compare.
     """
 
@@ -39,6 +40,7 @@ class Comparison:
     agreeing: int = 0
     other_windows: int = 0
     least_agreeing: float = 1.0
+    tied: int = 0
     suppressed: bool = False
 
     @property
@@ -57,8 +59,8 @@ class Comparison:
 
     def __str__(self):
         agreeing = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
-        if self.suppressed and not self.detections:
-            agreeing = ", no detections to compare: random weights are sure of nothing"
+        if self.suppressed and not self.detections + self.tied:
+            agreeing = ", no detections to compare"
         windows = f", {self.other_windows} other next windows" if self.other_windows else ""
         return f"{self.steps} random steps: max difference {self.max_difference:.1e}{agreeing}{windows}"
 
@@ -111,6 +113,7 @@ def _judge(result: Comparison, model, state, outputs, exported, tolerance):
             raw, result.suppressed = (), True
             agreeing = _agreeing(expected, exported, tolerance)
             if tipped:
+                result.tied += count
                 result.least_agreeing = min(result.least_agreeing, len(agreeing) / max(count, 1))
             else:
                 result.detections += count

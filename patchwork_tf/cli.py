@@ -56,14 +56,15 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
 
 
 def _import_plugins(names):
-    sys.path.insert(0, os.getcwd())
+    folder = os.getcwd()
+    sys.path.insert(0, folder)
     try:
         for name in filter(None, names):
             importlib.import_module(name)
     except ImportError as error:
         raise UsageError(f"--plugins: {error}") from None
     finally:
-        sys.path.remove(os.getcwd())
+        sys.path.remove(folder)
 
 
 def _expand_home(flag_values):

@@ -34,7 +34,7 @@ def python_only_stderr(to_the_end: bool):
     Args:
         to_the_end: whether it stays so until the process ends, as libraries write while they are taken down.
     """
-    if os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
+    if os.environ["TF_CPP_MIN_LOG_LEVEL"] < "3":
         yield
         return
     before, saved = sys.stderr, os.dup(2)

@@ -86,6 +86,7 @@ def _workload(folder, title, step) -> Workload:
 
 
 def main(argv=None):
+    """Prints where the time of each system goes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--systems", default="vid-pw-m4n1,vid-pw-m4n2", help="separated by commas")
     parser.add_argument("--steps", type=int, default=300, help="frames to time per file")

@@ -106,6 +106,7 @@ def _run(command) -> str:
 
 
 def main():
+    """Prints what the runner adds to a bare invoke, and what it copies."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", help="exported file; by default one whose step does next to nothing")
     parser.add_argument("--steps", type=int, default=1000, help="per run")

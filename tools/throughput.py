@@ -17,6 +17,7 @@ _WARMUP_BATCHES = 3
 
 
 def main(argv=None):
+    """Prints clips and frames per second of a training pipeline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--dataset", choices=list(DATASETS), default="moving_objects")
     parser.add_argument("--data_dir", help="TFDS folder it was prepared in")

@@ -24,9 +24,9 @@ def run(flags) -> tuple[list[dict], str]:
     for given in given_systems(flags, shipped=True, **cli.override(memory=flags.memory)):
         if given.class_names is None:
             raise UsageError(f"no weights of {given.name} are shipped: name some, --checkpoint=FOLDER")
-        step = given.make_step()
-        if step.info.class_names != reference.info.class_names:
+        if given.class_names != reference.info.class_names:
             raise UsageError(f"{given.name} and {flags.against} tell other classes apart: they cannot agree")
+        step = given.make_step()
         for policy in policies_of(flags, step):
             steps.append(step)
             policies.append(policy)

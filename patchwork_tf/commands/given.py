@@ -38,10 +38,13 @@ def given_systems(flags, shipped: bool = False, **overrides) -> list[Given]:
     """What --tflite, or --system and --checkpoint, name: of one task.
 
     Args:
-        flags: with these and image_size.
+        flags: with these, image_size and policy.
         shipped: whether systems without a checkpoint take the weights that are shipped, where there are some.
         **overrides: ModelConfig fields of systems.
     """
+    for policy in filter(None, flags.policy):
+        if policy not in policy_names():
+            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(policy_names())}")
     given = _exported(flags) if any(flags.tflite) else _built(flags, shipped, **overrides)
     if len({system.task for system in given}) > 1:
         raise UsageError("detectors and segmenters cannot be compared: give them in two runs")
@@ -93,11 +96,7 @@ def _step(system, checkpoint, overrides, **more) -> KerasStep:
 
 def policies_of(flags, step) -> list[str | None]:
     """The policies of --policy for a step; None is the model's own."""
-    policies = [policy for policy in flags.policy if policy]
-    for policy in policies:
-        if policy not in policy_names():
-            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(policy_names())}")
-    return [None] if step.grid.is_whole_frame else policies or [None]
+    return [None] if step.grid.is_whole_frame else list(filter(None, flags.policy)) or [None]
 
 
 def policy_name(policy: str | None, step) -> str:

@@ -23,8 +23,9 @@ def run(flags) -> tuple:
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task, rows = given[0].task, []
     names = class_names(flags.dataset, get_task(task).truth)
-    for system in given:
+    for system in given:  # all of them, before any is scored
         _check_classes(system, names, flags.dataset)
+    for system in given:
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
         for policy in policies_of(flags, step):
             several = len(given) > 1 or len(flags.policy) > 1
