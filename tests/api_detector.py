@@ -23,47 +23,15 @@ def api_detector(depth, classes, size, seed=0, postprocess=False, float16=False,
         scale: of box centres in the operator's options.
         kernel: of the predictors.
     """
-    rng = np.random.default_rng(seed)
-
-    def weights(*shape, gain=1.0):
-        return (rng.normal(0, gain * np.sqrt(2 / np.prod(shape[:-1])), shape)).astype(np.float32)
-
-    def convolution(x, filters, side=1, stride=1, relu=True, gain=1.0):
-        x = tf.nn.conv2d(x, weights(side, side, x.shape[3], filters, gain=gain), stride, "SAME")
-        x = tf.nn.bias_add(x, rng.normal(0, 0.1, filters).astype(np.float32))
-        return tf.nn.relu6(x) if relu else x
-
-    def depthwise(x, stride):
-        kernel = rng.normal(0, 0.4, (3, 3, x.shape[3], 1)).astype(np.float32)
-        x = tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), "SAME")
-        return tf.nn.relu6(tf.nn.bias_add(x, rng.normal(0, 0.1, x.shape[3]).astype(np.float32)))
-
-    def maps(x):
-        x = convolution(x, make_divisible(32 * depth), 3, 2)
-        block = 0
-        for t, c, n, s in _ROWS:
-            for repetition in range(n):
-                y = convolution(x, t * x.shape[3]) if t > 1 else x
-                if block == 13:
-                    yield y
-                y = depthwise(y, s if repetition == 0 else 1)
-                y = convolution(y, make_divisible(c * depth), relu=False)
-                x = x + y if repetition else y
-                block += 1
-        x = convolution(x, make_divisible(1280 * depth))
-        yield x
-        for width in (512, 256, 256, 128):
-            x = convolution(x, max(16, int(width / 2 * depth)))
-            x = convolution(x, max(16, int(width * depth)), 3, 2)
-            yield x
+    write = _Writer(seed)
 
     @tf.function(input_signature=[tf.TensorSpec((1, size, size, 3))])
     def detector(frame):
         boxes, logits, anchors = [], [], []
-        for level, x in enumerate(maps(frame)):
+        for level, x in enumerate(_maps(write, frame, depth)):
             count = 6 if level else 3
-            boxes.append(tf.reshape(convolution(x, 4 * count, kernel, relu=False, gain=0.3), (1, -1, 1, 4)))
-            of_classes = convolution(x, (1 + classes) * count, kernel, relu=False)
+            boxes.append(tf.reshape(write.convolution(x, 4 * count, kernel, relu=False, gain=0.3), (1, -1, 1, 4)))
+            of_classes = write.convolution(x, (1 + classes) * count, kernel, relu=False)
             logits.append(tf.reshape(of_classes, (1, -1, 1 + classes)))
             anchors.append(HEAD_KINDS["ssd"].anchors(level, x.shape[1:3], (size, size)).reshape(-1, 4))
         boxes, logits = tf.squeeze(tf.concat(boxes, 1), 2), tf.concat(logits, 1)
@@ -72,6 +40,50 @@ def api_detector(depth, classes, size, seed=0, postprocess=False, float16=False,
         found = _postprocess(classes, scale)(boxes, tf.sigmoid(logits), tf.constant(np.concatenate(anchors)))
         return dict(zip(("boxes", "classes", "scores", "count"), found, strict=True))
 
+    return _converted(detector, float16)
+
+
+class _Writer:
+    """Convolutions with random weights."""
+
+    def __init__(self, seed):
+        self.rng = np.random.default_rng(seed)
+
+    def convolution(self, x, filters, side=1, stride=1, relu=True, gain=1.0):
+        shape = (side, side, x.shape[3], filters)
+        kernel = self.rng.normal(0, gain * np.sqrt(2 / np.prod(shape[:-1])), shape).astype(np.float32)
+        x = tf.nn.conv2d(x, kernel, stride, "SAME")
+        x = tf.nn.bias_add(x, self.rng.normal(0, 0.1, filters).astype(np.float32))
+        return tf.nn.relu6(x) if relu else x
+
+    def depthwise(self, x, stride):
+        kernel = self.rng.normal(0, 0.4, (3, 3, x.shape[3], 1)).astype(np.float32)
+        x = tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), "SAME")
+        return tf.nn.relu6(tf.nn.bias_add(x, self.rng.normal(0, 0.1, x.shape[3]).astype(np.float32)))
+
+
+def _maps(write, x, depth):
+    """The feature maps under the predictors."""
+    x = write.convolution(x, make_divisible(32 * depth), 3, 2)
+    block = 0
+    for t, c, n, s in _ROWS:
+        for repetition in range(n):
+            y = write.convolution(x, t * x.shape[3]) if t > 1 else x
+            if block == 13:
+                yield y
+            y = write.depthwise(y, s if repetition == 0 else 1)
+            y = write.convolution(y, make_divisible(c * depth), relu=False)
+            x = x + y if repetition else y
+            block += 1
+    x = write.convolution(x, make_divisible(1280 * depth))
+    yield x
+    for width in (512, 256, 256, 128):
+        x = write.convolution(x, max(16, int(width / 2 * depth)))
+        x = write.convolution(x, max(16, int(width * depth)), 3, 2)
+        yield x
+
+
+def _converted(detector, float16) -> bytes:
     module = tf.Module()
     module.detector = detector
     with tempfile.TemporaryDirectory() as folder:
