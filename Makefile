@@ -79,10 +79,10 @@ bundle: $(VENV)/installed
 	$(BIN)/python -m patchwork_tf.benchmarks.native --bundle=$(BUNDLE)
 
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder -m 'not slow'
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .

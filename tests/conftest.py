@@ -88,24 +88,21 @@ def traced_step(model):
 _LONGEST_FILES = (
     "test_export",
     "test_models",
-    "test_distribution",
-    "test_training",
-    "test_importing",
-    "test_q_learning",
-    "test_pretrained",
     "test_commands",
+    "test_training",
+    "test_pretrained",
+    "test_q_learning",
     "test_stream",
+    "test_importing",
+    "test_zoo",
+    "test_distribution",
 )
 
 
 def pytest_collection_modifyitems(items):
-    """Long files first. With --dist=loadgroup a file stays on one worker, which shares its fixtures and models,
-    but for tests with a group of their own, which share nothing."""
+    """Long files first. With --dist=loadfile a file stays on one worker, which shares its fixtures and models."""
     places = {name: place for place, name in enumerate(_LONGEST_FILES)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
-    for item in items:
-        if not item.get_closest_marker("xdist_group"):
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
 
 
 @pytest.fixture(scope="session")

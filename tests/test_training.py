@@ -78,8 +78,7 @@ def test_same_seed_same_run(unbroken, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vid-pw-m2n1", "oid-pw-m2n1"])
-def test_training_learns_a_clip_by_heart(name):
+def test_training_learns_a_clip_by_heart():
     """Loss falls to a fraction within thirty steps on one fixed batch, through two frames of memory."""
     import keras
     import tensorflow as tf
@@ -90,7 +89,7 @@ def test_training_learns_a_clip_by_heart(name):
     from patchwork_tf.training.clip_model import ClipModel
 
     keras.utils.set_random_seed(0)
-    model = pw.build(name, image_size=64, depth=0.35, num_classes=10)
+    model = pw.build("vid-pw-m2n1", image_size=64, depth=0.35, num_classes=10)
     settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
     videos = clips.training_clips(Source(), settings)
     batch = next(iter(clips.training_batches(videos, model.grid, 4, clips.Looking(augmented=False))))
