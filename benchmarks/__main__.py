@@ -1,14 +1,15 @@
 """Measures per-frame latency of systems of the zoo, in turn, with their state fed back.
 
-  patchwork-benchmark --systems=vid-sf,vid-pw-m4n2,vid-pw-m4n1 --json=latency.json
-  patchwork-benchmark --systems=all --scores=vid.json,davis.json --json=latency.json --html=latency.html
+  patchwork-benchmark --system=vid-sf,vid-pw-m4n2,vid-pw-m4n1 --json=latency.json
+  patchwork-benchmark --system=all --scores=vid.json,davis.json --json=latency.json --html=latency.html
   patchwork-benchmark --tflite=sf.tflite,pw.tflite --json=latency.json
-  patchwork-benchmark --target=adb --systems=vid-sf,vid-pw-m4n2 --json=phone.json --html=phone.html
+  patchwork-benchmark --target=adb --system=vid-sf,vid-pw-m4n2 --json=phone.json --html=phone.html
   patchwork-benchmark --report=latency.json --html=latency.html
   patchwork-benchmark --report=before.json,after.json
 
-The models are exported first, with random weights unless a checkpoint is given: latency does not
-depend on what the weights are, except that suppression has less to do if nothing is found.
+The systems, or all of the zoo with --system=all, and those to which their ratios refer, are exported first, with
+random weights unless a checkpoint is given: latency does not depend on what the weights are, except that
+suppression has less to do if nothing is found.
 docs/latency.md explains the report, docs/phone.md measuring phones. After Ctrl-C, this machine's report is
 on what was measured until then, and a phone's run can be resumed.
 """
@@ -38,19 +39,13 @@ _OF_PHONES = (
     "cluster",
     "fixed_performance",
     "cool_seconds",
-    "launcher",
     "runner",
     "stock_tool",
     "resume",
 )
 
 flags.DEFINE_enum("target", "host", ["host", "adb"], "This machine, or a phone that adb reaches.", _FLAGS)
-flags.DEFINE_list(
-    "systems",
-    "vid-sf,vid-pw-m4n2,vid-pw-m4n1",
-    "Systems of the zoo, separated by commas, or all; those to which their ratios refer are added.",
-    _FLAGS,
-)
+cli.define(_FLAGS, "system", system="vid-sf,vid-pw-m4n2,vid-pw-m4n1")
 flags.DEFINE_integer(
     "steps", 1000, "Frames to time per system and repeat; below 1000, p99 says little.", 1, flag_values=_FLAGS
 )
@@ -76,7 +71,6 @@ flags.DEFINE_list("serial", "", "Phones: which of several, by serial number or H
 flags.DEFINE_enum("cluster", "big", CHOICES, "Phones: CPUs to run on; all does not pin.", _FLAGS)
 flags.DEFINE_boolean("fixed_performance", True, "Phones: hold the clocks at what they can sustain.", _FLAGS)
 flags.DEFINE_float("cool_seconds", 600.0, "Phones: how long to wait for a hot one.", 0, flag_values=_FLAGS)
-flags.DEFINE_string("launcher", "", "Phones: goes in front of the runner's command, such as 'taskset f0'.", _FLAGS)
 flags.DEFINE_string("runner", None, "Phones: folder of a runner built elsewhere, by an NDK for example.", _FLAGS)
 flags.DEFINE_string("stock_tool", None, "Phones: TensorFlow's benchmark_model, to run as a cross-check.", _FLAGS)
 flags.DEFINE_string(
@@ -135,7 +129,7 @@ def _measured() -> Iterator:
     from patchwork_tf.benchmarks import harness
 
     if _given("tflite"):
-        _refuse(("systems", *_OF_MODELS), "--tflite: the files say what they are; leave out --{}")
+        _refuse(("system", *_OF_MODELS), "--tflite: the files say what they are; leave out --{}")
     if _FLAGS.target == "host":
         _refuse(_OF_PHONES, "--{} is for phones: say --target=adb too")
     with tempfile.TemporaryDirectory() as exports:
@@ -183,9 +177,7 @@ def _workloads(folder) -> dict:
         return workloads.from_files(paths)
     overrides = cli.override(image_size=_FLAGS.image_size, depth=_FLAGS.depth)
     checkpoint = cli.single("checkpoint", _FLAGS.checkpoint) if _given("checkpoint") else None
-    return workloads.from_zoo(
-        cli.non_empty("systems", _FLAGS.systems), folder, checkpoint, _FLAGS.seed, **overrides
-    )
+    return workloads.from_zoo(cli.non_empty("system", _FLAGS.system), folder, checkpoint, _FLAGS.seed, **overrides)
 
 
 @contextlib.contextmanager

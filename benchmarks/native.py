@@ -46,8 +46,9 @@ ARCHITECTURES = {
 _SYSTEM_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6")  # what libLiteRt.so needs
 
 _FLAGS = flags.FlagValues()
-flags.DEFINE_string("bundle", None, "Folder to fill with runner, LiteRT, system libraries and loader.", _FLAGS)
-flags.DEFINE_enum("arch", "arm64", list(ARCHITECTURES), "Machine that a bundle is for.", _FLAGS)
+flags.DEFINE_string(
+    "bundle", None, "Folder to fill with runner, LiteRT, system libraries and loader, for arm64.", _FLAGS
+)
 flags.DEFINE_string("library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", _FLAGS)
 
 
@@ -207,7 +208,7 @@ def _native():
     if not _FLAGS.bundle:
         print(f"runner   {runner_path()}\nlibrary  {library_path()}")
         return
-    bundle = make_bundle(_FLAGS.bundle, _FLAGS.arch, _FLAGS.library)
+    bundle = make_bundle(_FLAGS.bundle, library=_FLAGS.library)
     size = sum(os.path.getsize(os.path.join(bundle.folder, name)) for name in bundle.files)
     print(f"{bundle.folder}: {len(bundle.files)} files, {size / 1e6:.1f} MB. Copy it over, and there:")
     print(f"{' '.join(bundle.command)} --model=F.tflite --samples=OUT.txt")

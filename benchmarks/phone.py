@@ -30,14 +30,12 @@ class PhoneSettings(Settings):
 
     Attributes:
         cluster: CPUs to run on, one of clusters.CHOICES.
-        launcher: what to put in front of the runner's command, such as 'taskset f0'.
         fixed_performance: whether to hold the clocks on phones that can.
         cool_seconds: how long to wait for a hot phone.
     """
 
     repeats: int = 3
     cluster: str = "big"
-    launcher: str = ""
     fixed_performance: bool = True
     cool_seconds: float = 600
 
@@ -179,7 +177,7 @@ class Phone(Target):
         settings = self.settings
         seconds_per_frame = max(_SLOWEST_FRAME, 2 / settings.fps if settings.fps else 0)
         limit = 60 + seconds_per_frame * (settings.warmup + settings.steps)
-        words = shlex.join([*shlex.split(settings.launcher), *command])
+        words = shlex.join(command)
         return self._device.execute(f"cd {REMOTE} && exec {words}", limit)
 
 

@@ -16,9 +16,9 @@ With --task it scores what any method has written to files: PNG masks as DAVIS h
 in the format of the VID devkit, or COCO's.
 
   patchwork-evaluate --task=segmentation --predictions=MASKS --ground_truth=DAVIS
-  patchwork-evaluate --task=detection --detections=detections.txt --annotations=Annotations/VID/val \\
+  patchwork-evaluate --task=detection --predictions=detections.txt --ground_truth=Annotations/VID/val \\
       --image_set=image_set.txt
-  patchwork-evaluate --task=detection --detections=detections.json --annotations=instances_val2017.json
+  patchwork-evaluate --task=detection --predictions=detections.json --ground_truth=instances_val2017.json
 """
 
 import json
@@ -68,27 +68,23 @@ flags.DEFINE_enum(
     "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", flag_values=_FLAGS
 )
 flags.DEFINE_string(
-    "predictions", None, "Masks: folder of <sequence>/<frame>.png, foreground not 0.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "ground_truth", None, "Masks: the true ones in the same form, or the root of DAVIS.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "detections",
+    "predictions",
     None,
-    "Detections: lines of frame_id class_id score x1 y1 x2 y2, or COCO's .json.",
+    "Files to score. Masks: folder of <sequence>/<frame>.png, foreground not 0. Detections: lines of frame_id "
+    "class_id score x1 y1 x2 y2, or COCO's .json.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(
-    "annotations",
+    "ground_truth",
     None,
-    "Detections: folder of <video>/<frame>.xml, or COCO's instances .json.",
+    "What is true of them. Masks: in the same form, or the root of DAVIS. Detections: folder of "
+    "<video>/<frame>.xml, or COCO's instances .json.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(
-    "image_set", None, "Detections: lines of video/frame frame_id; COCO needs none.", flag_values=_FLAGS
+    "image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", flag_values=_FLAGS
 )
-_OF_FILES = ("predictions", "ground_truth", "detections", "annotations", "image_set")
+_OF_FILES = ("predictions", "ground_truth", "image_set")
 _OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions")
 
 

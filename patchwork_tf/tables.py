@@ -1,11 +1,12 @@
 """Holds the zoo against the paper: the architecture of Table 3, the costs of Tables 4 and 5.
 
 Everything is counted from the built models, layer by layer; max and avg are those of a run
-over frames. MFLOPs are multiply-adds / 10^6, as in the paper.
+over frames. MFLOPs are multiply-adds / 10^6, as in the paper. Without --system these are the 20 rows of the
+paper's tables, and M=2 N=1 for both tasks, of which the paper gives no figures (and --json leaves out).
 
   patchwork-tables
   patchwork-tables --json > tables.json
-  patchwork-tables --layers --systems=vid-pw-m4n1
+  patchwork-tables --layers --system=vid-pw-m4n1
 """
 
 import sys
@@ -15,13 +16,7 @@ from absl import flags
 from patchwork_tf import cli
 
 _FLAGS = flags.FlagValues()
-flags.DEFINE_list(
-    "systems",
-    "",
-    "Systems of the zoo, separated by commas; by default the 20 rows of the paper's tables, and M=2 N=1 for "
-    "both tasks, of which the paper gives no figures (and --json leaves out).",
-    flag_values=_FLAGS,
-)
+cli.define(_FLAGS, "system", "image_size", system="")
 flags.DEFINE_boolean(
     "json",
     False,
@@ -35,7 +30,6 @@ flags.DEFINE_boolean(
     "Multiply-adds, parameters, activation and state bytes of every layer.",
     flag_values=_FLAGS,
 )
-cli.define(_FLAGS, "image_size")
 
 
 def _tables():

@@ -111,21 +111,6 @@ flags.DEFINE_float(
     upper_bound=0.999,
     flag_values=_FLAGS,
 )
-flags.DEFINE_list(
-    "epsilon",
-    ["0.5", "0.1"],
-    "How often to explore at first, and from half of all steps on, with --stage=policy.",
-    flag_values=_FLAGS,
-)
-flags.DEFINE_float(
-    "map_dropout",
-    0.5,
-    "With --stage=policy, the part of the map's channels that the attention network does not see while it learns, "
-    "lest it learn the clips by heart.",
-    lower_bound=0.0,
-    upper_bound=0.95,
-    flag_values=_FLAGS,
-)
 flags.DEFINE_integer(
     "num_processes",
     1,
@@ -141,8 +126,9 @@ flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, free there, that all processes can reach.", flag_values=_FLAGS
 )
 flags.DEFINE_integer("log_every", 20, "Steps between log entries.", lower_bound=1, flag_values=_FLAGS)
-flags.DEFINE_integer("save_every", 500, "Steps between checkpoints.", lower_bound=1, flag_values=_FLAGS)
-flags.DEFINE_integer("keep_checkpoints", 3, "How many to keep.", lower_bound=1, flag_values=_FLAGS)
+flags.DEFINE_integer(
+    "save_every", 500, "Steps between checkpoints, of which three are kept.", lower_bound=1, flag_values=_FLAGS
+)
 
 
 def _train():

@@ -35,7 +35,7 @@ def report_of(names, steps=48, repeats=1, seed=0, slower=1.0, on_phone=False, em
         emulated=emulated,
         finished=True,
         created="2025-11-24T12:00:00+00:00",
-        command="patchwork-benchmark --systems=some",
+        command="patchwork-benchmark --system=some",
         machine={**PHONE, "emulated": emulated} if on_phone else HOST,
         settings={"steps": steps, "seed": seed, "fps": fps},
         runs=runs,

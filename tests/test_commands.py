@@ -86,7 +86,7 @@ def test_benchmark(runner, tmp_path, capfd, monkeypatch):
         monkeypatch.setattr(native, "runner_path", _no_compiler)
     path = tmp_path / "latency.json"
     flags = [
-        "--systems=vid-pw-m2n1,vid-sf-int4-delay3,vid-sf-int4",
+        "--system=vid-pw-m2n1,vid-sf-int4-delay3,vid-sf-int4",
         "--image_size=64",
         "--depth=0.35",
         "--steps=132",
@@ -190,7 +190,7 @@ BAD = {
     "video": (demo, ["--image_size=128", "--video=/none.mp4", "--output=x.mp4"], 1, "/none.mp4", "no such file"),
     "format": (demo, ["--video=a.mp4", "--output=x.avi"], 2, "x.avi", ".mp4 or a .gif"),
     "clip": (demo, ["--image_size=128", "--video=moving_objects:x", "--output=x.gif"], 2, "moving_objects:3"),
-    "benchmark": (benchmark, ["--systems=vid-xx"], 2, "vid-xx", "vid-sf"),
+    "benchmark": (benchmark, ["--system=vid-xx"], 2, "vid-xx", "vid-sf"),
     "target": (benchmark, ["--target=moon"], 2, "moon"),
 }
 

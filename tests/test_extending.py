@@ -44,7 +44,7 @@ def test_an_own_system_is_one_of_the_zoo(own_system, tmp_path, capsys):
     pw.export(pw.build("tiny"), path, verify_steps=3)
     answers = f"--output={tmp_path}/tiny.mp4"
     assert demo.main([f"--tflite={path}", "--video=moving_objects:1", "--max_frames=3", answers]) == 0
-    assert tables.main(["--systems=tiny"]) == 0
+    assert tables.main(["--system=tiny"]) == 0
     printed = capsys.readouterr().out
     assert printed.count("tiny ") == 3
 
@@ -53,7 +53,7 @@ def test_commands_import_plugins(tmp_path, monkeypatch, capsys):
     text = "import patchwork_tf as pw\npw.register(pw.System('plugged', pw.ModelConfig(image_size=64)))\n"
     (tmp_path / "my_systems.py").write_text(text)
     monkeypatch.chdir(tmp_path)
-    assert tables.main(["--plugins=my_systems", "--systems=plugged"]) == 0
+    assert tables.main(["--plugins=my_systems", "--system=plugged"]) == 0
     assert "plugged" in capsys.readouterr().out
     assert tables.main(["--plugins=no_such_module"]) == 2
     assert "--plugins: No module named 'no_such_module'" in capsys.readouterr().err

@@ -17,13 +17,13 @@ from patchwork_tf.benchmarks.report import Repeat, Statistics
 from patchwork_tf.models.config import StreamConfig
 
 
-def test_runs_are_pinned_to_the_cluster_that_was_found_and_launched_as_asked(bench, phone):
-    assert bench.start(phone.name, launcher="nice -n 1")[0] == 0
+def test_runs_are_pinned_to_the_cluster_that_was_found(bench, phone):
+    assert bench.start(phone.name)[0] == 0
     fastest = max(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 0
     commands = [command for command in phone.commands if native.RUNNER in command and "--samples" in command]
     assert len(commands) == len(RUNS)
     for command in commands:
-        assert command.startswith(f"cd {REMOTE} && exec nice -n 1 ./{native.RUNNER} --library=./{native.LIBRARY} ")
+        assert command.startswith(f"cd {REMOTE} && exec ./{native.RUNNER} --library=./{native.LIBRARY} ")
         assert f"--cpu_mask={1 << fastest:x} " in command + " "
     machine = bench.results[0].machine
     assert machine["cpu_mask"] == f"{1 << fastest:x}"

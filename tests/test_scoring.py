@@ -39,8 +39,8 @@ def score_vid(folder, lines):
     (folder / "detections.txt").write_text("\n".join(lines) + "\n")
     code = run(
         "--task=detection",
-        f"--detections={folder}/detections.txt",
-        f"--annotations={folder}/xml",
+        f"--predictions={folder}/detections.txt",
+        f"--ground_truth={folder}/xml",
         f"--image_set={folder}/set.txt",
         f"--json={folder}/out.json",
     )
@@ -96,7 +96,7 @@ BAD_LINES = {
 @pytest.mark.parametrize("line", BAD_LINES)
 def test_bad_detections_are_named(line, vid_files, capsys):
     (vid_files / "detections.txt").write_text(line + "\n")
-    flags = [f"--detections={vid_files}/detections.txt", f"--annotations={vid_files}/xml"]
+    flags = [f"--predictions={vid_files}/detections.txt", f"--ground_truth={vid_files}/xml"]
     assert run("--task=detection", *flags, f"--image_set={vid_files}/set.txt") == 1
     assert BAD_LINES[line] in capsys.readouterr().err.splitlines()[-1]
 
@@ -112,7 +112,7 @@ def test_bad_detections_are_named(line, vid_files, capsys):
 def test_bad_image_sets_are_named(content, message, vid_files, capsys):
     (vid_files / "set.txt").write_text(content)
     (vid_files / "detections.txt").write_text("")
-    flags = [f"--detections={vid_files}/detections.txt", f"--annotations={vid_files}/xml"]
+    flags = [f"--predictions={vid_files}/detections.txt", f"--ground_truth={vid_files}/xml"]
     assert run("--task=detection", *flags, f"--image_set={vid_files}/set.txt") == 1
     assert message in capsys.readouterr().err.splitlines()[-1]
 
@@ -120,7 +120,7 @@ def test_bad_image_sets_are_named(content, message, vid_files, capsys):
 def test_flags_of_scoring(capsys):
     assert run("--task=segmentation", "--predictions=x") == 2
     assert "--ground_truth is required" in capsys.readouterr().err
-    assert run("--task=detection", "--detections=x.txt", "--annotations=x") == 2
+    assert run("--task=detection", "--predictions=x.txt", "--ground_truth=x") == 2
     assert "--image_set is required" in capsys.readouterr().err
     assert run("--task=segmentation", "--predictions=/nowhere", "--ground_truth=/nowhere") == 1
     assert "/nowhere: no such folder" in capsys.readouterr().err
@@ -155,7 +155,7 @@ def test_coco_numbers_are_pycocotools_own(tmp_path, capsys):
     expected = dict(zip(STATISTICS, evaluation.stats.tolist(), strict=True))
     assert 0.1 < expected["AP"] < 0.9
     assert found == pytest.approx(expected, abs=1e-12)
-    flags = [f"--detections={tmp_path}/detections.json", f"--annotations={tmp_path}/instances.json"]
+    flags = [f"--predictions={tmp_path}/detections.json", f"--ground_truth={tmp_path}/instances.json"]
     assert run("--task=detection", *flags, f"--json={tmp_path}/out.json") == 0
     assert json.loads((tmp_path / "out.json").read_text())["coco"] == pytest.approx(expected, abs=1e-12)
     (tmp_path / "detections.json").write_text(
@@ -256,8 +256,8 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
     ours = json.loads((tmp_path / "ours.json").read_text())
     assert (ours["videos"], ours["frames"]) == (2, 12)
     assert 0.1 < ours["mAP_vid"] < 0.999
-    again = [f"--detections={tmp_path}/found/detections.txt", f"--image_set={tmp_path}/found/image_set.txt"]
-    again += [f"--annotations={root}/Annotations/VID/val", f"--json={tmp_path}/again.json"]
+    again = [f"--predictions={tmp_path}/found/detections.txt", f"--image_set={tmp_path}/found/image_set.txt"]
+    again += [f"--ground_truth={root}/Annotations/VID/val", f"--json={tmp_path}/again.json"]
     assert run("--task=detection", *again) == 0
     found = json.loads((tmp_path / "again.json").read_text())
     for key in ("mAP_vid", "mAP_50"):

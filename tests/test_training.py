@@ -35,7 +35,7 @@ def history(model_dir):
         return list(csv.DictReader(file))
 
 
-RUN = ["--steps=4", "--save_every=2", "--keep_checkpoints=2"]
+RUN = ["--steps=4", "--save_every=2"]
 
 
 @pytest.fixture(scope="module")

@@ -127,7 +127,7 @@ def test_a_warm_start_costs_the_single_frame_network_and_attention(task, small):
 
 @pytest.mark.slow
 def test_command_prints_json(capsys):
-    assert tables.main(["--json", "--systems=vid-sf-int4-delay3,davis-pw-m2n1", "--layers"]) == 0
+    assert tables.main(["--json", "--system=vid-sf-int4-delay3,davis-pw-m2n1", "--layers"]) == 0
     late, m2n1 = json.loads(capsys.readouterr().out)
     assert late["paper_mflops_max"] == 512
     assert late["mflops_max"] == pytest.approx(2014.29 / 4, abs=0.01)
@@ -147,7 +147,7 @@ def test_command_prints_json(capsys):
 
 @pytest.mark.slow
 def test_command_prints_tables(capsys):
-    assert tables.main(["--systems=vid-pw-m4n1,davis-sf-int16", "--layers"]) == 0
+    assert tables.main(["--system=vid-pw-m4n1,davis-sf-int16", "--layers"]) == 0
     text = capsys.readouterr().out
     for words in ("Table 3", "Table 4", "Table 5", "162   -0.3 %", "204.8", "block_16_project", "freshness"):
         assert words in text
@@ -155,5 +155,5 @@ def test_command_prints_tables(capsys):
 
 
 def test_command_refuses_unknown_systems(capsys):
-    assert tables.main(["--systems=vid-sff"]) == 2
+    assert tables.main(["--system=vid-sff"]) == 2
     assert "vid-sff" in capsys.readouterr().err

@@ -21,16 +21,15 @@ from patchwork_tf.metrics.segmentation import STATISTICS, SegmentationMetric
 
 def run(flags) -> tuple[dict, str]:
     """Scores the files of --task; returns the scores and a table."""
+    _require(flags, "predictions", "ground_truth")
     if flags.task == "segmentation":
-        _require(flags, "predictions", "ground_truth")
         result = score_masks(flags.predictions, flags.ground_truth)
         return result, _masks_table(result)
-    _require(flags, "detections", "annotations")
-    if flags.detections.endswith(".json"):
-        result = score_coco(flags.detections, flags.annotations)
+    if flags.predictions.endswith(".json"):
+        result = score_coco(flags.predictions, flags.ground_truth)
     else:
         _require(flags, "image_set")
-        result = score_detections(flags.detections, flags.annotations, flags.image_set, flags.coco)
+        result = score_detections(flags.predictions, flags.ground_truth, flags.image_set, flags.coco)
     return result, _detections_table(result)
 
 

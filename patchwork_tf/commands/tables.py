@@ -70,8 +70,8 @@ def _model(config):
 
 
 def run(flags):
-    """Prints the tables of --systems."""
-    names = [name for name in flags.systems if name]
+    """Prints the tables of --system."""
+    names = [name for name in flags.system if name]
     systems = [get_system(name) for name in names or [*PAPER, *([] if flags.json else _WITHOUT_FIGURES)]]
     by_model = sorted(systems, key=lambda system: repr(system.model))
     rows = {system.name: cost_row(system, flags.image_size, flags.layers) for system in by_model}

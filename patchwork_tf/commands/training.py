@@ -21,9 +21,13 @@ from patchwork_tf.zoo.systems import get_system
 
 # Flags that another part of the same run may have other values of.
 _OF_NO_CONSEQUENCE = {
-    *("steps", "log_every", "save_every", "keep_checkpoints", "init_checkpoint", "backbone_weights"),
+    *("steps", "log_every", "save_every", "init_checkpoint", "backbone_weights"),
     *("data_dir", "num_processes", "process_id", "coordinator", "system"),
 }
+# Of --stage=policy. How often it explores at first, and from half of all steps on.
+_EXPLORING = (0.5, 0.1)
+# What part of the map's channels attention does not see while it learns, lest it learn the clips by heart.
+_MAP_DROPOUT = 0.5
 
 
 def run(flags):
@@ -76,7 +80,7 @@ def run(flags):
 
 
 def _run_of(flags, processes, metadata) -> Run:
-    schedule = (flags.log_every, flags.save_every, flags.keep_checkpoints)
+    schedule = (flags.log_every, flags.save_every)
     return Run(flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief)
 
 
@@ -105,13 +109,12 @@ def _batches(flags, source, config, processes, first_step):
 
 def _trainer(flags, model):
     if flags.stage == "policy":
-        return ClipPolicy(model, flags.discount, dropout=flags.map_dropout)
+        return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
     return ClipModel(model)
 
 
 def _exploration(flags):
-    first, last = (float(value) for value in flags.epsilon)
-    return clips.Exploration(first, last, clips=flags.steps // 2 * flags.batch_size)
+    return clips.Exploration(*_EXPLORING, clips=flags.steps // 2 * flags.batch_size)
 
 
 def _check_policy(flags, config):
@@ -120,12 +123,6 @@ def _check_policy(flags, config):
         raise UsageError(f"--stage=policy: {flags.system[0]} has no windows to choose")
     if not flags.init_checkpoint and not checkpoints.latest(flags.model_dir):
         raise UsageError("--stage=policy needs --init_checkpoint: a network that was trained to answer")
-    try:
-        probabilities = [float(value) for value in flags.epsilon]
-    except ValueError:
-        probabilities = []
-    if len(probabilities) != 2 or not all(0 <= p <= 1 for p in probabilities):
-        raise UsageError(f"--epsilon={','.join(flags.epsilon)}: give two probabilities, such as 1,0.1")
 
 
 def _resume_point(flags, config):
@@ -148,13 +145,12 @@ def _other_flags(flags, checkpoint) -> str:
     """Which flags are not those that a checkpoint was trained with, in words.
 
     Raises:
-        UsageError: if it is one of those that its optimizer's or random state depends on.
+        UsageError: if it is the stage, on which the optimizer's state depends.
     """
-    before = {"stage": "supervised", "map_dropout": 0.0, **checkpoint.metadata.get("training", {})}
+    before = {"stage": "supervised", **checkpoint.metadata.get("training", {})}
     now = _settings(flags)
-    for name in ("stage", "map_dropout") if flags.stage == "policy" else ("stage",):
-        if now[name] != before[name]:
-            raise _cannot_resume(f"{checkpoint.path} was trained with --{name}={before[name]}")
+    if now["stage"] != before["stage"]:
+        raise _cannot_resume(f"{checkpoint.path} was trained with --stage={before['stage']}")
     changed = [
         f"--{name}={now[name]} (was {before[name]})"
         for name in now
