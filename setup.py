@@ -26,7 +26,7 @@ setup(
     install_requires=[
         "absl-py>=2.0",
         "ai-edge-litert>=2.3",
-        "av>=12.0",
+        "av>=15.0",
         "importlib_resources>=6.0",  # tensorflow-datasets 4.9 needs it and does not say so
         "keras>=3.8",
         "matplotlib>=3.8",
@@ -34,6 +34,7 @@ setup(
         "opencv-python-headless>=4.9",
         "pillow>=10.0",
         "pycocotools>=2.0.8",
+        "pyyaml>=6.0",
         "tabulate>=0.9",
         "tensorboard>=2.18",
         "tensorflow>=2.20",

@@ -102,7 +102,7 @@ def read_labels(path: str | None, source: SsdFile) -> list[str]:
     where, text = path, None
     if path is not None:
         try:
-            with open(path, encoding="utf-8") as file:
+            with open(path, encoding="utf-8-sig") as file:
                 text = file.read()
         except OSError as error:
             raise DataError(f"{path}: {error.strerror}") from None

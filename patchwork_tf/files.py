@@ -56,7 +56,7 @@ def check_output(path: str):
 def read_json(path: str):
     """The content of a JSON file. Raises DataError if it is missing or something else."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             return json.load(file)
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None

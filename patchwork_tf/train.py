@@ -86,7 +86,8 @@ flags.DEFINE_boolean("augment", True, "Flip, crop and recolour clips.", flag_val
 flags.DEFINE_string(
     "init_checkpoint",
     None,
-    "Checkpoint to take all weights from before the first step, for example of the single-frame twin.",
+    "Checkpoint, or name of a pretrained system, to take all weights from before the first step, for example of "
+    "the single-frame twin. Of a detector of other classes, predictors of those with equal names are taken over.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(

@@ -56,7 +56,7 @@ def _run():
     if not _PHOTOS.value:
         raise UsageError("--photos is required: the folder with the photographs")
     photos = [_photo(name, width, height) for name, width, height, *_ in CARDS]
-    write_video(_OUTPUT.value, frames(_photo(BACKGROUND, WIDTH, HEIGHT), photos), FPS)
+    write_video(_OUTPUT.value, frames(_photo(BACKGROUND, WIDTH, HEIGHT), photos), 1 / FPS)
 
 
 if __name__ == "__main__":

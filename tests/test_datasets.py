@@ -14,7 +14,7 @@ from published import HEIGHT, WIDTH, make_davis, make_vid, videos_of
 
 from patchwork_tf import prepare
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import COCO_CLASSES, COCO_IDS, DatasetInfo, Source, builder_of
+from patchwork_tf.data.datasets import COCO_IDS, Source, builder_of
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid, _evenly_spaced
 from patchwork_tf.data.moving_objects import render_clip
@@ -207,7 +207,7 @@ def test_coco_s_stills_become_clips(monkeypatch, tmp_path):
         "objects": {k: tf.TensorSpec((None, *f.shape), f.dtype) for k, f in spec["objects"].items()},
     }
     fake = types.SimpleNamespace(
-        info=types.SimpleNamespace(splits={"train": types.SimpleNamespace(num_examples=3)}),
+        info=types.SimpleNamespace(splits={"train": types.SimpleNamespace(num_examples=3)}, features=features),
         as_dataset=lambda split, **options: tf.data.Dataset.from_generator(examples, output_signature=signature),
     )
     monkeypatch.setattr(clips, "open_prepared", lambda *where: fake)
@@ -216,23 +216,20 @@ def test_coco_s_stills_become_clips(monkeypatch, tmp_path):
         assert clip["boxes"].shape == (3, 64, 4)
         assert np.all((clip["boxes"].numpy() >= 0) & (clip["boxes"].numpy() <= 1))
         assert set(clip["labels"].numpy().ravel()) <= {0, 4}  # crowds are left out
-    assert len(COCO_CLASSES) == len(COCO_IDS) == 80
+    assert builder_of("coco", str(tmp_path)).info.features["objects"]["label"].num_classes == len(COCO_IDS)
     assert COCO_IDS[-1] == 90
 
 
 def test_moving_crops_move_boxes_with_the_pixels():
     image = np.zeros((60, 90, 3), np.uint8)
     image[20:40, 30:60] = 255
-    objects = {
-        "bbox": tf.constant([[20 / 60, 30 / 90, 40 / 60, 60 / 90]]),
-        "label": tf.constant([3], tf.int64),
-        "is_crowd": tf.constant([False]),
+    truth = {
+        "boxes": tf.constant([[20 / 60, 30 / 90, 40 / 60, 60 / 90], [0.0, 0, 0, 0]]),
+        "labels": tf.constant([4, 0]),
     }
     starts = set()
-    info = DatasetInfo(None, {}, max_objects=2, is_video=False)
     for index in range(5):
-        example = {"image": tf.constant(image), "objects": objects}
-        clip = clips._still_clip(index, example, config("detection", num_frames=4), info)
+        clip = clips._still_clip(index, tf.constant(image), truth, config("detection", num_frames=4))
         assert clip["labels"].numpy().tolist() == [[4, 0]] * 4
         for frame, boxes in zip(clip["frames"].numpy(), clip["boxes"].numpy(), strict=True):
             rows, columns = np.nonzero(frame[..., 0] > 127)

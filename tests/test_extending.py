@@ -2,15 +2,15 @@
 
 import numpy as np
 import pytest
+import tensorflow_datasets as tfds
 from keras import layers
 
 import patchwork_tf as pw
-from patchwork_tf import demo, evaluate, tables, task
+from patchwork_tf import demo, evaluate, prepare, tables, task
 from patchwork_tf.data import datasets
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
-from patchwork_tf.data.moving_objects import CLASSES, MAX_OBJECTS
-from patchwork_tf.data.moving_objects_builder import MovingObjects
-from patchwork_tf.errors import DataError
+from patchwork_tf.data.schema import VideoExample, video_features
+from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.layers.blocks import ConvCell, Pointwise
 from patchwork_tf.models import backbone
 from patchwork_tf.models.backbone import Backbone
@@ -135,9 +135,37 @@ def test_an_own_policy_is_a_function(small):
         pw.register_policy("rule", lambda step: None)
 
 
+class Squares(tfds.core.GeneratorBasedBuilder):
+    VERSION = tfds.core.Version("1.0.0")
+
+    def _info(self):
+        features = video_features(["red square", "blue square"])
+        return tfds.core.DatasetInfo(builder=self, features=features, disable_shuffling=True)
+
+    def _split_generators(self, manager):
+        return {"train": self._generate_examples()}
+
+    def _generate_examples(self):
+        example = VideoExample("moving", self.skip_bad)
+        for t in range(3):
+            frame = np.zeros((32, 32, 3), np.uint8)
+            frame[8:16, 8 * t : 8 * t + 8] = (0, 0, 255)
+            box = (8 / 32, 8 * t / 32, 16 / 32, (8 * t + 8) / 32)
+            example.add(f"{t:06d}", lambda frame=frame, box=box: (frame, None, [{"box": box, "label": 1}]))
+        yield 0, example.example
+
+
 def test_an_own_data_set_is_one_entry(tmp_path):
-    ours = pw.DatasetInfo(MovingObjects, {"objects": list(CLASSES)}, MAX_OBJECTS, configs=("128",))
-    pw.register_dataset("shapes", ours)
-    assert class_names("shapes", "objects") == list(CLASSES)
-    with pytest.raises(DataError, match=f"patchwork-prepare --dataset=shapes --data_dir={tmp_path}"):
-        annotated_videos(Source("shapes", str(tmp_path)))
+    pw.register_dataset("squares", pw.DatasetInfo(Squares))
+    source = Source("squares", str(tmp_path))
+    with pytest.raises(DataError, match=f"patchwork-prepare --dataset=squares --data_dir={tmp_path}"):
+        annotated_videos(source)
+    assert prepare.main(["--dataset=squares", f"--data_dir={tmp_path}"]) == 0
+    del datasets.DATASETS["squares"]  # what is prepared needs no entry: it says what it is
+    assert class_names(source, "objects") == ["red square", "blue square"]
+    (video,), count = annotated_videos(source)
+    assert (count, video.labels[2].tolist()) == (1, [1])
+    with pytest.raises(UsageError, match="--dataset=squares has objects, no masks"):
+        class_names(source, "masks")
+    with pytest.raises(DataError, match=r"no data set circles was prepared there; there is .*squares"):
+        annotated_videos(Source("circles", str(tmp_path)))

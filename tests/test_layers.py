@@ -15,7 +15,7 @@ FOLDERS = {
 # The lowest first; parts of one line know nothing of each other.
 LAYERS = (
     {"errors", "quiet", "choices", "truth"},
-    {"files", "grid", "bars", "drawing", "fitting", "task"},
+    {"files", "grid", "bars", "drawing", "fitting", "pictures", "task"},
     {"layers"},
     {"models", "data"},
     {"metrics"},

@@ -23,7 +23,7 @@ BAD_VID = {
     "cut off XML": (lambda r, v: truncate(f"{r}/Annotations/VID/{v}/000003.xml"), "000003.xml: not a VOC"),
     "box outside": (
         lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [(WORDNET_IDS[0], 0, 50, 10, 70, 20)]),
-        "box 50,10,70,20 is not inside of the 64x48 frame",
+        "box 50,10,71,21 is not inside of the 64x48 frame",
     ),
     "unknown class": (
         lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [("n00000001", 0, 5, 5, 9, 9)]),

@@ -20,7 +20,7 @@ def moving_square(count=10, height=64, width=96):
 def test_mp4_round_trip(tmp_path):
     frames = moving_square()
     path = str(tmp_path / "out.mp4")
-    write_video(path, frames, fps=12.5)
+    write_video(path, frames, 1 / 12.5)
     video = Video(path)
     assert (video.fps, video.num_frames) == (12.5, 10)
     decoded = np.stack(list(video))
@@ -31,7 +31,7 @@ def test_mp4_round_trip(tmp_path):
 
 def test_gif_round_trip(tmp_path):
     path = str(tmp_path / "out.gif")
-    write_video(path, moving_square(), fps=10)
+    write_video(path, moving_square(), 0.1)
     decoded = np.stack(list(Video(path)))
     assert decoded.shape == (10, 64, 96, 3)
     assert np.abs(decoded.astype(int) - moving_square()).mean() < 6
@@ -39,7 +39,7 @@ def test_gif_round_trip(tmp_path):
 
 def test_odd_sizes_lose_a_pixel_in_mp4(tmp_path):
     path = str(tmp_path / "odd.mp4")
-    write_video(path, moving_square(height=65, width=97), fps=10)
+    write_video(path, moving_square(height=65, width=97), 0.1)
     assert next(iter(Video(path))).shape == (64, 96, 3)
 
 
@@ -76,7 +76,7 @@ def test_missing_empty_and_foreign_sources_are_named(tmp_path):
 
 def test_truncated_video_is_corrupt_not_short(tmp_path):
     path = tmp_path / "whole.mp4"
-    write_video(str(path), moving_square(40), fps=10)
+    write_video(str(path), moving_square(40), 0.1)
     cut = tmp_path / "cut.mp4"
     cut.write_bytes(path.read_bytes()[:600])
     with pytest.raises(DataError, match=r"cut\.mp4"):
@@ -96,10 +96,10 @@ def test_nothing_half_written(tmp_path):
         raise DataError("the camera caught fire")
 
     with pytest.raises(DataError, match="fire"):
-        write_video(str(tmp_path / "out.mp4"), failing(), fps=10)
+        write_video(str(tmp_path / "out.mp4"), failing(), 0.1)
     assert os.listdir(tmp_path) == []
 
 
 def test_unknown_output_format():
     with pytest.raises(UsageError, match=r"\.mp4 or a \.gif"):
-        write_video("out.avi", [], fps=10)
+        write_video("out.avi", [], 0.1)

@@ -2,38 +2,49 @@
 
 import os
 import re
+import sys
+import textwrap
 
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
 from patchwork_tf import cli, files
-from patchwork_tf.data.datasets import UNDECODED, builder_of, dataset_info, tfds_name
+from patchwork_tf.data.datasets import builder_of, dataset_info, tfds_name, undecoded
 from patchwork_tf.data.schema import is_folder
 from patchwork_tf.errors import DataError, UsageError
 
 _NEW = "being_prepared"  # folder below data_dir
+_LONGEST = 300  # characters of a message that is not ours: TFDS quotes whole videos
 
 
 def run(flags):
     """Prepares --dataset in --data_dir."""
     cli.required(flags, "dataset", "data_dir")
     name, folder, info = flags.dataset, flags.data_dir, dataset_info(flags.dataset)
-    settings = {}
+    settings, options = {}, {}
     if info.manual:
         if not flags.manual_dir:
             raise UsageError(f"--manual_dir is required: the folder of {name}")
         if not is_folder(flags.manual_dir):
             raise DataError(f"{flags.manual_dir}: no such folder; --manual_dir is the folder of {name}")
         settings["manual_dir"] = flags.manual_dir
-    prepared = builder_of(name, folder, flags.config)
+    elif flags.manual_dir:
+        raise UsageError(f"{name} is not made from a --manual_dir: leave it out, or register it with manual=True")
+    if info.from_folder:
+        options["manual_dir"] = flags.manual_dir
+    prepared = builder_of(name, folder, flags.config, **options)
     if prepared.is_prepared() and not flags.overwrite:
         print(f"{prepared.data_path}: already prepared; --overwrite prepares it again")
         return
     if info.beam:
         settings["beam_options"] = _beam_options(flags)
     files.make_folder(folder)
+    if not sys.stderr.isatty():  # TFDS' bars are for terminals
+        tfds.disable_progress_bar()
     # What is there stays until the new one is whole.
-    builder = builder_of(name, os.path.join(folder, _NEW), flags.config) if prepared.is_prepared() else prepared
+    builder = prepared
+    if prepared.is_prepared():
+        builder = builder_of(name, os.path.join(folder, _NEW), flags.config, **options)
     builder.skip_bad = flags.skip_bad
     try:
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
@@ -41,13 +52,13 @@ def run(flags):
         raise
     except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
         raise DataError(_cause(flags, error)) from error
-    listed = getattr(builder, "listed", ())
+    left_out = getattr(builder, "listed", ()), getattr(builder, "unknown", ())
     if builder is not prepared:
         tf.io.gfile.rmtree(str(prepared.data_path))
         tf.io.gfile.rename(str(builder.data_path), str(prepared.data_path))
         tf.io.gfile.rmtree(os.path.join(folder, _NEW))
-        builder = builder_of(name, folder, flags.config)
-    _report(flags, builder, listed)
+        builder = tfds.builder_from_directory(prepared.data_path)
+    _report(flags, builder, *left_out)
 
 
 def _beam_options(flags):
@@ -66,18 +77,22 @@ def _beam_options(flags):
 def _cause(flags, error: Exception) -> str:
     """Our own message inside of what a Beam worker raised, or else all of it."""
     cause = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
-    return cause[1] if cause else f"preparing {flags.dataset} failed: {type(error).__name__}: {error}"
+    if cause:
+        return cause[1]
+    return f"preparing {flags.dataset} failed: {type(error).__name__}: {textwrap.shorten(str(error), _LONGEST)}"
 
 
-def _report(flags, builder, listed):
-    """What was prepared, and what was left out of all videos that were listed."""
+def _report(flags, builder, listed, unknown):
+    """What was prepared, and what was left out: of videos that were listed, and frames without annotation."""
+    if unknown:
+        print(f"left out {len(unknown)} frames without annotation, such as {unknown[0]}")
     for split, info in builder.info.splits.items():
         print(f"{tfds_name(builder)} {split}: {info.num_examples} examples, {info.num_bytes / 1e6:.1f} MB")
     if not flags.skip_bad:
         return
     skipped, left = [], set(listed)
     for split in builder.info.splits:
-        for example in builder.as_dataset(split=split, decoders=UNDECODED):
+        for example in builder.as_dataset(split=split, decoders=undecoded(builder)):
             skipped += [text.decode() for text in example["skipped"].numpy()]
             left.discard(example["video"].numpy().decode())
     print(f"skipped {len(skipped)} bad frames" + "".join(f"\n  {text}" for text in skipped))

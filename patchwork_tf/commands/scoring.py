@@ -22,15 +22,19 @@ def run(flags) -> tuple:
     """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task, rows = given[0].task, []
-    names = class_names(flags.dataset, get_task(task).truth)
+    names = class_names(_source(flags), get_task(task).truth)
     for system in given:  # all of them, before any is scored
         _check_classes(system, names, flags.dataset)
     for system in given:
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
         for policy in policies_of(flags, step):
             several = len(given) > 1 or len(flags.policy) > 1
-            rows.append(_score(flags, system, step, policy, several))
+            rows.append(_score(flags, system, step, policy, several, names))
     return rows[0] if len(rows) == 1 else rows, _table(rows, get_task(task))
+
+
+def _source(flags) -> Source:
+    return Source(flags.dataset, flags.data_dir, flags.split, flags.config)
 
 
 def _check_classes(given, names, dataset):
@@ -42,18 +46,18 @@ def _check_classes(given, names, dataset):
         )
 
 
-def _score(flags, given, step, policy, several) -> dict:
+def _score(flags, given, step, policy, several, names) -> dict:
     """One system by one policy."""
     shown = policy_name(policy, step)
     videos, count = annotated_videos(
-        Source(flags.dataset, flags.data_dir, flags.split, flags.config),
+        _source(flags),
         count=flags.num_videos,
         num_frames=flags.max_frames,
         size=max(step.config.image_size),
         seed=flags.seed,
     )
     writer = _writer(flags, given, shown, several)
-    metric = step.task.metric(class_names(flags.dataset, step.task.truth), flags.coco)
+    metric = step.task.metric(names, flags.coco)
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
         options = {"seed": flags.seed, "blind_start": flags.blind_start}
         score = score_stream(step, _counted(videos, bar), policy, metric, writer, **options)

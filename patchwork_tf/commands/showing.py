@@ -31,13 +31,14 @@ def run(flags):
     source = cli.single("video", flags.video)
     steps = [_Timed(given.make_step()) for given in given_systems(flags, shipped=True)]
     shows = [_Show(step, policies_of(flags, step)[0], steps[0]) for step in steps]
-    frames, num_frames, fps = _open(source, max(max(step.config.image_size) for step in steps), flags.max_frames)
+    shown, num_frames = _open(source, max(max(step.config.image_size) for step in steps), flags.max_frames)
+    frames, seconds = _unzipped(itertools.islice(shown, flags.max_frames))
     limits = [n for n in (num_frames, flags.max_frames) if n]
     names = ", ".join(step.info.system for step in steps)
     with progress(total=min(limits, default=None), unit="frame", desc=names) as bar:
-        pictures = _pictures(flags, shows, itertools.islice(frames, flags.max_frames), bar.update)
+        pictures = _pictures(flags, shows, frames, bar.update)
         if flags.output:
-            write_video(flags.output, pictures, flags.fps or fps)
+            write_video(flags.output, pictures, 1 / flags.fps if flags.fps else seconds)
         else:
             collections.deque(pictures, maxlen=0)
     if flags.json:
@@ -45,7 +46,7 @@ def run(flags):
         with files.atomic_file(flags.json, "w") as file:
             json.dump(shows[0].records if len(shows) == 1 else by_name, file)
     for path in filter(None, (flags.output, flags.json)):
-        print(f"wrote {path}: {bar.n} frames")
+        print(f"wrote {path}: {len(shows[0].records)} frames")
     where = "LiteRT, 1 thread" if any(flags.tflite) else "Keras, all threads; the exported files are faster"
     print(f"{_table(shows)}\ntimed on this machine, systems in turn: {where}")
 
@@ -148,14 +149,26 @@ def _table(shows) -> str:
     return table
 
 
+def _unzipped(shown):
+    """Frames, and for how long each is shown, in step with each other."""
+    known = collections.deque()
+
+    def frames():
+        for frame, seconds in shown:
+            known.append(seconds)
+            yield frame
+
+    return frames(), (known.popleft() for _ in itertools.count())
+
+
 def _open(source: str, size: int, max_frames: int | None):
-    """Frames, their number if known, and frames per second."""
+    """Frames and for how many seconds each is shown; and their number, if it is known."""
     if not source.startswith(_GENERATED):
         video = Video(source)
-        return video, video.num_frames, video.fps
+        return video.shown(), video.num_frames
     index = source.removeprefix(_GENERATED)
     if not index.isdigit():
         raise UsageError(f"--video={source}: give a number, such as {_GENERATED}3")
     count = min(_GENERATED_FRAMES, max_frames or _GENERATED_FRAMES)
     clip = moving_objects.render_clip(int(index), count, max(256, size), "validation")
-    return clip.frames, count, _GENERATED_FPS
+    return zip(clip.frames, itertools.repeat(1 / _GENERATED_FPS), strict=False), count

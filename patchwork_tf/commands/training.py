@@ -9,7 +9,7 @@ from patchwork_tf import cli, files
 from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
-from patchwork_tf.models.weights import assign_weights, load_backbone_weights
+from patchwork_tf.models.weights import assign_weights, carry_classes, load_backbone_weights
 from patchwork_tf.task import get_task
 from patchwork_tf.training import distribution
 from patchwork_tf.training.clip_model import ClipModel
@@ -34,7 +34,8 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     system = get_system(cli.single("system", flags.system))
     cli.required(flags, "model_dir")
-    names = class_names(flags.dataset, get_task(system.task).truth)
+    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
+    names = class_names(source, get_task(system.task).truth)
     config = dataclasses.replace(
         system.model,
         num_classes=len(names),
@@ -45,7 +46,6 @@ def run(flags):
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
-    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
     if source.is_generated:
         scenes_of(flags.config)
     else:
@@ -56,7 +56,7 @@ def run(flags):
     resume_from = _resume_point(flags, config)
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
-        _initialise(flags, model)
+        _initialise(flags, model, names)
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
@@ -168,9 +168,17 @@ def _difference(a, b) -> str:
     return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])
 
 
-def _initialise(flags, model):
+def _initialise(flags, model, names):
     if flags.init_checkpoint:
         checkpoint = checkpoints.read(flags.init_checkpoint)
-        assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
+        arrays = checkpoint.arrays
+        if list(checkpoint.class_names) != list(names):
+            arrays, taken = carry_classes(model.variables, arrays, checkpoint.class_names, names)
+            anew = [name for name in names if name not in taken]
+            print(
+                f"class predictors of {checkpoint.path}: {len(taken)} taken over ({', '.join(taken) or 'none'}), "
+                f"{len(anew)} start anew ({', '.join(anew) or 'none'})"
+            )
+        assign_weights(model.variables, arrays, checkpoint.path)
     if flags.backbone_weights:
         load_backbone_weights(model, flags.backbone_weights)

@@ -19,7 +19,7 @@ import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.augmentation import augment, clip_boxes
-from patchwork_tf.data.datasets import DATASETS, UNDECODED, Source, open_prepared, scenes_of
+from patchwork_tf.data.datasets import DATASETS, Source, dataset_info, open_prepared, scenes_of, undecoded
 from patchwork_tf.errors import UsageError
 from patchwork_tf.fitting import fit_boxes, fit_images
 from patchwork_tf.grid import Grid
@@ -67,9 +67,9 @@ def training_clips(source: Source, config: ClipConfig):
     if source.is_generated:
         return generated_clips(source.split, config, scenes_of(source.config))
     builder = open_source(source, config.image_size)
-    info = DATASETS[source.dataset]
-    read = _video_clip if info.is_video else _still_clip
-    videos = _endless(builder, source.split, config, UNDECODED if info.is_video else None)
+    info = dataset_info(source.dataset)
+    read = _video_clip if "frames" in builder.info.features else _coco_clip
+    videos = _endless(builder, source.split, config, undecoded(builder))
     return _map(videos, lambda index, video: read(index, video, config, info), config)
 
 
@@ -133,11 +133,21 @@ def _map(dataset, function, config):
 
 
 def _video_clip(index, video, config, info):
-    """T frames of a video in our schema; only these are decoded."""
-    chosen = frame_numbers(tf.shape(video["frames"])[0], config, index)
-    images = tf.stack([_decode(video["frames"][number], 3) for number in tf.unstack(chosen)])
-    truth = TRUTHS[config.truth].read(video, tf.unstack(chosen), info)
-    return _clip(index, images, truth, config)
+    """T frames of a video in our schema; only these are decoded. One that is a single picture becomes a clip."""
+    truth = TRUTHS[config.truth]
+
+    def of_video():
+        chosen = frame_numbers(tf.shape(video["frames"])[0], config, index)
+        images = tf.stack([_decode(video["frames"][number], 3) for number in tf.unstack(chosen)])
+        return _clip(index, images, truth.read(video, tf.unstack(chosen), info), config)
+
+    def of_picture():
+        read = {key: value[0] for key, value in truth.read(video, [0], info).items()}
+        return _still_clip(index, _decode(video["frames"][0], 3), read, config)
+
+    if config.num_frames == 1:
+        return of_video()
+    return tf.cond(tf.shape(video["frames"])[0] == 1, of_picture, of_video)
 
 
 def frame_numbers(length, config: ClipConfig, index):
@@ -158,18 +168,31 @@ def _decode(image, channels):
     return tf.ensure_shape(tf.io.decode_image(image, channels, expand_animations=False), (None, None, channels))
 
 
-def _objects_of(objects, frame, max_objects):
-    """Boxes (G, 4) and labels (G,) of one frame, padded."""
-    kept = tf.where(objects["frame"] == frame)[:max_objects, 0]
+def _objects_of(objects, kept, max_objects, box="box"):
+    """Boxes (G, 4) and labels (G,) int32, 1 + class, of the objects that are `kept`, bool, padded."""
+    kept = tf.where(kept)[:max_objects, 0]
     missing = max_objects - tf.shape(kept)[0]
-    boxes = tf.pad(tf.gather(objects["box"], kept), [(0, missing), (0, 0)])
-    labels = tf.pad(tf.gather(objects["label"], kept) + 1, [(0, missing)])
+    boxes = tf.pad(tf.gather(objects[box], kept), [(0, missing), (0, 0)])
+    labels = tf.pad(tf.cast(tf.gather(objects["label"], kept), tf.int32) + 1, [(0, missing)])
     return tf.ensure_shape(boxes, (max_objects, 4)), tf.ensure_shape(labels, (max_objects,))
 
 
-def _still_clip(index, example, config, info):
-    """A still image as a clip: a crop that wanders over it, nearing or backing off."""
-    image, objects, max_objects = example["image"], example["objects"], info.max_objects
+def _coco_clip(index, example, config, info):
+    """An image of COCO, as TFDS has it, as a clip."""
+    objects = example["objects"]
+    boxes, labels = _objects_of(objects, ~objects["is_crowd"], info.max_objects, box="bbox")
+    return _still_clip(index, example["image"], {"boxes": boxes, "labels": labels}, config)
+
+
+def _still_clip(index, image, truth, config):
+    """A still image as a clip: a crop that wanders over it, nearing or backing off.
+
+    Args:
+        index: of the clip.
+        image: (h, w, 3) uint8.
+        truth: of it, as `Truth.read` has it of one frame.
+        config: ClipConfig.
+    """
     draw = tf.random.stateless_uniform((2, 3), [index, config.seed * 1000 + _CUT_STREAM])
     sides = _STILL_CROP[0] + (_STILL_CROP[1] - _STILL_CROP[0]) * draw[:, 0]
     ends = tf.concat([(1 - sides)[:, None] * draw[:, 1:], sides[:, None]], axis=1)  # ymin, xmin, side
@@ -177,19 +200,16 @@ def _still_clip(index, example, config, info):
     corner_and_side = ends[0] * (1 - time) + ends[1] * time  # (T, 3)
     corner, side = corner_and_side[:, :2], corner_and_side[:, 2:]
     regions = tf.concat([corner, corner + side], axis=1)
-    count = config.num_frames
-    # The crops have the image's own shape, so that fitting treats them like frames of a video.
-    images = tf.image.crop_and_resize(
-        tf.cast(image, tf.float32)[None], regions, tf.zeros(count, tf.int32), tf.shape(image)[:2]
-    )
-    alone = tf.where(~objects["is_crowd"])[:max_objects, 0]
-    missing = max_objects - tf.shape(alone)[0]
-    boxes = tf.pad(tf.gather(objects["bbox"], alone), [(0, missing), (0, 0)])
-    labels = tf.pad(tf.cast(tf.gather(objects["label"], alone), tf.int32) + 1, [(0, missing)])
-    boxes = tf.ensure_shape(tf.tile(boxes[None], (count, 1, 1)), (count, max_objects, 4))
-    labels = tf.ensure_shape(tf.tile(labels[None], (count, 1)), (count, max_objects))
-    boxes, labels = clip_boxes(boxes, labels, regions[:, None])
-    return _clip(index, tf.cast(tf.round(images), tf.uint8), {"boxes": boxes, "labels": labels}, config)
+    images = tf.cast(tf.round(_crops(image, regions)), tf.uint8)
+    truth = {key: tf.repeat(value[None], config.num_frames, axis=0) for key, value in truth.items()}
+    return _clip(index, images, TRUTHS[config.truth].crop(truth, regions), config)
+
+
+def _crops(image, regions, method="bilinear"):
+    """Crops (T, h, w, C) float32 of an image, of its own shape, so that fitting treats them as frames."""
+    count = regions.shape[0]
+    image = tf.cast(image, tf.float32)[None]
+    return tf.image.crop_and_resize(image, regions, tf.zeros(count, tf.int32), tf.shape(image)[1:3], method)
 
 
 def _clip(index, images, truth, config):
@@ -213,8 +233,16 @@ def _fit_masks(truth, size, config):
     return {"masks": fit_images(truth["masks"], config.image_size, config.fit, method="nearest")[..., 0]}
 
 
+def _crop_masks(truth, regions):
+    return {"masks": tf.cast(_crops(truth["masks"][0], regions, "nearest"), tf.uint8)}
+
+
 def _read_objects(video, numbers, info):
-    of_frames = [_objects_of(video["objects"], number, info.max_objects) for number in numbers]
+    objects = video["objects"]
+    of_frames = [
+        _objects_of(objects, (objects["frame"] == number) & ~objects["crowd"], info.max_objects)
+        for number in numbers
+    ]
     boxes, labels = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
     return {"boxes": boxes, "labels": labels}
 
@@ -224,6 +252,11 @@ def _fit_objects(truth, size, config):
     return {"boxes": boxes, "labels": truth["labels"]}
 
 
+def _crop_objects(truth, regions):
+    boxes, labels = clip_boxes(truth["boxes"], truth["labels"], regions[:, None])
+    return {"boxes": boxes, "labels": labels}
+
+
 @dataclasses.dataclass(frozen=True)
 class Truth:
     """A kind of truth that clips may have.
@@ -231,13 +264,18 @@ class Truth:
     Attributes:
         read: function of a video in our schema, numbers of frames, and the DatasetInfo to their truth.
         fit: function of that, the frames' size (2,) and the ClipConfig to the truth of the fitted images.
+        crop: function of that and of regions (T, 4) of the frames, as fractions, to that of the crops.
     """
 
     read: Callable
     fit: Callable
+    crop: Callable
 
 
-TRUTHS = {"masks": Truth(_read_masks, _fit_masks), "objects": Truth(_read_objects, _fit_objects)}
+TRUTHS = {
+    "masks": Truth(_read_masks, _fit_masks, _crop_masks),
+    "objects": Truth(_read_objects, _fit_objects, _crop_objects),
+}
 
 
 @dataclasses.dataclass(frozen=True)

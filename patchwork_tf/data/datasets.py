@@ -6,54 +6,44 @@ from collections.abc import Callable, Iterator
 import cv2
 import numpy as np
 import tensorflow_datasets as tfds
+from etils import epath
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.annotated import AnnotatedVideo, moving_objects_videos
 from patchwork_tf.data.davis2016 import Davis2016
-from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid
+from patchwork_tf.data.folder import FORMS, folder_builder
+from patchwork_tf.data.imagenet_vid import ImagenetVid
 from patchwork_tf.data.moving_objects_builder import MovingObjects
+from patchwork_tf.data.schema import FOREGROUND, MASKS, OBJECTS
 from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.pictures import natural_order
 
-# In the order of TFDS' labels.
-_COCO = """
-person, bicycle, car, motorcycle, airplane, bus, train, truck, boat, traffic light, fire hydrant, stop sign,
-parking meter, bench, bird, cat, dog, horse, sheep, cow, elephant, bear, zebra, giraffe, backpack, umbrella,
-handbag, tie, suitcase, frisbee, skis, snowboard, sports ball, kite, baseball bat, baseball glove, skateboard,
-surfboard, tennis racket, bottle, wine glass, cup, fork, knife, spoon, bowl, banana, apple, sandwich, orange,
-broccoli, carrot, hot dog, pizza, donut, cake, chair, couch, potted plant, bed, dining table, toilet, tv,
-laptop, mouse, remote, keyboard, cell phone, microwave, oven, toaster, sink, refrigerator, book, clock, vase,
-scissors, teddy bear, hair drier, toothbrush
-"""
-COCO_CLASSES = [name.strip() for name in _COCO.split(",")]
-# COCO's own numbers of its classes skip some; these are in the order of COCO_CLASSES.
+# COCO's own numbers of its classes skip some; these are in the order of TFDS' labels.
 COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69, 71, 83)]
-UNDECODED = {"frames": tfds.decode.SkipDecoding(), "masks": tfds.decode.SkipDecoding()}
 
 
 @dataclasses.dataclass(frozen=True)
 class DatasetInfo:
-    """What can be done with a data set.
+    """What the records of a data set do not say themselves. A prepared set that has no such rules needs no entry.
 
     Attributes:
-        class_names: by kind of truth, 'objects' or 'masks', that it has.
+        builder: function of config and data_dir to its TFDS builder, whose videos have the features of
+            `schema.video_features`; of manual_dir too if these depend on it, see `from_folder`.
         max_objects: G, more objects in one frame are left out of training.
-        is_video: False for still images.
         empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
             object is hidden or that nobody drew it.
         configs: names of its TFDS configs, the default first.
-        manual: whether it is prepared from a folder that its makers publish, --manual_dir.
+        manual: whether it is prepared from a folder, --manual_dir.
+        from_folder: whether its features depend on that.
         beam: whether it is prepared through Apache Beam.
-        builder: function of config and data_dir to its TFDS builder, whose videos have the features of
-            `schema.video_features`.
     """
 
-    builder: Callable[..., tfds.core.DatasetBuilder]
-    class_names: dict[str, list[str]]
-    max_objects: int
-    is_video: bool = True
+    builder: Callable[..., tfds.core.DatasetBuilder] | None = None
+    max_objects: int = 64
     empty_masks: str = "background"
-    configs: tuple[str, ...] = (None,)
+    configs: tuple[str | None, ...] = (None,)
     manual: bool = False
+    from_folder: bool = False
     beam: bool = False
 
 
@@ -61,19 +51,16 @@ def _coco(config, data_dir):
     return tfds.builder(f"coco/{config}", data_dir=data_dir)
 
 
-_FOREGROUND = ["foreground"]
 DATASETS = {
     "moving_objects": DatasetInfo(
         MovingObjects,
-        {"objects": list(moving_objects.CLASSES), "masks": _FOREGROUND},
         moving_objects.MAX_OBJECTS,
         configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
-    "imagenet_vid": DatasetInfo(
-        ImagenetVid, {"objects": list(CLASSES)}, 32, configs=("videos", "frames15"), manual=True, beam=True
-    ),
-    "davis2016": DatasetInfo(Davis2016, {"masks": _FOREGROUND}, 0, empty_masks="unknown", manual=True),
-    "coco": DatasetInfo(_coco, {"objects": COCO_CLASSES}, 64, is_video=False, configs=("2017",), beam=True),
+    "folder": DatasetInfo(folder_builder, configs=FORMS, manual=True, from_folder=True),
+    "imagenet_vid": DatasetInfo(ImagenetVid, 32, configs=("videos", "frames15"), manual=True, beam=True),
+    "davis2016": DatasetInfo(Davis2016, empty_masks="unknown", manual=True),
+    "coco": DatasetInfo(_coco, configs=("2017",), beam=True),
 }
 
 
@@ -84,10 +71,8 @@ def register_dataset(name: str, info: DatasetInfo):
 
 
 def dataset_info(name: str) -> DatasetInfo:
-    """What is registered under a name. Raises UsageError if there is nothing."""
-    if name not in DATASETS:
-        raise UsageError(f"--dataset={name}: there are {', '.join(DATASETS)}")
-    return DATASETS[name]
+    """What is registered under a name; what is true of others, if there is nothing."""
+    return DATASETS.get(name, DatasetInfo())
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,7 +80,7 @@ class Source:
     """Where examples come from.
 
     Attributes:
-        dataset: key of DATASETS.
+        dataset: key of DATASETS, or the name of another set that was prepared in data_dir.
         data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
         split: 'train', or a part of one as 'train[:26]'.
         config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
@@ -111,13 +96,31 @@ class Source:
         return self.dataset == "moving_objects" and not self.data_dir
 
 
-def class_names(dataset: str, truth: str) -> list[str]:
-    """The classes that a data set has for a kind of truth. Raises UsageError if it has none, or is unknown."""
-    names = dataset_info(dataset).class_names
-    if truth not in names:
-        fitting = [name for name, info in DATASETS.items() if truth in info.class_names]
-        raise UsageError(f"--dataset={dataset} has no {truth}; there are some in {', '.join(fitting)}")
-    return names[truth]
+def class_names(source: Source, truth: str) -> list[str]:
+    """The classes that a data set has for a kind of truth.
+
+    Raises:
+        UsageError: if it has no such truth.
+        DataError: as `open_prepared`.
+    """
+    if source.dataset == "moving_objects":  # whatever the form
+        known = {MASKS: [FOREGROUND], OBJECTS: list(moving_objects.CLASSES)}
+    else:
+        known = described(open_prepared(source))
+    if truth not in known:
+        raise UsageError(f"--dataset={source.dataset} has {' and '.join(known)}, no {truth}")
+    return known[truth]
+
+
+def described(builder) -> dict[str, list[str]]:
+    """By kind of truth that a prepared data set has, its classes. Raises DataError if it is none of ours."""
+    features = builder.info.features
+    labels = features[OBJECTS].feature["label"] if OBJECTS in features else None
+    if ("frames" not in features and "image" not in features) or (labels and not getattr(labels, "names", None)):
+        raise DataError(
+            f"{builder.data_path}: not in the form of this version, docs/extending.md; prepare it again"
+        )
+    return {**({MASKS: [FOREGROUND]} if MASKS in features else {}), **({OBJECTS: labels.names} if labels else {})}
 
 
 def scenes_of(config: str | None) -> str:
@@ -128,14 +131,16 @@ def scenes_of(config: str | None) -> str:
     return config or "varied"
 
 
-def builder_of(dataset: str, data_dir: str, config: str | None = None) -> tfds.core.DatasetBuilder:
-    """The TFDS builder of a data set, prepared or not. Raises UsageError for an unknown config."""
-    info = dataset_info(dataset)
+def builder_of(dataset: str, data_dir: str, config: str | None = None, **options) -> tfds.core.DatasetBuilder:
+    """The TFDS builder of a data set, to prepare it. Raises UsageError if there is none, or no such config."""
+    if dataset not in DATASETS:
+        raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}")
+    info = DATASETS[dataset]
     config = config or info.configs[0]
     if config not in info.configs:
         choices = ", ".join(str(name) for name in info.configs if name) or "none to choose from"
         raise UsageError(f"--config={config}: {dataset} has {choices}")
-    return info.builder(config=config, data_dir=data_dir)
+    return info.builder(config=config, data_dir=data_dir, **options)
 
 
 def tfds_name(builder) -> str:
@@ -152,15 +157,13 @@ def open_prepared(source: Source):
     """
     dataset, data_dir, split, config = dataclasses.astuple(source)
     if not data_dir:
+        if dataset not in DATASETS:
+            raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}, and what is in a --data_dir")
         raise UsageError(f"--data_dir is required for {dataset}: the TFDS folder it was prepared in")
-    builder = builder_of(dataset, data_dir, config)
-    manual = " --manual_dir=FOLDER" if dataset_info(dataset).manual else ""
-    if not builder.is_prepared():
-        chosen = f" --config={config}" if config else ""
-        raise DataError(
-            f"{data_dir}: {tfds_name(builder)} was not prepared there; run patchwork-prepare "
-            f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
-        )
+    folder = _newest_version(epath.Path(data_dir) / dataset / (config or dataset_info(dataset).configs[0] or ""))
+    if folder is None:
+        raise DataError(_how_to_prepare(source))
+    builder = tfds.builder_from_directory(folder)
     splits = [name for name, info in builder.info.splits.items() if info.num_examples]
     try:
         count = builder.info.splits[split].num_examples
@@ -171,6 +174,31 @@ def open_prepared(source: Source):
             f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(splits) or 'none'}"
         )
     return builder
+
+
+def _newest_version(folder):
+    """The folder of the newest version that was prepared, or None."""
+    found = [path.parent for path in folder.glob("*/dataset_info.json")] if folder.is_dir() else []
+    return max(found, key=lambda path: natural_order(path.name), default=None)
+
+
+def _how_to_prepare(source: Source) -> str:
+    dataset, data_dir, _, config = dataclasses.astuple(source)
+    if dataset not in DATASETS:
+        prepared = epath.Path(data_dir)
+        names = ", ".join(sorted(p.name for p in prepared.iterdir() if p.is_dir())) if prepared.is_dir() else ""
+        return (
+            f"{data_dir}: no data set {dataset}{f'/{config}' if config else ''} was prepared there; there is "
+            f"{names or 'nothing'}, and patchwork-prepare knows {', '.join(DATASETS)}"
+        )
+    info = DATASETS[dataset]
+    config = config or info.configs[0]
+    chosen = f" --config={source.config}" if source.config else ""
+    manual = " --manual_dir=FOLDER" if info.manual else ""
+    return (
+        f"{data_dir}: {dataset}{f'/{config}' if config else ''} was not prepared there; run patchwork-prepare "
+        f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
+    )
 
 
 def annotated_videos(
@@ -189,26 +217,36 @@ def annotated_videos(
         count, num_frames, scenes = count or 50, num_frames or 32, scenes_of(source.config)
         return moving_objects_videos(count, num_frames, size, source.split, seed, scenes), count
     builder = open_prepared(source)
-    is_video = DATASETS[source.dataset].is_video
-    videos = builder.as_dataset(split=source.split, decoders=UNDECODED if is_video else None)
-    read = _read_video if is_video else _read_still
+    described(builder)
+    videos = builder.as_dataset(split=source.split, decoders=undecoded(builder))
+    read = _read_video if "frames" in builder.info.features else _read_still
     total = builder.info.splits[source.split].num_examples
     return (read(example, num_frames) for example in videos.take(count or -1)), min(total, count or total)
 
 
+def undecoded(builder) -> dict:
+    """TFDS' decoders that leave pictures compressed, until one is needed."""
+    return {key: tfds.decode.SkipDecoding() for key in ("frames", MASKS) if key in builder.info.features}
+
+
 def _read_video(example, num_frames) -> AnnotatedVideo:
     """An example in the schema of ours; frames are decoded as they are asked for."""
-    count = min(len(example["frames"]), num_frames or len(example["frames"]))
-    objects = {key: value.numpy() for key, value in example["objects"].items()}
-    of_frame = [objects["frame"] == t for t in range(count)]
-    masks = example["masks"].numpy()[:count]
+    count, truth = min(len(example["frames"]), num_frames or len(example["frames"])), {}
+    if OBJECTS in example:
+        objects = {key: value.numpy() for key, value in example[OBJECTS].items()}
+        of_frame = [objects["frame"] == t for t in range(count)]
+        truth = {
+            "boxes": [objects["box"][kept] for kept in of_frame],
+            "labels": [objects["label"][kept].astype(np.int32) for kept in of_frame],
+            "crowds": [objects["crowd"][kept] for kept in of_frame],
+        }
+    if MASKS in example:
+        truth["masks"] = _Decoded(example[MASKS].numpy()[:count], cv2.IMREAD_GRAYSCALE)
     return AnnotatedVideo(
         name=example["video"].numpy().decode(),
         frames=_Decoded(example["frames"].numpy()[:count], cv2.IMREAD_COLOR_RGB),
         frame_names=[name.decode() for name in example["frame_names"].numpy()[:count]],
-        boxes=[objects["box"][kept] for kept in of_frame],
-        labels=[objects["label"][kept] for kept in of_frame],
-        masks=_Decoded(masks, cv2.IMREAD_GRAYSCALE),
+        **truth,
     )
 
 

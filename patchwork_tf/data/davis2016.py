@@ -6,17 +6,9 @@ or of the 2017 one, whose objects are merged into one foreground.
 
 import tensorflow_datasets as tfds
 
-from patchwork_tf.data.schema import (
-    VideoExample,
-    find_folder,
-    is_folder,
-    list_folder,
-    read_jpeg,
-    read_list,
-    read_mask,
-    video_features,
-)
+from patchwork_tf.data.schema import VideoExample, find_folder, is_folder, read_list, video_features
 from patchwork_tf.errors import DataError
+from patchwork_tf.pictures import list_folder, read_mask, read_stored
 
 RESOLUTION = "480p"
 _SPLITS = {"train": "train.txt", "validation": "val.txt"}
@@ -25,14 +17,14 @@ _SPLITS = {"train": "train.txt", "validation": "val.txt"}
 class Davis2016(tfds.core.GeneratorBasedBuilder):
     """Sequences of DAVIS 2016. See davis2016.py."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Download DAVIS 2016 or 2017 at 480p from davischallenge.org and unpack it."
     skip_bad = False
     listed = ()  # names of all sequences that should be there, once the lists were read
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
-            builder=self, description=__doc__, features=video_features("jpeg"), disable_shuffling=True
+            builder=self, description=__doc__, features=video_features(masks=True), disable_shuffling=True
         )
 
     def _split_generators(self, dl_manager):
@@ -81,11 +73,11 @@ def read_sequences(root: str, list_path: str) -> dict[str, list[str]]:
 
 
 def _read_frame(root, sequence, name):
-    image, size = read_jpeg(f"{root}/JPEGImages/{RESOLUTION}/{sequence}/{name}.jpg")
+    image, size = read_stored(f"{root}/JPEGImages/{RESOLUTION}/{sequence}/{name}.jpg")
     path = f"{root}/Annotations/{RESOLUTION}/{sequence}/{name}.png"
     mask = read_mask(path)
     if mask.shape != size:
         raise DataError(
             f"{path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, its frame {size[1]}x{size[0]}"
         )
-    return image, (mask > 0).astype("uint8")[..., None], []
+    return (image, size), (mask > 0).astype("uint8"), None

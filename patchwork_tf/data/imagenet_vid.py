@@ -4,21 +4,13 @@ manual_dir is the folder that holds Data, Annotations and ImageSets, or the one 
 ILSVRC2015. Frames stay the JPEG files they are; objects keep track ids and flags.
 """
 
-import xml.etree.ElementTree as ElementTree
-
 import numpy as np
 import tensorflow_datasets as tfds
-from etils import epath
 
-from patchwork_tf.data.schema import (
-    VideoExample,
-    find_folder,
-    list_folder,
-    read_jpeg,
-    read_list,
-    video_features,
-)
+from patchwork_tf.data.annotations import read_voc
+from patchwork_tf.data.schema import VideoExample, find_folder, read_list, video_features
 from patchwork_tf.errors import DataError
+from patchwork_tf.pictures import list_folder, read_stored
 
 # WordNet id and name of the 30 classes, in the order of the devkit's ids 1 to 30.
 _TABLE = """
@@ -34,13 +26,12 @@ WORDNET_IDS, CLASSES = zip(*(entry.split() for entry in _TABLE.split(",")), stri
 # Frames per video in the usual training list (Flow-Guided Feature Aggregation, Section 5).
 LISTED_FRAMES = 15
 FRAME_LIST = "VID_train_15frames.txt"
-_TOLERANCE = 1  # pixels that a box may stick out of its frame: inclusive edges are sometimes the width
 
 
 class ImagenetVid(tfds.core.GeneratorBasedBuilder):
     """Videos of ImageNet VID. See imagenet_vid.py."""
 
-    VERSION = tfds.core.Version("1.0.0")
+    VERSION = tfds.core.Version("2.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012  TFDS' own convention
         tfds.core.BuilderConfig(name="videos", description="All frames of all videos."),
         tfds.core.BuilderConfig(
@@ -55,7 +46,7 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
-            builder=self, description=__doc__, features=video_features("jpeg"), disable_shuffling=False
+            builder=self, description=__doc__, features=video_features(CLASSES), disable_shuffling=False
         )
 
     def _split_generators(self, dl_manager):
@@ -138,9 +129,9 @@ def _read_video(item, root, skip_bad):
 
 
 def _read_frame(root, video, name):
-    image, size = read_jpeg(f"{root}/Data/VID/{video}/{name}.JPEG")
+    image, size = read_stored(f"{root}/Data/VID/{video}/{name}.JPEG")
     objects = read_annotation(f"{root}/Annotations/VID/{video}/{name}.xml", size)
-    return image, None, objects
+    return (image, size), None, objects
 
 
 def read_annotation(path: str, size: tuple[int, int] | None = None, in_pixels: bool = False) -> list[dict]:
@@ -158,37 +149,22 @@ def read_annotation(path: str, size: tuple[int, int] | None = None, in_pixels: b
     Raises:
         DataError: if it is missing, no VOC XML, names an unknown class, or a box is outside.
     """
-    try:
-        root = ElementTree.fromstring(epath.Path(path).read_bytes())
-        said = (int(root.findtext("size/height")), int(root.findtext("size/width")))
-        if size is not None and size != said:
-            raise DataError(f"{path}: says {said[1]}x{said[0]}, but the frame has {size[1]}x{size[0]} pixels")
-        unit = (1, 1) if in_pixels else said
-        return [_read_object(node, said, path, unit) for node in root.iter("object")]
-    except FileNotFoundError:
-        raise DataError(f"{path}: this annotation is missing") from None
-    except (ElementTree.ParseError, TypeError, ValueError) as error:
-        raise DataError(f"{path}: not a VOC annotation ({error})") from None
+    things, said = read_voc(path)
+    if size is not None and size != said:
+        raise DataError(f"{path}: says {said[1]}x{said[0]}, but the frame has {size[1]}x{size[0]} pixels")
+    return [_described(thing, said, in_pixels) for thing in things]
 
 
-def _read_object(node, size, path, unit) -> dict:
-    name = node.findtext("name")
-    if name not in WORDNET_IDS:
+def _described(thing, size, in_pixels) -> dict:
+    if thing.name not in WORDNET_IDS:
         raise DataError(
-            f"{path}: unknown class '{name}'; ImageNet VID has 30, from {WORDNET_IDS[0]} (airplane) on"
+            f"{thing.where}: unknown class '{thing.name}'; ImageNet VID has 30, from {WORDNET_IDS[0]} on"
         )
-    edges = [int(float(node.findtext(f"bndbox/{key}"))) for key in ("ymin", "xmin", "ymax", "xmax")]
-    ymin, xmin, ymax, xmax = edges
-    height, width = size
-    within_frame = min(ymin, xmin) >= 0 and ymax < height + _TOLERANCE and xmax < width + _TOLERANCE
-    if not within_frame or ymax < ymin or xmax < xmin:
-        raise DataError(f"{path}: box {xmin},{ymin},{xmax},{ymax} is not inside of the {width}x{height} frame")
-    # The file counts pixels inclusively; the last one ends where the next begins.
-    box = np.array([ymin, xmin, ymax + 1, xmax + 1]) / np.tile(unit, 2)
+    box = thing.fractions(size)
     return {
-        "box": np.minimum(box, 1).astype(np.float32) if unit == size else box,
-        "label": WORDNET_IDS.index(name),
-        "track_id": int(node.findtext("trackid") or 0),
-        "occluded": node.findtext("occluded") == "1",
-        "generated": node.findtext("generated") == "1",
+        "box": np.array(thing.box) if in_pixels else box,
+        "label": WORDNET_IDS.index(thing.name),
+        "track_id": thing.track_id,
+        "occluded": thing.occluded,
+        "generated": thing.generated,
     }

@@ -5,7 +5,7 @@ import dataclasses
 import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
-from patchwork_tf.data.moving_objects import SPLITS, render_clip
+from patchwork_tf.data.moving_objects import CLASSES, SPLITS, render_clip
 from patchwork_tf.data.schema import VideoExample, video_features
 
 
@@ -25,7 +25,7 @@ class MovingObjectsConfig(tfds.core.BuilderConfig):
 class MovingObjects(tfds.core.GeneratorBasedBuilder):
     """Generated clips with exact boxes, instance masks and track ids. See moving_objects.py."""
 
-    VERSION = tfds.core.Version("2.0.0")
+    VERSION = tfds.core.Version("3.0.0")
     BUILDER_CONFIGS = [  # noqa: RUF012  TFDS' own convention
         MovingObjectsConfig(
             name=f"{size}{'' if scenes == 'varied' else f'_{scenes}'}",
@@ -40,7 +40,9 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
-            builder=self, description=moving_objects.__doc__, features=video_features("png")
+            builder=self,
+            description=moving_objects.__doc__,
+            features=video_features(CLASSES, masks=True, encoding="png"),
         )
 
     def _split_generators(self, dl_manager):
@@ -53,7 +55,7 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
             clip = render_clip(index, config.clip_frames, config.image_size, split, config.seed, config.scenes)
             collected = VideoExample(f"{split}-{index:05d}", skip_bad=False)
             for t, frame in enumerate(clip.frames):
-                read = (frame, clip.instances[t][..., None], _objects(clip, t))
+                read = (frame, clip.instances[t], _objects(clip, t))
                 collected.add(f"{t:06d}", lambda read=read: read)
             yield index, collected.example
 

@@ -1,46 +1,54 @@
 """How a video is stored in every TFDS data set of ours, so that one reader serves all."""
 
-import io
+from collections.abc import Sequence
 
 import numpy as np
-import PIL.Image
 import tensorflow_datasets as tfds
 from etils import epath
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.pictures import check_size
+
+FOREGROUND = "foreground"  # the class of masks
+MASKS, OBJECTS = "masks", "objects"  # kinds of truth
 
 
-def video_features(encoding: str) -> tfds.features.FeaturesDict:
-    """One example is one video of T frames.
+def video_features(classes: Sequence[str] = (), masks: bool = False, encoding: str = "jpeg"):
+    """One example is one video of T frames, and says itself what is in it.
 
-    'video': its name; 'frames': T images as they were found; 'frame_names': T; 'masks': T maps of
-    instance numbers, 0 for background, or none; 'objects': of all frames in one list, each with the
-    'frame' it is in (from 0), 'box' (ymin, xmin, ymax, xmax as fractions), 'label' from 0, 'track_id',
-    'occluded', 'generated'; 'skipped': what was left out of the video, and why.
+    'video': its name; 'frames': T images, upright; 'frame_names': T; 'skipped': what was left out of the
+    video, and why. Of a set with masks, 'masks': T maps of instance numbers, 0 for background. Of a set with
+    classes, 'objects': of all frames in one list, each with the 'frame' it is in (from 0), 'box' (ymin, xmin,
+    ymax, xmax as fractions), 'label' (a ClassLabel), 'track_id', 'occluded', 'generated', and 'crowd' for a box
+    around several objects.
 
     Args:
-        encoding: of the frames, 'jpeg' or 'png'.
+        classes: names of objects' classes; none for sets without objects.
+        masks: whether there are masks.
+        encoding: of frames that come as arrays, 'jpeg' or 'png'.
     """
     features = tfds.features
-    return features.FeaturesDict(
-        {
-            "video": features.Text(),
-            "frames": features.Sequence(features.Image(shape=(None, None, 3), encoding_format=encoding)),
-            "frame_names": features.Sequence(features.Text()),
-            "masks": features.Sequence(features.Image(shape=(None, None, 1), encoding_format="png")),
-            "objects": features.Sequence(
-                {
-                    "frame": np.int32,
-                    "box": features.Tensor(shape=(4,), dtype=np.float32),
-                    "label": np.int32,
-                    "track_id": np.int32,
-                    "occluded": np.bool_,
-                    "generated": np.bool_,
-                }
-            ),
-            "skipped": features.Sequence(features.Text()),
-        }
-    )
+    described = {
+        "video": features.Text(),
+        "frames": features.Sequence(features.Image(shape=(None, None, 3), encoding_format=encoding)),
+        "frame_names": features.Sequence(features.Text()),
+        "skipped": features.Sequence(features.Text()),
+    }
+    if masks:
+        described[MASKS] = features.Sequence(features.Image(shape=(None, None, 1), encoding_format="png"))
+    if classes:
+        described[OBJECTS] = features.Sequence(
+            {
+                "frame": np.int32,
+                "box": features.Tensor(shape=(4,), dtype=np.float32),
+                "label": features.ClassLabel(names=list(classes)),
+                "track_id": np.int32,
+                "occluded": np.bool_,
+                "generated": np.bool_,
+                "crowd": np.bool_,
+            }
+        )
+    return features.FeaturesDict(described)
 
 
 class VideoExample:
@@ -53,77 +61,64 @@ class VideoExample:
 
     def __init__(self, name: str, skip_bad: bool):
         self.skip_bad = skip_bad
-        self.example = {
-            "video": name,
-            "frames": [],
-            "frame_names": [],
-            "masks": [],
-            "objects": [],
-            "skipped": [],
-        }
+        self.size = None
+        self.example = {"video": name, "frames": [], "frame_names": [], "skipped": []}
 
     def add(self, name: str, read):
         """Adds a frame.
 
         Args:
             name: of the frame.
-            read: function without arguments that returns the frame's image, its mask (h, w, 1) uint8 of instance
-                numbers or None, and its objects, with all that `video_features` has of them but their 'frame';
-                raises DataError that names the bad file.
+            read: function without arguments that returns the frame, as `pictures.read_stored` does or as an array
+                (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without masks; and its
+                objects, with all that `video_features` has of them but their 'frame' and what is False, or None in
+                a set without. Raises DataError that names the bad file.
+
+        Raises:
+            DataError: for a frame that is unreadable, or of another size than its mask or the frames before it.
         """
+        where = f"{self.example['video']}: frame {name}"
         try:
             image, mask, objects = read()
+            image, size = (image, image.shape[:2]) if isinstance(image, np.ndarray) else image
+            check_size(size, self.size or size, where)
+            if mask is not None and (mask.dtype != np.uint8 or mask.shape != tuple(size)):
+                raise DataError(f"{where} has {size[1]}x{size[0]} pixels, its mask is {mask.shape} {mask.dtype}")
+            for thing in objects or ():
+                _check_object(thing, where)
         except DataError as error:
             if not self.skip_bad:
                 raise
             self.example["skipped"].append(str(error))
             return
-        if mask is not None and (mask.dtype != np.uint8 or mask.ndim != 3 or mask.shape[2] != 1):
-            raise DataError(f"{name}: a mask is (h, w, 1) uint8, instance numbers, not {mask.shape} {mask.dtype}")
-        number = len(self.example["frames"])
+        self.size, number = size, len(self.example["frames"])
         self.example["frames"].append(image)
         self.example["frame_names"].append(name)
         if mask is not None:
-            self.example["masks"].append(mask)
-        self.example["objects"] += [{"frame": number, **thing} for thing in objects]
+            self.example.setdefault(MASKS, []).append(mask[..., None])
+        if objects is not None:
+            flags = {"track_id": 0, "occluded": False, "generated": False, "crowd": False}
+            self.example.setdefault(OBJECTS, []).extend({"frame": number, **flags, **thing} for thing in objects)
 
 
-def read_jpeg(path: str) -> tuple[bytes, tuple[int, int]]:
-    """The bytes of an image file, proven to decode, and its (height, width). Raises DataError."""
-    try:
-        content = epath.Path(path).read_bytes()
-        with PIL.Image.open(io.BytesIO(content)) as image:
-            image.load()
-            return content, (image.height, image.width)
-    except FileNotFoundError:
-        raise DataError(f"{path}: this frame is missing") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a readable image, or cut off ({error})") from None
-
-
-def read_mask(path: str) -> np.ndarray:
-    """A mask file as instance numbers (H, W) uint8, 0 for background. Raises DataError.
-
-    Palette images, as in DAVIS 2017, hold one number per object; others are foreground where
-    they are not black.
-    """
-    try:
-        with PIL.Image.open(io.BytesIO(epath.Path(path).read_bytes())) as image:
-            image.load()
-            if image.mode not in ("1", "L", "P"):
-                image = image.convert("RGB")
-            values = np.asarray(image)
-    except FileNotFoundError:
-        raise DataError(f"{path}: this mask is missing") from None
-    except (OSError, SyntaxError, ValueError) as error:
-        raise DataError(f"{path}: not a readable image, or cut off ({error})") from None
-    return values.max(axis=-1) if values.ndim == 3 else values.astype(np.uint8)
+def _check_object(thing, where):
+    if not {"box", "label"} <= thing.keys():
+        raise DataError(f"{where}: an object has a 'box' and a 'label', not only {', '.join(thing)}")
+    ymin, xmin, ymax, xmax = thing["box"]
+    if not (0 <= ymin < ymax <= 1 and 0 <= xmin < xmax <= 1):
+        raise DataError(
+            f"{where}: box {list(map(float, thing['box']))} is not ymin < ymax and xmin < xmax in 0 to 1"
+        )
+    if thing["label"] < 0:
+        raise DataError(f"{where}: label {thing['label']}; labels count from 0")
 
 
 def read_list(path: str) -> list[str]:
     """The lines of a list file that are not blank. Raises DataError if it is missing or empty."""
     try:
-        lines = [line.strip() for line in epath.Path(path).read_text().splitlines() if line.strip()]
+        lines = [
+            line.strip() for line in epath.Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+        ]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read this list ({error})") from None
     if not lines:
@@ -134,11 +129,6 @@ def read_list(path: str) -> list[str]:
 def is_folder(path: str) -> bool:
     """Whether a folder is there, on disk or in a bucket."""
     return epath.Path(path).is_dir()
-
-
-def list_folder(path: str) -> list[str]:
-    """Sorted names of what is in a folder; none if it is missing."""
-    return sorted(entry.name for entry in epath.Path(path).iterdir()) if is_folder(path) else []
 
 
 def find_folder(root: str, *candidates: str, what: str) -> str:

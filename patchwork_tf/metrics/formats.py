@@ -16,9 +16,10 @@ import PIL.Image
 
 from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
-from patchwork_tf.data.schema import read_list, read_mask
+from patchwork_tf.data.schema import read_list
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, make_folder
+from patchwork_tf.pictures import read_mask
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
 _KEPT_DIGITS = 6
@@ -115,7 +116,7 @@ def read_detections(path: str, frames: dict[int, str], num_classes: int = len(CL
     """
     detections = {}
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(path, encoding="utf-8-sig") as file:
             for number, line in enumerate(file, start=1):
                 if line.strip():
                     frame, row = _read_detection(line, f"{path}:{number}", frames, num_classes)

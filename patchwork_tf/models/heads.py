@@ -17,6 +17,7 @@ from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_di
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.mobilenet_v2 import LAST_CHANNELS
 from patchwork_tf.models.rule import FRESHNESS_DECAY, Rule
+from patchwork_tf.models.weights import CLASS_PREDICTOR
 from patchwork_tf.truth import BACKGROUND
 
 # Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
@@ -63,7 +64,7 @@ class DetectionHead(layers.Layer):
             1,
             bias_initializer=predictors.prior,
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
-            name=f"{name}_classes",
+            name=f"{name}{CLASS_PREDICTOR}",
         )
         self.boxes = layers.Conv2D(anchors * 4, 1, name=f"{name}_boxes")
 

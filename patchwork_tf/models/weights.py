@@ -2,6 +2,7 @@
 
 import os
 import zipfile
+from collections.abc import Sequence
 
 import keras
 import numpy as np
@@ -12,6 +13,7 @@ from patchwork_tf.errors import DataError
 IMAGENET_DEPTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
 _ATTENTION = "attention_"  # its layers' names start with this
 _ATTENTION_OUTPUT = "attention_value/"  # all zero until it is trained
+CLASS_PREDICTOR = "_classes"  # layers' names that end so predict classes, the background first
 _OLD_NAMES = {"depthwise_kernel": "kernel"}  # Keras 2 -> Keras 3
 
 
@@ -54,6 +56,41 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
             )
     for variable in variables:
         variable.assign(arrays[variable_key(variable)].astype("float32"))
+
+
+def carry_classes(variables, arrays, before: Sequence[str], now: Sequence[str]) -> tuple[dict, list[str]]:
+    """Weights of a detector of some classes, for one of others: class predictors of equal names are taken over.
+
+    Case, spaces and underscores of names do not count. Predictors of other classes are those of the variables.
+
+    Args:
+        variables: of the new model.
+        arrays: of the old one, by `<layer>/<variable>`.
+        before: class names of the old one.
+        now: of the new one.
+
+    Returns:
+        The arrays for `assign_weights`, and the names in `now` that were taken over.
+    """
+    old = {_plain(name): number for number, name in enumerate(before, start=1)}  # 0 is the background
+    pairs = [(number, old[_plain(name)]) for number, name in enumerate(now, start=1) if _plain(name) in old]
+    kept, taken = (list(numbers) for numbers in zip((0, 0), *pairs, strict=True))
+    arrays = dict(arrays)
+    for variable in variables:
+        key = variable_key(variable)
+        if not key.split("/")[0].endswith(CLASS_PREDICTOR) or key not in arrays:
+            continue
+        new = keras.ops.convert_to_numpy(variable).copy()
+        per_anchor = new.reshape(*new.shape[:-1], -1, 1 + len(now))
+        source = arrays[key].reshape(*arrays[key].shape[:-1], -1, 1 + len(before))
+        if per_anchor.shape[:-1] == source.shape[:-1]:  # else assign_weights tells what is wrong
+            per_anchor[..., kept] = source[..., taken]
+            arrays[key] = new
+    return arrays, [now[number - 1] for number in kept[1:]]
+
+
+def _plain(name) -> str:
+    return name.lower().replace("_", " ").strip()
 
 
 def _fits(variable, arrays) -> bool:

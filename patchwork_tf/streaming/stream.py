@@ -8,7 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 import numpy as np
 
+from patchwork_tf.errors import UsageError
 from patchwork_tf.fitting import fit_frame
+from patchwork_tf.pictures import as_rgb, check_size
 from patchwork_tf.streaming.policies import Policy, View, make_policy
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.streaming.step import step_of
@@ -29,7 +31,8 @@ def stream(
     Args:
         model: a model as from `build` or `load`, whose `info` says which frames are processed, and how they get to
             its size; or an export.streaming.ExportedStep, which knows that, too.
-        frames: (h, w, 3) uint8 RGB images of any size.
+        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted, see
+            `pictures.as_rgb`.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
             `policies.View` to (row, column), of its own for each stream. By default what the model chooses: the
             learned policy if it has one, else the rule.
@@ -42,7 +45,8 @@ def stream(
         One answer per frame, in the order of the frames: Detections or a Mask.
 
     Raises:
-        UsageError: if the model cannot follow the policy.
+        UsageError: if the model cannot follow the policy, it chooses no window, or a frame is no such image.
+        DataError: if a frame has another size than those before it.
     """
     step = step_of(model) if isinstance(model, keras.Model) else model
     choose = make_policy(policy, step, seed, truth)
@@ -73,14 +77,17 @@ def _answers(step, frames, choose, blind_start):
     config, fit, image_size = step.info.stream, step.info.fit, step.config.image_size
     starts_whole = not (blind_start or step.grid.is_whole_frame)
     costs = frame_mflops(step, starts_whole)
-    outputs, state = None, step.initial_state()
+    outputs, state, size = None, step.initial_state(), None
     late = deque()  # answers that are still being worked on
     for number, frame in enumerate(frames):
+        frame = as_rgb(frame, f"frame {number}")
+        size = size or frame.shape[:2]
+        check_size(frame.shape[:2], size, f"frame {number}")
         window, whole_frame, values = None, starts_whole and number == 0, None
         if is_key_frame(config, number):
             image = model_input(frame, image_size, fit)
             if not whole_frame:
-                window = choose(View(number, image, frame.shape[:2], outputs, state))
+                window = _on_grid(choose(View(number, image, frame.shape[:2], outputs, state)), step.grid)
             outputs, state = step(image, window, state)
             values = outputs.get("q_values")
         late.append(outputs)
@@ -89,6 +96,18 @@ def _answers(step, frames, choose, blind_start):
         yield dataclasses.replace(
             answer, window=window, whole_frame=whole_frame, mflops=next(costs), q_values=values
         )
+
+
+def _on_grid(window, grid):
+    """What a policy chose. Raises UsageError if it is no window."""
+    try:
+        if tuple(window) in grid.windows:
+            return window
+    except TypeError:
+        pass
+    raise UsageError(
+        f"the policy chose {window}; a window is (row, column), {grid.windows[0]} to {grid.windows[-1]}"
+    )
 
 
 def model_input(frame: np.ndarray, image_size, fit: str = "stretch") -> np.ndarray:

@@ -1,0 +1,153 @@
+"""A folder of one's own pictures, videos and annotations as a TFDS data set: `--dataset=folder`.
+
+manual_dir is the folder. `annotations` lists the formats; folders called train, val and test are the splits, all
+else is train.
+"""
+
+import collections
+import dataclasses
+import functools
+
+import tensorflow_datasets as tfds
+
+from patchwork_tf.data import annotations
+from patchwork_tf.data.media import Clip, Frames, frame_of_video
+from patchwork_tf.data.schema import VideoExample, video_features
+from patchwork_tf.data.video import Video
+from patchwork_tf.errors import DataError
+from patchwork_tf.pictures import encode, read_mask, read_stored
+
+CLIPS, PHOTOS = FORMS = ("clips", "photos")
+_MOST_BYTES = 2**31 - 2**24  # in one record
+
+
+@dataclasses.dataclass(kw_only=True)
+class FolderConfig(tfds.core.BuilderConfig):
+    """Which form the set has, and the folder it is made of."""
+
+    source: str = ""
+
+
+class Folder(tfds.core.GeneratorBasedBuilder):
+    """Videos, or photos, of a folder. See folder.py.
+
+    Attributes:
+        unknown: names of the frames that no annotation is about, and which were left out.
+    """
+
+    name = "folder"
+    VERSION = tfds.core.Version("1.0.0")
+    MANUAL_DOWNLOAD_INSTRUCTIONS = "Any folder of pictures or videos, with annotations."
+    skip_bad = False
+
+    @functools.cached_property
+    def _content(self):
+        frames = Frames(self.builder_config.source)
+        return frames, annotations.read(frames)
+
+    @functools.cached_property
+    def _clips(self) -> list[Clip]:
+        frames, found = self._content
+        if self.builder_config.name == PHOTOS:
+            return [Clip(frame.name, [frame]) for frame in frames.pictures()]
+        if found.clips:
+            return [
+                Clip(name, listed, None if listed[0].number is None else listed[0].path)
+                for name, listed in found.clips.items()
+            ]
+        return _short_names(list(frames.clips.values()))
+
+    @property
+    def listed(self) -> list[str]:
+        """Names of all videos that should be there."""
+        return [clip.name for clip in self._clips]
+
+    def _info(self) -> tfds.core.DatasetInfo:
+        found = self._content[1]
+        features = video_features(found.class_names, masks=bool(found.masks))
+        return tfds.core.DatasetInfo(builder=self, description=__doc__, features=features, disable_shuffling=True)
+
+    def _split_generators(self, dl_manager):
+        del dl_manager
+        self.unknown = []
+        splits = collections.defaultdict(list)
+        for clip in self._clips:
+            splits[clip.split].append(clip)
+        return {split: self._generate_examples(clips) for split, clips in splits.items()}
+
+    def _generate_examples(self, clips):
+        for number, clip in enumerate(clips):
+            collected = VideoExample(clip.name, self.skip_bad)
+            for frame, image in self._pictures(clip):
+                if self._is_known(frame):
+                    collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
+                else:
+                    self.unknown.append(frame.name)
+            if sum(map(len, collected.example["frames"])) > _MOST_BYTES:
+                raise DataError(f"{clip.name}: more than 2 GB of frames in one clip; cut it into several")
+            if collected.example["frames"]:
+                yield number, collected.example
+
+    def _pictures(self, clip):
+        """Frames of a clip, each with a function to its stored picture and size."""
+        if not clip.path:
+            yield from ((frame, functools.partial(read_stored, frame.path)) for frame in clip.frames)
+            return
+        found, number = self._content[1], -1
+        wanted = {frame.number: frame for frame in (*found.things, *found.masks) if frame.path == clip.path}
+        for number, picture in enumerate(Video(clip.path)):
+            frame = wanted.pop(number, None) or frame_of_video(clip, number)
+            yield frame, lambda picture=picture: (encode(picture), picture.shape[:2])
+        for missing, frame in wanted.items():
+            yield (
+                frame,
+                functools.partial(_missing, f"{clip.path}: no frame {missing}, it has {number + 1} frames"),
+            )
+
+    def _is_known(self, frame) -> bool:
+        found = self._content[1]
+        return found.tells_all or frame in found.things or frame in found.masks
+
+    def _read(self, frame, image):
+        """What `VideoExample.add` wants of a frame."""
+        found = self._content[1]
+        image, size = image()
+        if found.sizes.get(frame, size) != size:
+            said = found.sizes[frame]
+            raise DataError(
+                f"{frame.path}: upright it has {size[1]}x{size[0]} pixels, its annotation says {said[1]}x{said[0]}"
+            )
+        mask = (read_mask(found.masks[frame]) > 0).astype("uint8") if found.masks else None
+        if not found.class_names:
+            return (image, size), mask, None
+        objects = [
+            {
+                "box": thing.fractions(size),
+                "label": self._label(thing),
+                **{key: getattr(thing, key) for key in ("track_id", "occluded", "generated", "crowd")},
+            }
+            for thing in found.things.get(frame, ())
+        ]
+        return (image, size), mask, objects
+
+    def _label(self, thing) -> int:
+        return self._content[1].class_names.index(thing.name)
+
+
+def _short_names(clips: list[Clip]) -> list[Clip]:
+    """Clips without what their names have in common: frames/bear and frames/bus are bear and bus."""
+    names = [clip.name.split("/") for clip in clips]
+    if len(names) > 1:
+        for end in (0, -1):
+            while min(map(len, names)) > 1 and len({name[end] for name in names}) == 1:
+                names = [name[1:] if end == 0 else name[:-1] for name in names]
+    return [dataclasses.replace(clip, name="/".join(name)) for clip, name in zip(clips, names, strict=True)]
+
+
+def _missing(message):
+    raise DataError(message)
+
+
+def folder_builder(config: str, data_dir: str, manual_dir: str = "") -> Folder:
+    """The builder of a folder. Raises DataError if there is nothing in it that could be read."""
+    return Folder(config=FolderConfig(name=config, source=manual_dir), data_dir=data_dir)
