@@ -60,7 +60,7 @@ class Comparison:
     def __str__(self):
         agreeing = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
         if self.suppressed and not self.detections + self.tied:
-            agreeing = ", no detections to compare"
+            agreeing = ": NOTHING WAS COMPARED, no detections (--nosuppression compares raw predictions)"
         windows = f", {self.other_windows} other next windows" if self.other_windows else ""
         return f"{self.steps} random steps: max difference {self.max_difference:.1e}{agreeing}{windows}"
 

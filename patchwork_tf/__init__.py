@@ -3,6 +3,8 @@
 import importlib
 import os
 
+from patchwork_tf import backend
+
 __version__ = "0.1.0"
 
 # TensorFlow's own setting for log messages, if any, stays.
@@ -35,6 +37,7 @@ def __getattr__(name):
     if name == "export":  # a package that can be called, see there
         return importlib.import_module("patchwork_tf.export")
     if name in _WHERE:
+        backend.check()
         value = getattr(importlib.import_module(f"patchwork_tf.{_WHERE[name]}"), name)
         globals()[name] = value
         return value

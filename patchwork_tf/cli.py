@@ -9,7 +9,7 @@ import textwrap
 
 from absl import flags
 
-from patchwork_tf import quiet
+from patchwork_tf import backend, quiet
 from patchwork_tf.choices import POLICIES
 from patchwork_tf.errors import DataError, UsageError
 
@@ -40,6 +40,7 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         _expand_home(flag_values)
         if extra:
             raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
+        backend.check()
         with quiet.python_only_stderr(to_the_end=is_process):
             _import_plugins(flag_values.plugins)
             main()
@@ -48,6 +49,9 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         return _fail(name, f"{error}  (see {name} --help)", 2)
     except DataError as error:
         return _fail(name, error, 1)
+    except BrokenPipeError:  # whoever read our lines has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     except OSError as error:
         where = f"{error.filename}: " if error.filename else ""
         return _fail(name, f"{where}{error.strerror or error}", 1)
@@ -56,15 +60,13 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
 
 
 def _import_plugins(names):
-    folder = os.getcwd()
-    sys.path.insert(0, folder)
-    try:
-        for name in filter(None, names):
+    if any(names):
+        sys.path.insert(0, os.getcwd())  # and it stays: they may import their neighbours later
+    for name in filter(None, names):
+        try:
             importlib.import_module(name)
-    except ImportError as error:
-        raise UsageError(f"--plugins: {error}") from None
-    finally:
-        sys.path.remove(folder)
+        except ImportError as error:
+            raise UsageError(f"--plugins={name}: {error}; give a module's name, without .py") from None
 
 
 def _expand_home(flag_values):
@@ -78,12 +80,14 @@ def _expand_home(flag_values):
 
 
 def _fail(name, message, code) -> int:
+    if sys.stderr is None:  # of daemons
+        return code
     print(f"{name}: {' '.join(str(message).split())}", file=sys.stderr)
     return code
 
 
 def _help(flag_values, name, doc) -> str:
-    lines = [doc.strip(), "", f"{name} flags:"]
+    lines = [(doc or "").strip(), "", f"{name} flags:"]
     for flag in itertools.chain(*flag_values.flags_by_module_dict().values()):  # as defined
         shown = ",".join(flag.default) if isinstance(flag.default, list) else flag.default
         default = "" if shown in (None, "") else f"  [{textwrap.shorten(str(shown), 60, placeholder='...')}]"
@@ -122,7 +126,8 @@ _SHARED = {
         flags.DEFINE_list,
         "",
         "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, "
-        "or one each. Without it weights are random, which is good for benchmarks only.",
+        "or one each. Without it patchwork-demo takes the weights that are shipped, and others random ones, good "
+        "for latency only.",
     ),
     "tflite": (
         flags.DEFINE_list,
@@ -132,7 +137,8 @@ _SHARED = {
     "dataset": (
         flags.DEFINE_string,
         "moving_objects",
-        "Name of the data set: moving_objects, imagenet_vid, davis2016 or coco (docs/data.md).",
+        "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, one of a plugin, "
+        "or another that was prepared in --data_dir (docs/data.md).",
     ),
     "data_dir": (
         flags.DEFINE_string,
@@ -147,7 +153,11 @@ _SHARED = {
     ),
     "split": (flags.DEFINE_string, "train", "Part of the data set, such as validation or train[:90%]."),
     "video": (flags.DEFINE_list, "", "Video files that FFmpeg reads, or folders of frames, separated by commas."),
-    "policy": (flags.DEFINE_list, "", f"Who chooses windows, {', '.join(POLICIES)}; by default the model itself."),
+    "policy": (
+        flags.DEFINE_list,
+        "",
+        f"Who chooses windows, {', '.join(POLICIES)}; or of a plugin; by default the model itself.",
+    ),
     "blind_start": (
         flags.DEFINE_boolean,
         False,

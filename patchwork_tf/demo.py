@@ -26,7 +26,12 @@ flags.DEFINE_boolean(
     flag_values=_FLAGS,
 )
 flags.DEFINE_float(
-    "min_score", 0.3, "Detections of lower score are not shown, nor written.", 0, 1, flag_values=_FLAGS
+    "min_score",
+    0.3,
+    "Detections of lower score are not shown, nor written; there are none below 0.01.",
+    0,
+    1,
+    flag_values=_FLAGS,
 )
 flags.DEFINE_float(
     "fps", None, "Frames per second of the output; by default the video's.", lower_bound=0.1, flag_values=_FLAGS

@@ -9,7 +9,11 @@ from contextlib import contextmanager
 @contextmanager
 def hidden_stderr():
     """Hides what native code writes to standard error, and yields a function that tells it."""
-    sys.stderr.flush()
+    if not _is_open(2):  # nothing that is written there is seen
+        yield lambda: ""
+        return
+    if sys.stderr:
+        sys.stderr.flush()
     saved = os.dup(2)
     with tempfile.TemporaryFile() as hidden:
         os.dup2(hidden.fileno(), 2)
@@ -34,6 +38,8 @@ def python_only_stderr(to_the_end: bool):
     Args:
         to_the_end: whether it stays so until the process ends, as libraries write while they are taken down.
     """
+    if not _is_open(2):  # else the next file that is opened would be it, and be written to
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     if os.environ["TF_CPP_MIN_LOG_LEVEL"] < "3":
         yield
         return
@@ -46,11 +52,20 @@ def python_only_stderr(to_the_end: bool):
     try:
         yield
     finally:
-        sys.stderr.flush()
+        if sys.stderr:
+            sys.stderr.flush()
         if not to_the_end:
             os.dup2(saved, 2)
             sys.stderr = before
         os.close(saved)
+
+
+def _is_open(descriptor) -> bool:
+    try:
+        os.fstat(descriptor)
+        return True
+    except OSError:
+        return False
 
 
 def _descriptor(file) -> int | None:

@@ -39,7 +39,7 @@ def run(flags):
     if info.beam:
         settings["beam_options"] = _beam_options(flags)
     files.make_folder(folder)
-    if not sys.stderr.isatty():  # TFDS' bars are for terminals
+    if sys.stderr is None or not sys.stderr.isatty():  # TFDS' bars are for terminals
         tfds.disable_progress_bar()
     # What is there stays until the new one is whole.
     builder = prepared

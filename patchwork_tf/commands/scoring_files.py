@@ -86,6 +86,10 @@ def score_coco(detections: str, annotations: str) -> dict:
     if not isinstance(listed, list):
         raise DataError(f"{detections}: expected a list of detections")
     try:
+        # pycocotools takes 0 for "no match", and one of several annotations with the same id.
+        truth.dataset["annotations"] = [
+            {**annotation, "id": number} for number, annotation in enumerate(truth.dataset["annotations"], start=1)
+        ]
         with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
             truth.createIndex()
         _check_rows(listed, truth, detections)

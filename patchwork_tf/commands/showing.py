@@ -29,26 +29,38 @@ def run(flags):
     if flags.json:
         files.check_output(flags.json)
     source = cli.single("video", flags.video)
-    steps = [_Timed(given.make_step()) for given in given_systems(flags, shipped=True)]
-    shows = [_Show(step, policies_of(flags, step)[0], steps[0]) for step in steps]
+    shows = []
+    for given in given_systems(flags, shipped=True):
+        step = given.make_step()
+        for policy in policies_of(flags, step):
+            shows.append(_Show(_Timed(step), policy, shows[0].step if shows else step))
+    steps = [show.step for show in shows]
     shown, num_frames = _open(source, max(max(step.config.image_size) for step in steps), flags.max_frames)
     frames, seconds = _unzipped(itertools.islice(shown, flags.max_frames))
     limits = [n for n in (num_frames, flags.max_frames) if n]
-    names = ", ".join(step.info.system for step in steps)
-    with progress(total=min(limits, default=None), unit="frame", desc=names) as bar:
+    names = _names(shows)
+    with progress(total=min(limits, default=None), unit="frame", desc=", ".join(names)) as bar:
         pictures = _pictures(flags, shows, frames, bar.update)
         if flags.output:
             write_video(flags.output, pictures, 1 / flags.fps if flags.fps else seconds)
         else:
             collections.deque(pictures, maxlen=0)
     if flags.json:
-        by_name = {show.step.info.system: show.records for show in shows}
+        by_name = {name: show.records for name, show in zip(names, shows, strict=True)}
         with files.atomic_file(flags.json, "w") as file:
             json.dump(shows[0].records if len(shows) == 1 else by_name, file)
     for path in filter(None, (flags.output, flags.json)):
         print(f"wrote {path}: {len(shows[0].records)} frames")
     where = "LiteRT, 1 thread" if any(flags.tflite) else "Keras, all threads; the exported files are faster"
     print(f"{_table(shows)}\ntimed on this machine, systems in turn: {where}")
+
+
+def _names(shows) -> list[str]:
+    """What tells shows apart: the system, if need be with who chooses windows, if need be with a number."""
+    names = [show.step.info.system for show in shows]
+    if len(set(names)) < len(names):
+        names = [f"{name}, {policy_name(show.policy, show.step)}" for name, show in zip(names, shows, strict=True)]
+    return [name if names.count(name) == 1 else f"{name} {k}" for k, name in enumerate(names, start=1)]
 
 
 class _Show:
@@ -132,7 +144,7 @@ def _table(shows) -> str:
     first = shows[0].step
     is_reference = len(shows) > 1 and first.grid.is_whole_frame and first.info.stream == EVERY_FRAME
     lines = []
-    for show in shows:
+    for name, show in zip(_names(shows), shows, strict=True):
         step, interval = show.step, show.step.info.stream.interval
         # Frames that are not processed cost nothing; the first ones are not counted, they warm up.
         processed = step.milliseconds[1:] or step.milliseconds
@@ -141,7 +153,7 @@ def _table(shows) -> str:
         agreement = show.agreement.result() if is_reference else None
         numbers = [f"{value:.1f}" for value in (np.median(took), np.percentile(took, 95), took.mean())]
         shown = "-" if agreement is None else f"{100 * agreement:.1f}"
-        lines.append([step.info.system, *numbers, f"{step.mflops() / interval:.0f}", shown])
+        lines.append([name, *numbers, f"{step.mflops() / interval:.0f}", shown])
     titles = ["system", "ms per frame, median", "p95", "mean", "MFLOPs, mean", "agreement"]
     table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=("left", *["right"] * 5))
     if is_reference:

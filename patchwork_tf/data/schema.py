@@ -117,7 +117,7 @@ def read_list(path: str) -> list[str]:
     """The lines of a list file that are not blank. Raises DataError if it is missing or empty."""
     try:
         lines = [
-            line.strip() for line in epath.Path(path).read_text(encoding="utf-8-sig").splitlines() if line.strip()
+            line.strip() for line in epath.Path(path).read_bytes().decode("utf-8-sig").splitlines() if line.strip()
         ]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read this list ({error})") from None

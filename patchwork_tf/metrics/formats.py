@@ -19,7 +19,7 @@ from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import read_list
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, make_folder
-from patchwork_tf.pictures import read_mask
+from patchwork_tf.pictures import list_folder, read_mask
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
 _KEPT_DIGITS = 6
@@ -160,13 +160,15 @@ def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, str, 
             sequences that are in `predictions` too are.
 
     Raises:
-        DataError: if there is nothing to compare, a mask is missing, unreadable or of another size.
+        DataError: if there is nothing to compare, a mask is missing, unreadable or of another size. First and last
+            frames of sequences may be missing, for the official rules do not read them.
     """
     for sequence, frames in mask_frames(predictions, ground_truth).items():
         folder = os.path.join(mask_root(ground_truth), sequence)
         for frame in frames:
-            path = os.path.join(predictions, sequence, frame)
-            mask, truth = read_mask(path), read_mask(os.path.join(folder, frame))
+            path, truth = os.path.join(predictions, sequence, frame), read_mask(os.path.join(folder, frame))
+            is_scored = frame not in (frames[0], frames[-1])
+            mask = read_mask(path) if is_scored or os.path.exists(path) else np.zeros_like(truth)
             if mask.shape != truth.shape:
                 raise DataError(
                     f"{path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the true one "
@@ -182,9 +184,9 @@ def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:
         if not os.path.isdir(folder):
             raise DataError(f"{folder}: no such folder")
     sequences = {}
-    for sequence in sorted(os.listdir(predictions)):
+    for sequence in list_folder(predictions):
         if os.path.isdir(os.path.join(root, sequence)) and os.path.isdir(os.path.join(predictions, sequence)):
-            frames = sorted(f for f in os.listdir(os.path.join(root, sequence)) if f.endswith(".png"))
+            frames = [name for name in list_folder(os.path.join(root, sequence)) if name.endswith(".png")]
             if frames:
                 sequences[sequence] = frames
     if not sequences:
@@ -198,7 +200,7 @@ def missing_sequences(predictions: str, ground_truth: str) -> list[str]:
     Of the root of DAVIS, those of the list (train or val) that the predicted ones are in are expected.
     """
     predicted = set(mask_frames(predictions, ground_truth))
-    expected = set(os.listdir(mask_root(ground_truth)))
+    expected = set(list_folder(mask_root(ground_truth)))
     for folder in ("ImageSets/480p", "ImageSets/2016"):
         for name in ("val.txt", "train.txt"):
             path = os.path.join(ground_truth, folder, name)

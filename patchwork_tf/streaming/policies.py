@@ -25,7 +25,8 @@ class View:
 
     Attributes:
         number: of the frame, from 0.
-        frame: (1, H, W, 3) float32, the frame itself, which a policy that is deployed does not look at.
+        frame: (1, H, W, 3) float32 in [-1, 1], the frame at the model's size, which policies that are deployed in
+            files do without.
         size: (h, w) of the frame in pixels before it was brought to the model's size.
         outputs: of the last step; None before the first.
         state: what is remembered.
@@ -145,6 +146,13 @@ def register_policy(name: str, make: Callable[..., Policy]):
         raise UsageError(f"there is a policy '{name}' already; choose another name")
 
 
+def _made(name, step) -> Policy:
+    policy = _OWN[name](step)
+    if not callable(policy):
+        raise UsageError(f"policy '{name}': register a function of a step that returns the policy, not the policy")
+    return policy
+
+
 def policy_names() -> list[str]:
     """Names of all policies."""
     return [*POLICIES, *_OWN]
@@ -168,7 +176,7 @@ def make_policy(name: str | Policy | None, step, seed: int = 0, truth=None) -> P
     if callable(name):
         return name
     if name in _OWN:
-        return _OWN[name](step)
+        return _made(name, step)
     if name in LOOK_FIRST and step.model is None:
         raise UsageError(f"{name} tries every window of a frame, which an exported file cannot")
     if name == "learned" and step.policy != "learned":
