@@ -169,6 +169,43 @@ def test_one_training_step_is_equal_on_tensorflow_and_jax(on_jax):
 
 
 @pytest.mark.slow
+def test_fine_tuning_takes_over_classes_by_name_and_folded_statistics_stay(small, tmp_path, capsys):
+    """From a detector of other classes, two of them the same, with folded batch normalisation as imported ones."""
+    import keras
+
+    from patchwork_tf.data.moving_objects import CLASSES
+
+    model = small("oid-pw-m2n1", image_size=64)
+    before = ["nothing like it", CLASSES[3].upper(), *"abcdef", CLASSES[0].replace(" ", "_"), "z"]
+    optimizer = keras.optimizers.Adam()
+    optimizer.build(model.trainable_variables)
+    arrays = checkpoints.training_state(model.variables, optimizer)
+    for key, value in arrays.items():
+        if key.endswith("/moving_mean"):
+            arrays[key] = np.zeros_like(value)
+        elif key.endswith("/moving_variance"):
+            arrays[key] = np.full_like(value, 0.999)
+    metadata = {"system": "oid-pw-m2n1", "class_names": before, "training": {}}
+    checkpoints.save(
+        str(tmp_path / "a"), 1, arrays, {**metadata, "model": dataclasses.asdict(model.config)}, keep=1
+    )
+    flags = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=1", "--warmup_steps=0"]
+    start = [f"--init_checkpoint={tmp_path}/a", f"--model_dir={tmp_path}/b", "--learning_rate=1e-9", "--steps=2"]
+    assert train.main(["--system=oid-pw-m2n1", *flags, *start]) == 0
+    said = capsys.readouterr().out
+    assert f"2 taken over ({CLASSES[0]}, {CLASSES[3]}), 8 start anew ({CLASSES[1]}, {CLASSES[2]}," in said
+    checkpoint = checkpoints.read(str(tmp_path / "b"))
+    assert checkpoint.class_names == list(CLASSES)
+    for key, value in checkpoint.arrays.items():
+        if key.endswith(("/moving_mean", "/moving_variance")) and not key.startswith("attention"):
+            np.testing.assert_array_equal(value, arrays[key], err_msg=key)
+        elif key.endswith("_classes/kernel") and not key.startswith("optimizer"):
+            new, old = (kernel.reshape(*kernel.shape[:-1], -1, 11) for kernel in (value, arrays[key]))
+            np.testing.assert_allclose(new[..., [0, 1, 4]], old[..., [0, 9, 2]], atol=1e-6)
+            assert np.abs(new[..., 2] - old[..., 1]).max() > 0.01
+
+
+@pytest.mark.slow
 def test_checkpoint_round_trip(small, tmp_path):
     import keras
 

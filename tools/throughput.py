@@ -10,7 +10,7 @@ import argparse
 import time
 
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import DATASETS, Source, class_names
+from patchwork_tf.data.datasets import Source, class_names, truths
 from patchwork_tf.grid import Grid
 
 _WARMUP_BATCHES = 3
@@ -19,7 +19,7 @@ _WARMUP_BATCHES = 3
 def main(argv=None):
     """Prints clips and frames per second of a training pipeline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--dataset", choices=list(DATASETS), default="moving_objects")
+    parser.add_argument("--dataset", default="moving_objects")
     parser.add_argument("--data_dir", help="TFDS folder it was prepared in")
     parser.add_argument("--config", help="which form of it; by default the first")
     parser.add_argument("--truth", help="objects or masks; by default the first that it has")
@@ -28,11 +28,12 @@ def main(argv=None):
     parser.add_argument("--batch_size", type=int, default=8, help="clips per batch")
     parser.add_argument("--seconds", type=float, default=20.0, help="how long to measure")
     given = parser.parse_args(argv)
-    truth = given.truth or next(iter(DATASETS[given.dataset].class_names))
-    class_names(given.dataset, truth)  # says so if there is none
+    source = Source(given.dataset, given.data_dir, "train", given.config)
+    truth = given.truth or next(iter(truths(source)))
+    class_names(source, truth)  # says so if there is none
     size = (given.image_size, given.image_size)
     config = clips.ClipConfig(truth, given.clip_frames, size)
-    videos = clips.training_clips(Source(given.dataset, given.data_dir, "train", given.config), config)
+    videos = clips.training_clips(source, config)
     batches = iter(clips.training_batches(videos, Grid(4, 2), given.batch_size))
     for _ in range(_WARMUP_BATCHES):
         next(batches)

@@ -9,7 +9,13 @@ from patchwork_tf import cli, files
 from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
-from patchwork_tf.models.weights import assign_weights, carry_classes, load_backbone_weights
+from patchwork_tf.models.weights import (
+    are_folded,
+    assign_weights,
+    carry_classes,
+    get_weights,
+    load_backbone_weights,
+)
 from patchwork_tf.task import get_task
 from patchwork_tf.training import distribution
 from patchwork_tf.training.clip_model import ClipModel
@@ -60,6 +66,7 @@ def run(flags):
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
+    is_folded = are_folded(resume_from.arrays if resume_from else get_weights(model.variables))
 
     metadata = {
         "system": system.name,
@@ -70,7 +77,7 @@ def run(flags):
     }
     with distribution.loss_of_others_reported(processes, flags.model_dir):
         fit(
-            _trainer(flags, model),
+            _trainer(flags, model, is_folded),
             functools.partial(_batches, flags, source, config, processes),
             make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps),
             _run_of(flags, processes, metadata),
@@ -107,10 +114,10 @@ def _batches(flags, source, config, processes, first_step):
     return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, looking)
 
 
-def _trainer(flags, model):
+def _trainer(flags, model, is_folded):
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
-    return ClipModel(model)
+    return ClipModel(model, statistics_stay=is_folded)
 
 
 def _exploration(flags):

@@ -103,13 +103,17 @@ def class_names(source: Source, truth: str) -> list[str]:
         UsageError: if it has no such truth.
         DataError: as `open_prepared`.
     """
-    if source.dataset == "moving_objects":  # whatever the form
-        known = {MASKS: [FOREGROUND], OBJECTS: list(moving_objects.CLASSES)}
-    else:
-        known = described(open_prepared(source))
+    known = truths(source)
     if truth not in known:
         raise UsageError(f"--dataset={source.dataset} has {' and '.join(known)}, no {truth}")
     return known[truth]
+
+
+def truths(source: Source) -> dict[str, list[str]]:
+    """By kind of truth that a data set has, its classes. Errors are those of `open_prepared`."""
+    if source.dataset == "moving_objects":  # whatever the form
+        return {OBJECTS: list(moving_objects.CLASSES), MASKS: [FOREGROUND]}
+    return described(open_prepared(source))
 
 
 def described(builder) -> dict[str, list[str]]:

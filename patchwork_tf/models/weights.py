@@ -93,6 +93,19 @@ def _plain(name) -> str:
     return name.lower().replace("_", " ").strip()
 
 
+def are_folded(arrays: dict[str, np.ndarray]) -> bool:
+    """Whether weights come from a file of another framework, in which batch normalisation is part of convolutions.
+
+    Its mean is 0 and its variance 1 then, and the statistics of a batch are not: to normalise by these would undo
+    what was learned.
+    """
+    arrays = {key: array for key, array in arrays.items() if not key.startswith(_ATTENTION)}
+    means = [array for key, array in arrays.items() if key.endswith("/moving_mean")]
+    variances = [array for key, array in arrays.items() if key.endswith("/moving_variance")]
+    # A network that was not trained has means of 0, too, but variances of 1: these are short of it by epsilon.
+    return bool(means) and not any(map(np.any, means)) and all(np.all(variance < 1) for variance in variances)
+
+
 def _fits(variable, arrays) -> bool:
     key = variable_key(variable)
     return key in arrays and tuple(arrays[key].shape) == tuple(variable.shape)

@@ -21,10 +21,13 @@ class ClipModel(keras.Model):
     Attributes:
         network: the model that is trained.
         task: whose losses they are.
+        statistics_stay: whether batch normalisation keeps its mean and variance, as it must where these are folded
+            into its scale and shift, see `weights.are_folded`.
     """
 
-    def __init__(self, network):
+    def __init__(self, network, statistics_stay: bool = False):
         super().__init__(name="clip_model")
+        self.statistics_stay = statistics_stay
         self.network, self.task = network, get_task(network.config.task)
         self.loss_names = self.task.losses
         self.unrolled = _Unrolled(network)
@@ -45,7 +48,7 @@ class ClipModel(keras.Model):
     def call(self, clip, training=None):
         """Returns the fresh predictions of every frame, a list over T."""
         # JAX's `fit` does not enter this model through __call__, which tells nested layers that they train.
-        return self.unrolled(clip, training=training)
+        return self.unrolled(clip, training=training and not self.statistics_stay)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of the task's losses, each also kept as a metric."""
