@@ -12,6 +12,7 @@ from patchwork_tf import prepare
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.data.video import write_video
+from patchwork_tf.errors import DataError
 
 HEIGHT, WIDTH, FRAMES = 48, 64, 4
 NAMES = ["cup", "duck"]
@@ -191,6 +192,8 @@ def test_photos_and_splits(tmp_path):
     assert [next(iter(video.frames)).shape for video in videos.values()] == [(30, 40, 3), (41, 30, 3)]
     np.testing.assert_allclose(videos["train2017/1"].boxes[0], [[15 / 41, 0, 30 / 41, 1]], atol=1e-6)
     assert len(read(tmp_path / "data", config="photos", split="validation")[0]) == 1
+    with pytest.raises(DataError, match="folder/clips was not prepared there, but --config=photos"):
+        read(tmp_path / "data")
     images[1] |= {"width": 41, "height": 30}  # annotated lying
     write(f"{tmp_path}/own/annotations/instances.json", json.dumps(content))
     flags = ["--config=photos", "--overwrite"]
@@ -310,3 +313,89 @@ def test_bad_frames_are_left_out_and_listed(case, tmp_path, capsys):
     assert "skipped 1 bad frames" in said
     assert message in said
     assert sorted(len(video.frame_names) for video in read(tmp_path / "data")[0].values()) == [FRAMES - 1, FRAMES]
+
+
+def _frames(folder, pattern, count=3):
+    os.makedirs(folder)
+    for t in range(count):
+        PIL.Image.new("RGB", (WIDTH, HEIGHT), (40 * t, 80, 120)).save(f"{folder}/{pattern.format(t)}")
+
+
+def cvat_yolo(root):
+    _frames(f"{root}/obj_train_data", "frame_{:06d}.PNG")
+    write(f"{root}/obj.data", "classes = 1\ntrain = data/train.txt\nnames = data/obj.names\n")
+    write(f"{root}/obj.names", "cup\n")
+    write(f"{root}/train.txt", "data/obj_train_data/frame_000000.PNG\n")
+    write(f"{root}/obj_train_data/frame_000000.txt", "")
+    write(f"{root}/obj_train_data/frame_000001.txt", "0 0.5 0.5 0.25 0.5\n")
+
+
+def cvat_mot(root):
+    _frames(f"{root}/img1", "frame_{:06d}.PNG")
+    write(f"{root}/gt/labels.txt", "cup\n")
+    write(f"{root}/gt/gt.txt", "2,1,24.00,12.00,16.00,24.00,1,1,1.0\n")
+
+
+def cvat_coco(root):
+    _frames(f"{root}/images/default", "frame_{:06d}.PNG")
+    images = [{"id": t + 1, "width": WIDTH, "height": HEIGHT, "file_name": f"frame_{t:06d}.PNG"} for t in range(3)]
+    attributes = {"occluded": False, "track_id": 4, "keyframe": True}
+    thing = {"id": 1, "image_id": 2, "category_id": 1, "bbox": [24.0, 12.0, 16.0, 24.0], "attributes": attributes}
+    categories = [{"id": 1, "name": "cup", "supercategory": ""}]
+    content = {"licenses": [], "info": {}, "categories": categories, "images": images, "annotations": [thing]}
+    write(f"{root}/annotations/instances_default.json", json.dumps(content))
+
+
+def cvat_voc(root):
+    _frames(f"{root}/JPEGImages", "frame_{:06d}.PNG")
+    write(f"{root}/labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncup:250,50,83::\n")
+    write(f"{root}/ImageSets/Main/default.txt", "frame_000000\nframe_000001\nframe_000002\n")
+    box = "<xmin>24.0</xmin><ymin>12.0</ymin><xmax>39.0</xmax><ymax>35.0</ymax>"
+    for t in range(3):
+        thing = f"<object><name>cup</name><occluded>0</occluded><bndbox>{box}</bndbox></object>" if t == 1 else ""
+        write(f"{root}/Annotations/frame_{t:06d}.xml", f"<annotation>{_SIZE}{thing}</annotation>")
+
+
+def label_studio_coco(root):
+    _frames(f"{root}/images", "{:d}a-garden.jpg")
+    images = [
+        {"id": t, "width": WIDTH, "height": HEIGHT, "file_name": f"images/{t}a-garden.jpg"} for t in range(3)
+    ]
+    thing = {"id": 0, "image_id": 1, "category_id": 0, "segmentation": [], "bbox": [24, 12, 16, 24], "iscrowd": 0}
+    content = {"images": images, "categories": [{"id": 0, "name": "cup"}], "annotations": [thing], "info": {}}
+    write(f"{root}/result.json", json.dumps(content))
+
+
+def label_studio_yolo(root):
+    _frames(f"{root}/images", "{:d}a-garden.jpg")
+    write(f"{root}/classes.txt", "cup\n")
+    write(f"{root}/notes.json", json.dumps({"categories": [{"id": 0, "name": "cup"}], "info": {"year": 2026}}))
+    write(f"{root}/labels/1a-garden.txt", "0 0.5 0.5 0.25 0.5")
+
+
+EXPORTS = [cvat_yolo, cvat_mot, cvat_coco, cvat_voc, label_studio_coco, label_studio_yolo]
+
+
+@pytest.mark.parametrize("make", EXPORTS, ids=lambda make: make.__name__)
+def test_exports_of_annotation_tools_work_as_they_come_out(make, tmp_path):
+    make(f"{tmp_path}/own")
+    assert ready(f"{tmp_path}/own", tmp_path / "data") == 0
+    (videos, source) = read(tmp_path / "data")
+    (video,) = videos.values()
+    assert class_names(source, "objects") == ["cup"]
+    assert [len(boxes) for boxes in video.boxes] == [0, 1, 0]
+    np.testing.assert_allclose(video.boxes[1], [[0.25, 0.375, 0.75, 0.625]], atol=1e-6)
+
+
+def test_cvat_s_segmentation_masks(tmp_path):
+    _frames(f"{tmp_path}/own/JPEGImages", "frame_{:06d}.jpg")
+    for folder in ("SegmentationClass", "SegmentationObject"):
+        os.makedirs(f"{tmp_path}/own/{folder}")
+        for t in range(3):
+            mask = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
+            mask[: 10 * t, :5] = (250, 50, 83)
+            PIL.Image.fromarray(mask).save(f"{tmp_path}/own/{folder}/frame_{t:06d}.png")
+    write(f"{tmp_path}/own/labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\ncup:250,50,83::\n")
+    assert ready(f"{tmp_path}/own", tmp_path / "data") == 0
+    (video,) = read(tmp_path / "data")[0].values()
+    assert [int(mask.sum()) for mask in video.masks] == [0, 50, 100]

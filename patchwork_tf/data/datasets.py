@@ -197,6 +197,9 @@ def _how_to_prepare(source: Source) -> str:
         )
     info = DATASETS[dataset]
     config = config or info.configs[0]
+    others = [name for name in info.configs if name and _newest_version(epath.Path(data_dir) / dataset / name)]
+    if others:
+        return f"{data_dir}: {dataset}/{config} was not prepared there, but --config={' or '.join(others)}"
     chosen = f" --config={source.config}" if source.config else ""
     manual = " --manual_dir=FOLDER" if info.manual else ""
     return (

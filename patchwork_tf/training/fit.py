@@ -88,7 +88,7 @@ class _Progress(keras.callbacks.Callback):
     def __init__(self, start, run: Run):
         super().__init__()
         self.step, self.run = start, run
-        self.bar = progress(total=run.steps, initial=start, unit="step", desc="training", disable=not run.writes)
+        self.bar = progress(total=run.steps, initial=start, unit="step", desc="compiling", disable=not run.writes)
         self.history = os.path.join(run.model_dir, _HISTORY)
         self.events = tf.summary.create_noop_writer()
         if run.writes:
@@ -105,6 +105,7 @@ class _Progress(keras.callbacks.Callback):
             raise DataError(
                 f"the loss is {logs['loss']} at step {self.step}; {advice} with a lower --learning_rate"
             )
+        self.bar.set_description("training", refresh=False)  # no longer compiling
         self.bar.update()
         if self.step % self.run.log_every == 0 or self.step == self.run.steps:
             if self.run.writes:
