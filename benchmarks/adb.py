@@ -89,24 +89,36 @@ class Adb:
         """
         said = self.run("connect", address).reason
         end = time.monotonic() + limit
-        while self.state(address) in ("", "offline", "authorizing"):
+        while self.state("-s", address) in ("", "offline", "authorizing"):
             if time.monotonic() > end:
                 raise DataError(f"{address}: cannot connect to this device ({said})")
             time.sleep(0.1)
 
-    def state(self, serial: str) -> str:
-        """'device' if all is well, or 'offline', 'unauthorized', 'authorizing'; '' if adb does not know it."""
-        answer = self.run("-s", serial, "get-state")
+    def state(self, *address: str) -> str:
+        """'device' if all is well, or 'offline', 'unauthorized', 'authorizing'; '' if adb does not know it.
+
+        Args:
+            address: -s and a serial number, or -t and the number of a transport.
+        """
+        answer = self.run(*address, "get-state")
         if answer.status == 0:
             return answer.output.strip()
         return next((word for word in ("offline", "unauthorized", "authorizing") if word in answer.errors), "")
 
 
 class Device:
-    """One attached device, by the serial that adb calls it by."""
+    """One attached device, by the serial that adb calls it by.
 
-    def __init__(self, adb: Adb, serial: str):
-        self.adb, self.serial = adb, serial
+    Args:
+        adb: the client.
+        serial: what adb calls it.
+        transport: the number of its transport, where several have that serial.
+        name: what to call it in reports, if its own serial number is not its alone.
+    """
+
+    def __init__(self, adb: Adb, serial: str, transport: str = "", name: str = ""):
+        self.adb, self.serial, self.name = adb, serial, name
+        self._address = ("-t", transport) if transport else ("-s", serial)
 
     def attempt(self, command: str, limit: float = _COMMAND_LIMIT) -> Answer:
         """Runs a short shell command to its end, which may fail.
@@ -169,12 +181,12 @@ class Device:
 
     def failure(self, what: str, reason: str) -> DataError:
         """The error to raise after a failed command: whether the device is gone, or only this went wrong."""
-        if self.adb.state(self.serial) == "device":
+        if self.adb.state(*self._address) == "device":
             return DataError(f"{self.serial}: {what}: {reason}")
         return DeviceLostError(f"{self.serial}: the device is gone ({what}); was it unplugged?")
 
     def _adb(self, *arguments, limit):
-        return self.adb.run("-s", self.serial, *arguments, limit=limit)
+        return self.adb.run(*self._address, *arguments, limit=limit)
 
     def _copy(self, direction, source, target, size):
         answer = self._adb(direction, source, target, limit=60 + size / _SLOWEST_LINK)

@@ -13,6 +13,12 @@ THERMAL_STATUS = ("none", "light", "moderate", "severe", "critical", "emergency"
 # android.os.Temperature.TYPE_*, of the sensors that are used here.
 _BATTERY_SENSOR, _SKIN_SENSOR = 2, 3
 _CHARGING = 2  # android.os.BatteryManager.BATTERY_STATUS_CHARGING
+# adb's names of connection states, in transport.cpp.
+_STATES = (
+    r"device|offline|unauthorized|authorizing|connecting|detached|recovery|rescue|sideload|bootloader|host|unknown|"
+    r"no device|no permissions(?: \(.*?\))?(?:; see \[.*?\])?"
+)
+_ATTACHED = re.compile(rf"^(.+?)\s+({_STATES})(?=\s|$)(.*)$")
 
 
 class Attached(NamedTuple):
@@ -22,11 +28,13 @@ class Attached(NamedTuple):
         serial: what adb calls it; 'host:port' over TCP.
         state: 'device' if it can be used, or 'offline', 'unauthorized', ...
         model: as adb writes it, '' if it is not known.
+        transport: the number by which adb tells transports apart whose serials are equal; '' from old clients.
     """
 
     serial: str
     state: str
     model: str
+    transport: str = ""
 
     @property
     def over_network(self) -> bool:
@@ -38,15 +46,20 @@ def parse_attached(text: str) -> list[Attached]:
     _, header, listed = text.partition("List of devices attached")
     if not header:
         raise DataError(f"not a list of devices as adb prints it: '{text.strip()[:80]}'")
-    return [_parse_attached_line(line) for line in listed.splitlines() if line.strip()]
+    # What the server has to say of itself, as it starts, may come before, after or between.
+    lines = (line.strip() for line in listed.splitlines() if line.strip() and not line.startswith("* "))
+    return [_parse_attached_line(line) for line in lines]
 
 
 def _parse_attached_line(line):
-    # States may have spaces: "no permissions (user in plugdev group; are your udev rules wrong?); see [...]"
-    serial, state = line.split(None, 1)
-    model = re.search(r"\bmodel:(\S+)", state)
-    state = re.split(r"\s+(?:usb|product|model|device|transport_id):", state)[0]
-    return Attached(serial, state.strip(), model[1] if model else "")
+    # Serials may have spaces: "adb-X (2)._adb-tls-connect._tcp", found by mDNS, and "(no serial number)". So may
+    # states: "no permissions (user in plugdev group; ...); see [...]". A bare path of the bus may follow.
+    found = _ATTACHED.match(line)
+    if not found:
+        raise DataError(f"not a device as adb lists it: '{line[:80]}'")
+    serial, state, more = found.groups()
+    of_more = dict(re.findall(r"(\w+):(\S+)", more))
+    return Attached(serial, state, of_more.get("model", ""), of_more.get("transport_id", ""))
 
 
 def parse_properties(text: str) -> dict[str, str]:
@@ -61,13 +74,35 @@ def parse_properties(text: str) -> dict[str, str]:
     return properties
 
 
+_VIRTUAL_HARDWARE = {
+    "goldfish",
+    "ranchu",
+    "cutf_cvm",
+    "cutf",
+    "vbox86",
+    "vbox86p",
+    "waydroid",
+    "redroid",
+    "gce_x86",
+}
+_VIRTUAL_WORDS = ("cuttlefish", "vsoc", "genymotion", "waydroid", "redroid", "sdk_gphone", "emulator")
+_NAMES_OF_VIRTUAL = ("ro.product.device", "ro.product.manufacturer", "ro.product.model", "ro.product.name")
+
+
 def is_emulated(properties: dict[str, str]) -> bool:
-    """Whether this is no phone: the tests' emulated device, or Android's emulator. Its times mean nothing."""
+    """Whether this is no phone: the tests' emulated device, Android's emulator, Cuttlefish, Genymotion, Waydroid,
+    or an x86 device that nobody knows. Its times mean nothing.
+    """
+    hardware = {
+        properties.get(name, "").lower() for name in ("ro.hardware", "ro.boot.hardware", "ro.product.board")
+    }
+    words = " ".join(properties.get(name, "") for name in _NAMES_OF_VIRTUAL).lower()
     return (
         "ro.patchwork.emulated" in properties
-        or properties.get("ro.kernel.qemu") == "1"
-        or properties.get("ro.boot.qemu") == "1"
-        or properties.get("ro.hardware") in ("goldfish", "ranchu")
+        or "1" in (properties.get("ro.kernel.qemu"), properties.get("ro.boot.qemu"))
+        or bool(hardware & _VIRTUAL_HARDWARE)
+        or any(word in words for word in _VIRTUAL_WORDS)
+        or properties.get("ro.product.cpu.abi", "").startswith("x86")
     )
 
 
@@ -79,10 +114,10 @@ def describe(properties: dict[str, str]) -> dict[str, str]:
         "android": ["ro.build.version.release"],
         "build": ["ro.build.fingerprint"],
         "soc": ["ro.soc.model", "ro.board.platform", "ro.hardware"],  # the first came with Android 12
-        "abi": ["ro.product.cpu.abi"],
+        "abi": ["ro.product.cpu.abi", "ro.product.cpu.abilist"],
     }
     return {
-        fact: next((properties[name] for name in candidates if properties.get(name)), "")
+        fact: next((properties[name].split(",")[0] for name in candidates if properties.get(name)), "")
         for fact, candidates in names.items()
     }
 
@@ -139,6 +174,8 @@ def parse_thermal(text: str) -> Thermal | None:
     if "IsStatusOverride: true" in text:
         raise DataError("the thermal status is overridden; end that with 'adb shell cmd thermalservice reset'")
     current = text.partition("Current temperatures from HAL:")[2] or text  # what is cached may be old
+    if re.search(r"^HAL Ready: false", text, re.MULTILINE):
+        current = ""
     temperatures = re.findall(
         r"Temperature\{mValue=([-\d.]+), mType=(-?\d+), mName=([^,]+), mStatus=\d+\}", current
     )

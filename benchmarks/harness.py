@@ -147,7 +147,7 @@ class _Measurement:
     def report(self) -> Report:
         """Runs what is missing; then all that there is."""
         make_folder(self._kept)
-        missing = [turn for turn in self._turns if self._finished(*turn) is None]
+        missing = [turn for turn in self._turns if self._is_missing(*turn)]
         for _ in range(len(self._turns) - len(missing)):
             self._benchmark.progress(self._total)
         try:
@@ -165,12 +165,19 @@ class _Measurement:
             for name, number in turns:
                 workload = self._workloads[name]
                 if number == _CHECK:
-                    result = target.cross_check(workload)
+                    result = self._checked(workload)
                 else:
                     repeat = target.run(workload, number, self._lengths[number])
                     result = streamed(repeat, workload.run.stream, target.settings.fps)
                 _write_json(self._path(name, number), result.to_json())
                 self._benchmark.progress(self._total)
+
+    def _checked(self, workload) -> Statistics:
+        """What the other tool measures. That it fails costs no report; it is tried again when the run goes on."""
+        try:
+            return self._target.cross_check(workload)
+        except DataError as error:
+            return Statistics(0, 0.0, str(error))
 
     def _check_machine(self, machine):
         """Notes what the machine is, or that it still is what it was when the run began."""
@@ -189,6 +196,10 @@ class _Measurement:
             return kind.from_json(read_json(self._path(name, number)))
         except (DataError, ValueError):
             return None
+
+    def _is_missing(self, name, number) -> bool:
+        result = self._finished(name, number)
+        return result is None or (number == _CHECK and result.failure is not None)
 
     def _repeats(self, name) -> list[Repeat]:
         """From the first on, as many as are finished."""

@@ -162,7 +162,7 @@ def _details(runs):
     stock = [
         (run, [milliseconds(run.statistics["mean_ms"]), milliseconds(run.stock.mean / 1000), run.stock.count])
         for run in runs
-        if run.stock
+        if run.stock and run.stock.count
     ]
     heads = ["mean here, ms", "benchmark_model's, ms", "its runs"]
     yield _detail("Cross-check with benchmark_model", heads, stock)

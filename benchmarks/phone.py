@@ -20,8 +20,10 @@ from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
 
 REMOTE = "/data/local/tmp/patchwork_benchmark"  # where anybody may put programs and run them
+_ATTEMPTS, _ENDING = 3, 0.5  # to end what was left behind, and seconds that it may take
 _SLOWEST_FRAME = 2.0  # seconds; a run that takes longer per frame is taken to hang
-_ARCHITECTURES = {"arm64-v8a": "arm64", "x86_64": "x86_64"}  # Android's name of an ABI -> native.py's
+# Android's name of an ABI, or the kernel's of a machine -> native.py's
+_ARCHITECTURES = {"arm64-v8a": "arm64", "aarch64": "arm64", "x86_64": "x86_64"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,24 +59,44 @@ class Phone(Target):
     def __init__(self, device: Device, settings: PhoneSettings, runner=None, stock_tool=None, say=print):
         super().__init__(settings)
         self._device, self._runner, self._stock_tool, self._say = device, runner, stock_tool, say
+        self._is_told = False  # that nothing tells the temperature
 
     @property
     def serial(self) -> str:
-        """Its own serial number, the same on every transport."""
-        return self._properties.get("ro.serialno") or self._device.serial
+        """Its own serial number, the same on every transport; or what it is called where another has the same."""
+        return self._device.name or self._properties.get("ro.serialno") or self._device.serial
 
     @functools.cached_property
     def _properties(self):
-        return android.parse_properties(self._device.shell("getprop"))
+        with self._named():
+            return android.parse_properties(self._device.shell("getprop"))
 
     @functools.cached_property
     def _clusters(self) -> list[clusters.Cluster]:
+        lines = self._device.attempt(clusters.READ).output
+        if off := clusters.offline(lines):
+            numbers = ", ".join(map(str, sorted(off)))
+            self._say(f"{self._device.serial}: CPUs {numbers} are switched off; clusters are those of the others")
         try:
-            return clusters.parse(self._device.attempt(clusters.READ).output)
+            return clusters.parse(lines, self._processor)
         except DataError as error:
             if self.settings.cluster == "all":
                 return []
             raise DataError(f"{self._device.serial}: {error}; --cluster=all runs on any CPU") from None
+
+    @functools.cached_property
+    def _processor(self) -> clusters.Processor:
+        with self._named():
+            return clusters.parse_cpuinfo(self._device.shell("cat /proc/cpuinfo"))
+
+    @contextlib.contextmanager
+    def _named(self):
+        """Messages of parsers, with the device in front."""
+        try:
+            yield
+        except DataError as error:
+            named = str(error).startswith(self._device.serial)
+            raise error if named else DataError(f"{self._device.serial}: {error}") from None
 
     @functools.cached_property
     def _cluster(self) -> clusters.Cluster | None:
@@ -100,7 +122,7 @@ class Phone(Target):
     def _bundle(self, folder) -> native.Bundle:
         if self._runner:
             return native.read_bundle(self._runner)
-        abi = self._properties["ro.product.cpu.abi"]
+        abi = android.describe(self._properties)["abi"] or self._device.shell("uname -m").strip()
         if abi not in _ARCHITECTURES:
             raise DataError(
                 f"no runner for a phone of ABI {abi}, only for {', '.join(_ARCHITECTURES)}; see --runner"
@@ -110,8 +132,9 @@ class Phone(Target):
     def _machine(self) -> dict:
         """Facts that a report names."""
         device, used = self._device, [self._cluster] if self._cluster else self._clusters
-        processor = clusters.parse_cpuinfo(device.shell("cat /proc/cpuinfo"))
-        battery = android.parse_battery(device.shell("dumpsys battery"))
+        processor, battery = self._processor, conditions.read_battery(device)
+        if battery is None:
+            self._say(f"{device.serial}: no battery service; charge is unknown")
         cores = " + ".join(filter(None, (processor.name_of(cluster.cpus) for cluster in used)))
         described = android.describe(self._properties)
         return {
@@ -128,8 +151,8 @@ class Phone(Target):
             "cluster": self.settings.cluster,
             "cpu_mask": self._cluster.mask if self._cluster else None,
             "governor": ", ".join(dict.fromkeys(cluster.governor for cluster in used)),
-            "charge_percent": battery.percent,
-            "charging": battery.charging,
+            "charge_percent": battery and battery.percent,
+            "charging": battery and battery.charging,
             "adb": device.adb.path,
             "adb_version": device.adb.version(),
         }
@@ -141,6 +164,10 @@ class Phone(Target):
             DataError: if the phone stays hot, or if there are no complete samples in the end.
         """
         before = conditions.wait_until_cool(self._device, self.settings.cool_seconds, self._say)
+        if before.celsius is None and not self._is_told:
+            self._is_told = True
+            text = "nothing tells its temperature; runs in which it got warmer are not marked"
+            self._say(f"{self._device.serial}: {text}")
         started, system = time.time(), workload.run.system
         samples = f"{system}.{number}.txt"
         flags = [f"--model={system}.tflite", f"--samples={samples}", *workload.flags(self.settings, frames)]
@@ -188,6 +215,28 @@ def _reason(answer: Answer) -> str:
     return answer.reason
 
 
+# The numbers of processes that work in REMOTE, there or deleted.
+_LEFT_BEHIND = (
+    f'for p in /proc/[0-9]*; do case "$(readlink $p/cwd 2>/dev/null)" in {REMOTE}*) basename $p ;; esac; done'
+)
+
+
+def _end_left_behind(device, say):
+    """Ends runners of a run that was killed: they would take the CPUs that are measured.
+
+    Raises:
+        DataError: if they do not end.
+    """
+    for _ in range(_ATTEMPTS):
+        numbers = device.shell(_LEFT_BEHIND).split()
+        if not numbers:
+            return
+        say(f"{device.serial}: ending a runner that an earlier run left behind (process {', '.join(numbers)})")
+        device.attempt(f"kill -9 {' '.join(numbers)}")
+        time.sleep(_ENDING)
+    raise DataError(f"{device.serial}: a runner of an earlier run does not end; restart the device")
+
+
 @contextlib.contextmanager
 def _workplace(device: Device, files: list[tuple[str, str]], say):
     """Within it, files (path here, name there) are in REMOTE; afterwards they are gone, whatever happened.
@@ -196,6 +245,7 @@ def _workplace(device: Device, files: list[tuple[str, str]], say):
         DataError: if not all of them arrive.
     """
     try:
+        _end_left_behind(device, say)
         device.shell(f"rm -rf {REMOTE} && mkdir -p {REMOTE}")  # an earlier run may have lost its phone
         for local, name in files:
             device.push(local, f"{REMOTE}/{name}")

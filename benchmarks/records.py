@@ -45,6 +45,8 @@ def _instance(cls, data, where):
     hints, values = typing.get_type_hints(cls), {}
     for field in dataclasses.fields(cls):
         if field.name not in data:
-            raise ValueError(f"{where}: no '{field.name}'")
+            if field.default is dataclasses.MISSING:
+                raise ValueError(f"{where}: no '{field.name}'")
+            continue  # it came after the file was written
         values[field.name] = _value(hints[field.name], data[field.name], f"{where}: '{field.name}'")
     return cls(**values)

@@ -91,10 +91,11 @@ class Accuracy(Record):
 
 @dataclasses.dataclass(frozen=True)
 class Statistics(Record):
-    """What benchmark_model measured: how many runs, and their mean in microseconds."""
+    """What benchmark_model measured: how many runs, and their mean in microseconds; or why it did not."""
 
     count: int
     mean: float
+    failure: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)

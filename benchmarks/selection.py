@@ -26,32 +26,36 @@ def select(adb: Adb, serials: list[str], say) -> list[Device]:
     """
     attached = _attached(adb)
     for serial in serials:
-        if ":" in serial and (serial not in attached or attached[serial].state == "offline"):
+        if ":" in serial and not any(e.serial == serial and e.state != "offline" for e in attached):
             adb.connect(serial)
             attached = _attached(adb)
-    wanted = [_named(serial, attached) for serial in serials] or list(attached.values())
+    wanted = [entry for serial in serials for entry in _named(serial, attached)] or attached
     usable = [entry for entry in wanted if entry.state == "device"]
     if not usable or (serials and len(usable) < len(wanted)):
         raise DataError(_why_not(wanted))
-    phones = _by_phone(adb, usable, say)
+    for entry in wanted:
+        if entry.state != "device":
+            say(f"{_why_not([entry])}; left out")
+    phones = _phones(adb, usable, say)
     if len(phones) > 1 and not serials:
-        names = ", ".join(f"{entry.serial} ({entry.model})" for entry in phones)
+        names = ", ".join(f"{device.name or device.serial} ({entry.model})" for device, entry in phones)
         raise UsageError(f"{len(phones)} devices are attached: {names}; choose with --serial, one or several")
-    return [Device(adb, entry.serial) for entry in phones]
+    return [device for device, _ in phones]
 
 
-def _attached(adb) -> dict[str, android.Attached]:
+def _attached(adb) -> list[android.Attached]:
     answer = adb.run("devices", "-l")
     if answer.status:
         raise DataError(f"adb cannot list devices: {answer.reason}")
-    return {entry.serial: entry for entry in android.parse_attached(answer.output)}
+    return android.parse_attached(answer.output)
 
 
 def _named(serial, attached):
-    if serial not in attached:
-        others = ", ".join(attached) or "none"
+    found = [entry for entry in attached if entry.serial == serial]
+    if not found:
+        others = ", ".join(entry.serial for entry in attached) or "none"
         raise DataError(f"--serial={serial}: no such device is attached; attached: {others}")
-    return attached[serial]
+    return found
 
 
 def _why_not(wanted) -> str:
@@ -62,17 +66,29 @@ def _why_not(wanted) -> str:
     return f"{entry.serial}: adb says '{entry.state}'" + (f"; {remedy}" if remedy else "")
 
 
-def _by_phone(adb, attached, say) -> list[android.Attached]:
-    """One transport per phone: by USB where there is a choice."""
-    phones = {}
+def _phones(adb, attached, say) -> list[tuple[Device, android.Attached]]:
+    """One transport per phone, by USB where there is a choice; and its name where serial numbers are equal."""
+    serials, phones = [entry.serial for entry in attached], {}
     for entry in sorted(attached, key=lambda entry: entry.over_network):
-        phones.setdefault(serial_of(Device(adb, entry.serial)), []).append(entry)
-    for taken, *others in phones.values():
-        for other in others:
+        device = Device(adb, entry.serial, entry.transport if serials.count(entry.serial) > 1 else "")
+        phones.setdefault(identity_of(device), []).append((device, entry))
+    own = [serial for serial, _ in phones]
+    for (serial, _), ((taken, entry), *others) in phones.items():
+        for other, _ in others:
             say(f"{other.serial} is the same phone as {taken.serial}: taking the latter")
+        if own.count(serial) > 1:
+            shared = serials.count(entry.serial) > 1
+            taken.name = f"{entry.serial}, transport {entry.transport}" if shared else entry.serial
+            say(f"{taken.name}: another phone has its serial number, {serial}, too")
     return [transports[0] for transports in phones.values()]
 
 
-def serial_of(device: Device) -> str:
-    """The phone's own serial number, the same on every transport."""
-    return device.shell("getprop ro.serialno").strip() or device.serial
+def identity_of(device: Device) -> tuple[str, str]:
+    """The phone's own serial number, which is not always its alone, and what is its alone until it is restarted.
+
+    The latter is '' where it cannot be read. Both are the same on every transport.
+    """
+    serial, _, boot = device.shell(
+        "getprop ro.serialno; cat /proc/sys/kernel/random/boot_id 2>/dev/null || true"
+    ).partition("\n")
+    return serial.strip() or device.serial, boot.strip()

@@ -11,8 +11,10 @@ from patchwork_tf.benchmarks.report import Statistics
 from patchwork_tf.errors import DataError
 
 _NUMBER = r"[\d.]+(?:e[+-]?\d+)?"
-# A line of its own, maybe behind logcat's columns. Not "Timings (microseconds): count=...": that is a profile's.
-_STATISTICS = re.compile(r"^(?:\d\d-\d\d [\d:. ]+ [VDIWEF] \w+\s*: )?(count=\d+.*)$", re.MULTILINE)
+# What stands before a line: logcat's columns (-v threadtime, time or brief), and since 2023 the severity.
+_BEFORE = r"(?:\d\d-\d\d [\d:. ]+)?(?:[VDIWEF][ /][\w.-]+ *(?:\( *\d+\))? *: )?(?:(?:INFO|WARNING|ERROR): )?"
+# A line of its own. Not "Timings (microseconds): count=...": that is a profile's.
+_STATISTICS = re.compile(rf"^{_BEFORE}(count=\d+.*)$", re.MULTILINE)
 # The last line of a run. Builds before 2020 say "Average inference timings" and "Inference:" or "no stats:".
 _SUMMARY = re.compile(
     rf"^.*nference timings in us: .*?(?:Inference \(avg\)|Inference|no stats): ({_NUMBER})", re.MULTILINE
@@ -49,7 +51,7 @@ def parse(text: str, source: str) -> Statistics:
         DataError: if it failed or did not finish, or printed only the warm-up or a profile.
     """
     if "Benchmarking failed" in text:
-        cause = re.search(r"^(?:ERROR: |Failed to ).+$", text, re.MULTILINE)
+        cause = re.search(rf"^{_BEFORE}(?<=ERROR: ).+$|^{_BEFORE}Failed to .+$", text, re.MULTILINE)
         raise DataError(f"{source}: benchmark_model failed: {cause[0] if cause else 'it does not say why'}")
     summary = _SUMMARY.search(text)
     if not summary:

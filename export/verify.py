@@ -14,7 +14,7 @@ TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
 # Suppression decides by thresholds: a rounding error may tip a pair of boxes that lies on one.
 MIN_AGREEING = 0.99
-MIN_AGREEING_OF_TIED = 0.8  # the same of one step in which scores tie, so that chance decides between boxes
+MIN_AGREEING_OF_TIED = 0.8  # the same of steps in which scores tie, so that chance decides between boxes
 _TIE = 1e-6
 _CANDIDATES = 2000  # the file's operator knows no limit, and a real detector sees much in noise
 
@@ -28,10 +28,10 @@ class Comparison:
             graph, of boxes and scores of the detections that agree.
         detections: how many Keras found in all steps in which no two scores are the same.
         agreeing: how many of them TFLite found, same class, box and score within the tolerance.
-        least_agreeing: part of the detections that TFLite found in the worst of the other steps.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
             being the same.
-        tied: how many detections there were in those other steps.
+        tied: how many detections there were in the other steps.
+        tied_agreeing: how many of them TFLite found.
         suppressed: whether there are only detections to compare.
     """
 
@@ -39,8 +39,8 @@ class Comparison:
     detections: int = 0
     agreeing: int = 0
     other_windows: int = 0
-    least_agreeing: float = 1.0
     tied: int = 0
+    tied_agreeing: int = 0
     suppressed: bool = False
 
     @property
@@ -54,13 +54,15 @@ class Comparison:
     @property
     def passed(self) -> bool:
         close = self.max_difference <= TOLERANCE and self.other_windows == 0
-        enough = self.agreeing >= MIN_AGREEING * self.detections and self.least_agreeing >= MIN_AGREEING_OF_TIED
-        return close and enough
+        of_tied = self.tied_agreeing >= MIN_AGREEING_OF_TIED * self.tied
+        return close and self.agreeing >= MIN_AGREEING * self.detections and of_tied
 
     def __str__(self):
         agreeing = f", {self.agreeing} of {self.detections} detections agree" if self.detections else ""
         if self.suppressed and not self.detections + self.tied:
             agreeing = ": NOTHING WAS COMPARED, no detections (--nosuppression compares raw predictions)"
+        if self.tied:
+            agreeing += f", {self.tied_agreeing} of {self.tied} where scores tie"
         windows = f", {self.other_windows} other next windows" if self.other_windows else ""
         return f"{self.steps} random steps: max difference {self.max_difference:.1e}{agreeing}{windows}"
 
@@ -114,7 +116,7 @@ def _judge(result: Comparison, model, state, outputs, exported, tolerance):
             agreeing = _agreeing(expected, exported, tolerance)
             if tipped:
                 result.tied += count
-                result.least_agreeing = min(result.least_agreeing, len(agreeing) / max(count, 1))
+                result.tied_agreeing += len(agreeing)
             else:
                 result.detections += count
                 result.agreeing += len(agreeing)

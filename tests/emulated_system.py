@@ -11,7 +11,7 @@ from pathlib import Path
 
 _ABI = {"x86_64": "x86_64", "aarch64": "arm64-v8a", "arm64": "arm64-v8a"}[platform.machine()]
 # Paths of the phone in commands; they begin a word, or follow '='.
-_PHONE_PATH = re.compile(r"(?<![\w./])/(?=data/|sys/|proc/cpuinfo\b)")
+_PHONE_PATH = re.compile(r"(?<![\w./])/(?=data/|sys/|proc/cpuinfo\b|proc/sys/)")
 
 _PROPERTIES = """\
 [ro.build.fingerprint]: [patchwork/emulated/emulated:13/TEST/1:userdebug/test-keys]

@@ -131,6 +131,27 @@ class TestSelection:
             (other,) = {device.serial, second.name} - {taken.serial}
             assert said == [f"{other} is the same phone as {taken.serial}: taking the latter"]
 
+    def test_two_phones_with_one_serial_number_are_two(self, adb, device, phone, tmp_path):
+        with EmulatedDevice(tmp_path / "second") as second:
+            for number, one in enumerate((phone, second)):
+                path = one.system.folder / "proc/sys/kernel/random/boot_id"
+                path.parent.mkdir(parents=True)
+                path.write_text(f"boot-{number}\n")
+            adb.connect(second.name)
+            said = []
+            found = select(adb, [device.serial, second.name], said.append)
+            assert {one.name for one in found} == {device.serial, second.name}
+            assert said == [f"{one.name}: another phone has its serial number, EMULATED0001, too" for one in found]
+
+    def test_a_neighbour_that_cannot_be_used_is_named(self, adb, device, tmp_path):
+        said = []
+        with EmulatedDevice(tmp_path / "shy", key="refuse") as shy:
+            adb.run("connect", shy.name)
+            assert [one.serial for one in select(adb, [], said.append)] == [device.serial]
+            (line,) = said
+            assert line.startswith(f"{shy.name}: adb says 'unauthorized'; unlock it and allow USB debugging")
+            assert line.endswith("left out")
+
     def test_a_key_that_is_not_accepted(self, adb, phone, tmp_path):
         refused = pytest.raises(DataError, match="'unauthorized'; unlock it and allow USB debugging")
         with EmulatedDevice(tmp_path / "shy", key="refuse") as shy, refused:

@@ -24,8 +24,8 @@ def log(real_data):
 
 def test_attached_devices(log):
     assert android.parse_attached(log("adb/devices_l_pixel5_and_emulator.txt")) == [
-        android.Attached("0A041FDD400000", "device", "Pixel_5"),
-        android.Attached("emulator-5554", "device", "sdk_gphone64_x86_64"),
+        android.Attached("0A041FDD400000", "device", "Pixel_5", "2"),
+        android.Attached("emulator-5554", "device", "sdk_gphone64_x86_64", "1"),
     ]
     assert android.parse_attached(log("adb/devices_none_daemon_started.txt")) == []
 
@@ -47,6 +47,49 @@ adb-X4-q1._adb-tls-connect._tcp  device product:p model:M device:d transport_id:
     assert [one.over_network for one in attached] == [False, False, True, True]
     with pytest.raises(DataError, match="cannot connect to daemon"):
         android.parse_attached("error: cannot connect to daemon")
+
+
+def test_lists_of_other_clients():
+    """A bare path of the bus on macOS, serials with spaces, none at all, what the server says of itself."""
+    text = """* daemon not running; starting now at tcp:5037
+List of devices attached
+* daemon started successfully
+0A041FDD400000         device 1-1 product:redfin model:Pixel_5 device:redfin transport_id:1
+adb-1A2B3C4D-x9YzAb (2)._adb-tls-connect._tcp device product:a model:Pixel_8 device:b transport_id:7
+(no serial number)     device usb:3-2 product:tv model:Box device:box transport_id:3
+(no serial number)     no permissions; see [http://developer.android.com/tools/device.html] 3-3 transport_id:4
+
+"""
+    attached = android.parse_attached(text)
+    assert attached == [
+        android.Attached("0A041FDD400000", "device", "Pixel_5", "1"),
+        android.Attached("adb-1A2B3C4D-x9YzAb (2)._adb-tls-connect._tcp", "device", "Pixel_8", "7"),
+        android.Attached("(no serial number)", "device", "Box", "3"),
+        android.Attached(
+            "(no serial number)",
+            "no permissions; see [http://developer.android.com/tools/device.html]",
+            "",
+            "4",
+        ),
+    ]
+    assert [one.over_network for one in attached] == [False, True, False, False]
+    with pytest.raises(DataError, match="not a device as adb lists it: 'nonsense'"):
+        android.parse_attached("List of devices attached\nnonsense\n")
+
+
+@pytest.mark.parametrize(
+    ("properties", "emulated"),
+    [
+        ({"ro.hardware": "cutf_cvm", "ro.product.device": "vsoc_arm64_only"}, True),
+        ({"ro.hardware": "vbox86", "ro.product.manufacturer": "Genymotion"}, True),
+        ({"ro.product.model": "WayDroid arm64 Device"}, True),
+        ({"ro.boot.hardware": "ranchu"}, True),
+        ({"ro.product.cpu.abi": "x86_64", "ro.product.model": "Box"}, True),
+        ({"ro.hardware": "qcom", "ro.product.cpu.abi": "arm64-v8a", "ro.product.model": "Pixel 5"}, False),
+    ],
+)
+def test_virtual_devices_are_no_phones(properties, emulated):
+    assert android.is_emulated(properties) is emulated
 
 
 def test_properties(log):
@@ -108,6 +151,16 @@ Current temperatures from HAL:
     assert android.parse_thermal(text).surface == -3.5
 
 
+def test_a_box_without_sensors_and_a_service_that_is_not_ready():
+    ready = (
+        "Thermal Status: 0\nHAL Ready: true\nCurrent temperatures from HAL:\nCurrent cooling devices from HAL:\n"
+    )
+    assert android.parse_thermal(ready) == android.Thermal(0, {}, None)
+    cached = "\tTemperature{mValue=50.0, mType=3, mName=skin, mStatus=1}\n"
+    text = f"Thermal Status: 1\nCached temperatures:\n{cached}HAL Ready: false\n"
+    assert android.parse_thermal(text) == android.Thermal(1, {}, None)
+
+
 def _clusters(files):
     """Of files of sysfs, as grep prints them on the device."""
     lines = (f"{path.removeprefix(clusters.FOLDER + '/')}:{content.strip()}" for path, content in files.items())
@@ -126,6 +179,24 @@ def test_clusters(log):
     assert [cluster.mask for cluster in _clusters(files)] == ["40", "f"]
     with pytest.raises(DataError, match="cpuinfo_max_freq"):
         clusters.parse("grep: /sys/devices/system/cpu/online: Permission denied")
+
+
+def test_big_goes_by_capacity_then_clock_then_core():
+    """As on chips whose prime cores have the lower clock, or the same."""
+    cores = {0: "Cortex-A55", 4: "Cortex-A78"}
+    processor = clusters.Processor("", cores)
+    lines = "\n".join(
+        f"cpu{cpu}/{name}:{value}"
+        for cpu, clock, capacity in ((0, 2000000, 400), (4, 2000000, 1024))
+        for name, value in (("cpufreq/cpuinfo_max_freq", clock), ("cpu_capacity", capacity))
+    )
+    assert [c.cpus for c in clusters.parse(f"online:0-7\npossible:0-7\n{lines}")] == [(4,), (0,)]
+    assert [c.cpus for c in clusters.parse(lines.replace(":2000000", ":1800000", 1))] == [(4,), (0,)]
+    without = "\n".join(line for line in lines.splitlines() if "capacity" not in line)
+    assert [c.cpus for c in clusters.parse(without, processor)] == [(4,), (0,)]
+    assert [c.cpus for c in clusters.parse(without.replace(":2000000", ":2100000", 1), processor)] == [(0,), (4,)]
+    assert clusters.offline("online:0-3\npossible:0-7\n") == {4, 5, 6, 7}
+    assert clusters.offline("online:0-7\n") == set()
 
 
 def test_a_cluster_is_chosen_by_what_the_device_has():
@@ -148,6 +219,11 @@ def test_cpuinfo(log):
     assert processor.hardware == "Qualcomm Technologies, Inc MSM8998"
     assert processor.name_of((0, 1, 2, 3)) == "4 x Kryo Silver (Cortex-A53)"
     assert processor.name_of((4, 5, 6, 7)) == "4 x Kryo Gold (Cortex-A73)"
+    new = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd85\n"
+    assert clusters.parse_cpuinfo(new).name_of([0]) == "1 x Cortex-X925"
+    assert (
+        clusters.parse_cpuinfo(new.replace("0x41", "0x51").replace("0xd85", "0x001")).name_of([0]) == "1 x Oryon"
+    )
     unknown = clusters.parse_cpuinfo("processor\t: 0\nCPU implementer\t: 0x61\nCPU part\t: 0x022\n")
     assert unknown.name_of([0]) == "1 x core 0x61/0x22"
     assert clusters.parse_cpuinfo("processor\t: 0\nmodel name\t: AMD EPYC\n").name_of([0]) == ""
@@ -224,8 +300,15 @@ Running benchmark for at least 50 iterations and at least 1 seconds but terminat
     oldest = "Average inference timings in us: Warmup: 751932, Init: 1, no stats: 3790.92"
     for summary in (new, older, oldest):
         assert stock.parse(text.format(summary=summary), "log").count == 261
-        logcat = "".join(f"01-11 23:29:03.662  7651  7651 I tflite  : {line}\n" for line in text.splitlines())
-        assert stock.parse(logcat.format(summary=summary), "log").count == 261
+        for before in (
+            "01-11 23:29:03.662  7651  7651 I tflite  : ",  # logcat -v threadtime
+            "01-11 23:29:03.662 I/tflite  ( 6071): ",  # -v time
+            "I/tflite  ( 6071): ",  # -v brief
+            "INFO: ",  # benchmark_model of today
+            "01-11 23:29:03.662  7651  7651 I tflite  : INFO: ",
+        ):
+            said = "".join(f"{before}{line}\n" for line in text.splitlines()).format(summary=f"{summary}")
+            assert stock.parse(said, "log").count == 261
     with pytest.raises(DataError, match=r"avg=3790\.92 std=358' and its last line's mean, 4000\.0 us, differ"):
         stock.parse(text.format(summary=new.replace("3790.92", "4000.0")), "log")
     with pytest.raises(DataError, match="no statistics"):

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import subprocess
 import threading
 import time
 from pathlib import Path
@@ -10,7 +11,7 @@ from pathlib import Path
 import pytest
 from bench import RUNS, STEPS, left_as_it_was, runs_of
 
-from patchwork_tf.benchmarks import conditions, native
+from patchwork_tf.benchmarks import conditions, native, text
 from patchwork_tf.benchmarks.phone import REMOTE
 from patchwork_tf.benchmarks.plan import Settings, order, streamed
 from patchwork_tf.benchmarks.report import Repeat, Statistics
@@ -134,11 +135,44 @@ def test_the_stock_tool_as_cross_check(bench, phone):
     assert bench.start(phone.name, stock_tool=tool) == (0, "")
 
 
-def test_a_stock_tool_that_fails_is_no_result(bench, phone):
+def test_a_stock_tool_that_fails_or_differs_costs_no_report(bench, phone):
     tool = bench.stock_tool('echo "count=1 curr=5000"; kill -9 $$')
-    code, error = bench.start(phone.name, stock_tool=tool)
-    assert (code, "vid-sf: it did not finish" in error) == (1, True)
-    assert len(bench.finished()) == len(RUNS)
+    assert bench.start(phone.name, stock_tool=tool) == (0, "")
+    (report,) = bench.results
+    assert report.finished
+    assert "No cross-check of vid-sf: 127.0.0.1" in text.table(report)
+    assert "vid-sf: it did not finish" in report.runs["vid-sf"].stock.failure
+    assert bench.start(phone.name) == (0, "")  # goes on without the tool
+    far = STOCK_OUTPUT.replace("4.25", "990000.0")
+    bench.stock_tool(f"{far}")
+    assert bench.start(phone.name, stock_tool=tool) == (0, "")  # what failed is tried again
+    assert "benchmark_model measured 990 ms of vid-sf in the mean" in text.table(bench.results[0])
+
+
+def test_a_runner_that_was_left_behind_is_ended(bench, phone):
+    work = f"{phone.system.folder}{REMOTE}"
+    os.makedirs(work)
+    with subprocess.Popen(["sleep", "60"], cwd=work) as orphan:
+        assert bench.start(phone.name) == (0, "")
+        assert orphan.wait(5) == -signal.SIGKILL
+    assert any(f"ending a runner that an earlier run left behind (process {orphan.pid})" in s for s in bench.said)
+
+
+def test_a_box_that_knows_little_of_itself(bench, phone):
+    phone.system.thermal()
+    (phone.system.folder / "battery").write_text("Can't find service: battery\n")
+    properties = phone.system.folder / "properties"
+    lines = [line for line in properties.read_text().splitlines() if "cpu.abi" not in line]
+    properties.write_text("\n".join(lines) + "\n")
+    assert bench.start(phone.name) == (0, "")
+    assert bench.said == [
+        f"{phone.name}: no battery service; charge is unknown",
+        f"{phone.name}: nothing tells its temperature; runs in which it got warmer are not marked",
+    ]
+    (report,) = bench.results
+    assert report.machine["charge_percent"] is None
+    assert report.runs["vid-sf"].repeats[0].temperature_after is None
+    assert "vid-sf" in text.table(report)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
