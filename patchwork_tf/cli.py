@@ -121,7 +121,11 @@ def _define_image_size(name, default, help, flag_values):
 
 # Name -> how it is defined, default, help.
 _SHARED = {
-    "system": (flags.DEFINE_list, "vid-pw-m4n2", "Systems of the zoo, separated by commas."),
+    "system": (
+        flags.DEFINE_list,
+        "vid-pw-m4n2",
+        "Systems of the zoo, separated by commas; of demo and evaluate by default the checkpoint's.",
+    ),
     "checkpoint": (
         flags.DEFINE_list,
         "",

@@ -183,7 +183,7 @@ BAD = {
     "stray word": (train, ["sf"], 2, "'sf'"),
     "not a number": (train, ["--steps=many"], 2, "steps"),
     "policy": (evaluate, ["--policy=best"], 2, "best", "raster"),
-    "too many checkpoints": (evaluate, ["--checkpoint=a,b"], 2, "2 values for 1 systems"),
+    "too many checkpoints": (evaluate, ["--system=vid-sf", "--checkpoint=a,b"], 2, "2 values for 1 systems"),
     "no checkpoint": (evaluate, ["--checkpoint=/nowhere"], 1, "/nowhere", "no checkpoint file"),
     "no output": (export, [], 2, "--output is required"),
     "no video": (demo, ["--output=x.mp4"], 2, "--video is required"),

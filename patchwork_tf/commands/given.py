@@ -73,7 +73,11 @@ def _same(step):
 
 
 def _built(flags, shipped, **overrides) -> list[Given]:
-    systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
+    sources = [source for source in flags.checkpoint if source]
+    if sources and not flags["system"].present:  # a checkpoint says what it is of
+        systems = [checkpoints.read(source).system for source in sources]
+    else:
+        systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
     overrides |= cli.override(image_size=flags.image_size)
     given = []
     for system, source in zip(systems, cli.one_per_item("checkpoint", flags.checkpoint, systems), strict=True):
