@@ -95,8 +95,7 @@ class Frames:
 
     def _add_folder(self, folder, names):
         below = self.relative(folder)
-        is_of_masks = bool(_MASKS & set(below.lower().split("/")))
-        clip = []
+        is_of_masks, there, clip = bool(_MASKS & set(below.lower().split("/"))), set(names), []
         for name in names:
             stem, extension = os.path.splitext(name)
             path, extension = os.path.join(folder, name), extension.lower()
@@ -105,7 +104,7 @@ class Frames:
                 self.clips[called] = Clip(called, [], path)
             elif extension not in EXTENSIONS:
                 self._others.append(path)
-            elif is_of_masks or _MASK_NAME.search(stem) or _is_beside(name, names):
+            elif is_of_masks or _MASK_NAME.search(stem) or _is_beside(name, there):
                 self.masks[path] = _MASK_NAME.sub("", called)
             else:
                 clip.append(Frame(called, path))
@@ -119,7 +118,8 @@ class Frames:
 
     def relative(self, path: str) -> str:
         """A path below the folder."""
-        return os.path.relpath(path, self.root).replace(os.sep, "/").removeprefix(".").removeprefix("/")
+        below = os.path.relpath(path, self.root).replace(os.sep, "/")
+        return "" if below == "." else below
 
     def others(self, *endings: str) -> list[str]:
         """The paths of files that are neither pictures nor videos and end so."""
