@@ -127,7 +127,7 @@ def compile_c(compiler: str, sources: list, output, *more_flags: str):
     with tempfile.TemporaryDirectory(dir=os.path.dirname(output)) as folder:
         program = os.path.join(folder, "program")
         command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", *more_flags, "-o", program, *map(str, sources)]
-        _run([*command, "-ldl"], f"{compiler} cannot build {os.path.basename(output)}")
+        _run([*command, "-ldl", "-lm"], f"{compiler} cannot build {os.path.basename(output)}")
         os.replace(program, output)
 
 

@@ -20,28 +20,57 @@ static LiteRtTensorBuffer create_buffer(const struct model *model, const struct 
   LiteRtTensorBuffer buffer;
   if (litert.CreateManagedTensorBuffer(model->environment, LITERT_HOST_MEMORY, &tensor->type, tensor->bytes,
                                        &buffer))
-    fail(INFERENCE_FAILED, "%s: no memory for '%s', %zu bytes", model->path, tensor->name, tensor->bytes);
-  memset(memory(buffer), tensor->zero, tensor->bytes);
+    fail(NO_MEMORY, "%s: no memory for '%s', %zu bytes", model->path, tensor->name, tensor->bytes);
   return buffer;
 }
 
-struct context context_create(const struct model *model, enum state_buffers state_buffers) {
-  struct context context = {.model = model, .state_buffers = state_buffers};
-  context.inputs = calloc(model->inputs.count, sizeof *context.inputs);
-  context.outputs = calloc(model->outputs.count, sizeof *context.outputs);
+// Room for buffers, none made yet.
+static LiteRtTensorBuffer *new_list(const struct model *model, size_t count) {
+  LiteRtTensorBuffer *list = calloc(count ? count : 1, sizeof *list);
+  if (!list) fail(NO_MEMORY, "%s: no memory for %zu buffers", model->path, count);
+  return list;
+}
+
+static bool is_shared(const struct context *context, size_t output) {
+  return context->model->outputs.list[output].twin != NONE && context->state_buffers == ALIAS;
+}
+
+void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers) {
+  *context = (struct context){.model = model, .state_buffers = state_buffers};
+  context->inputs = new_list(model, model->inputs.count);
+  context->outputs = new_list(model, model->outputs.count);
+  context->start_outputs = new_list(model, model->start_outputs.count);
   for (size_t i = 0; i < model->inputs.count; i++)
-    context.inputs[i] = create_buffer(model, &model->inputs.list[i]);
+    context->inputs[i] = create_buffer(model, &model->inputs.list[i]);
   for (size_t i = 0; i < model->outputs.count; i++) {
     const struct tensor *output = &model->outputs.list[i];
-    bool shared = output->twin != NONE && state_buffers == ALIAS;
-    context.outputs[i] = shared ? context.inputs[output->twin] : create_buffer(model, output);
+    context->outputs[i] = is_shared(context, i) ? context->inputs[output->twin] : create_buffer(model, output);
   }
-  context.start_outputs = calloc(model->start_outputs.count, sizeof *context.start_outputs);
   for (size_t i = 0; i < model->start_outputs.count; i++) {
     int output = model->start_outputs.list[i].twin, input = model->outputs.list[output].twin;
-    context.start_outputs[i] = input == NONE ? context.outputs[output] : context.inputs[input];
+    context->start_outputs[i] = input == NONE ? context->outputs[output] : context->inputs[input];
   }
-  return context;
+  context_reset(context);
+}
+
+void context_reset(struct context *context) {
+  const struct model *model = context->model;
+  for (size_t i = 0; i < model->inputs.count; i++)
+    memset(memory(context->inputs[i]), model->inputs.list[i].zero, model->inputs.list[i].bytes);
+  for (size_t i = 0; i < model->outputs.count; i++)
+    memset(memory(context->outputs[i]), model->outputs.list[i].zero, model->outputs.list[i].bytes);
+}
+
+void context_close(struct context *context) {
+  const struct model *model = context->model;
+  for (size_t i = 0; context->outputs && i < model->outputs.count; i++)
+    if (context->outputs[i] && !is_shared(context, i)) litert.DestroyTensorBuffer(context->outputs[i]);
+  for (size_t i = 0; context->inputs && i < model->inputs.count; i++)
+    if (context->inputs[i]) litert.DestroyTensorBuffer(context->inputs[i]);
+  free(context->inputs);
+  free(context->outputs);
+  free(context->start_outputs);
+  *context = (struct context){0};
 }
 
 static void swap_states(struct context *context) {

@@ -16,8 +16,14 @@ struct context {
   LiteRtTensorBuffer *start_outputs;     // of a first frame, if the model can start with one
 };
 
-// Makes the buffers of a new stream, all zero.
-struct context context_create(const struct model *model, enum state_buffers state_buffers);
+// Makes the buffers of a new stream, all zero. If it fails, what there is until then can be closed.
+void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers);
+
+// Forgets the video so far: all state is zero.
+void context_reset(struct context *context);
+
+// Frees the buffers.
+void context_close(struct context *context);
 
 // Runs one step; its state outputs are the state inputs of the next.
 void context_step(struct context *context);

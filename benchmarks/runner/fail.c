@@ -33,7 +33,7 @@ static const char *library_errors(void) {
   return error ? error : "";
 }
 
-void fail(enum exit_code code, const char *format, ...) {
+void fail(enum failure code, const char *format, ...) {
   char message[4096];
   va_list values;
   va_start(values, format);

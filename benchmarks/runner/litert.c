@@ -1,12 +1,12 @@
 #include "litert.h"
 
 #include <dlfcn.h>
-#include <stdio.h>
-#include <string.h>
+#include <stdbool.h>
 
 #include "fail.h"
 
 struct litert litert;
+static bool is_loaded;
 
 static void *function(void *library, const char *path, const char *name) {
   void *address = dlsym(library, name);
@@ -15,16 +15,16 @@ static void *function(void *library, const char *path, const char *name) {
 }
 
 void litert_load(const char *path) {
-  // Without a slash dlopen looks in the system's folders only.
-  char here[4096];
-  snprintf(here, sizeof here, "%s%s", strchr(path, '/') ? "" : "./", path);
-  void *library = dlopen(here, RTLD_NOW | RTLD_LOCAL);
+  if (is_loaded) return;
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
   if (!library) fail(BAD_INPUT, "cannot load the library: %s", dlerror());
   // Came with the argument that CreateModelFromBuffer lacks in LiteRT 2.1, which would crash.
   function(library, path, "LiteRtCreateModelFromFd");
 #define LOAD(name, arguments) *(void **)&litert.name = function(library, path, "LiteRt" #name);
   LITERT_FUNCTIONS(LOAD)
+  LITERT_DESTROYERS(LOAD)
 #undef LOAD
+  is_loaded = true;
 }
 
 const char *litert_status(int status) {

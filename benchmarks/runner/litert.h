@@ -1,4 +1,4 @@
-// The part of LiteRT's C API that the runner uses, loaded with dlopen and declared here: no headers and no
+// The part of LiteRT's C API that is used here, loaded with dlopen and declared here: no headers and no
 // LiteRT library are needed to build. The declarations are those of LiteRT 2.2 and 2.3; 2.1 and older differ.
 #ifndef PATCHWORK_LITERT_H
 #define PATCHWORK_LITERT_H
@@ -53,6 +53,7 @@ _Static_assert(sizeof(LiteRtRankedTensorType) == 72, "as LiteRT lays it out");
 // Every function returns a status, 0 if all is well.
 #define LITERT_FUNCTIONS(F)                                                                                  \
   F(CreateEnvironment, (int, const LiteRtEnvOption *, LiteRtEnvironment *))                                  \
+  F(GetModelMetadata, (LiteRtModel, const char *key, const void **content, size_t *bytes))                   \
   F(CreateModelFromBuffer, (LiteRtEnvironment, const void *content, size_t bytes, LiteRtModel *))            \
   F(GetNumModelSignatures, (LiteRtModel, size_t *))                                                          \
   F(GetModelSignature, (LiteRtModel, size_t, LiteRtSignature *))                                             \
@@ -77,15 +78,26 @@ _Static_assert(sizeof(LiteRtRankedTensorType) == 72, "as LiteRT lays it out");
   F(RunCompiledModel, (LiteRtCompiledModel, size_t signature, size_t num_inputs, LiteRtTensorBuffer *inputs, \
                        size_t num_outputs, LiteRtTensorBuffer *outputs))
 
+// These return nothing, and take null too.
+#define LITERT_DESTROYERS(F)                       \
+  F(DestroyEnvironment, LiteRtEnvironment)         \
+  F(DestroyModel, LiteRtModel)                     \
+  F(DestroyOptions, LiteRtOptions)                 \
+  F(DestroyCompiledModel, LiteRtCompiledModel)     \
+  F(DestroyTensorBuffer, LiteRtTensorBuffer)
+
 #define LITERT_MEMBER(name, arguments) int(*name) arguments;
+#define LITERT_DESTROYER(name, kind) void (*name)(kind);
 struct litert {
   LITERT_FUNCTIONS(LITERT_MEMBER)
+  LITERT_DESTROYERS(LITERT_DESTROYER)
 };
 #undef LITERT_MEMBER
+#undef LITERT_DESTROYER
 
 extern struct litert litert;
 
-// Loads the library; fails if it is missing, no LiteRT, or too old.
+// Loads the library, as dlopen finds it, unless it is there; fails if it is missing, no LiteRT, or too old.
 void litert_load(const char *path);
 
 // What a status means, for error messages.

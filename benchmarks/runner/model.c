@@ -11,6 +11,8 @@
 
 #include "fail.h"
 
+static const size_t MOST_BYTES = 1 << 30;  // of a tensor
+
 static void check(int status, const char *path, const char *action) {
   if (status) fail(BAD_INPUT, "%s: cannot %s: %s (status %d)", path, action, litert_status(status), status);
 }
@@ -27,16 +29,15 @@ static LiteRtEnvironment create_environment(void) {
   return environment;
 }
 
-static LiteRtOptions cpu_options(const char *path, int threads) {
-  LiteRtOptions options;
+static void set_options(struct model *model, int threads) {
   LiteRtOpaqueOptions xnnpack;
   char *text = malloc(32);
+  if (!text) fail(NO_MEMORY, "%s: no memory", model->path);
   snprintf(text, 32, "num_threads = %d\n", threads);
-  check(litert.CreateOptions(&options), path, "set options");
-  check(litert.SetOptionsHardwareAccelerators(options, LITERT_CPU), path, "choose the CPU");
-  check(litert.CreateOpaqueOptions("xnnpack", text, free, &xnnpack), path, "set the number of threads");
-  check(litert.AddOpaqueOptions(options, xnnpack), path, "set the number of threads");
-  return options;
+  check(litert.CreateOptions(&model->options), model->path, "set options");
+  check(litert.SetOptionsHardwareAccelerators(model->options, LITERT_CPU), model->path, "choose the CPU");
+  check(litert.CreateOpaqueOptions("xnnpack", text, free, &xnnpack), model->path, "set the number of threads");
+  check(litert.AddOpaqueOptions(model->options, xnnpack), model->path, "set the number of threads");
 }
 
 // Null if there is no signature of that name.
@@ -67,33 +68,32 @@ static struct tensor describe(LiteRtTensor tensor, const char *name, const char 
   check(litert.GetRankedTensorType(tensor, &described.type), path, "read its tensors");
   described.zero = zero_byte(tensor, &described.type, path);
   described.bytes = element_bytes(described.type.element_type);
-  for (unsigned axis = 0; axis < described.type.rank; axis++) {
+  for (unsigned axis = 0; axis < described.type.rank && described.bytes <= MOST_BYTES; axis++) {
     int size = described.type.dimensions[axis];
     described.bytes *= size < 0 ? 0 : (size_t)size;
   }
-  if (!described.bytes) fail(BAD_INPUT, "%s: the runner cannot hold tensor '%s'", path, name);
+  if (!described.bytes || described.bytes > MOST_BYTES) fail(BAD_INPUT, "%s: cannot hold tensor '%s'", path, name);
   return described;
 }
 
 // The tensors of one side of a signature, by that side's functions.
-static struct tensors read_tensors(LiteRtSignature signature, const char *path,
-                                   int (*get_count)(LiteRtSignature, size_t *),
-                                   int (*get_name)(LiteRtSignature, size_t, const char **),
-                                   int (*get_tensor)(LiteRtSignature, const char *, LiteRtTensor *)) {
-  struct tensors tensors;
-  check(get_count(signature, &tensors.count), path, "read its tensors");
-  tensors.list = calloc(tensors.count, sizeof *tensors.list);
-  for (size_t i = 0; i < tensors.count; i++) {
+static void read_tensors(struct tensors *tensors, LiteRtSignature signature, const char *path,
+                         int (*get_count)(LiteRtSignature, size_t *),
+                         int (*get_name)(LiteRtSignature, size_t, const char **),
+                         int (*get_tensor)(LiteRtSignature, const char *, LiteRtTensor *)) {
+  check(get_count(signature, &tensors->count), path, "read its tensors");
+  tensors->list = calloc(tensors->count, sizeof *tensors->list);
+  if (!tensors->list) fail(NO_MEMORY, "%s: no memory for %zu tensors", path, tensors->count);
+  for (size_t i = 0; i < tensors->count; i++) {
     const char *name;
     LiteRtTensor tensor;
     check(get_name(signature, i, &name), path, "read its tensors");
     check(get_tensor(signature, name, &tensor), path, "read its tensors");
-    tensors.list[i] = describe(tensor, name, path);
+    tensors->list[i] = describe(tensor, name, path);
   }
-  return tensors;
 }
 
-static int find(struct tensors tensors, const char *name) {
+int model_find(struct tensors tensors, const char *name) {
   for (size_t i = 0; i < tensors.count; i++)
     if (!strcmp(tensors.list[i].name, name)) return (int)i;
   return NONE;
@@ -104,7 +104,7 @@ static void pair_states(struct model *model) {
   for (size_t i = 0; i < model->inputs.count; i++) {
     struct tensor *input = &model->inputs.list[i];
     if (strncmp(input->name, "state_", strlen("state_"))) continue;
-    input->twin = find(model->outputs, input->name);
+    input->twin = model_find(model->outputs, input->name);
     if (input->twin == NONE) fail(BAD_INPUT, "%s: state '%s' goes in and never out", model->path, input->name);
     struct tensor *output = &model->outputs.list[input->twin];
     if (input->bytes != output->bytes || input->type.element_type != output->type.element_type)
@@ -115,19 +115,19 @@ static void pair_states(struct model *model) {
 }
 
 // A first frame is looked at as a whole: the frame goes in, and all that a step has comes out.
-static void read_start(struct model *model, LiteRtModel file) {
-  LiteRtSignature signature = find_signature(file, model->path, "whole_frame", &model->start);
+static void read_start(struct model *model) {
+  LiteRtSignature signature = find_signature(model->file, model->path, "whole_frame", &model->start);
   if (!signature) return;
   model->has_start = true;
   size_t inputs;
   check(litert.GetNumSignatureInputs(signature, &inputs), model->path, "read its tensors");
-  model->start_outputs = read_tensors(signature, model->path, litert.GetNumSignatureOutputs,
-                                      litert.GetSignatureOutputName, litert.GetSignatureOutputTensor);
+  read_tensors(&model->start_outputs, signature, model->path, litert.GetNumSignatureOutputs,
+               litert.GetSignatureOutputName, litert.GetSignatureOutputTensor);
   if (inputs != 1 || model->start_outputs.count != model->outputs.count)
     fail(BAD_INPUT, "%s: its signature 'whole_frame' does not go with 'step'", model->path);
   for (size_t i = 0; i < model->start_outputs.count; i++) {
     struct tensor *output = &model->start_outputs.list[i];
-    output->twin = find(model->outputs, output->name);
+    output->twin = model_find(model->outputs, output->name);
     if (output->twin == NONE || output->bytes != model->outputs.list[output->twin].bytes)
       fail(BAD_INPUT, "%s: 'whole_frame' gives another '%s' than 'step'", model->path, output->name);
   }
@@ -154,37 +154,52 @@ static void check_tensors(const struct model *model) {
 }
 
 // LiteRT verifies what it gets as a buffer; given the name of a damaged file it crashes.
-static LiteRtModel read_file(LiteRtEnvironment environment, const char *path) {
+static void read_file(struct model *model) {
+  const char *path = model->path;
   int file = open(path, O_RDONLY);
   struct stat facts;
-  if (file < 0 || fstat(file, &facts)) fail(BAD_INPUT, "%s: %s", path, strerror(errno));
-  if (!facts.st_size) fail(BAD_INPUT, "%s: empty", path);
-  size_t bytes = (size_t)facts.st_size;
-  const void *content = mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0);  // for as long as the model lives
-  if (content == MAP_FAILED) fail(BAD_INPUT, "%s: %s", path, strerror(errno));
+  if (file < 0) fail(BAD_INPUT, "%s: %s", path, strerror(errno));
+  int status = fstat(file, &facts);
+  size_t bytes = status ? 0 : (size_t)facts.st_size;
+  void *content = bytes ? mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
+  int reason = errno;
   close(file);
-  LiteRtModel model;
-  check(litert.CreateModelFromBuffer(environment, content, bytes, &model), path, "load it");
-  return model;
+  if (!status && !bytes) fail(BAD_INPUT, "%s: empty", path);
+  if (content == MAP_FAILED) fail(BAD_INPUT, "%s: %s", path, strerror(reason));
+  model->content = content;
+  model->bytes = bytes;
+  check(litert.CreateModelFromBuffer(model->environment, content, bytes, &model->file), path, "load it");
 }
 
-struct model model_load(const char *path, int threads) {
-  struct model model = {.path = path};
-  model.environment = create_environment();
-  LiteRtModel file = read_file(model.environment, path);
-  LiteRtSignature signature = find_signature(file, path, "step", &model.signature);
+void model_load(struct model *model, const char *path, int threads) {
+  *model = (struct model){.path = path};
+  model->environment = create_environment();
+  read_file(model);
+  LiteRtSignature signature = find_signature(model->file, path, "step", &model->signature);
   if (!signature) fail(BAD_INPUT, "%s: no signature 'step' in it; was it exported by patchwork-export?", path);
-  model.inputs = read_tensors(signature, path, litert.GetNumSignatureInputs, litert.GetSignatureInputName,
-                              litert.GetSignatureInputTensor);
-  model.outputs = read_tensors(signature, path, litert.GetNumSignatureOutputs, litert.GetSignatureOutputName,
-                               litert.GetSignatureOutputTensor);
-  model.frame = find(model.inputs, "frame");
-  model.window = find(model.inputs, "window");
-  model.next_window = find(model.outputs, "next_window");
-  pair_states(&model);
-  check_tensors(&model);
-  read_start(&model, file);
-  LiteRtOptions options = cpu_options(path, threads);
-  check(litert.CreateCompiledModel(model.environment, file, options, &model.compiled), path, "compile it");
-  return model;
+  read_tensors(&model->inputs, signature, path, litert.GetNumSignatureInputs, litert.GetSignatureInputName,
+               litert.GetSignatureInputTensor);
+  read_tensors(&model->outputs, signature, path, litert.GetNumSignatureOutputs, litert.GetSignatureOutputName,
+               litert.GetSignatureOutputTensor);
+  model->frame = model_find(model->inputs, "frame");
+  model->window = model_find(model->inputs, "window");
+  model->next_window = model_find(model->outputs, "next_window");
+  pair_states(model);
+  check_tensors(model);
+  read_start(model);
+  set_options(model, threads);
+  int status = litert.CreateCompiledModel(model->environment, model->file, model->options, &model->compiled);
+  check(status, path, "compile it");
+}
+
+void model_close(struct model *model) {
+  if (model->compiled) litert.DestroyCompiledModel(model->compiled);
+  if (model->options) litert.DestroyOptions(model->options);
+  if (model->file) litert.DestroyModel(model->file);
+  if (model->environment) litert.DestroyEnvironment(model->environment);
+  if (model->content) munmap(model->content, model->bytes);
+  free(model->inputs.list);
+  free(model->outputs.list);
+  free(model->start_outputs.list);
+  *model = (struct model){0};
 }

@@ -24,7 +24,11 @@ struct tensors {
 
 struct model {
   const char *path;
+  void *content;  // of the file, mapped
+  size_t bytes;
   LiteRtEnvironment environment;
+  LiteRtModel file;
+  LiteRtOptions options;
   LiteRtCompiledModel compiled;
   size_t signature;
   struct tensors inputs, outputs;
@@ -36,7 +40,14 @@ struct model {
   int window, next_window;  // of input and output, int32 [2] (row, column); NONE if there is none
 };
 
-// Loads and compiles a file. Fails, naming the file, if it is no model that the runner can feed.
-struct model model_load(const char *path, int threads);
+// Loads and compiles a file. Fails, naming the file, if it is no model that can be fed; what there is until then can
+// be closed.
+void model_load(struct model *model, const char *path, int threads);
+
+// Frees all that a model has. Nothing may use it any more.
+void model_close(struct model *model);
+
+// The index of the tensor of that name, or NONE.
+int model_find(struct tensors tensors, const char *name);
 
 #endif

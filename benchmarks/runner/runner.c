@@ -89,12 +89,19 @@ static long peak_memory_kb(void) {
 #endif
 }
 
+// Without a slash dlopen looks in the system's folders only.
+static void load_library(const char *path) {
+  char here[4096];
+  snprintf(here, sizeof here, "%s%s", strchr(path, '/') ? "" : "./", path);
+  litert_load(here);
+}
+
 static struct stream stream_open(const struct model *model, const struct options *options) {
   const int32_t *shape = model->inputs.list[model->frame].type.dimensions;
   struct stream stream = {.model = model, .options = options, .num_contexts = options->flip ? 2 : 1};
   stream.frames = frames_open(options->frames, (size_t)shape[1], (size_t)shape[2], options->seed);
   stream.windows = windows_read(options->windows);
-  for (int i = 0; i < stream.num_contexts; i++) stream.contexts[i] = context_create(model, options->state_buffers);
+  for (int i = 0; i < stream.num_contexts; i++) context_create(&stream.contexts[i], model, options->state_buffers);
   return stream;
 }
 
@@ -166,9 +173,10 @@ int main(int count, char **arguments) {
   FILE *samples_file = samples_open(options.samples);
   pin_to_cores(options.cpu_mask);
   keep_library_messages();
-  litert_load(options.library);
+  load_library(options.library);
   int64_t start = now();
-  struct model model = model_load(options.model, (int)options.threads);
+  struct model model;
+  model_load(&model, options.model, (int)options.threads);
   struct run_facts facts = {.load_ns = now() - start};
   struct stream stream = stream_open(&model, &options);
   struct dump dump = dump_open(options.dump, &model, stream.num_contexts);

@@ -45,6 +45,7 @@ def run(flags):
     config = dataclasses.replace(
         system.model,
         num_classes=len(names),
+        **_of_weights(flags),
         **cli.override(image_size=flags.image_size, depth=flags.depth),
     )
     if flags.stage == "policy":
@@ -84,6 +85,14 @@ def run(flags):
             resume_from,
         )
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
+
+
+def _of_weights(flags) -> dict:
+    """Depth and image size of --init_checkpoint, as far as no flag says another."""
+    if not flags.init_checkpoint:
+        return {}
+    config = checkpoints.read(flags.init_checkpoint).config
+    return {name: getattr(config, name) for name in ("depth", "image_size") if flags[name].value is None}
 
 
 def _run_of(flags, processes, metadata) -> Run:

@@ -23,8 +23,10 @@ int main(int num_arguments, char **arguments) {
   if (num_arguments != 4) return 2;
   long steps = atol(arguments[3]);
   litert_load(arguments[1]);
-  struct model model = model_load(arguments[2], 1);
-  struct context context = context_create(&model, ALIAS);
+  struct model model;
+  model_load(&model, arguments[2], 1);
+  struct context context;
+  context_create(&context, &model, ALIAS);
   const int32_t *shape = model.inputs.list[model.frame].type.dimensions;
   struct frames noise = frames_open(NULL, (size_t)shape[1], (size_t)shape[2], 0);
   frames_read(&noise, 0, input_memory(&context, model.frame));

@@ -81,8 +81,10 @@ int main(int num_arguments, char **arguments) {
   if (num_arguments != 5) return 2;
   long steps = atol(arguments[3]);
   litert_load(arguments[1]);
-  struct model model = model_load(arguments[2], 1);
-  struct context context = context_create(&model, strcmp(arguments[4], "swap") ? ALIAS : SWAP);
+  struct model model;
+  model_load(&model, arguments[2], 1);
+  struct context context;
+  context_create(&context, &model, strcmp(arguments[4], "swap") ? ALIAS : SWAP);
   context_step(&context);  // the first one may lay out memory
   size_t state_bytes = watch_states(&context);
   for (long i = 0; i < steps; i++) context_step(&context);

@@ -1,0 +1,609 @@
+#include "patchwork.h"
+
+#include <float.h>
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+// One source file to build: LiteRT's functions, the file's signatures and a stream's buffers are the runner's.
+#include "../runner/context.c"
+#include "../runner/litert.c"
+#include "../runner/model.c"
+
+#define METADATA "patchwork.json"
+enum { VERSION = 4 };               // of the metadata
+enum { MOST_PIXELS = 1 << 15 };     // of a side of a frame
+static const double NO_OVERLAP = 1e-3;  // of an input pixel with an output pixel, as OpenCV has it
+
+// ---- errors: fail() returns to the function of the API that is running
+
+static _Thread_local char error_text[1024];
+static _Thread_local jmp_buf *boundary;
+
+void fail(enum failure code, const char *format, ...) {
+  va_list values;
+  va_start(values, format);
+  vsnprintf(error_text, sizeof error_text, format, values);
+  va_end(values);
+  int status = code == NO_MEMORY ? PATCHWORK_NO_MEMORY : code == INFERENCE_FAILED ? PATCHWORK_FAILED : PATCHWORK_BAD_FILE;
+  longjmp(*boundary, status);
+}
+
+static int bad_argument(const char *text) {
+  snprintf(error_text, sizeof error_text, "%s", text);
+  return PATCHWORK_BAD_ARGUMENT;
+}
+
+const char *patchwork_error(void) { return error_text; }
+
+static void *allocate(size_t count, size_t size) {
+  void *memory = calloc(count ? count : 1, size);
+  if (!memory) fail(NO_MEMORY, "no memory for %zu x %zu bytes", count, size);
+  return memory;
+}
+
+// ---- metadata: a JSON object; what json.dumps writes, and nothing that is damaged, is read
+
+struct text {
+  const char *at, *end;
+};
+
+static void skip_space(struct text *text) {
+  while (text->at < text->end && strchr(" \t\r\n", *text->at) && *text->at) text->at++;
+}
+
+static bool take(struct text *text, char wanted) {
+  skip_space(text);
+  if (text->at >= text->end || *text->at != wanted) return false;
+  text->at++;
+  return true;
+}
+
+// Appends a character in UTF-8.
+static size_t put_character(char *out, unsigned code) {
+  if (code < 0x80) return out[0] = (char)code, 1;
+  if (code < 0x800) return out[0] = (char)(0xC0 | code >> 6), out[1] = (char)(0x80 | (code & 63)), 2;
+  if (code < 0x10000)
+    return out[0] = (char)(0xE0 | code >> 12), out[1] = (char)(0x80 | (code >> 6 & 63)),
+           out[2] = (char)(0x80 | (code & 63)), 3;
+  return out[0] = (char)(0xF0 | code >> 18), out[1] = (char)(0x80 | (code >> 12 & 63)),
+         out[2] = (char)(0x80 | (code >> 6 & 63)), out[3] = (char)(0x80 | (code & 63)), 4;
+}
+
+static bool take_hex(struct text *text, unsigned *code) {
+  *code = 0;
+  for (int i = 0; i < 4; i++, text->at++) {
+    if (text->at >= text->end) return false;
+    const char *digits = "0123456789abcdef", *digit = memchr(digits, *text->at | 32, 16);
+    if (!digit) return false;
+    *code = *code << 4 | (unsigned)(digit - digits);
+  }
+  return true;
+}
+
+// A string into `out`, which has room for all of the text; without `out` it is skipped.
+static bool take_string(struct text *text, char *out) {
+  char scratch[4];
+  if (!take(text, '"')) return false;
+  while (text->at < text->end && *text->at != '"') {
+    unsigned code = (unsigned char)*text->at++, low;
+    if (code != '\\') {
+      if (out) *out++ = (char)code;
+      continue;
+    }
+    if (text->at >= text->end) return false;
+    char escape = *text->at++;
+    const char *escapes = "bfnrt\"\\/", *meanings = "\b\f\n\r\t\"\\/", *found = strchr(escapes, escape);
+    if (escape == 'u') {
+      if (!take_hex(text, &code)) return false;
+      bool is_high = code >= 0xD800 && code < 0xDC00;
+      if (is_high && text->end - text->at > 6 && text->at[0] == '\\' && text->at[1] == 'u') {
+        text->at += 2;
+        if (!take_hex(text, &low)) return false;
+        code = 0x10000 + ((code & 0x3FF) << 10) + (low & 0x3FF);
+      }
+    } else if (found && escape) {
+      code = (unsigned char)meanings[found - escapes];
+    } else {
+      return false;
+    }
+    size_t bytes = put_character(out ? out : scratch, code);
+    if (out) out += bytes;
+  }
+  if (out) *out = '\0';
+  return take(text, '"');
+}
+
+static bool skip_value(struct text *text, int depth) {
+  skip_space(text);
+  if (text->at >= text->end || depth > 16) return false;
+  char first = *text->at;
+  if (first == '"') return take_string(text, NULL);
+  if (first != '{' && first != '[') {  // a number, true, false or null
+    const char *start = text->at;
+    while (text->at < text->end && strchr("+-.0123456789eEaflnrstu", *text->at) && *text->at) text->at++;
+    return text->at > start;
+  }
+  char close = first == '{' ? '}' : ']';
+  text->at++;
+  if (take(text, close)) return true;
+  do {
+    if (first == '{' && (!take_string(text, NULL) || !take(text, ':'))) return false;
+    if (!skip_value(text, depth + 1)) return false;
+  } while (take(text, ','));
+  return take(text, close);
+}
+
+// The value of a key of an object; false if there is none, or the text is damaged before it.
+static bool find_value(struct text object, const char *key, struct text *value) {
+  if (!take(&object, '{')) return false;
+  do {
+    skip_space(&object);
+    const char *name = object.at + 1;
+    if (!take_string(&object, NULL)) return false;
+    bool same = (size_t)(object.at - 1 - name) == strlen(key) && !memcmp(name, key, strlen(key));
+    if (!take(&object, ':')) return false;
+    *value = object;
+    if (!skip_value(&object, 0)) return false;
+    if (same) {
+      value->end = object.at;
+      return true;
+    }
+  } while (take(&object, ','));
+  return false;
+}
+
+static struct text value_of(struct text object, const char *key, const char *path) {
+  struct text value;
+  if (!find_value(object, key, &value)) fail(BAD_INPUT, "%s: no '%s' in its metadata, or it is damaged", path, key);
+  skip_space(&value);
+  return value;
+}
+
+static long number_of(struct text object, const char *key, const char *path) {
+  struct text value = value_of(object, key, path);
+  char digits[24] = "";
+  size_t count = (size_t)(value.end - value.at);
+  memcpy(digits, value.at, count < sizeof digits ? count : sizeof digits - 1);
+  return strtol(digits, NULL, 10);
+}
+
+static bool is_word(struct text value, const char *word) {
+  return (size_t)(value.end - value.at) == strlen(word) && !memcmp(value.at, word, strlen(word));
+}
+
+// ---- models
+
+struct patchwork_model {
+  struct model model;
+  char *path;
+  char **labels;
+  char *letters;  // of the labels
+  int num_labels;
+  int height, width;  // of the network's frames
+  int cells, window;
+  long interval;  // every so many frames one is looked at
+  bool letterbox;
+  int boxes, scores, classes, count, mask;  // outputs, or NONE
+};
+
+static void read_labels(patchwork_model *model, struct text list) {
+  struct text counted = list;
+  int count = 0;
+  if (!take(&counted, '[')) fail(BAD_INPUT, "%s: its labels are damaged", model->path);
+  do {
+    if (!take_string(&counted, NULL)) fail(BAD_INPUT, "%s: its labels are damaged", model->path);
+    count++;
+  } while (take(&counted, ','));
+  model->labels = allocate((size_t)count, sizeof *model->labels);
+  char *letters = model->letters = allocate((size_t)(list.end - list.at) + 1, 1);
+  take(&list, '[');
+  for (; model->num_labels < count; model->num_labels++, take(&list, ',')) {
+    take_string(&list, letters);
+    model->labels[model->num_labels] = letters;
+    letters += strlen(letters) + 1;
+  }
+}
+
+static void read_metadata(patchwork_model *model) {
+  const void *content;
+  size_t bytes;
+  if (litert.GetModelMetadata(model->model.file, METADATA, &content, &bytes))
+    fail(BAD_INPUT, "%s: no Patchwork metadata in it; was it exported by patchwork-export?", model->path);
+  struct text facts = {content, (const char *)content + bytes};
+  if (number_of(facts, "patchwork", model->path) != VERSION)
+    fail(BAD_INPUT, "%s: its metadata is of another version than %d: export it anew", model->path, VERSION);
+  struct text stream = value_of(facts, "stream", model->path), grid = value_of(facts, "grid", model->path);
+  if (!is_word(value_of(stream, "flip", model->path), "false") || number_of(stream, "delay", model->path))
+    fail(BAD_INPUT, "%s: systems with flip or delay are not known here", model->path);
+  model->interval = number_of(stream, "interval", model->path);
+  model->cells = (int)number_of(grid, "cells", model->path);
+  model->window = (int)number_of(grid, "window", model->path);
+  if (model->interval < 1 || model->cells < 1 || model->window < 1 || model->window > model->cells)
+    fail(BAD_INPUT, "%s: its grid or interval is damaged", model->path);
+  model->letterbox = is_word(value_of(facts, "fit", model->path), "\"letterbox\"");
+  read_labels(model, value_of(facts, "labels", model->path));
+}
+
+// An output of that name, type and number of values per row, of which there are at least `rows`; NONE if it is missing.
+static int find_output(const patchwork_model *model, const char *name, int type, size_t values) {
+  int index = model_find(model->model.outputs, name);
+  if (index == NONE) return NONE;
+  const struct tensor *output = &model->model.outputs.list[index];
+  if (output->type.element_type != type || output->bytes / 4 % values)
+    fail(BAD_INPUT, "%s: '%s' is of another type than it should be", model->path, name);
+  return index;
+}
+
+static void find_outputs(patchwork_model *model) {
+  const struct tensor *list = model->model.outputs.list;
+  model->mask = find_output(model, "mask", LITERT_FLOAT32, 1);
+  model->boxes = find_output(model, "boxes", LITERT_FLOAT32, 4);
+  model->scores = find_output(model, "scores", LITERT_FLOAT32, 1);
+  model->classes = find_output(model, "classes", LITERT_INT32, 1);
+  model->count = find_output(model, "count", LITERT_INT32, 1);
+  if (model->mask != NONE) {
+    if (list[model->mask].bytes != 4 * (size_t)model->height * (size_t)model->width)
+      fail(BAD_INPUT, "%s: its mask is not of the frame's size", model->path);
+    return;
+  }
+  if (model->boxes == NONE || model->scores == NONE || model->classes == NONE || model->count == NONE)
+    fail(BAD_INPUT, "%s: neither a mask nor suppressed detections in it; export it without --nosuppression", model->path);
+  if (list[model->boxes].bytes != 4 * list[model->scores].bytes ||
+      list[model->classes].bytes != list[model->scores].bytes || list[model->count].bytes != 4)
+    fail(BAD_INPUT, "%s: its detections do not go together", model->path);
+}
+
+static void open_model(patchwork_model *model, const char *library, const char *path, int threads) {
+  model->path = allocate(strlen(path) + 1, 1);
+  strcpy(model->path, path);
+  litert_load(library);
+  model_load(&model->model, model->path, threads);
+  const int32_t *shape = model->model.inputs.list[model->model.frame].type.dimensions;
+  model->height = shape[1];
+  model->width = shape[2];
+  read_metadata(model);
+  find_outputs(model);
+}
+
+int patchwork_model_open(const char *library, const char *path, int threads, patchwork_model **opened) {
+  if (!library || !path || !opened || threads < 1) return bad_argument("library, path, model or threads: null, or 0");
+  *opened = NULL;
+  error_text[0] = '\0';
+  patchwork_model *model = calloc(1, sizeof *model);
+  if (!model) return PATCHWORK_NO_MEMORY;
+  jmp_buf here;
+  boundary = &here;
+  int status = setjmp(here);
+  if (status) {
+    patchwork_model_close(model);
+    return status;
+  }
+  open_model(model, library, path, threads);
+  *opened = model;
+  return PATCHWORK_OK;
+}
+
+void patchwork_model_close(patchwork_model *model) {
+  if (!model) return;
+  model_close(&model->model);
+  free(model->labels);
+  free(model->letters);
+  free(model->path);
+  free(model);
+}
+
+void patchwork_model_size(const patchwork_model *model, int *height, int *width, int *cells, int *window) {
+  *height = model->height;
+  *width = model->width;
+  *cells = model->cells;
+  *window = model->window;
+}
+
+const char *patchwork_label(const patchwork_model *model, int label) {
+  return label >= 0 && label < model->num_labels ? model->labels[label] : NULL;
+}
+
+// ---- from a frame to the network's: as patchwork_tf/fitting.py has it, by OpenCV's rules
+
+// By what part an input pixel counts in an output pixel.
+struct share {
+  int from, to;
+  float part;
+};
+
+// The same of an axis of which each output pixel is made of the areas of several input pixels.
+struct shares {
+  size_t count;
+  struct share *list;  // by output pixel
+};
+
+static struct shares share_areas(int from, int to) {
+  double scale = (double)from / to;
+  struct shares shares = {0, allocate((size_t)from + 3 * (size_t)to, sizeof *shares.list)};
+  for (int pixel = 0; pixel < to; pixel++) {
+    double start = pixel * scale, end = start + scale, width = fmin(scale, from - start);
+    int first = (int)ceil(start), last = (int)floor(end);
+    last = last < from - 1 ? last : from - 1;
+    first = first < last ? first : last;
+    if (first - start > NO_OVERLAP)
+      shares.list[shares.count++] = (struct share){first - 1, pixel, (float)((first - start) / width)};
+    for (int i = first; i < last; i++) shares.list[shares.count++] = (struct share){i, pixel, (float)(1 / width)};
+    if (end - last > NO_OVERLAP)
+      shares.list[shares.count++] = (struct share){last, pixel, (float)(fmin(fmin(end - last, 1), width) / width)};
+  }
+  return shares;
+}
+
+// The two input pixels around the place of an output pixel, and their parts of 2048.
+struct pair {
+  int first, second, first_part, second_part;
+};
+
+// Where the other side shrinks, OpenCV keeps pixels sharp that grow.
+static struct pair *pair_pixels(int from, int to, bool sharp) {
+  double scale = (double)from / to;
+  struct pair *pairs = allocate((size_t)to, sizeof *pairs);
+  for (int pixel = 0; pixel < to; pixel++) {
+    float place = (float)((pixel + 0.5) * scale - 0.5);
+    int first = (int)floorf(place);
+    float part = place - (float)first;
+    if (sharp) {
+      first = (int)floor(pixel * scale);
+      part = (float)((pixel + 1) - (first + 1) * ((double)to / from));
+      part = part <= 0 ? 0 : part - floorf(part);
+    }
+    if (first < 0 || first >= from - 1) part = 0;
+    first = first < 0 ? 0 : first < from - 1 ? first : from - 1;
+    int second = first < from - 1 ? first + 1 : first;
+    pairs[pixel] = (struct pair){first, second, (int)rintf((1 - part) * 2048), (int)rintf(part * 2048)};
+  }
+  return pairs;
+}
+
+struct fitting {
+  int height, width;                         // of the frame; 0 before the first
+  int top, left, inner_height, inner_width;  // where it lies in the network's
+  bool by_area;                              // neither side grows
+  struct shares rows, columns;
+  float *row, *sum;  // of the inner width, 3 channels
+  struct pair *row_pairs, *column_pairs;
+  int32_t *lines[2];  // of the inner width, 3 channels
+};
+
+static void fitting_close(struct fitting *fitting) {
+  free(fitting->rows.list);
+  free(fitting->columns.list);
+  free(fitting->row);
+  free(fitting->sum);
+  free(fitting->row_pairs);
+  free(fitting->column_pairs);
+  free(fitting->lines[0]);
+  free(fitting->lines[1]);
+  *fitting = (struct fitting){0};
+}
+
+static void place_frame(struct fitting *fitting, const patchwork_model *model, int height, int width) {
+  fitting->inner_height = model->height;
+  fitting->inner_width = model->width;
+  if (!model->letterbox) return;
+  float vertical = (float)model->height / (float)height, horizontal = (float)model->width / (float)width;
+  float scale = vertical < horizontal ? vertical : horizontal;
+  fitting->inner_height = (int)fmaxf(rintf((float)height * scale), 1);
+  fitting->inner_width = (int)fmaxf(rintf((float)width * scale), 1);
+  fitting->top = (model->height - fitting->inner_height) / 2;
+  fitting->left = (model->width - fitting->inner_width) / 2;
+}
+
+static void fitting_open(struct fitting *fitting, const patchwork_model *model, int height, int width) {
+  fitting_close(fitting);  // one that failed may be half made
+  place_frame(fitting, model, height, width);
+  size_t values = 3 * (size_t)fitting->inner_width;
+  bool shrinks = height > model->height || width > model->width;
+  fitting->by_area = shrinks && height >= fitting->inner_height && width >= fitting->inner_width;
+  if (fitting->by_area) {
+    fitting->rows = share_areas(height, fitting->inner_height);
+    fitting->columns = share_areas(width, fitting->inner_width);
+    fitting->row = allocate(values, sizeof *fitting->row);
+    fitting->sum = allocate(values, sizeof *fitting->sum);
+  } else {
+    fitting->row_pairs = pair_pixels(height, fitting->inner_height, shrinks);
+    fitting->column_pairs = pair_pixels(width, fitting->inner_width, shrinks);
+    for (int i = 0; i < 2; i++) fitting->lines[i] = allocate(values, sizeof **fitting->lines);
+  }
+  fitting->height = height;
+  fitting->width = width;
+}
+
+static float normalised(float value) { return (value < 0 ? 0 : value > 255 ? 255 : value) / 127.5f - 1; }
+
+static void shrink(const struct fitting *fitting, const uint8_t *rgb, size_t stride, float *target, size_t pitch) {
+  size_t values = 3 * (size_t)fitting->inner_width;
+  memset(fitting->sum, 0, values * sizeof(float));
+  for (size_t j = 0; j < fitting->rows.count; j++) {
+    struct share of_row = fitting->rows.list[j];
+    const uint8_t *source = rgb + (size_t)of_row.from * stride;
+    memset(fitting->row, 0, values * sizeof(float));
+    for (size_t k = 0; k < fitting->columns.count; k++) {
+      struct share of_column = fitting->columns.list[k];
+      const uint8_t *pixel = source + 3 * (size_t)of_column.from;
+      float *value = fitting->row + 3 * (size_t)of_column.to;
+      for (int c = 0; c < 3; c++) value[c] += (float)pixel[c] * of_column.part;
+    }
+    for (size_t i = 0; i < values; i++) fitting->sum[i] += of_row.part * fitting->row[i];
+    if (j + 1 < fitting->rows.count && fitting->rows.list[j + 1].to == of_row.to) continue;
+    float *row = target + (size_t)of_row.to * pitch;  // complete; rounded, as networks are trained on 8 bits
+    for (size_t i = 0; i < values; i++) row[i] = normalised(rintf(fitting->sum[i]));
+    memset(fitting->sum, 0, values * sizeof(float));
+  }
+}
+
+static void stretch_line(const struct fitting *fitting, const uint8_t *source, int32_t *line) {
+  for (int pixel = 0; pixel < fitting->inner_width; pixel++) {
+    struct pair pair = fitting->column_pairs[pixel];
+    for (int c = 0; c < 3; c++)
+      line[3 * pixel + c] = source[3 * pair.first + c] * pair.first_part + source[3 * pair.second + c] * pair.second_part;
+  }
+}
+
+static void stretch(const struct fitting *fitting, const uint8_t *rgb, size_t stride, float *target, size_t pitch) {
+  size_t values = 3 * (size_t)fitting->inner_width;
+  for (int y = 0; y < fitting->inner_height; y++, target += pitch) {
+    struct pair pair = fitting->row_pairs[y];
+    stretch_line(fitting, rgb + (size_t)pair.first * stride, fitting->lines[0]);
+    stretch_line(fitting, rgb + (size_t)pair.second * stride, fitting->lines[1]);
+    for (size_t i = 0; i < values; i++) {  // in fixed point, to OpenCV's bits
+      int32_t first = pair.first_part * (fitting->lines[0][i] >> 4) >> 16;
+      int32_t second = pair.second_part * (fitting->lines[1][i] >> 4) >> 16;
+      target[i] = normalised((float)((first + second + 2) >> 2));
+    }
+  }
+}
+
+// A frame into the network's, float32 in [-1, 1]; bars of a letterbox are black.
+static void fit_frame(const struct fitting *fitting, const patchwork_model *model, const uint8_t *rgb, size_t stride,
+                      float *frame) {
+  size_t pitch = 3 * (size_t)model->width;
+  if (model->letterbox)
+    for (size_t i = 0; i < pitch * (size_t)model->height; i++) frame[i] = -1;
+  float *target = frame + (size_t)fitting->top * pitch + 3 * (size_t)fitting->left;
+  (fitting->by_area ? shrink : stretch)(fitting, rgb, stride, target, pitch);
+}
+
+// ---- streams
+
+struct patchwork_stream {
+  const patchwork_model *model;
+  struct context context;
+  struct fitting fitting;
+  patchwork_detection *detections;
+  patchwork_answer answer;
+  int32_t window[2];  // of the next step
+  long number;        // of the next frame
+};
+
+static void open_stream(patchwork_stream *stream) {
+  const patchwork_model *model = stream->model;
+  context_create(&stream->context, &model->model, ALIAS);
+  size_t most = model->mask == NONE ? model->model.outputs.list[model->scores].bytes / sizeof(float) : 0;
+  stream->detections = allocate(most, sizeof *stream->detections);
+}
+
+int patchwork_stream_open(patchwork_model *model, patchwork_stream **opened) {
+  if (!model || !opened) return bad_argument("model or stream: null");
+  *opened = NULL;
+  error_text[0] = '\0';
+  patchwork_stream *stream = calloc(1, sizeof *stream);
+  if (!stream) return PATCHWORK_NO_MEMORY;
+  stream->model = model;
+  jmp_buf here;
+  boundary = &here;
+  int status = setjmp(here);
+  if (status) {
+    patchwork_stream_close(stream);
+    return status;
+  }
+  open_stream(stream);
+  *opened = stream;
+  return PATCHWORK_OK;
+}
+
+void patchwork_stream_close(patchwork_stream *stream) {
+  if (!stream) return;
+  if (stream->context.model) context_close(&stream->context);
+  fitting_close(&stream->fitting);
+  free(stream->detections);
+  free(stream);
+}
+
+void patchwork_stream_reset(patchwork_stream *stream) {
+  context_reset(&stream->context);
+  fitting_close(&stream->fitting);
+  stream->number = 0;
+  stream->window[0] = stream->window[1] = 0;
+}
+
+static float inside(float value) { return value < 0 ? 0 : value > 1 ? 1 : value; }
+
+// Fractions of the network's frame as fractions of the frame that was pushed.
+static patchwork_detection unfit(const patchwork_stream *stream, patchwork_detection found) {
+  const struct fitting *fitting = &stream->fitting;
+  if (!stream->model->letterbox) return found;
+  float height = (float)stream->model->height, width = (float)stream->model->width;
+  float *vertical[] = {&found.ymin, &found.ymax}, *horizontal[] = {&found.xmin, &found.xmax};
+  for (int i = 0; i < 2; i++) {
+    *vertical[i] = inside((*vertical[i] * height - (float)fitting->top) / (float)fitting->inner_height);
+    *horizontal[i] = inside((*horizontal[i] * width - (float)fitting->left) / (float)fitting->inner_width);
+  }
+  return found;
+}
+
+static void read_detections(patchwork_stream *stream) {
+  const patchwork_model *model = stream->model;
+  const float *boxes = output_memory(&stream->context, model->boxes);
+  const float *scores = output_memory(&stream->context, model->scores);
+  const int32_t *classes = output_memory(&stream->context, model->classes);
+  int32_t count = *(const int32_t *)output_memory(&stream->context, model->count);
+  size_t most = model->model.outputs.list[model->scores].bytes / sizeof(float);
+  stream->answer.num_detections = count < 0 ? 0 : (size_t)count < most ? (size_t)count : most;
+  for (size_t i = 0; i < stream->answer.num_detections; i++) {
+    const float *box = boxes + 4 * i;
+    stream->detections[i] =
+        unfit(stream, (patchwork_detection){box[0], box[1], box[2], box[3], scores[i], (int)classes[i]});
+  }
+  stream->answer.detections = stream->detections;
+}
+
+static void read_mask(patchwork_stream *stream) {
+  const struct fitting *fitting = &stream->fitting;
+  patchwork_answer *answer = &stream->answer;
+  answer->mask_stride = (size_t)stream->model->width;
+  answer->mask = (const float *)output_memory(&stream->context, stream->model->mask) +
+                 (size_t)fitting->top * answer->mask_stride + (size_t)fitting->left;
+  answer->mask_height = (size_t)fitting->inner_height;
+  answer->mask_width = (size_t)fitting->inner_width;
+}
+
+static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
+  struct context *context = &stream->context;
+  const struct model *model = context->model;
+  patchwork_answer *answer = &stream->answer;
+  fit_frame(&stream->fitting, stream->model, rgb, stride, input_memory(context, model->frame));
+  bool whole = !model->has_state || (stream->number == 0 && model->has_start);
+  answer->row = whole ? -1 : stream->window[0];
+  answer->column = whole ? -1 : stream->window[1];
+  if (model->window != NONE) memcpy(input_memory(context, model->window), stream->window, sizeof stream->window);
+  if (stream->number == 0 && model->has_start)
+    context_start(context);
+  else
+    context_step(context);
+  if (model->next_window != NONE)
+    memcpy(stream->window, output_memory(context, model->next_window), sizeof stream->window);
+  if (stream->model->mask == NONE)
+    read_detections(stream);
+  else
+    read_mask(stream);
+}
+
+int patchwork_stream_push(patchwork_stream *stream, const uint8_t *rgb, int height, int width, size_t stride,
+                          patchwork_answer *answer) {
+  if (!stream || !rgb || !answer) return bad_argument("stream, frame or answer: null");
+  if (height < 1 || width < 1 || height > MOST_PIXELS || width > MOST_PIXELS || stride < 3 * (size_t)width)
+    return bad_argument("the frame's height, width or stride cannot be");
+  if (stream->fitting.height && (stream->fitting.height != height || stream->fitting.width != width))
+    return bad_argument("the frame has another size than those before it; patchwork_stream_reset begins anew");
+  error_text[0] = '\0';
+  jmp_buf here;
+  boundary = &here;
+  int status = setjmp(here);
+  if (status) return status;
+  if (!stream->fitting.height) fitting_open(&stream->fitting, stream->model, height, width);
+  stream->answer.looked = stream->number % stream->model->interval == 0;
+  if (stream->answer.looked) look(stream, rgb, stride);
+  stream->number++;
+  *answer = stream->answer;
+  return PATCHWORK_OK;
+}

@@ -1,0 +1,357 @@
+"""The C library for apps against Python: answers, streams, errors, memory."""
+
+import ctypes
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from native_runner import CROSS_COMPILER, ROOT, or_skip
+from test_runner_builds import _CPUINFO, _bundle_or_skip
+
+import patchwork_tf as pw
+from patchwork_tf.benchmarks import native
+from patchwork_tf.data.video import Video
+from patchwork_tf.export import metadata
+from patchwork_tf.export.exporting import export
+from patchwork_tf.export.streaming import ExportedStep
+
+LIBRARY, EXAMPLE = ROOT / "benchmarks/library/patchwork.c", ROOT / "examples/stream.c"
+SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+
+
+class Detection(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_float) for name in ("ymin", "xmin", "ymax", "xmax", "score")]
+    _fields_ += [("label", ctypes.c_int)]
+
+
+class Answer(ctypes.Structure):
+    _fields_ = [
+        ("detections", ctypes.POINTER(Detection)),
+        ("num_detections", ctypes.c_size_t),
+        ("mask", ctypes.POINTER(ctypes.c_float)),
+        *((f"mask_{name}", ctypes.c_size_t) for name in ("height", "width", "stride")),
+        *((name, ctypes.c_int) for name in ("row", "column", "looked")),
+    ]
+
+
+class Library:
+    """patchwork.h in Python."""
+
+    def __init__(self, path):
+        self.c = ctypes.CDLL(str(path))
+        self.c.patchwork_error.restype = self.c.patchwork_label.restype = ctypes.c_char_p
+        self.c.patchwork_label.argtypes = [ctypes.c_void_p, ctypes.c_int]
+        for name in ("model_close", "stream_close", "stream_reset"):
+            getattr(self.c, f"patchwork_{name}").argtypes = [ctypes.c_void_p]
+        self.c.patchwork_stream_push.argtypes = [
+            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
+            *(ctypes.c_size_t, ctypes.POINTER(Answer)),
+        ]
+
+    @property
+    def error(self):
+        return self.c.patchwork_error().decode()
+
+    def model(self, path, threads=1):
+        opened = ctypes.c_void_p()
+        status = self.c.patchwork_model_open(
+            native.library_path().encode(), str(path).encode(), threads, ctypes.byref(opened)
+        )
+        return status, opened
+
+    def stream(self, model):
+        opened = ctypes.c_void_p()
+        assert self.c.patchwork_stream_open(model, ctypes.byref(opened)) == 0, self.error
+        return opened
+
+    def push(self, stream, frame, stride=None, size=None):
+        answer, frame = Answer(), np.ascontiguousarray(frame)
+        height, width = size or frame.shape[:2]
+        stride = stride or 3 * width
+        status = self.c.patchwork_stream_push(
+            stream, frame.ctypes.data, height, width, stride, ctypes.byref(answer)
+        )
+        return status, answer
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory):
+    path = tmp_path_factory.mktemp("library") / "libpatchwork.so"
+    native.compile_c(or_skip(native.host_compiler), [LIBRARY], path, "-shared", "-fPIC")
+    return Library(path)
+
+
+@pytest.fixture(scope="module")
+def segmenter(small, tmp_path_factory):
+    path = str(tmp_path_factory.mktemp("segmenter") / "segmenter.tflite")
+    export(small("davis-pw-m2n1"), path, verify_steps=3)
+    return path
+
+
+@pytest.fixture(scope="module")
+def letterboxed(detector, tmp_path_factory):
+    """The same detector, which wants frames letterboxed."""
+    path = tmp_path_factory.mktemp("letterboxed") / "detector.tflite"
+    facts = {
+        **metadata.read(detector),
+        "fit": "letterbox",
+        "labels": ["plain", "grüße", '🦆 "duck"\\', *list("abcdefg")],
+    }
+    path.write_bytes(metadata.insert(Path(detector).read_bytes(), facts))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def frames(real_data):
+    """200 frames of a real clip."""
+    found = [
+        cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA)
+        for frame in Video(real_data("vid_clip_00007010/frames"))
+    ]
+    return (found + found[::-1])[:200]
+
+
+def noise(count, height=180, width=240):
+    rng = np.random.default_rng(0)
+    small = rng.integers(0, 255, (count, height // 10, width // 10, 3), dtype=np.uint8)
+    return list(small.repeat(10, axis=1).repeat(10, axis=2))
+
+
+def assert_same(answer, expected, label_of=None):
+    window = None if answer.row < 0 else (answer.row, answer.column)
+    assert window == (None if expected.window is None else tuple(expected.window))
+    if hasattr(expected, "boxes"):
+        assert answer.num_detections == len(expected.boxes)
+        for k in range(answer.num_detections):
+            found = answer.detections[k]
+            box = (found.ymin, found.xmin, found.ymax, found.xmax, found.score)
+            np.testing.assert_allclose(box, [*expected.boxes[k], expected.scores[k]], atol=1e-4)
+            assert found.label == expected.classes[k]
+        return
+    shape, stride = (answer.mask_height, answer.mask_width), answer.mask_stride
+    mask = np.ctypeslib.as_array(answer.mask, (shape[0] * stride,)).reshape(shape[0], stride)[:, : shape[1]]
+    size = expected.probability.shape
+    np.testing.assert_allclose(cv2.resize(mask, size[::-1]), expected.probability, atol=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["detector", "segmenter", "letterboxed"])
+def test_answers_over_real_video_are_python_s(name, request, library, frames):
+    path = request.getfixturevalue(name)
+    status, model = library.model(path)
+    assert status == 0, library.error
+    stream = library.stream(model)
+    for frame, expected in zip(frames, pw.stream(ExportedStep(path), frames), strict=True):
+        status, answer = library.push(stream, frame)
+        assert status == 0, library.error
+        assert answer.looked
+        assert_same(answer, expected)
+    labels = ExportedStep(path).info.class_names
+    assert tuple(library.c.patchwork_label(model, k).decode() for k in range(len(labels))) == labels
+    assert library.c.patchwork_label(model, len(labels)) is None
+    library.c.patchwork_stream_close(stream)
+    library.c.patchwork_model_close(model)
+
+
+@pytest.mark.slow
+def test_streams_of_one_model_do_not_disturb_each_other_and_begin_anew(detector, library):
+    videos = noise(24)[:12], [frame[:, ::-1] for frame in noise(24)[12:]]
+    expected = [list(pw.stream(ExportedStep(detector), video)) for video in videos]
+    _, model = library.model(detector)
+    streams = [library.stream(model) for _ in videos]
+    for _ in range(2):  # the second time after a reset
+        for pair in zip(*videos, *expected, strict=True):
+            for stream, frame, answer in zip(streams, pair[:2], pair[2:], strict=True):
+                assert_same(library.push(stream, frame)[1], answer)
+        for stream in streams:
+            library.c.patchwork_stream_reset(stream)
+    padded = np.zeros((180, 250, 3), np.uint8)  # rows may be longer than the frame
+    padded[:, :240] = videos[0][0]
+    assert_same(library.push(streams[0], padded, stride=750, size=(180, 240))[1], expected[0][0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [(90, 120), (128, 128), (300, 90), (40, 500)])
+def test_frames_of_any_shape(size, detector, letterboxed, library):
+    """Smaller ones are stretched in OpenCV's fixed point, which rounds one pixel in 500 otherwise."""
+    frames = [cv2.resize(frame, size[::-1]) for frame in noise(4)]
+    for path in (detector, letterboxed):
+        stream = library.stream(library.model(path)[1])
+        for frame, expected in zip(frames, pw.stream(ExportedStep(path), frames), strict=True):
+            answer = library.push(stream, frame)[1]
+            scores = [answer.detections[k].score for k in range(answer.num_detections)]
+            assert abs(len(scores) - len(expected.scores)) <= 2
+            np.testing.assert_allclose(scores[:5], expected.scores[:5], atol=0.02)
+
+
+@pytest.mark.slow
+def test_frames_that_cannot_be_are_an_error(detector, library):
+    _, model = library.model(detector)
+    stream, frame = library.stream(model), noise(1)[0]
+    for size, stride in (((0, 240), None), ((180, -1), 720), ((180, 240), 719), ((1 << 20, 240), None)):
+        assert library.push(stream, frame, stride, size)[0] == 1
+        assert "cannot be" in library.error
+    assert library.push(stream, frame)[0] == 0
+    assert library.error == ""
+    assert library.push(stream, frame[:80])[0] == 1
+    assert "another size than those before it" in library.error
+    assert library.push(stream, frame)[0] == 0  # the stream goes on
+
+
+@pytest.mark.slow
+def test_files_that_cannot_be_used_are_an_error(detector, library, tmp_path, small):
+    content = Path(detector).read_bytes()
+    raw = str(tmp_path / "raw.tflite")
+    export(small("vid-pw-m2n1", image_size=64), raw, suppression=False, verify_steps=1)
+    start = content.index(b'{"patchwork"')
+    files = {
+        "none": (None, "No such file"),
+        "empty": (b"", "empty"),
+        "text": (b"no model" * 99, "cannot load it"),
+        "raw": (Path(raw).read_bytes(), "without --nosuppression"),
+        "version": (content.replace(b'"patchwork": 4', b'"patchwork": 3'), "another version"),
+        "metadata": (content[:start] + b"[" + content[start + 1 :], "no 'patchwork' in its metadata"),
+        "labels": (content.replace(b'"labels": [', b'"labels": {'), "no 'labels' in its metadata"),
+    }
+    for name, (wrong, message) in files.items():
+        path = tmp_path / f"{name}.tflite"
+        if wrong is not None:
+            path.write_bytes(wrong)
+        status, model = library.model(path)
+        assert (status, model.value) == (2, None), name
+        assert message in library.error, name
+    assert library.model(detector, threads=0)[0] == 1
+
+
+def _environment():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+FUZZ = """
+import sys
+import numpy as np
+sys.path.insert(0, sys.argv[1])
+from test_library import Library, noise
+library, content, frame = Library(sys.argv[2]), open(sys.argv[3], "rb").read(), noise(1)[0]
+rng, path, opened = np.random.default_rng(0), sys.argv[4], 0
+start = content.index(b'{"patchwork"')
+for _ in range(150):
+    wrong = bytearray(content)
+    for place in rng.integers(start, start + 2500, rng.integers(1, 6)):
+        wrong[place] = rng.integers(0, 256)
+    open(path, "wb").write(wrong)
+    status, model = library.model(path)
+    if not status:
+        opened += 1
+        stream = library.stream(model)
+        library.push(stream, frame)
+        library.c.patchwork_stream_close(stream)
+        library.c.patchwork_model_close(model)
+print(opened)
+"""
+
+
+@pytest.mark.slow
+def test_damaged_metadata_never_crashes(segmenter, library, tmp_path):
+    command = [
+        sys.executable,
+        "-c",
+        FUZZ,
+        str(ROOT / "tests"),
+        library.c._name,
+        segmenter,
+        "0",
+        f"{tmp_path}/x.tflite",
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert int(done.stdout.split()[-1]) < 150
+
+
+def _example(tmp_path, compiler, *flags):
+    program = tmp_path / "stream"
+    native.compile_c(compiler, [EXAMPLE, LIBRARY], program, *flags)
+    return program
+
+
+def _run(command, frames, cwd=None):
+    done = subprocess.run(list(map(str, command)), input=np.stack(frames).tobytes(), capture_output=True, cwd=cwd)
+    assert done.returncode == 0, done.stderr.decode()[-3000:]
+    return done.stdout.decode()
+
+
+@pytest.mark.slow
+def test_the_example_is_clean_under_sanitizers_and_the_same_on_arm64(detector, tmp_path):
+    frames = noise(8)
+    plain = _example(tmp_path, or_skip(native.host_compiler))
+    arguments = [detector, 180, 240]
+    expected = _run([plain, native.library_path(), *arguments], frames)
+    assert expected.count("frame ") == 8
+    assert "frame 0 whole" in expected
+    os.makedirs(tmp_path / "sanitized")
+    sanitized = _example(tmp_path / "sanitized", or_skip(native.host_compiler), *SANITIZED)
+    assert _run([sanitized, native.library_path(), *arguments], frames) == expected
+    wrong = subprocess.run([sanitized, native.library_path(), EXAMPLE, "9", "9"], capture_output=True, text=True)
+    assert wrong.returncode == 1
+    assert wrong.stderr.splitlines()[-1].startswith(f"stream: {EXAMPLE}: cannot load it")
+    qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not qemu or not shutil.which(CROSS_COMPILER):
+        pytest.skip("no qemu or cross compiler for arm64")
+    bundle = _bundle_or_skip(tmp_path / "bundle", "arm64")
+    program = _example(tmp_path / "bundle", CROSS_COMPILER)
+    loader = [part for part in bundle.command if "ld-linux" in part]
+    os.makedirs(tmp_path / "root/proc")
+    (tmp_path / "root/proc/cpuinfo").write_text(_CPUINFO)
+    start = [
+        qemu,
+        "-L",
+        tmp_path / "root",
+        *loader,
+        "--library-path",
+        ".",
+        f"./{program.name}",
+        f"./{native.LIBRARY}",
+    ]
+    found = _run([*start, *arguments], frames, cwd=bundle.folder)
+    numbers = [
+        [float(word) for word in text.split() if word.replace(".", "").isdigit()] for text in (found, expected)
+    ]
+    np.testing.assert_allclose(*numbers, atol=1e-4)
+
+
+GROWTH = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from test_library import Library, noise
+library, frames = Library(sys.argv[2]), noise(10, 80, 120)
+stream = library.stream(library.model(sys.argv[3])[1])
+def megabytes():
+    return next(int(line.split()[1]) / 1000 for line in open("/proc/self/status") if line.startswith("VmRSS"))
+sizes = []
+for number in range(10_000):
+    assert library.push(stream, frames[number % 10])[0] == 0
+    if number in (1000, 9999):
+        sizes.append(megabytes())
+print(sizes[1] - sizes[0])
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="memory is read from /proc")
+def test_ten_thousand_frames_without_growth(library, small, tmp_path):
+    path = str(tmp_path / "tiny.tflite")
+    export(small("davis-pw-m2n1", image_size=64), path, verify_steps=1)
+    command = [sys.executable, "-c", GROWTH, str(ROOT / "tests"), library.c._name, path]
+    assert (
+        float(
+            subprocess.run(command, capture_output=True, text=True, check=True, env=_environment()).stdout.split()[
+                -1
+            ]
+        )
+        < 2
+    )
