@@ -319,12 +319,15 @@ struct share {
 struct shares {
   size_t count;
   struct share *list;  // by output pixel
+  size_t *starts;      // of each output pixel in the list, and of the end
 };
 
 static struct shares share_areas(int from, int to) {
   double scale = (double)from / to;
-  struct shares shares = {0, allocate((size_t)from + 3 * (size_t)to, sizeof *shares.list)};
+  struct shares shares = {0, allocate((size_t)from + 3 * (size_t)to, sizeof *shares.list), NULL};
+  shares.starts = allocate((size_t)to + 1, sizeof *shares.starts);
   for (int pixel = 0; pixel < to; pixel++) {
+    shares.starts[pixel] = shares.count;
     double start = pixel * scale, end = start + scale, width = fmin(scale, from - start);
     int first = (int)ceil(start), last = (int)floor(end);
     last = last < from - 1 ? last : from - 1;
@@ -335,6 +338,7 @@ static struct shares share_areas(int from, int to) {
     if (end - last > NO_OVERLAP)
       shares.list[shares.count++] = (struct share){last, pixel, (float)(fmin(fmin(end - last, 1), width) / width)};
   }
+  shares.starts[to] = shares.count;
   return shares;
 }
 
@@ -376,7 +380,9 @@ struct fitting {
 
 static void fitting_close(struct fitting *fitting) {
   free(fitting->rows.list);
+  free(fitting->rows.starts);
   free(fitting->columns.list);
+  free(fitting->columns.starts);
   free(fitting->row);
   free(fitting->sum);
   free(fitting->row_pairs);
@@ -418,59 +424,72 @@ static void fitting_open(struct fitting *fitting, const patchwork_model *model, 
   fitting->width = width;
 }
 
-static float normalised(float value) { return (value < 0 ? 0 : value > 255 ? 255 : value) / 127.5f - 1; }
+// Part of the frame as it lies in the network's, without the bars of a letterbox.
+struct part {
+  int top, left, bottom, right;
+};
 
-static void shrink(const struct fitting *fitting, const uint8_t *rgb, size_t stride, float *target, size_t pitch) {
-  size_t values = 3 * (size_t)fitting->inner_width;
-  memset(fitting->sum, 0, values * sizeof(float));
-  for (size_t j = 0; j < fitting->rows.count; j++) {
-    struct share of_row = fitting->rows.list[j];
-    const uint8_t *source = rgb + (size_t)of_row.from * stride;
-    memset(fitting->row, 0, values * sizeof(float));
-    for (size_t k = 0; k < fitting->columns.count; k++) {
-      struct share of_column = fitting->columns.list[k];
-      const uint8_t *pixel = source + 3 * (size_t)of_column.from;
-      float *value = fitting->row + 3 * (size_t)of_column.to;
-      for (int c = 0; c < 3; c++) value[c] += (float)pixel[c] * of_column.part;
+static float normalised(int value) { return (float)(value < 0 ? 0 : value > 255 ? 255 : value) / 127.5f - 1; }
+
+static void shrink(const struct fitting *fitting, const uint8_t *rgb, size_t stride, struct part part, float *target,
+                   size_t pitch) {
+  const struct shares *rows = &fitting->rows, *columns = &fitting->columns;
+  size_t first = 3 * (size_t)part.left, end = 3 * (size_t)part.right;
+  for (int y = part.top; y < part.bottom; y++) {
+    memset(fitting->sum, 0, end * sizeof(float));
+    for (size_t j = rows->starts[y]; j < rows->starts[y + 1]; j++) {
+      const uint8_t *source = rgb + (size_t)rows->list[j].from * stride;
+      memset(fitting->row, 0, end * sizeof(float));
+      for (size_t k = columns->starts[part.left]; k < columns->starts[part.right]; k++) {
+        struct share share = columns->list[k];
+        const uint8_t *pixel = source + 3 * (size_t)share.from;
+        float *value = fitting->row + 3 * (size_t)share.to;
+        for (int c = 0; c < 3; c++) value[c] += (float)pixel[c] * share.part;
+      }
+      for (size_t i = first; i < end; i++) fitting->sum[i] += rows->list[j].part * fitting->row[i];
     }
-    for (size_t i = 0; i < values; i++) fitting->sum[i] += of_row.part * fitting->row[i];
-    if (j + 1 < fitting->rows.count && fitting->rows.list[j + 1].to == of_row.to) continue;
-    float *row = target + (size_t)of_row.to * pitch;  // complete; rounded, as networks are trained on 8 bits
-    for (size_t i = 0; i < values; i++) row[i] = normalised(rintf(fitting->sum[i]));
-    memset(fitting->sum, 0, values * sizeof(float));
+    // Rounded, as networks are trained on 8 bits.
+    for (size_t i = first; i < end; i++) target[(size_t)y * pitch + i] = normalised((int)rintf(fitting->sum[i]));
   }
 }
 
-static void stretch_line(const struct fitting *fitting, const uint8_t *source, int32_t *line) {
-  for (int pixel = 0; pixel < fitting->inner_width; pixel++) {
-    struct pair pair = fitting->column_pairs[pixel];
+static void stretch_line(const struct fitting *fitting, const uint8_t *source, struct part part, int32_t *line) {
+  for (int x = part.left; x < part.right; x++) {
+    struct pair pair = fitting->column_pairs[x];
     for (int c = 0; c < 3; c++)
-      line[3 * pixel + c] = source[3 * pair.first + c] * pair.first_part + source[3 * pair.second + c] * pair.second_part;
+      line[3 * x + c] = source[3 * pair.first + c] * pair.first_part + source[3 * pair.second + c] * pair.second_part;
   }
 }
 
-static void stretch(const struct fitting *fitting, const uint8_t *rgb, size_t stride, float *target, size_t pitch) {
-  size_t values = 3 * (size_t)fitting->inner_width;
-  for (int y = 0; y < fitting->inner_height; y++, target += pitch) {
+static void stretch(const struct fitting *fitting, const uint8_t *rgb, size_t stride, struct part part, float *target,
+                    size_t pitch) {
+  for (int y = part.top; y < part.bottom; y++) {
     struct pair pair = fitting->row_pairs[y];
-    stretch_line(fitting, rgb + (size_t)pair.first * stride, fitting->lines[0]);
-    stretch_line(fitting, rgb + (size_t)pair.second * stride, fitting->lines[1]);
-    for (size_t i = 0; i < values; i++) {  // in fixed point, to OpenCV's bits
+    stretch_line(fitting, rgb + (size_t)pair.first * stride, part, fitting->lines[0]);
+    stretch_line(fitting, rgb + (size_t)pair.second * stride, part, fitting->lines[1]);
+    for (int i = 3 * part.left; i < 3 * part.right; i++) {  // in fixed point, to OpenCV's bits
       int32_t first = pair.first_part * (fitting->lines[0][i] >> 4) >> 16;
       int32_t second = pair.second_part * (fitting->lines[1][i] >> 4) >> 16;
-      target[i] = normalised((float)((first + second + 2) >> 2));
+      target[(size_t)y * pitch + (size_t)i] = normalised((first + second + 2) >> 2);
     }
   }
 }
 
-// A frame into the network's, float32 in [-1, 1]; bars of a letterbox are black.
+static int between(int value, int least, int most) { return value < least ? least : value > most ? most : value; }
+
+// A frame into the network's, float32 in [-1, 1]: what lies between two rows and columns of that. All other pixels stay
+// as they are; a step reads none outside of its window.
 static void fit_frame(const struct fitting *fitting, const patchwork_model *model, const uint8_t *rgb, size_t stride,
-                      float *frame) {
+                      struct part seen, float *frame) {
   size_t pitch = 3 * (size_t)model->width;
-  if (model->letterbox)
-    for (size_t i = 0; i < pitch * (size_t)model->height; i++) frame[i] = -1;
+  struct part part = {
+      between(seen.top - fitting->top, 0, fitting->inner_height),
+      between(seen.left - fitting->left, 0, fitting->inner_width),
+      between(seen.bottom - fitting->top, 0, fitting->inner_height),
+      between(seen.right - fitting->left, 0, fitting->inner_width),
+  };
   float *target = frame + (size_t)fitting->top * pitch + 3 * (size_t)fitting->left;
-  (fitting->by_area ? shrink : stretch)(fitting, rgb, stride, target, pitch);
+  (fitting->by_area ? shrink : stretch)(fitting, rgb, stride, part, target, pitch);
 }
 
 // ---- streams
@@ -567,12 +586,22 @@ static void read_mask(patchwork_stream *stream) {
   answer->mask_width = (size_t)fitting->inner_width;
 }
 
+// The pixels of the network's frame that the next step looks at.
+static struct part window_of(const patchwork_stream *stream) {
+  const patchwork_model *model = stream->model;
+  int height = model->height / model->cells, width = model->width / model->cells;
+  int last = model->cells - model->window;
+  int row = between(stream->window[0], 0, last), column = between(stream->window[1], 0, last);
+  return (struct part){row * height, column * width, (row + model->window) * height, (column + model->window) * width};
+}
+
 static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
   struct context *context = &stream->context;
   const struct model *model = context->model;
   patchwork_answer *answer = &stream->answer;
-  fit_frame(&stream->fitting, stream->model, rgb, stride, input_memory(context, model->frame));
   bool whole = !model->has_state || (stream->number == 0 && model->has_start);
+  struct part seen = whole ? (struct part){0, 0, stream->model->height, stream->model->width} : window_of(stream);
+  fit_frame(&stream->fitting, stream->model, rgb, stride, seen, input_memory(context, model->frame));
   answer->row = whole ? -1 : stream->window[0];
   answer->column = whole ? -1 : stream->window[1];
   if (model->window != NONE) memcpy(input_memory(context, model->window), stream->window, sizeof stream->window);
@@ -588,6 +617,13 @@ static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
     read_mask(stream);
 }
 
+// The bars of a letterbox are black and stay so.
+static void begin(patchwork_stream *stream, int height, int width) {
+  fitting_open(&stream->fitting, stream->model, height, width);
+  float *frame = input_memory(&stream->context, stream->model->model.frame);
+  for (size_t i = 0; i < 3 * (size_t)stream->model->height * (size_t)stream->model->width; i++) frame[i] = -1;
+}
+
 int patchwork_stream_push(patchwork_stream *stream, const uint8_t *rgb, int height, int width, size_t stride,
                           patchwork_answer *answer) {
   if (!stream || !rgb || !answer) return bad_argument("stream, frame or answer: null");
@@ -600,7 +636,7 @@ int patchwork_stream_push(patchwork_stream *stream, const uint8_t *rgb, int heig
   boundary = &here;
   int status = setjmp(here);
   if (status) return status;
-  if (!stream->fitting.height) fitting_open(&stream->fitting, stream->model, height, width);
+  if (!stream->fitting.height) begin(stream, height, width);
   stream->answer.looked = stream->number % stream->model->interval == 0;
   if (stream->answer.looked) look(stream, rgb, stride);
   stream->number++;
