@@ -49,7 +49,6 @@ _FLAGS = flags.FlagValues()
 flags.DEFINE_string(
     "bundle", None, "Folder to fill with runner, LiteRT, system libraries and loader, for arm64.", _FLAGS
 )
-flags.DEFINE_string("library", None, f"{LIBRARY} for that machine; by default pip is asked for it.", _FLAGS)
 
 
 class Bundle(NamedTuple):
@@ -208,7 +207,7 @@ def _native():
     if not _FLAGS.bundle:
         print(f"runner   {runner_path()}\nlibrary  {library_path()}")
         return
-    bundle = make_bundle(_FLAGS.bundle, library=_FLAGS.library)
+    bundle = make_bundle(_FLAGS.bundle)
     size = sum(os.path.getsize(os.path.join(bundle.folder, name)) for name in bundle.files)
     print(f"{bundle.folder}: {len(bundle.files)} files, {size / 1e6:.1f} MB. Copy it over, and there:")
     print(f"{' '.join(bundle.command)} --model=F.tflite --samples=OUT.txt")

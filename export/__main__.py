@@ -44,13 +44,20 @@ flags.DEFINE_string(
     "Only tell about this exported file: signature, states, operators, partitions, metadata.",
     flag_values=_FLAGS,
 )
+flags.DEFINE_string(
+    "golden",
+    None,
+    "Folder to write golden vectors to as well: frames, windows and answers, by which an app proves that it runs "
+    "the file as it should.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_integer(
     "verify_steps", 50, "Random steps that must agree with Keras.", lower_bound=1, flag_values=_FLAGS
 )
 
 
 def _export():
-    from patchwork_tf.export import inspect
+    from patchwork_tf.export import golden, inspect
     from patchwork_tf.export.exporting import export
     from patchwork_tf.zoo import checkpoints
     from patchwork_tf.zoo.systems import get_system
@@ -68,6 +75,9 @@ def _export():
         model, _FLAGS.output, _FLAGS.suppression, _FLAGS.verify_steps, _FLAGS.quantize, _calibration_frames()
     )
     print(f"{inspect.summary(_FLAGS.output)}; {exported}")
+    if _FLAGS.golden:
+        golden.write(_FLAGS.output, _FLAGS.golden)
+        print(f"golden vectors: {_FLAGS.golden}")
 
 
 def _calibration_frames():

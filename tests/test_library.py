@@ -16,7 +16,8 @@ from test_runner_builds import _CPUINFO, _bundle_or_skip
 import patchwork_tf as pw
 from patchwork_tf.benchmarks import native
 from patchwork_tf.data.video import Video
-from patchwork_tf.export import metadata
+from patchwork_tf.errors import DataError
+from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.exporting import export
 from patchwork_tf.export.streaming import ExportedStep
 
@@ -355,3 +356,39 @@ def test_ten_thousand_frames_without_growth(library, small, tmp_path):
         )
         < 2
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["detector", "segmenter", "letterboxed"])
+def test_golden_vectors_prove_it_in_python_and_in_c(name, request, library, small, tmp_path):
+    path, folder = request.getfixturevalue(name), str(tmp_path / "golden")
+    golden.write(path, folder)
+    assert golden.check(folder, path) == 0
+    program = tmp_path / "program"
+    native.compile_c(or_skip(native.host_compiler), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
+    command = [program, native.library_path(), path, folder]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "10 frames agree" in done.stdout
+    text = Path(folder, "golden.txt").read_text()
+    Path(folder, "golden.txt").write_text(text.replace("frame 3 window", "frame 3 window 1", 1))
+    with pytest.raises(DataError, match=r"golden\.txt:\d+: expected 'frame 3 window 1"):
+        golden.check(folder, path)
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "expected frame 3 window 1" in done.stderr
+    with pytest.raises(DataError, match="no golden vectors"):
+        golden.check(str(tmp_path), path)
+
+
+@pytest.mark.slow
+def test_an_eight_bit_file_sweeps_its_first_frame(library, small, tmp_path):
+    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
+    path, frames = str(tmp_path / "int8.tflite"), noise(6, 80, 80)
+    export(small("vid-pw-m2n1", image_size=64), path, True, 1, "int8", frames)
+    stream = library.stream(library.model(path)[1])
+    for frame, expected in zip(frames, pw.stream(ExportedStep(path), frames), strict=True):
+        answer = library.push(stream, frame)[1]
+        assert (answer.row < 0) == (expected.window is None)
+        scores = [answer.detections[k].score for k in range(answer.num_detections)]
+        np.testing.assert_allclose(scores, expected.scores, atol=1e-6)

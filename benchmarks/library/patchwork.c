@@ -595,20 +595,36 @@ static struct part window_of(const patchwork_stream *stream) {
   return (struct part){row * height, column * width, (row + model->window) * height, (column + model->window) * width};
 }
 
+static void step_through(patchwork_stream *stream, int row, int column) {
+  int32_t window[2] = {row, column};
+  int input = stream->model->model.window;
+  if (input != NONE) memcpy(input_memory(&stream->context, input), window, sizeof window);
+  context_step(&stream->context);
+}
+
+// A first frame where the file cannot look at it as a whole, as in int8: through the fewest windows that cover it.
+static void sweep(patchwork_stream *stream) {
+  int size = stream->model->window, last = stream->model->cells - size;
+  for (int row = 0; row < last + size; row += size)
+    for (int column = 0; column < last + size; column += size)
+      step_through(stream, row < last ? row : last, column < last ? column : last);
+}
+
 static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
   struct context *context = &stream->context;
   const struct model *model = context->model;
   patchwork_answer *answer = &stream->answer;
-  bool whole = !model->has_state || (stream->number == 0 && model->has_start);
+  bool whole = !model->has_state || stream->number == 0;
   struct part seen = whole ? (struct part){0, 0, stream->model->height, stream->model->width} : window_of(stream);
   fit_frame(&stream->fitting, stream->model, rgb, stride, seen, input_memory(context, model->frame));
   answer->row = whole ? -1 : stream->window[0];
   answer->column = whole ? -1 : stream->window[1];
-  if (model->window != NONE) memcpy(input_memory(context, model->window), stream->window, sizeof stream->window);
-  if (stream->number == 0 && model->has_start)
+  if (!whole || !model->has_state)
+    step_through(stream, stream->window[0], stream->window[1]);
+  else if (model->has_start)
     context_start(context);
   else
-    context_step(context);
+    sweep(stream);
   if (model->next_window != NONE)
     memcpy(stream->window, output_memory(context, model->next_window), sizeof stream->window);
   if (stream->model->mask == NONE)
