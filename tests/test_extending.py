@@ -56,7 +56,7 @@ def test_commands_import_plugins(tmp_path, monkeypatch, capsys):
     assert tables.main(["--plugins=my_systems", "--system=plugged"]) == 0
     assert "plugged" in capsys.readouterr().out
     assert tables.main(["--plugins=no_such_module"]) == 2
-    assert "--plugins: No module named 'no_such_module'" in capsys.readouterr().err
+    assert "--plugins=no_such_module: No module named 'no_such_module'" in capsys.readouterr().err
 
 
 def test_a_name_is_taken_once_and_references_see_whole_frames(own_system):

@@ -40,6 +40,8 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     system = get_system(cli.single("system", flags.system))
     cli.required(flags, "model_dir")
+    if flags.stage == "policy":
+        _check_policy(flags, system.model)
     source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
     names = class_names(source, get_task(system.task).truth)
     config = dataclasses.replace(
@@ -48,8 +50,6 @@ def run(flags):
         **_of_weights(flags),
         **cli.override(image_size=flags.image_size, depth=flags.depth),
     )
-    if flags.stage == "policy":
-        _check_policy(flags, config)
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
