@@ -144,6 +144,7 @@ def test_tfds_builder_holds_the_same_clips(tmp_path):
     assert names == {"train-00000", "train-00001", "train-00002"}
 
 
+@pytest.mark.slow
 def test_batches_from_prepared_clips_resume_too(tmp_path, monkeypatch):
     monkeypatch.setattr(MovingObjects.BUILDER_CONFIGS[0], "clips", {"train": 3, "validation": 1, "test": 1})
     MovingObjects(config="128", data_dir=str(tmp_path)).download_and_prepare()

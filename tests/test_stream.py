@@ -49,6 +49,7 @@ def same(a, b):
     return np.array_equal(a.boxes, b.boxes) and np.array_equal(a.scores, b.scores)
 
 
+@pytest.mark.slow
 def test_interval_repeats_the_key_frame_s_answer(frames):
     every, fourth = run("vid-sf", frames), run("vid-sf-int4", frames)
     assert len(fourth) == len(frames)

@@ -100,6 +100,7 @@ def test_table_3(rows):
     assert built["m4n2"] == built["m2n1"] == doubled
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
 def test_the_bill_adds_up(name, small):
     model = small(name)
