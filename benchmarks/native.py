@@ -130,13 +130,12 @@ def compile_c(compiler: str, sources: list, output, *more_flags: str):
         os.replace(program, output)
 
 
-def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) -> Bundle:
+def make_bundle(folder: str, arch: str = "arm64") -> Bundle:
     """Fills a folder with all that the runner needs on another machine: no NDK, nothing to install there.
 
     Args:
         folder: is made if it is missing; files of the same names are replaced.
         arch: one of ARCHITECTURES.
-        library: LiteRT's library for that machine; by default the installed one, or pip downloads it.
 
     Raises:
         UsageError: for an unknown `arch`.
@@ -153,7 +152,7 @@ def make_bundle(folder: str, arch: str = "arm64", library: str | None = None) ->
     for name in (target.loader, *_SYSTEM_LIBRARIES):
         _copy(_system_library(target.compiler, name), os.path.join(folder, name))
     with tempfile.TemporaryDirectory() as download:
-        _copy(library or _litert_for(target, download), os.path.join(folder, LIBRARY))
+        _copy(_litert_for(target, download), os.path.join(folder, LIBRARY))
     return read_bundle(folder)
 
 

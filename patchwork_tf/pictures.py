@@ -76,7 +76,7 @@ def check_size(size, expected, where: str):
 
 def read_picture(path: str) -> np.ndarray:
     """An image file as (h, w, 3) uint8 RGB, upright. Raises DataError if it is missing, cut off or no image."""
-    return _decoded(path, _content(path))
+    return _rgb(path, _opened(path, _content(path)))
 
 
 def read_stored(path: str) -> tuple[bytes, tuple[int, int]]:
@@ -89,7 +89,7 @@ def read_stored(path: str) -> tuple[bytes, tuple[int, int]]:
     image = _opened(path, content)
     if image.format in ("JPEG", "PNG") and image.mode in ("RGB", "L") and _is_upright(image):
         return content, (image.height, image.width)
-    picture = _decoded(path, content)
+    picture = _rgb(path, image)
     return encode(picture, "JPEG" if image.format in ("JPEG", "MPO") else "PNG"), picture.shape[:2]
 
 
@@ -107,9 +107,7 @@ def read_mask(path: str) -> np.ndarray:
     others are foreground where they are not black. Where alpha varies, it is the mask, and what is transparent
     is background.
     """
-    image = _opened(path, _content(path, "mask"))
-    if not _is_upright(image):
-        image = PIL.ImageOps.exif_transpose(image)
+    image = _upright(_opened(path, _content(path, "mask")))
     if image.mode in ("RGBA", "LA", "PA"):
         return _mask_with_alpha(path, np.asarray(image.convert("RGBA")))
     if image.mode not in ("1", "L", "P", "I", "I;16"):
@@ -157,10 +155,12 @@ def _is_upright(image) -> bool:
     return image.getexif().get(0x0112, 1) in (0, 1)
 
 
-def _decoded(path, content) -> np.ndarray:
-    image = _opened(path, content)
-    if not _is_upright(image):
-        image = PIL.ImageOps.exif_transpose(image)
+def _upright(image) -> PIL.Image.Image:
+    return image if _is_upright(image) else PIL.ImageOps.exif_transpose(image)
+
+
+def _rgb(path, image) -> np.ndarray:
+    image = _upright(image)
     if image.mode in ("I", "F"):
         raise DataError(f"{path}: pixels of {image.mode} are not colours; save it with 8 or 16 bits")
     if image.mode.startswith("I;16"):

@@ -203,6 +203,9 @@ def test_fine_tuning_takes_over_classes_by_name_and_folded_statistics_stay(small
             new, old = (kernel.reshape(*kernel.shape[:-1], -1, 11) for kernel in (value, arrays[key]))
             np.testing.assert_allclose(new[..., [0, 1, 4]], old[..., [0, 9, 2]], atol=1e-6)
             assert np.abs(new[..., 2] - old[..., 1]).max() > 0.01
+    shutil.rmtree(tmp_path / "a")  # a run that has begun needs it no more
+    assert train.main(["--system=oid-pw-m2n1", "--batch_size=2", *start[:3], "--steps=3"]) == 0
+    assert checkpoints.read(str(tmp_path / "b")).config == checkpoint.config
 
 
 @pytest.mark.slow

@@ -73,9 +73,10 @@ def _same(step):
 
 
 def _built(flags, shipped, **overrides) -> list[Given]:
+    read = functools.cache(checkpoints.read)  # each once
     sources = [source for source in flags.checkpoint if source]
     if sources and not flags["system"].present:  # a checkpoint says what it is of
-        systems = [checkpoints.read(source).system for source in sources]
+        systems = [read(source).system for source in sources]
     else:
         systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
     overrides |= cli.override(image_size=flags.image_size)
@@ -83,7 +84,7 @@ def _built(flags, shipped, **overrides) -> list[Given]:
     for system, source in zip(systems, cli.one_per_item("checkpoint", flags.checkpoint, systems), strict=True):
         if shipped and not source and checkpoints.find_pretrained(system.name):
             source = system.name
-        checkpoint = checkpoints.read(source) if source else None
+        checkpoint = read(source) if source else None
         if checkpoint:
             about = (checkpoint.path, checkpoint.step, tuple(checkpoint.class_names))
         else:

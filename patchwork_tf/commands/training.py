@@ -44,10 +44,14 @@ def run(flags):
         _check_policy(flags, system.model)
     source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
     names = class_names(source, get_task(system.task).truth)
+    # Those that a run begins with; of one that has begun, its own: the others may be gone.
+    weights = flags.init_checkpoint and checkpoints.read(
+        checkpoints.latest(flags.model_dir) or flags.init_checkpoint
+    )
     config = dataclasses.replace(
         system.model,
         num_classes=len(names),
-        **_of_weights(flags),
+        **_of_weights(flags, weights),
         **cli.override(image_size=flags.image_size, depth=flags.depth),
     )
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
@@ -63,7 +67,7 @@ def run(flags):
     resume_from = _resume_point(flags, config)
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
-        _initialise(flags, model, names)
+        _initialise(flags, model, weights, names)
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
@@ -87,12 +91,10 @@ def run(flags):
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
-def _of_weights(flags) -> dict:
-    """Depth and image size of --init_checkpoint, as far as no flag says another."""
-    if not flags.init_checkpoint:
-        return {}
-    config = checkpoints.read(flags.init_checkpoint).config
-    return {name: getattr(config, name) for name in ("depth", "image_size") if flags[name].value is None}
+def _of_weights(flags, weights) -> dict:
+    """Depth and image size of a checkpoint, as far as no flag says another."""
+    names = [name for name in ("depth", "image_size") if flags[name].value is None]
+    return {name: getattr(weights.config, name) for name in names} if weights else {}
 
 
 def _run_of(flags, processes, metadata) -> Run:
@@ -184,9 +186,8 @@ def _difference(a, b) -> str:
     return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])
 
 
-def _initialise(flags, model, names):
-    if flags.init_checkpoint:
-        checkpoint = checkpoints.read(flags.init_checkpoint)
+def _initialise(flags, model, checkpoint, names):
+    if checkpoint:
         arrays = checkpoint.arrays
         if list(checkpoint.class_names) != list(names):
             arrays, taken = carry_classes(model.variables, arrays, checkpoint.class_names, names)

@@ -15,7 +15,7 @@ from etils import epath
 
 from patchwork_tf import files
 from patchwork_tf.data.media import Frame, Frames, numbered
-from patchwork_tf.data.schema import read_list
+from patchwork_tf.data.schema import numbered_lines, read_list
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import natural_order
 
@@ -66,6 +66,17 @@ class Thing:
         if (clipped[2:] <= clipped[:2]).any():
             raise DataError(f"{self.where}: the box has no area")
         return clipped.astype(np.float32)
+
+    def described(self, size, label: int) -> dict:
+        """What records have of it, see `schema.video_features`. Raises DataError as `fractions` does."""
+        return {
+            "box": self.fractions(size),
+            "label": label,
+            "track_id": self.track_id,
+            "occluded": self.occluded,
+            "generated": self.generated,
+            "crowd": self.crowd,
+        }
 
 
 @dataclasses.dataclass
@@ -177,7 +188,7 @@ def _read_mot(frames):
         names = read_list(labels) if os.path.exists(labels) else _MOT_CLASSES
         clip = frames.clip_of(os.path.dirname(folder) if os.path.basename(folder) == "gt" else folder, path)
         used = []
-        for where, words in _rows(path, ","):
+        for where, words in numbered_lines(path, ","):
             try:
                 frame, track, left, top, width, height, considered, label = (float(word) for word in words[:8])
             except ValueError:
@@ -202,7 +213,7 @@ def _read_yolo(frames):
         return None
     result = Annotations("YOLO", class_names=names, tells_all=True)
     for path in frames.others(".txt"):
-        rows = list(_rows(path, None))
+        rows = list(numbered_lines(path))
         if not rows or not all(_are_numbers(words) for _, words in rows):
             continue  # a list of files, of classes, or a note
         frame = frames.find(frames.relative(path), path)
@@ -292,14 +303,3 @@ def _read_masks(frames):
             raise DataError(f"{path}: the frame has another mask, {result.masks[frame]}; keep one")
         result.masks[frame] = path
     return result if result.masks else None
-
-
-def _rows(path, separator):
-    """('path:line', words) of the lines that are not blank."""
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    yield f"{path}:{number}", line.strip().split(separator)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read this list ({error})") from None

@@ -121,17 +121,9 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         if not found.class_names:
             return (image, size), mask, None
         objects = [
-            {
-                "box": thing.fractions(size),
-                "label": self._label(thing),
-                **{key: getattr(thing, key) for key in ("track_id", "occluded", "generated", "crowd")},
-            }
-            for thing in found.things.get(frame, ())
+            thing.described(size, found.class_names.index(thing.name)) for thing in found.things.get(frame, ())
         ]
         return (image, size), mask, objects
-
-    def _label(self, thing) -> int:
-        return self._content[1].class_names.index(thing.name)
 
 
 def _short_names(clips: list[Clip]) -> list[Clip]:

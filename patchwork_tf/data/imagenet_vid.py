@@ -160,11 +160,5 @@ def _described(thing, size, in_pixels) -> dict:
         raise DataError(
             f"{thing.where}: unknown class '{thing.name}'; ImageNet VID has 30, from {WORDNET_IDS[0]} on"
         )
-    box = thing.fractions(size)
-    return {
-        "box": np.array(thing.box) if in_pixels else box,
-        "label": WORDNET_IDS.index(thing.name),
-        "track_id": thing.track_id,
-        "occluded": thing.occluded,
-        "generated": thing.generated,
-    }
+    described = thing.described(size, WORDNET_IDS.index(thing.name))
+    return {**described, "box": np.array(thing.box)} if in_pixels else described

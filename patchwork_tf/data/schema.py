@@ -1,6 +1,6 @@
 """How a video is stored in every TFDS data set of ours, so that one reader serves all."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import tensorflow_datasets as tfds
@@ -124,6 +124,17 @@ def read_list(path: str) -> list[str]:
     if not lines:
         raise DataError(f"{path}: the list is empty")
     return lines
+
+
+def numbered_lines(path: str, separator: str | None = None) -> Iterator[tuple[str, list[str]]]:
+    """'path:number', from 1, and the words of every line that is not blank. Raises DataError without a file."""
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            for number, line in enumerate(file, start=1):
+                if line.strip():
+                    yield f"{path}:{number}", line.strip().split(separator)
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read these lines ({error})") from None
 
 
 def is_folder(path: str) -> bool:

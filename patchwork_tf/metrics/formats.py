@@ -16,7 +16,7 @@ import PIL.Image
 
 from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
-from patchwork_tf.data.schema import read_list
+from patchwork_tf.data.schema import numbered_lines, read_list
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, make_folder
 from patchwork_tf.pictures import list_folder, read_mask
@@ -115,28 +115,23 @@ def read_detections(path: str, frames: dict[int, str], num_classes: int = len(CL
         DataError: that names the line, if it is malformed or its frame or class unknown.
     """
     detections = {}
-    try:
-        with open(path, encoding="utf-8-sig") as file:
-            for number, line in enumerate(file, start=1):
-                if line.strip():
-                    frame, row = _read_detection(line, f"{path}:{number}", frames, num_classes)
-                    detections.setdefault(frame, []).append(row)
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read these detections ({error})") from None
+    for where, words in numbered_lines(path):
+        frame, row = _read_detection(words, where, frames, num_classes)
+        detections.setdefault(frame, []).append(row)
     return {frame: np.array(rows) for frame, rows in detections.items()}
 
 
-def _read_detection(line, where, frames, num_classes):
+def _read_detection(words, where, frames, num_classes):
     try:
-        frame, label, *numbers = line.split()
+        frame, label, *numbers = words
         frame, label = int(frame), int(label)
         score, xmin, ymin, xmax, ymax = (float(number) for number in numbers)
     except ValueError:
         raise DataError(
-            f"{where}: expected 'frame_id class_id score x1 y1 x2 y2', found '{line.strip()}'"
+            f"{where}: expected 'frame_id class_id score x1 y1 x2 y2', found '{' '.join(words)}'"
         ) from None
     if not all(map(math.isfinite, (score, xmin, ymin, xmax, ymax))):
-        raise DataError(f"{where}: not all of '{line.strip()}' are finite numbers")
+        raise DataError(f"{where}: not all of '{' '.join(words)}' are finite numbers")
     if frame not in frames:
         raise DataError(f"{where}: frame id {frame} is not in the image set")
     if not 1 <= label <= num_classes:

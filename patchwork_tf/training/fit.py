@@ -15,6 +15,7 @@ from patchwork_tf.errors import DataError
 from patchwork_tf.zoo import checkpoints
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
+_KEPT = 3  # checkpoints
 _HISTORY = "history.csv"
 _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
@@ -39,7 +40,6 @@ class Run:
         steps: optimizer steps in all, those before a checkpoint included.
         metadata: kept in the checkpoints.
         log_every, save_every: steps between log lines and checkpoints.
-        keep: how many checkpoints to keep.
         writes: whether this process writes to model_dir; of several that train together, one does.
     """
 
@@ -48,7 +48,6 @@ class Run:
     metadata: dict
     log_every: int = 20
     save_every: int = 500
-    keep: int = 3
     writes: bool = True
 
 
@@ -118,7 +117,7 @@ class _Progress(keras.callbacks.Callback):
         model = self.model
         arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
         metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
-        checkpoints.save(self.run.model_dir, self.step, arrays, metadata, self.run.keep)
+        checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
 
     def close(self):
         self.bar.close()
