@@ -19,7 +19,13 @@ OBJECTRON := https://registry.npmjs.org/@mediapipe/objectron/-/objectron-0.4.167
 OID := build/oid
 OID_FILE := $(OID)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
 
-.PHONY: setup demo train-demo pretrained-oid native bundle test test-fast lint format clean
+# Of `make web`: LiteRT.js and the systems that the page comes with, the first of which it shows.
+LITERT_JS := 2.5.3
+NPM := https://registry.npmjs.org/@litertjs
+WEB := build/web
+WEB_SYSTEMS := oid-pw-m4n2 oid-sf oid-pw-m4n1
+
+.PHONY: setup demo train-demo pretrained-oid web native bundle test test-fast lint format clean
 
 setup: $(VENV)/installed
 
@@ -65,6 +71,30 @@ pretrained-oid: $(VENV)/installed
 	rm -rf $(OID)/imported
 	$(BIN)/patchwork-import --tflite=$(OID_FILE) --labels=$(OID)/labels.txt --model_dir=$(OID)/imported
 	cp $(OID)/imported/checkpoint-00000000.npz patchwork_tf/pretrained/oid.npz
+
+# The page that runs and measures systems in a browser: static files, for any host. patchwork-web serves them here.
+web: $(VENV)/installed build/litertjs/index.js
+	@rm -rf $(WEB).part && mkdir -p $(WEB).part/models
+	@cp benchmarks/web/* $(WEB).part/ && cp docs/photos.mp4 $(WEB).part/sample.mp4
+	@cp -r build/litertjs $(WEB).part/vendor
+	@for system in $(WEB_SYSTEMS); do \
+	  $(BIN)/patchwork-export --system=$$system --checkpoint=$$system --quantize=float16 --verify_steps=10 \
+	      --output=$(WEB).part/models/$$system.tflite --golden=$(WEB).part/golden || exit 1; \
+	  mv $(WEB).part/golden/golden.txt $(WEB).part/models/$$system.golden.txt; \
+	done
+	@gzip -9 -n -c $(WEB).part/golden/frames.rgb > $(WEB).part/models/frames.bin && rm -r $(WEB).part/golden
+	@echo '["$(subst $(space),"$(comma)",$(strip $(WEB_SYSTEMS)))"]' > $(WEB).part/models/models.json
+	@rm -rf $(WEB) && mv $(WEB).part $(WEB)
+	@echo "$(WEB) is ready for any static host; $(BIN)/patchwork-web serves it on this machine."
+
+build/litertjs/index.js:
+	@rm -rf $(@D).part && mkdir -p $(@D).part
+	curl --fail --silent --show-error --location $(NPM)/core/-/core-$(LITERT_JS).tgz \
+	    | tar xz -C $(@D).part --strip-components=2 --exclude='*jspi*' package/dist/index.js package/wasm
+	curl --fail --silent --show-error --location $(NPM)/wasm-utils/-/wasm-utils-$(LITERT_JS).tgz \
+	    | tar xzO package/dist/index.js > $(@D).part/wasm-utils.js
+	sed -i.old 's#"@litertjs/wasm-utils"#"./wasm-utils.js"#' $(@D).part/index.js && rm $(@D).part/index.js.old
+	@chmod -R a+rX $(@D).part && rm -rf $(@D) && mv $(@D).part $(@D)
 
 # The native runner needs a C compiler and nothing else; docs/native.md describes it.
 native: build/native/patchwork_runner

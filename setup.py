@@ -43,7 +43,14 @@ setup(
     ],
     extras_require={
         "beam": ["apache-beam>=2.60"],
-        "dev": ["dill>=0.3", "hypothesis>=6.100", "pytest>=8.0", "pytest-xdist>=3.5", "ruff>=0.6"],
+        "dev": [
+            "dill>=0.3",
+            "hypothesis>=6.100",
+            "playwright>=1.50",
+            "pytest>=8.0",
+            "pytest-xdist>=3.5",
+            "ruff>=0.6",
+        ],
         "int8": ["ai-edge-quantizer>=0.10"],
         "jax": ["jax>=0.4.30"],
     },
@@ -57,6 +64,7 @@ setup(
             "patchwork-demo = patchwork_tf.demo:main",
             "patchwork-prepare = patchwork_tf.prepare:main",
             "patchwork-tables = patchwork_tf.tables:main",
+            "patchwork-web = patchwork_tf.benchmarks.serving:main",
         ]
     },
 )

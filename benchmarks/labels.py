@@ -33,7 +33,9 @@ def warnings(report: Report) -> list[str]:
 def remarks(report: Report) -> list[str]:
     """What to know about good numbers."""
     frames = f"Frames: {report.frames}, on which networks take as long as on real ones."
-    return list(filter(None, (_weights(report), frames, _few_frames(report), _other_models(report))))
+    return list(
+        filter(None, (_browser(report), _weights(report), frames, _few_frames(report), _other_models(report)))
+    )
 
 
 def _emulated(report):
@@ -70,6 +72,15 @@ def _weights(report):
     if random:
         which = "" if len(random) == len(report.runs) else f" ({', '.join(random)})"
         return f"Random weights{which}: as fast as trained ones, but for suppression, which has less to do."
+
+
+def _browser(report):
+    machine = report.machine
+    if report.target == "browser":
+        return (
+            f"Measured in a browser ({machine.get('browser')}, WebAssembly, SIMD {machine.get('simd')}), whose clock "
+            f"has steps of {machine.get('clock_ms')} ms. Native code is faster; compare ratios."
+        )
 
 
 def _few_frames(report):

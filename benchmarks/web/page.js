@@ -1,0 +1,88 @@
+// The page: what it needs, its two tabs, its messages, and what is dropped on it.
+
+import { Library } from "./library.js";
+import { Measure } from "./measure.js";
+import { See } from "./see.js";
+
+// A module that is valid only where WebAssembly has SIMD: (func (v128.const 0) (drop)).
+const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 65, 0, 253, 15, 26, 11);
+
+const status = document.getElementById("status"), alert = document.getElementById("alert");
+
+function say(text) {
+  status.textContent = text;
+}
+
+function complain(error) {
+  alert.hidden = !error;
+  alert.textContent = error?.message ?? "";
+  if (error) console.error(error);
+}
+
+function missing() {
+  if (typeof WebAssembly === "undefined") return "WebAssembly";
+  if (!WebAssembly.validate(SIMD)) return "SIMD in WebAssembly";
+  if (typeof OffscreenCanvas === "undefined") return "OffscreenCanvas";
+  return null;
+}
+
+function wireTabs() {
+  const tabs = [...document.querySelectorAll("[role=tab]")];
+  const choose = (chosen) => {
+    for (const tab of tabs) {
+      tab.setAttribute("aria-selected", tab === chosen);
+      tab.tabIndex = tab === chosen ? 0 : -1;
+      document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
+    }
+    if (chosen.id === "tab-measure") document.getElementById("video").pause(); // it would slow what is measured
+  };
+  for (const tab of tabs) {
+    tab.onclick = () => choose(tab);
+    tab.onkeydown = ({ key }) => {
+      if (key !== "ArrowLeft" && key !== "ArrowRight") return;
+      const other = tabs[(tabs.indexOf(tab) + 1) % tabs.length];
+      other.focus();
+      choose(other);
+    };
+  }
+}
+
+function wireDrops(take) {
+  addEventListener("dragover", (event) => {
+    event.preventDefault();
+    document.body.classList.add("dropping");
+  });
+  for (const event of ["dragleave", "drop"])
+    addEventListener(event, () => document.body.classList.remove("dropping"));
+  addEventListener("drop", (event) => {
+    event.preventDefault();
+    take([...event.dataTransfer.files]).catch(complain);
+  });
+  const chooser = document.getElementById("model-file");
+  chooser.onchange = () => take([...chooser.files]).catch(complain).finally(() => (chooser.value = ""));
+}
+
+async function main() {
+  wireTabs();
+  const lacking = missing();
+  if (lacking) throw new Error(`This browser has no ${lacking}. Take a newer one: Chrome 91, Firefox 105, Safari 16.4 or later.`);
+  if (!self.crossOriginIsolated) await navigator.serviceWorker?.register("isolation.js").catch(() => {});
+  const library = new Library(say), see = new See(library, say, complain), measure = new Measure(library, say, complain);
+  wireDrops(async (files) => {
+    if (!files.length) return;
+    complain(null);
+    const video = files.find((file) => file.type.startsWith("video/"));
+    if (video) return see.play(video);
+    const name = await library.add(files);
+    measure.list();
+    await see.show(name);
+  });
+  await library.load();
+  measure.list();
+  await see.begin();
+}
+
+main().catch((error) => {
+  say("");
+  complain(error);
+});

@@ -1,0 +1,352 @@
+// The tab in which the detector is seen at work: one panel, or two side by side, each with a worker of its own.
+
+import { Engine, openModel } from "./engine.js";
+
+const OWN = { model: "the file's own", raster: "raster", random: "random" };
+const PACES = { 1: "every frame", 4: "every 4th frame", 16: "every 16th frame" };
+const STALEST = 8; // frames; older cells are drawn alike
+const RECENT = 30; // frames of which the median is shown
+const MOST_SHOWN = 8;
+const WINDOW_COLOUR = "#ffdc28";
+const CAMERA_ERRORS = {
+  NotAllowedError: "The camera was not allowed; allow it in the browser's settings of this page.",
+  NotFoundError: "There is no camera; take a video file or the sample clip.",
+  NotReadableError: "The camera is in use by another program.",
+};
+
+/** A canvas on which one system's answers are drawn. */
+class Panel {
+  constructor(root, view) {
+    this.root = root;
+    this.view = view;
+    this.canvas = root.querySelector("canvas");
+    this.context = this.canvas.getContext("2d");
+    this.system = root.querySelector(".system");
+    this.policy = root.querySelector(".policy");
+    this.system.onchange = () => this.open(this.system.value).catch(view.complain);
+    this.policy.onchange = () => this.restart();
+    this.busy = true;
+    this.version = 0; // of what is played and by whom: answers to an earlier one are not drawn
+  }
+
+  /** Lists the systems that there are. */
+  list() {
+    const chosen = this.system.value;
+    this.system.replaceChildren(...[...this.view.library.entries.keys()].map((name) => new Option(name)));
+    if (chosen) this.system.value = chosen;
+  }
+
+  /** Opens a system of the library. The one before goes on until it is there. */
+  async open(name) {
+    this.system.value = name;
+    const engine = new Engine();
+    try {
+      await engine.call("start", [1, true]);
+      const entry = this.view.library.entries.get(name);
+      const { facts, proof } = await openModel(engine, entry);
+      if (this.system.value !== name || this.ended) return engine.end(); // another one was chosen meanwhile
+      this.engine?.end();
+      Object.assign(this, { engine, facts, name });
+      if (proof.failure) this.view.complain(new Error(`${name}: ${proof.failure}`));
+      else this.view.say(proof.worst === null ? `${name} is ready; there are no golden vectors to prove its answers by.`
+        : `${name} is ready: on golden frames it answers as elsewhere, to ${proof.worst.toExponential(0)}.`);
+      this.#listPolicies();
+      this.restart();
+    } catch (error) {
+      engine.end();
+      if (this.name) this.system.value = this.name;
+      throw error;
+    }
+  }
+
+  /** The next frame is the first of a video. */
+  restart() {
+    this.answer = null;
+    this.count = 0;
+    this.times = [];
+    this.answered = [];
+    this.busy = false;
+    this.version++;
+    this.engine?.call("reset", [this.name]).catch(() => {}); // it may have been ended
+  }
+
+  end() {
+    this.ended = true;
+    this.version++;
+    this.engine?.end();
+    this.root.remove();
+  }
+
+  /** Takes frame `number` of a video, unless the one before is not answered yet. */
+  async offer(video, number) {
+    if (this.busy || !this.engine || number === this.seen) return;
+    this.busy = true;
+    this.seen = number;
+    const { version, engine } = this;
+    try {
+      let image = await createImageBitmap(video);
+      if (this.count % this.#pace() === 0) {
+        const answer = await engine.call("push", [this.name, image, this.#window()], [image]);
+        image = answer.image;
+        if (version === this.version) this.#note(answer);
+      }
+      if (version !== this.version) return image.close();
+      this.count++;
+      this.#draw(image);
+      image.close();
+    } catch (error) {
+      if (version === this.version) this.view.complain(error);
+    } finally {
+      if (version === this.version) this.busy = false;
+      this.view.offer(); // another one may have come meanwhile
+    }
+  }
+
+  get #isPatchwork() {
+    return this.facts.grid.cells > this.facts.grid.window;
+  }
+
+  #listPolicies() {
+    const choices = this.#isPatchwork ? OWN : PACES, chosen = this.policy.value;
+    this.policy.replaceChildren(...Object.entries(choices).map(([value, text]) => new Option(text, value)));
+    this.policy.value = chosen in choices ? chosen : Object.keys(choices)[0];
+  }
+
+  #pace() {
+    return this.#isPatchwork ? 1 : Number(this.policy.value);
+  }
+
+  // The window of a blind policy.
+  #window() {
+    if (!this.#isPatchwork || this.policy.value === "model") return null;
+    const { cells, window } = this.facts.grid, last = cells - window;
+    if (this.policy.value === "random") return [0, 0].map(() => Math.floor(Math.random() * (last + 1)));
+    const side = Math.ceil(cells / window), turn = this.count % side ** 2;
+    return [Math.floor(turn / side), turn % side].map((step) => Math.min(step * window, last));
+  }
+
+  #note(answer) {
+    const { cells, window } = this.facts.grid;
+    if (!this.answer) this.ages = new Array(cells * cells).fill(0);
+    this.answer = answer;
+    this.times.push(answer.runMs);
+    if (this.times.length > RECENT) this.times.shift();
+    this.ages = this.ages.map((age, cell) => {
+      if (!answer.window) return 0;
+      const row = Math.floor(cell / cells) - answer.window[0], column = (cell % cells) - answer.window[1];
+      return row >= 0 && row < window && column >= 0 && column < window ? 0 : age + 1;
+    });
+  }
+
+  #draw(image) {
+    const { canvas, context } = this;
+    if (canvas.width !== image.width || canvas.height !== image.height)
+      Object.assign(canvas, { width: image.width, height: image.height });
+    context.drawImage(image, 0, 0);
+    if (this.#isPatchwork) this.#shade();
+    if (this.answer.mask) this.#drawMask();
+    const least = this.view.least();
+    const boxes = (this.answer.boxes ?? []).filter(({ score }) => score >= least);
+    for (const found of [...boxes].reverse()) this.#drawBox(found);
+    this.#write(boxes);
+  }
+
+  #shade() {
+    const { cells, window } = this.facts.grid, { canvas, context, answer } = this;
+    const height = canvas.height / cells, width = canvas.width / cells;
+    this.ages.forEach((age, cell) => {
+      context.fillStyle = `rgb(0 0 0 / ${(0.6 * Math.min(age, STALEST)) / STALEST})`;
+      context.fillRect((cell % cells) * width, Math.floor(cell / cells) * height, width, height);
+    });
+    if (!answer.window) return;
+    const [row, column] = answer.window, line = this.#line() + 1;
+    context.strokeStyle = WINDOW_COLOUR;
+    context.lineWidth = line;
+    context.strokeRect(column * width + line / 2, row * height + line / 2, window * width - line, window * height - line);
+  }
+
+  #drawBox({ box: [ymin, xmin, ymax, xmax], score, label }) {
+    const { canvas, context } = this, colour = `hsl(${(label * 137.5) % 360} 90% 60%)`, size = 8 * this.#line();
+    const x = xmin * canvas.width, y = ymin * canvas.height;
+    context.strokeStyle = context.fillStyle = colour;
+    context.lineWidth = this.#line();
+    context.strokeRect(x, y, (xmax - xmin) * canvas.width, (ymax - ymin) * canvas.height);
+    context.font = `600 ${size}px system-ui, sans-serif`;
+    const text = `${this.#label(label)} ${score.toFixed(2)}`, top = Math.max(y, 1.3 * size);
+    context.fillRect(x, top - 1.3 * size, context.measureText(text).width + size / 2, 1.3 * size);
+    context.fillStyle = "#000";
+    context.fillText(text, x + size / 4, top - size / 3);
+  }
+
+  #drawMask() {
+    const { top, left, height, width } = this.answer.place, pitch = this.facts.input.image_size[1];
+    const shape = new OffscreenCanvas(width, height), pixels = new ImageData(width, height);
+    for (let y = 0; y < height; y++)
+      for (let x = 0; x < width; x++)
+        if (this.answer.mask[(top + y) * pitch + left + x] > 0.5) pixels.data.set([255, 60, 60, 130], 4 * (y * width + x));
+    shape.getContext("2d").putImageData(pixels, 0, 0);
+    this.context.drawImage(shape, 0, 0, this.canvas.width, this.canvas.height);
+  }
+
+  #write(boxes) {
+    const now = performance.now(), sorted = [...this.times].sort((a, b) => a - b);
+    this.answered = [...this.answered.filter((time) => now - time < 1000), now];
+    const { window, prepareMs, memoryMb } = this.answer;
+    const looked = !this.#isPatchwork ? "" : window ? `, window ${window.join(", ")}` : ", whole frame";
+    const numbers = this.root.querySelector(".numbers"), strong = document.createElement("strong");
+    strong.textContent = `${sorted[sorted.length >> 1].toFixed(1)} ms`;
+    numbers.replaceChildren(strong, ` and ${prepareMs.toFixed(1)} ms to scale, ${this.answered.length} frames per second` +
+      `${looked}, ${memoryMb.toFixed(0)} MB`);
+    const shown = boxes.slice(0, MOST_SHOWN).map(({ label, score }) => `${this.#label(label)} ${score.toFixed(2)}`);
+    this.root.querySelector(".found").replaceChildren(...shown.map((text) => {
+      const item = document.createElement("li");
+      item.textContent = text;
+      return item;
+    }));
+    this.canvas.setAttribute("aria-label", shown.length ? `Found: ${shown.join(", ")}` : "Nothing found");
+  }
+
+  #label(label) {
+    return this.facts.labels[label] ?? `class ${label}`;
+  }
+
+  #line() {
+    return Math.max(2, Math.round(Math.min(this.canvas.width, this.canvas.height) / 200));
+  }
+}
+
+/** The tab. */
+export class See {
+  panels = [];
+
+  /**
+   * @param {Library} library
+   * @param {function(string): void} say
+   * @param {function(?Error): void} complain shows an error; null: none any more
+   */
+  constructor(library, say, complain) {
+    Object.assign(this, { library, say, complain });
+    this.video = document.getElementById("video");
+    this.facing = "environment";
+    this.number = 0;
+    this.#wire();
+  }
+
+  /** Opens the first system. */
+  async begin() {
+    const panel = this.#addPanel();
+    await panel.open(this.library.entries.keys().next().value);
+  }
+
+  /** A model that was added to the library: opens it. */
+  async show(name) {
+    for (const panel of this.panels) panel.list();
+    await this.panels[0].open(name);
+  }
+
+  least() {
+    return Number(document.getElementById("least").value);
+  }
+
+  /** Plays a video file. */
+  async play(file) {
+    await this.#show({ src: URL.createObjectURL(file), what: file.name });
+  }
+
+  #wire() {
+    const on = (id, event, act) => document.getElementById(id).addEventListener(event, (...given) => {
+      Promise.resolve(act(...given)).catch(this.complain);
+    });
+    on("camera", "click", () => this.#openCamera());
+    on("turn", "click", () => {
+      this.facing = this.facing === "environment" ? "user" : "environment";
+      return this.#openCamera();
+    });
+    on("sample", "click", async () => this.play(new File([await this.library.sample()], "the sample clip")));
+    on("video-file", "change", ({ target }) => target.files[0] && this.play(target.files[0]));
+    on("pause", "click", () => (this.video.paused ? this.video.play() : this.video.pause()));
+    on("both", "change", ({ target }) => this.#setBoth(target.checked));
+    on("least", "input", ({ target }) => {
+      document.getElementById("least-shown").textContent = Number(target.value).toFixed(2);
+    });
+    const pause = document.getElementById("pause");
+    for (const event of ["play", "pause"])
+      on("video", event, () => {
+        pause.disabled = false;
+        pause.setAttribute("aria-pressed", this.video.paused);
+        pause.textContent = this.video.paused ? "Go on" : "Pause";
+      });
+    // A jump in time is another scene, also from the end to the beginning.
+    on("video", "seeking", () => this.panels.forEach((panel) => panel.facts && panel.restart()));
+    this.#follow();
+  }
+
+  #addPanel() {
+    const root = document.getElementById("panel").content.cloneNode(true).firstElementChild;
+    document.getElementById("panels").append(root);
+    const panel = new Panel(root, this);
+    panel.list();
+    this.panels.push(panel);
+    return panel;
+  }
+
+  async #setBoth(both) {
+    document.getElementById("panels").classList.toggle("two", both);
+    if (!both) return this.panels.splice(1).forEach((panel) => panel.end());
+    const names = [...this.library.entries.keys()], first = this.panels[0];
+    const reference = first.facts?.reference;
+    const other = names.includes(reference) && reference !== first.name ? reference : names.find((name) => name !== first.name);
+    await this.#addPanel().open(other ?? names[0]);
+  }
+
+  async #openCamera() {
+    if (!navigator.mediaDevices) throw new Error("A browser gives cameras only to pages by https or from localhost.");
+    let stream;
+    try {
+      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: this.facing, width: { ideal: 1280 } } });
+    } catch (error) {
+      throw new Error(CAMERA_ERRORS[error.name] ?? `The camera cannot be opened (${error.message}).`);
+    }
+    const [track] = stream.getVideoTracks();
+    track.onended = () => this.complain(new Error("The camera was taken away; open it again."));
+    await this.#show({ srcObject: stream, what: track.label || "the camera" });
+    const cameras = (await navigator.mediaDevices.enumerateDevices()).filter(({ kind }) => kind === "videoinput");
+    document.getElementById("turn").hidden = cameras.length < 2;
+  }
+
+  async #show({ src, srcObject, what }) {
+    this.complain(null);
+    for (const track of this.video.srcObject?.getTracks() ?? []) {
+      track.onended = null;
+      track.stop();
+    }
+    if (this.video.src) URL.revokeObjectURL(this.video.src);
+    this.video.removeAttribute("src");
+    this.video.srcObject = srcObject ?? null;
+    if (src) this.video.src = src;
+    try {
+      await this.video.play();
+    } catch {
+      throw new Error(`${what}: this browser cannot play it.`);
+    }
+    if (!this.video.videoWidth) throw new Error(`${what}: there are no pictures in it.`);
+    this.panels.forEach((panel) => panel.facts && panel.restart());
+    this.say(`Playing ${what}, ${this.video.videoWidth} x ${this.video.videoHeight}.`);
+  }
+
+  /** Offers the newest frame to all panels. */
+  offer() {
+    if (this.video.videoWidth && !this.video.paused) for (const panel of this.panels) panel.offer(this.video, this.number);
+  }
+
+  // Counts frames as they come.
+  #follow() {
+    const next = this.video.requestVideoFrameCallback ? (act) => this.video.requestVideoFrameCallback(act) : requestAnimationFrame;
+    const seen = () => {
+      this.number++;
+      this.offer();
+      next(seen);
+    };
+    next(seen);
+  }
+}
