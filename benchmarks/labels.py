@@ -78,8 +78,8 @@ def _browser(report):
     machine = report.machine
     if report.target == "browser":
         return (
-            f"Measured in a browser ({machine.get('browser')}, WebAssembly, SIMD {machine.get('simd')}), whose clock "
-            f"has steps of {machine.get('clock_ms')} ms. Native code is faster; compare ratios."
+            f"Measured in a browser ({machine.get('browser')}, WebAssembly, SIMD {machine.get('simd')}), whose "
+            f"clock has steps of {machine.get('clock_ms')} ms. Native code is faster; compare ratios."
         )
 
 

@@ -177,7 +177,7 @@ def test_streams_of_one_model_do_not_disturb_each_other_and_begin_anew(detector,
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(90, 120), (128, 128), (300, 90), (40, 500)])
+@pytest.mark.parametrize("size", [(90, 120), (128, 128), (256, 256), (300, 90), (40, 500)])
 def test_frames_of_any_shape(size, detector, letterboxed, library):
     """Smaller ones are stretched in OpenCV's fixed point, which rounds one pixel in 500 otherwise."""
     frames = [cv2.resize(frame, size[::-1]) for frame in noise(4)]

@@ -372,6 +372,7 @@ struct fitting {
   int height, width;                         // of the frame; 0 before the first
   int top, left, inner_height, inner_width;  // where it lies in the network's
   bool by_area;                              // neither side grows
+  bool halves;                               // both sides to a half, where OpenCV rounds up what lies in between
   struct shares rows, columns;
   float *row, *sum;  // of the inner width, 3 channels
   struct pair *row_pairs, *column_pairs;
@@ -410,6 +411,7 @@ static void fitting_open(struct fitting *fitting, const patchwork_model *model, 
   size_t values = 3 * (size_t)fitting->inner_width;
   bool shrinks = height > model->height || width > model->width;
   fitting->by_area = shrinks && height >= fitting->inner_height && width >= fitting->inner_width;
+  fitting->halves = height == 2 * fitting->inner_height && width == 2 * fitting->inner_width;
   if (fitting->by_area) {
     fitting->rows = share_areas(height, fitting->inner_height);
     fitting->columns = share_areas(width, fitting->inner_width);
@@ -449,7 +451,10 @@ static void shrink(const struct fitting *fitting, const uint8_t *rgb, size_t str
       for (size_t i = first; i < end; i++) fitting->sum[i] += rows->list[j].part * fitting->row[i];
     }
     // Rounded, as networks are trained on 8 bits.
-    for (size_t i = first; i < end; i++) target[(size_t)y * pitch + i] = normalised((int)rintf(fitting->sum[i]));
+    for (size_t i = first; i < end; i++) {
+      float value = fitting->sum[i];
+      target[(size_t)y * pitch + i] = normalised((int)(fitting->halves ? floorf(value + 0.5f) : rintf(value)));
+    }
   }
 }
 

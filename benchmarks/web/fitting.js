@@ -18,6 +18,7 @@ export class Fitting {
     const { height, width } = this.place;
     const shrinks = frame.height > network.height || frame.width > network.width;
     this.byArea = shrinks && frame.height >= height && frame.width >= width;
+    this.halves = frame.height === 2 * height && frame.width === 2 * width;
     const axis = this.byArea ? areas : pairs;
     this.rows = axis(frame.height, height, shrinks);
     this.columns = axis(frame.width, width, shrinks);
@@ -131,9 +132,10 @@ function pairs(from, to, sharp) {
   return axis;
 }
 
-function shrink({ rows, columns, place, network }, rgba, inner, from, target) {
+function shrink({ rows, columns, place, network, halves }, rgba, inner, from, target) {
   const pitch = from.right - from.left, count = inner.right - inner.left;
   const row = new Float32Array(3 * count), sum = new Float32Array(3 * count);
+  const round = halves ? (value) => Math.floor(value + 0.5) : roundHalfToEven;
   for (let y = inner.top; y < inner.bottom; y++) {
     sum.fill(0);
     for (let j = rows.starts[y]; j < rows.starts[y + 1]; j++) {
@@ -142,7 +144,7 @@ function shrink({ rows, columns, place, network }, rgba, inner, from, target) {
       for (let i = 0; i < row.length; i++) sum[i] += f32(part * row[i]);
     }
     let at = 3 * ((place.top + y) * network.width + place.left + inner.left);
-    for (let i = 0; i < sum.length; i++) target[at++] = f32(roundHalfToEven(sum[i]) / 127.5) - 1;
+    for (let i = 0; i < sum.length; i++) target[at++] = f32(round(sum[i]) / 127.5) - 1;
   }
 }
 

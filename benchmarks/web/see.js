@@ -336,7 +336,8 @@ export class See {
 
   /** Offers the newest frame to all panels. */
   offer() {
-    if (this.video.videoWidth && !this.video.paused) for (const panel of this.panels) panel.offer(this.video, this.number);
+    const { HAVE_CURRENT_DATA } = HTMLMediaElement, { video } = this;
+    if (video.readyState >= HAVE_CURRENT_DATA && !video.paused) for (const panel of this.panels) panel.offer(video, this.number);
   }
 
   // Counts frames as they come.

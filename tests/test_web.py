@@ -1,0 +1,433 @@
+"""The page in a real browser: it finds things, answers as LiteRT in Python, measures, and says what is wrong."""
+
+import base64
+import functools
+import http.server
+import json
+import re
+import shutil
+import subprocess
+import threading
+from contextlib import contextmanager
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pytest
+
+from patchwork_tf.benchmarks import __main__ as benchmark
+from patchwork_tf.benchmarks import latency, serving, workloads
+from patchwork_tf.benchmarks import report as reports
+from patchwork_tf.data.video import Video
+from patchwork_tf.errors import DataError
+from patchwork_tf.export import metadata
+from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.fitting import fit_frame
+from patchwork_tf.streaming.stream import stream
+
+sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[dev]'")
+
+pytestmark = pytest.mark.slow
+
+ROOT = Path(__file__).parents[1]
+CLIP = ROOT / "docs/photos.mp4"
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+SYSTEMS = ["oid-pw-m4n2", "oid-sf"]
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
+SECONDS = 1000  # in Playwright's units
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """The folder that `make web` makes, with two systems."""
+    if not CHROMIUM:
+        pytest.skip("no Chromium here")
+    folder = tmp_path_factory.mktemp("web") / "site"
+    command = ["make", "web", f"WEB={folder}", f"WEB_SYSTEMS={' '.join(SYSTEMS)}"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=600)
+    if "curl: (" in done.stderr:
+        pytest.skip(f"npm's registry cannot be reached: {done.stderr}")
+    assert done.returncode == 0, done.stderr
+    return folder
+
+
+@contextmanager
+def running(server):
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    try:
+        yield f"http://localhost:{server.server_port}/"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture(scope="module")
+def address(site):
+    """Where patchwork-web serves it."""
+    with running(serving.server(str(site), 0)) as address:
+        yield address
+
+
+@pytest.fixture(scope="module")
+def camera(tmp_path_factory):
+    """The clip, as Chromium takes it for a camera."""
+    path = str(tmp_path_factory.mktemp("camera") / "clip.mjpeg")
+    with av.open(path, "w") as container:
+        track = container.add_stream("mjpeg", rate=30, width=512, height=384, pix_fmt="yuvj420p")
+        track.options = {"qscale": "2"}
+        for frame in Video(str(CLIP)):
+            container.mux(track.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(track.encode())
+    return path
+
+
+@pytest.fixture(scope="module")
+def playwright():
+    with sync_api.sync_playwright() as playwright:
+        yield playwright
+
+
+@pytest.fixture(scope="module")
+def browser(playwright, camera):
+    fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
+    fake += [f"--use-file-for-fake-video-capture={camera}"]
+    with playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *fake]) as browser:
+        yield browser
+
+
+@contextmanager
+def opened(browser, address, wait=True, prepare=lambda page: None, **context):
+    """The page, with its first model ready."""
+    inside = browser.new_context(**context)
+    page = inside.new_page()
+    page.set_default_timeout(60 * SECONDS)
+    prepare(page)
+    page.goto(address)
+    if wait:
+        page.locator("#status", has_text="is ready").wait_for()
+        assert page.text_content("#alert") == ""
+    try:
+        yield page
+    finally:
+        inside.close()
+
+
+def alert(page) -> str:
+    page.locator("#alert:not([hidden])").wait_for()
+    return page.inner_text("#alert")
+
+
+def test_camera_finds_what_is_in_the_clip(browser, address):
+    """At a phone's size and at a desktop's; no request goes elsewhere."""
+    requested = []
+    for width, height, scheme in ((390, 844, "dark"), (1280, 800, "light")):
+        screen = {"viewport": {"width": width, "height": height}, "color_scheme": scheme}
+        watch = lambda page: page.on("request", lambda request: requested.append(request.url))  # noqa: E731
+        with opened(browser, address, prepare=watch, **screen) as page:
+            page.click("#camera")
+            page.locator(".found li", has_text="Cat").wait_for()
+            page.locator(".found li", has_text="Coffee cup").wait_for()
+            page.locator(".numbers", has_text=re.compile(r"^\d+\.\d ms.*window \d, \d")).wait_for()
+            assert page.evaluate("document.documentElement.scrollWidth") <= width
+            page.check("#both")
+            page.locator(".panel:nth-of-type(2) .found li", has_text="Cat").wait_for()
+            assert page.locator(".panel .policy").all_inner_texts()[1].startswith("every frame")
+            assert page.text_content("#alert") == ""
+    assert {url.split("/")[2] for url in requested if url.startswith("http")} == {address.split("/")[2]}
+
+
+PUSH = """async ([name, images]) => {
+  const { Engine } = await import("./engine.js");
+  const engine = new Engine();
+  await engine.call("start", [1, true]);
+  await engine.call("open", [name, new Uint8Array(await (await fetch(`models/${name}.tflite`)).arrayBuffer())]);
+  const answers = [];
+  for (const image of images) {
+    const bytes = Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0));
+    const bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none" });
+    const { boxes, window } = await engine.call("push", [name, bitmap, null], [bitmap]);
+    answers.push({ boxes, window });
+  }
+  engine.end();
+  return answers;
+}"""
+
+
+def test_answers_equal_those_of_python(browser, address, site):
+    """On frames of the clip, enlarged to another shape than the network's."""
+    frames = [cv2.resize(frame, (640, 360)) for frame, _ in zip(Video(str(CLIP)), range(12), strict=False)]
+    images = [base64.b64encode(cv2.imencode(".png", frame[..., ::-1])[1]).decode() for frame in frames]
+    with opened(browser, address, wait=False) as page:
+        found = page.evaluate(PUSH, [SYSTEMS[0], images])
+    step = ExportedStep(str(site / f"models/{SYSTEMS[0]}.tflite"))
+    for answer, expected in zip(found, stream(step, frames), strict=True):
+        assert answer["window"] == (expected.window and list(expected.window))
+        assert [box["label"] for box in answer["boxes"]] == expected.classes.tolist()
+        np.testing.assert_allclose([box["box"] for box in answer["boxes"]], expected.boxes, atol=1e-3)
+        np.testing.assert_allclose([box["score"] for box in answer["boxes"]], expected.scores, atol=1e-3)
+
+
+FIT = """async ([rgba, frame, network, letterbox, part]) => {
+  const { Fitting } = await import("./fitting.js");
+  const fitting = new Fitting(frame, network, letterbox), source = fitting.source(part), pixels = [];
+  for (let y = source.top; y < source.bottom; y++)
+    pixels.push(...rgba.slice(4 * (y * frame.width + source.left), 4 * (y * frame.width + source.right)));
+  const target = new Float32Array(3 * network.height * network.width).fill(-1);
+  fitting.fill(Uint8ClampedArray.from(pixels), part, target);
+  return Array.from(target, (value) => Math.round((value + 1) * 127.5));
+}"""
+SIZES = [(64, 64), (96, 128), (128, 128), (150, 90), (64, 100), (40, 52), (31, 97), (200, 50)]
+
+
+@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
+def test_scaling_equals_opencv(browser, address, fit):
+    """A window of the frame is made of those pixels that OpenCV makes it of, to the bit but for enlarged ones."""
+    part = {"top": 16, "left": 32, "bottom": 48, "right": 64}
+    window = np.s_[part["top"] : part["bottom"], part["left"] : part["right"]]
+    with opened(browser, address, wait=False) as page:
+        for height, width in SIZES:
+            frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
+            rgba = np.concatenate([frame, np.full((height, width, 1), 255, np.uint8)], axis=2)
+            sizes = [{"height": height, "width": width}, {"height": 64, "width": 64}]
+            found = page.evaluate(FIT, [rgba.ravel().tolist(), *sizes, fit == "letterbox", part])
+            found = np.reshape(found, (64, 64, 3))[window]
+            differences = np.abs(found - fit_frame(frame, (64, 64), fit)[window].astype(int))
+            assert differences.max() <= 1, (height, width)
+            shrinks = fit == "stretch" and height >= 64 and width >= 64
+            assert (differences > 0).mean() <= (0 if shrinks else 0.01), (height, width)
+
+
+def measure(page, steps=64, path=None):
+    page.click("#tab-measure")
+    page.fill("#steps", str(steps))
+    page.click("#begin")
+    if path:
+        page.locator("#report:not([hidden])").wait_for()
+        with page.expect_download() as download:
+            page.click("#save")
+        download.value.save_as(path)
+
+
+def test_measuring_yields_a_report(browser, address, site, tmp_path, capsys):
+    path = str(tmp_path / "browser.json")
+    with opened(browser, address) as page:
+        measure(page, path=path)
+        rows = [re.split(r"\s+", row) for row in page.locator("#results tbody tr").all_inner_texts()]
+        assert "Only 64 frames" in page.inner_text("#notes")
+        assert page.text_content("#alert") == ""
+    report, raw = reports.read(path), json.loads(Path(path).read_text())
+    assert (report.target, report.finished, report.machine["threads"]) == ("browser", True, 1)
+    assert {row[0]: float(row[1]) for row in rows} == {
+        name: pytest.approx(run.statistics["median_ms"], abs=0.006) for name, run in report.runs.items()
+    }
+    for name, run in report.runs.items():
+        assert len(run.samples) == 64
+        assert {repeat.load_ms > 0 for repeat in run.repeats} == {True}
+        assert raw["systems"][name]["p95_ms"] == pytest.approx(run.statistics["p95_ms"])
+        low, high = latency.interval(latency.resample(run.samples)[:, 0])
+        assert raw["systems"][name]["intervals"]["median_ms"] == pytest.approx([low, high], rel=0.1)
+        expected = workloads.from_file(str(site / f"models/{name}.tflite")).run
+        for field in ("task", "reference", "stream", "patchwork", "depth", "image_size", "file"):
+            assert getattr(run, field) == getattr(expected, field), field
+        assert run.mflops_avg_run == pytest.approx(expected.mflops_avg_run, rel=0.05)
+    assert raw["systems"]["oid-pw-m4n2"]["ratio_median"] < 0.7
+    assert benchmark.main([f"--report={path}", f"--html={tmp_path}/page.html"]) == 0
+    assert "Measured in a browser (" in capsys.readouterr().out
+    assert benchmark.main([f"--report={path},{path}"]) == 0
+    assert "+0.0" in capsys.readouterr().out
+
+
+def test_threads_and_plain_simd(browser, address, tmp_path):
+    with opened(browser, address) as page:
+        page.click("#tab-measure")
+        page.locator("#systems input").nth(1).uncheck()
+        page.select_option("#threads", "2")
+        measure(page, 32, str(tmp_path / "two.json"))
+        assert "No ratios: oid-sf was not measured." in page.inner_text("#notes")
+        page.select_option("#threads", "1")
+        page.select_option("#simd", "128")
+        page.evaluate("document.getElementById('report').hidden = true")
+        measure(page, 32, str(tmp_path / "plain.json"))
+    two, plain = (reports.read(str(tmp_path / name)).machine for name in ("two.json", "plain.json"))
+    assert (two["threads"], two["simd"]) == (2, "relaxed")
+    assert (plain["threads"], plain["simd"]) == (1, "128")
+
+
+HIDE = """
+  let hidden = false;
+  Object.defineProperty(document, "hidden", { get: () => hidden });
+  self.hide = (value) => { hidden = value; document.dispatchEvent(new Event("visibilitychange")); };
+"""
+
+
+def test_measuring_waits_for_a_hidden_tab_and_can_be_cancelled(browser, address):
+    with opened(browser, address, prepare=lambda page: page.add_init_script(HIDE)) as page:
+        measure(page, 10000)
+        page.locator("#measuring", has_text=re.compile("[1-9][0-9]* s to go")).wait_for()
+        page.evaluate("hide(true)")
+        page.locator("#measuring", has_text="This tab is hidden").wait_for()
+        page.evaluate("hide(false)")
+        page.locator("#measuring", has_text="Measuring: ").wait_for()
+        page.click("#cancel")
+        page.locator("#report:not([hidden])").wait_for()
+        assert "Cut short: 10000 frames per system" in page.inner_text("#notes")
+        assert page.locator("#begin").is_enabled()
+
+
+def test_other_answers_are_not_measured(browser, address):
+    """A browser that changes what it is given to draw, say."""
+
+    def spoil(page):
+        page.route("**/oid-sf.golden.txt", lambda route: route.fulfill(body=spoilt(route.fetch().text())))
+
+    def spoilt(text):
+        first, second, box, *rest = text.split("\n")
+        return "\n".join([first, second, re.sub(r" 0\.\d+ (\d+)$", r" 0.9 \1", box), *rest])
+
+    with opened(browser, address, prepare=spoil) as page:
+        measure(page, 32)
+        assert re.match(r"Not measured. oid-sf: Here this model gives other answers .*golden.txt:3", alert(page))
+        assert page.locator("#report").is_hidden()
+
+
+def wrong_files(site, folder):
+    """Files that are none of ours, and what is said of them."""
+    whole = (site / f"models/{SYSTEMS[0]}.tflite").read_bytes()
+    facts = metadata.read(str(site / f"models/{SYSTEMS[0]}.tflite"))
+    small = {**facts, "states": [{**state, "dtype": "int8"} for state in facts["states"]]}
+    contents = {
+        "notes.txt": (b"hello", "neither a video nor a .tflite file"),
+        "text.tflite": (b"hello, this is no network", "not a TFLite file"),
+        "other.tflite": (metadata_free(whole), "no Patchwork metadata"),
+        "cut.tflite": (whole[: len(whole) // 2], "damaged"),
+        "old.tflite": (metadata.insert(whole, {**facts, "patchwork": 3}), "version 3, this page reads 4"),
+        "int8.tflite": (metadata.insert(whole, small), "export this system with --quantize=float16"),
+        "raw.tflite": (metadata.insert(whole, {**facts, "predictions": {"boxes": []}}), "without --nosuppression"),
+    }
+    for name, (content, message) in contents.items():
+        (folder / name).write_bytes(content)
+        yield str(folder / name), message
+
+
+def metadata_free(file):
+    return file.replace(b"patchwork.json", b"something.json")
+
+
+def test_wrong_files(browser, address, site, tmp_path):
+    with opened(browser, address) as page:
+        for path, message in wrong_files(site, tmp_path):
+            page.set_input_files("#model-file", path)
+            page.locator("#alert", has_text=message).wait_for()
+        video = tmp_path / "no.mp4"
+        video.write_bytes(b"no video at all")
+        page.set_input_files("#video-file", str(video))
+        page.locator("#alert", has_text="no.mp4: this browser cannot play it.").wait_for()
+        page.click("#sample")
+        page.locator(".found li", has_text="Cat").wait_for()
+        assert page.text_content("#alert") == ""
+
+
+def test_file_of_ones_own_with_its_golden_vectors(browser, address, small, tmp_path):
+    """A segmenter, which is proven, seen and measured."""
+    from patchwork_tf.export import golden
+    from patchwork_tf.export.exporting import export
+
+    path = str(tmp_path / "mine.tflite")
+    export(small("davis-pw-m2n1"), path, verify_steps=3)
+    golden.write(path, str(tmp_path))
+    with opened(browser, address) as page:
+        page.set_input_files("#model-file", [path, str(tmp_path / "golden.txt"), str(tmp_path / "frames.rgb")])
+        page.locator(
+            "#status", has_text=re.compile("mine.tflite is ready: on golden frames .* to [0-9]e-")
+        ).wait_for()
+        page.click("#sample")
+        page.locator(".numbers", has_text=re.compile("window [01], [01]")).wait_for()
+        for policy in ("raster", "random"):
+            page.select_option(".policy", policy)
+            page.locator(".numbers", has_text=re.compile("window [01], [01]")).wait_for()
+        for box in page.locator("#systems input").all()[:2]:
+            box.evaluate("box => box.checked = false")
+        measure(page, 32, str(tmp_path / "own.json"))
+    assert list(reports.read(str(tmp_path / "own.json")).runs) == ["davis-pw-m2n1"]
+
+
+GROW = """async (name) => {
+  const { Engine } = await import("./engine.js");
+  const engine = new Engine();
+  await engine.call("start", [1, true]);
+  await engine.call("open", [name, new Uint8Array(await (await fetch(`models/${name}.tflite`)).arrayBuffer())]);
+  const text = "golden 1 480 640\\n";
+  await engine.call("take", [text, new Uint8Array(3 * 480 * 640)]);
+  const before = (await engine.call("time", [name, 40, 10])).memoryMb;
+  const after = (await engine.call("time", [name, 300, 0])).memoryMb;
+  engine.end();
+  return [before, after];
+}"""
+
+
+def test_memory_does_not_grow(browser, address):
+    with opened(browser, address, wait=False) as page:
+        before, after = page.evaluate(GROW, SYSTEMS[0])
+    assert after == before
+
+
+def test_browsers_that_lack_something(playwright, browser, address):
+    no_simd = "WebAssembly.validate = () => false"
+    with opened(browser, address, wait=False, prepare=lambda page: page.add_init_script(no_simd)) as page:
+        assert "no SIMD in WebAssembly. Take a newer one" in alert(page)
+    with (
+        playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as plain,
+        opened(plain, address) as page,
+    ):
+        page.click("#camera")
+        assert re.search("There is no camera|The camera was not allowed", alert(page))
+        page.context.grant_permissions(["camera"])
+        page.click("#camera")
+        page.locator("#alert", has_text="There is no camera").wait_for()
+
+
+def test_plain_static_host(browser, site):
+    """Without any headers: one thread; and many after it was loaded again, which its service worker sees to."""
+
+    class Quiet(http.server.SimpleHTTPRequestHandler):
+        def log_message(self, *ignored):
+            pass
+
+    plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=str(site)))
+    with running(plain) as address, opened(browser, address) as page:
+        assert page.evaluate("crossOriginIsolated") is False
+        page.click("#tab-measure")
+        assert "Load it once more" in page.inner_text("#threads-note")
+        page.evaluate("navigator.serviceWorker.ready.then(() => true)")
+        page.reload()
+        page.locator("#status", has_text="is ready").wait_for()
+        assert page.evaluate("crossOriginIsolated") is True
+        page.click("#sample")
+        page.locator(".found li", has_text="Cat").wait_for()
+
+
+def test_keyboard(browser, address):
+    with opened(browser, address) as page:
+        page.focus("#tab-see")
+        page.keyboard.press("ArrowRight")
+        assert page.locator("#measure").is_visible()
+        assert page.locator("#see").is_hidden()
+        page.keyboard.press("ArrowLeft")
+        for _ in range(2):
+            page.keyboard.press("Tab")
+        assert page.evaluate("document.activeElement.id") == "sample"
+        page.keyboard.press("Enter")
+        page.locator(".found li").first.wait_for()
+
+
+def test_command(tmp_path, capsys):
+    assert serving.main([f"--folder={tmp_path}"]) == 1
+    assert "make web builds it" in capsys.readouterr().err
+    (tmp_path / "index.html").write_text('<meta http-equiv="Content-Security-Policy" content="default-src">')
+    with serving.server(str(tmp_path), 0) as taken:
+        with pytest.raises(DataError, match="name another one by --port"):
+            serving.server(str(tmp_path), taken.server_port)
+        assert serving.main([f"--folder={tmp_path}", f"--port={taken.server_port}"]) == 1
