@@ -81,7 +81,6 @@ class _Strips(_Map):
 
     def __init__(self, grid: Grid, geometry: Geometry):
         super().__init__(grid, geometry)
-        assert geometry.after == 1  # strips of one pixel; wider borders are of small maps only
         self.per_cell = 1 + geometry.before
 
     @property
@@ -323,10 +322,13 @@ def state_shapes(plan: Plan, strips_from: int = STRIPS_FROM) -> dict[str, tuple[
 
 
 def _packs(plan, strips_from):
-    return [
-        ((_Strips if geometry.height >= strips_from else _Map)(plan.grid, geometry), channels)
-        for geometry, channels in plan.bordered.items()
-    ]
+    return [(_form(plan.grid, geometry, strips_from), channels) for geometry, channels in plan.bordered.items()]
+
+
+def _form(grid, geometry, strips_from):
+    """Wider borders are of the last maps: as strips they would be most of the map, and are kept whole."""
+    narrow = max(geometry.before, geometry.after) == 1
+    return (_Strips if narrow and geometry.height >= strips_from else _Map)(grid, geometry)
 
 
 def _table(plan, packs):

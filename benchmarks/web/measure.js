@@ -57,10 +57,12 @@ export class Measure {
       const created = new Date();
       const finished = await this.#measure(measured, settings, 60e3 * Number(element("minutes").value));
       for (const [name, { repeats }] of measured) if (!repeats.length) measured.delete(name);
-      if (!measured.size) throw new Error("It was cancelled before anything was measured.");
+      if (!measured.size) throw new Error("Nothing was measured: one round takes longer than the time that was allowed.");
       const machine = await describeMachine(started);
       this.report = makeReport(measured, { created, finished, settings, machine, command: location.href });
       this.#show();
+    } catch (error) {
+      throw this.cancelled ? new Error("It was cancelled before anything was measured.") : error;
     } finally {
       this.engine.end();
       this.say("");
