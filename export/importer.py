@@ -43,7 +43,11 @@ def import_ssd(path: str, labels: str | None, model_dir: str, image_size=None, p
     difference = _proven(source, progress)
     rounded = tuple(-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in source.image_size)
     config = ModelConfig(
-        depth=source.depth, num_classes=source.num_classes, heads="ssd", image_size=image_size or rounded
+        depth=source.depth,
+        num_classes=source.num_classes,
+        heads="ssd",
+        image_size=image_size or rounded,
+        trained_size=source.image_size,
     )
     with open(path, "rb") as file:
         digest = hashlib.sha256(file.read()).hexdigest()

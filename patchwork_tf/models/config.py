@@ -29,6 +29,8 @@ class ModelConfig:
             the input, after which the whole network runs on the assembled image (Figure 11a): the
             ceiling of accuracy, at the cost of the single-frame network.
         heads: of a detector, 'patchwork' or 'ssd'.
+        trained_size: (H, W) of the images that a detector's weights were trained on. Networks know things by their
+            pixels, so anchors have the same there and here. None: the size the network works on.
         backbone: name of a registered backbone, see `backbone.register_backbone`.
     """
 
@@ -41,12 +43,15 @@ class ModelConfig:
     num_classes: int | None = None
     memory: str = "features"
     heads: str = "patchwork"
+    trained_size: tuple[int, int] | None = None
     backbone: str = "mobilenet_v2"
 
     def __post_init__(self):
         if isinstance(self.image_size, int):
             object.__setattr__(self, "image_size", (self.image_size, self.image_size))
         object.__setattr__(self, "image_size", tuple(self.image_size))
+        if self.trained_size is not None:
+            object.__setattr__(self, "trained_size", tuple(self.trained_size))
         if self.num_classes is None:
             object.__setattr__(self, "num_classes", get_task(self.task).num_classes)
         for field, choices in (("memory", MEMORIES), ("heads", HEADS)):

@@ -152,9 +152,9 @@ class HeadKind:
         window_width: of high-resolution heads, by depth.
         map_widths: of low-resolution heads, by depth.
         last_channels: of the backbone's last map, by depth; None for keras.applications' number.
-        anchor_shapes: (height, width) as fractions of the frame, of the anchors at each location, per level,
-            high-resolution levels first.
-        anchors_keep_shape: whether anchors are as high and wide in pixels on frames of any shape: fractions of the
+        anchor_shapes: (height, width) as fractions of the images that weights were trained on, of the anchors at
+            each location, per level, high-resolution levels first.
+        anchors_keep_shape: whether anchors are as high and wide in pixels on images of any shape: fractions of the
             shorter side.
         rule: the Rule by which windows are chosen.
         sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
@@ -199,11 +199,10 @@ class HeadKind:
         prior = _BackgroundPrior(config.num_classes, self.sigmoid)
         return Predictors(len(self.anchor_shapes[level]), config.num_classes, prior)
 
-    def anchors(self, level: int, feature_size, image_size) -> np.ndarray:
-        """Anchors of one level, see `boxes.level_anchors`."""
-        shapes = np.asarray(self.anchor_shapes[level], np.float32)
-        if self.anchors_keep_shape:
-            shapes = shapes * (min(image_size) / np.asarray(image_size, np.float32))
+    def anchors(self, level: int, feature_size, image_size, trained_size) -> np.ndarray:
+        """Anchors of one level, as fractions of images of `image_size` (H, W), see `boxes.level_anchors`."""
+        side = np.asarray(min(trained_size) if self.anchors_keep_shape else trained_size, np.float32)
+        shapes = np.asarray(self.anchor_shapes[level], np.float32) * (side / np.asarray(image_size, np.float32))
         return box_ops.level_anchors(shapes, feature_size)
 
     def scores(self, logits):

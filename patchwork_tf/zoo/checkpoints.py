@@ -219,7 +219,8 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
 
     Any system whose layers have the weights' shapes will do, not only the one that was trained:
     the single-frame and all Patchwork models of a task and depth share their layers. The system
-    gives grid and resolution; the checkpoint gives depth, number of classes and image size.
+    gives grid and resolution; the checkpoint gives depth, number of classes and image size. On images of another
+    size anchors keep the pixels that they had in training.
 
     Args:
         system: of the zoo.
@@ -236,10 +237,8 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             raise DataError(
                 f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
             )
-        fields = {
-            key: getattr(trained, key)
-            for key in ("depth", "num_classes", "image_size", "memory", "heads", "backbone")
-        }
+        fields = {key: getattr(trained, key) for key in _OF_WEIGHTS}
+        fields["trained_size"] = trained.trained_size or trained.network_size
         overrides = {**fields, **overrides}
     model = build(system, **overrides)
     if checkpoint is not None:
