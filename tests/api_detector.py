@@ -33,7 +33,9 @@ def api_detector(depth, classes, size, seed=0, postprocess=False, float16=False,
             boxes.append(tf.reshape(write.convolution(x, 4 * count, kernel, relu=False, gain=0.3), (1, -1, 1, 4)))
             of_classes = write.convolution(x, (1 + classes) * count, kernel, relu=False)
             logits.append(tf.reshape(of_classes, (1, -1, 1 + classes)))
-            anchors.append(HEAD_KINDS["ssd"].anchors(level, x.shape[1:3], (size, size), (size, size)).reshape(-1, 4))
+            anchors.append(
+                HEAD_KINDS["ssd"].anchors(level, x.shape[1:3], (size, size), (size, size)).reshape(-1, 4)
+            )
         boxes, logits = tf.squeeze(tf.concat(boxes, 1), 2), tf.concat(logits, 1)
         if not postprocess:
             return {"box_encodings": boxes, "class_predictions": logits}

@@ -52,6 +52,14 @@ def test_a_fresh_detection_beats_a_stale_one_that_scores_higher():
     assert stale[1][0] == np.float32(0.7)  # and is told as it was
 
 
+def test_a_box_that_float32_cannot_shift_to_its_class_is_none():
+    """LiteRT's operator would return it again and again."""
+    boxes = np.float32([[[0.0002, 0.0002, 0.00020001, 0.00020001], [0.1, 0.1, 0.5, 0.5]]])
+    found = suppress(boxes, np.float32([[0.9, 0.8]]), np.zeros((1, 2), np.int32))
+    assert int(found[3][0]) == 1
+    np.testing.assert_array_equal(found[0][0, 0], boxes[0, 1])
+
+
 def test_nothing_and_too_much():
     boxes = np.zeros((1, 5, 4), np.float32)
     nothing = suppress(boxes, np.zeros((1, 5), np.float32), np.zeros((1, 5), np.int32))

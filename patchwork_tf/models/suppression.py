@@ -7,6 +7,9 @@ from patchwork_tf.models.boxes import iou
 MAX_DETECTIONS = 100
 IOU_THRESHOLD = 0.5
 SCORE_THRESHOLD = 0.01
+# Of a box, as a fraction of the frame. Exported files shift the boxes of each class elsewhere: in float32, smaller
+# ones have no area there.
+LEAST_SIDE = 1e-4
 # Best-ranked candidates, pairs of anchor and class, that enter suppression.
 _CANDIDATES = 400
 
@@ -49,7 +52,7 @@ def ranked(boxes, scores, weights):
     """By what boxes compete (..., A): scores, weighted unless that is None; 0 for boxes without any area."""
     ranks = scores if weights is None else scores * weights
     # LiteRT's operator returns such a box again and again, in the place of all that come after it.
-    return ops.where(ops.all(boxes[..., 2:] > boxes[..., :2], axis=-1), ranks, 0.0)
+    return ops.where(ops.all(boxes[..., 2:] - boxes[..., :2] > LEAST_SIDE, axis=-1), ranks, 0.0)
 
 
 def best_classes(scores):
