@@ -259,11 +259,17 @@ class Report(Record):
             raise ValueError("it names no 'systems'")
         if data.get("schema") != SCHEMA:
             raise ValueError(f"schema {data.get('schema')}, this reads schema {SCHEMA}; measure again")
-        report = super().from_json({**data, "runs": data["systems"]}, where)
+        systems = {name: {"paper": _paper(name), **run} for name, run in data["systems"].items()}
+        report = super().from_json({**data, "runs": systems}, where)
         for part, key, kind in (("machine", "cpu", str), ("machine", "threads", int), ("settings", "steps", int)):
             if not isinstance(getattr(report, part).get(key), kind):
                 raise ValueError(f"'{part}': no '{key}'")
         return report
+
+
+def _paper(name):
+    row = PAPER.get(name)
+    return row and dataclasses.asdict(row)
 
 
 def write(report: Report, path: str):

@@ -14,7 +14,6 @@ TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
 # Suppression decides by thresholds: a rounding error may tip a pair of boxes that lies on one.
 MIN_AGREEING = 0.99
-MIN_AGREEING_OF_TIED = 0.8  # the same of steps in which scores tie, so that chance decides between boxes
 _TIE = 1e-6
 _CANDIDATES = 2000  # the file's operator knows no limit, and a real detector sees much in noise
 
@@ -30,8 +29,8 @@ class Comparison:
         agreeing: how many of them TFLite found, same class, box and score within the tolerance.
         other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
             being the same.
-        tied: how many detections there were in the other steps.
-        tied_agreeing: how many of them TFLite found.
+        tied: how many detections TFLite found in the other steps, where chance decides which boxes are kept.
+        tied_agreeing: how many of them Keras has among its boxes before suppression.
         suppressed: whether there are only detections to compare.
     """
 
@@ -54,7 +53,7 @@ class Comparison:
     @property
     def passed(self) -> bool:
         close = self.max_difference <= TOLERANCE and self.other_windows == 0
-        of_tied = self.tied_agreeing >= MIN_AGREEING_OF_TIED * self.tied
+        of_tied = self.tied_agreeing >= MIN_AGREEING * self.tied
         return close and self.agreeing >= MIN_AGREEING * self.detections and of_tied
 
     def __str__(self):
@@ -62,7 +61,7 @@ class Comparison:
         if self.suppressed and not self.detections + self.tied:
             agreeing = ": NOTHING WAS COMPARED, no detections (--nosuppression compares raw predictions)"
         if self.tied:
-            agreeing += f", {self.tied_agreeing} of {self.tied} where scores tie"
+            agreeing += f", and of {self.tied} where scores tie {self.tied_agreeing} are boxes of Keras"
         windows = f", {self.other_windows} other next windows" if self.other_windows else ""
         return f"{self.steps} random steps: max difference {self.max_difference:.1e}{agreeing}{windows}"
 
@@ -115,8 +114,8 @@ def _judge(result: Comparison, model, state, outputs, exported, tolerance):
             raw, result.suppressed = (), True
             agreeing = _agreeing(expected, exported, tolerance)
             if tipped:
-                result.tied += count
-                result.tied_agreeing += len(agreeing)
+                result.tied += int(exported["count"])
+                result.tied_agreeing += _among_boxes(outputs, exported, tolerance)
             else:
                 result.detections += count
                 result.agreeing += len(agreeing)
@@ -171,6 +170,13 @@ def _same_choice(outputs, next_window, grid, tolerance) -> bool:
     q_values = np.asarray(outputs["q_values"][0])
     row, column = next_window
     return q_values.max() - q_values[row * grid.positions + column] <= tolerance * max(1.0, np.abs(q_values).max())
+
+
+def _among_boxes(outputs, exported, tolerance) -> int:
+    """How many exported detections are boxes that `outputs` has before suppression."""
+    scores, classes = (np.asarray(x[0]) for x in best_classes(outputs["scores"]))
+    boxes = {"boxes": np.asarray(outputs["boxes"][0]), "scores": scores, "classes": classes, "count": len(scores)}
+    return len(_agreeing(exported, boxes, tolerance))
 
 
 def _agreeing(expected, exported, tolerance) -> list[float]:

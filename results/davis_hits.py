@@ -69,7 +69,7 @@ def _exported() -> list[ExportedStep]:
         for name, _ in RUNS:
             if name not in files:
                 path = os.path.join(folder, f"{name}.tflite")
-                pw.export(pw.load(name), path, verify_steps=2)
+                pw.export(pw.load(name), path, verify_steps=6)
                 files[name] = ExportedStep(path)
     return [files[name] for name, _ in RUNS]
 

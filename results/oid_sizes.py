@@ -50,7 +50,7 @@ def _export(folder) -> dict[tuple, str]:
         for size in sizes:
             model = checkpoints.build_from(pw.get_system(name), weights, image_size=size)
             paths[name, size] = os.path.join(folder, f"{name}-{size}.tflite")
-            pw.export(model, paths[name, size], verify_steps=2)
+            pw.export(model, paths[name, size], verify_steps=6)
     return paths
 
 

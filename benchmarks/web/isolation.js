@@ -1,5 +1,8 @@
-// A service worker that isolates the page, which threads of WebAssembly take, on hosts that send no headers of their own.
+// A service worker for hosts that send no headers of their own: it isolates the page, which threads of WebAssembly take,
+// and binds its workers to its own address, as the page itself is.
 "use strict";
+
+const POLICY = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'";
 
 self.addEventListener("install", () => self.skipWaiting());
 self.addEventListener("activate", (event) => event.waitUntil(self.clients.claim()));
@@ -13,5 +16,6 @@ async function isolated(request) {
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");
+  if (request.destination === "worker") headers.set("Content-Security-Policy", POLICY);
   return new Response(response.body, { status: response.status, headers });
 }

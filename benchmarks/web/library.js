@@ -1,9 +1,14 @@
 // The models that the page knows: those that came with it, and those that were dropped on it.
 
-/** A file of patchwork-export that can be opened by an engine, with golden vectors where there are any. */
+import { readMetadata } from "./metadata.js";
+
+const SAID_BYTES = 1e6; // that are loaded between two messages
+
+/** A file of patchwork-export that an engine can open, of a system, with golden vectors where there are any. */
 class Entry {
-  constructor(name, { file, text = null, frames = null }) {
+  constructor(name, system, { file, text = null, frames = null }) {
     this.name = name;
+    this.system = system;
     this.file = file; // these return a promise of Uint8Array or text
     this.text = text;
     this.frames = frames;
@@ -22,7 +27,7 @@ export class Library {
   /** Finds out what came with the page. */
   async load() {
     for (const name of JSON.parse(new TextDecoder().decode(await this.#fetch("models/models.json")))) {
-      this.entries.set(name, new Entry(name, {
+      this.entries.set(name, new Entry(name, name, {
         file: () => this.#fetch(`models/${name}.tflite`),
         text: async () => new TextDecoder().decode(await this.#fetch(`models/${name}.golden.txt`)),
         frames: () => this.frames(),
@@ -36,8 +41,8 @@ export class Library {
   }
 
   /** A clip for who has none. */
-  sample() {
-    return this.#fetch("sample.mp4");
+  async sample() {
+    return new File([await this.#fetch("sample.mp4")], "the sample clip", { type: "video/mp4" });
   }
 
   /** Golden text that goes with `frames`. */
@@ -48,15 +53,23 @@ export class Library {
   /**
    * Takes files that were dropped: one .tflite, and its golden vectors if there are two more.
    * @returns {Promise<string>} the name under which it is an entry now
+   * @throws {Error} one line, if they are something else
    */
   async add(files) {
-    const of = (suffix) => files.find((file) => file.name.toLowerCase().endsWith(suffix));
-    const model = of(".tflite"), text = of(".txt"), frames = of(".rgb");
+    const of = (suffix) => files.filter((file) => file.name.toLowerCase().endsWith(suffix));
+    const [[model, another], [text], [frames]] = [".tflite", ".txt", ".rgb"].map(of);
     if (!model) throw new Error(`${files[0].name}: neither a video nor a .tflite file of patchwork-export.`);
+    if (another) throw new Error(`${model.name} and ${another.name}: one model at a time.`);
     if (!text !== !frames) throw new Error("Golden vectors are two files: golden.txt and frames.rgb.");
     const bytes = (file) => async () => new Uint8Array(await file.arrayBuffer());
     const golden = text ? { text: () => text.text(), frames: bytes(frames) } : {};
-    this.entries.set(model.name, new Entry(model.name, { file: bytes(model), ...golden }));
+    let facts;
+    try {
+      facts = readMetadata(await bytes(model)());
+    } catch (error) {
+      throw new Error(`${model.name}: ${error.message}`);
+    }
+    this.entries.set(model.name, new Entry(model.name, facts.system, { file: bytes(model), ...golden }));
     return model.name;
   }
 
@@ -74,11 +87,12 @@ export class Library {
 async function fetchBytes(path, packed, say) {
   const response = await fetch(path).catch(() => null);
   if (!response?.ok) throw new Error(`${path} cannot be loaded (${response ? response.status : "no connection"}).`);
+  let seen = 0;
   const counted = response.body.pipeThrough(new TransformStream({
-    seen: 0,
     transform(chunk, controller) {
-      this.seen += chunk.length;
-      say(`Loading ${path}: ${(this.seen / 1e6).toFixed(1)} MB.`);
+      if (Math.floor(seen / SAID_BYTES) < Math.floor((seen + chunk.length) / SAID_BYTES))
+        say(`Loading ${path}: ${Math.floor((seen + chunk.length) / 1e6)} MB.`);
+      seen += chunk.length;
       controller.enqueue(chunk);
     },
   }));

@@ -12,15 +12,17 @@ const HOT = 1.15; // times slower in the end than in the beginning
 export class Measure {
   /**
    * @param {Library} library
+   * @param {See} see which is kept quiet meanwhile
    * @param {function(string): void} say
    * @param {function(?Error): void} complain shows an error; null: none any more
    */
-  constructor(library, say, complain) {
-    Object.assign(this, { library, say, complain });
+  constructor(library, see, say, complain) {
+    Object.assign(this, { library, see, say, complain });
     const isolated = self.crossOriginIsolated, cores = navigator.hardwareConcurrency;
     if (isolated && cores > 1) element("threads").append(new Option(`${Math.min(cores, 4)}`));
-    element("threads-note").textContent = isolated || cores < 2 ? ""
-      : "This page is not isolated, so that one thread is all there is. Load it once more to have many.";
+    if (!isolated && cores > 1)
+      element("threads-note").textContent = "One thread is all there is: this page is not isolated. " +
+        (navigator.serviceWorker ? "Load it once more to have many." : "It has to come by https or from localhost.");
     element("plan").onsubmit = (event) => {
       event.preventDefault();
       this.#run().catch(complain);
@@ -30,13 +32,15 @@ export class Measure {
     element("share").onclick = () => this.#share().catch(complain);
   }
 
-  /** Lists the systems that there are; all are chosen. */
+  /** Lists the systems that there are. All are chosen, but for those that were not, and another file of the same system. */
   list() {
+    const left = new Set([...document.querySelectorAll("#systems input:not(:checked)")].map((box) => box.value));
+    const entries = [...this.library.entries.values()], newest = new Map(entries.map(({ name, system }) => [system, name]));
     const legend = document.createElement("legend");
     legend.textContent = "Systems";
-    element("systems").replaceChildren(legend, ...[...this.library.entries.keys()].map((name) => {
+    element("systems").replaceChildren(legend, ...entries.map(({ name, system }) => {
       const label = document.createElement("label"), box = document.createElement("input");
-      Object.assign(box, { type: "checkbox", name: "system", value: name, checked: true });
+      Object.assign(box, { type: "checkbox", name: "system", value: name, checked: !left.has(name) && newest.get(system) === name });
       label.append(box, ` ${name}`);
       return label;
     }));
@@ -50,6 +54,7 @@ export class Measure {
     this.engine = new Engine();
     this.cancelled = false;
     try {
+      await this.see.hold(true);
       const settings = { steps: Number(element("steps").value), repeats: 1, warmup: WARMUP, fps: 0, policy: "model", seed: 0 };
       const started = await this.engine.call("start", [Number(element("threads").value), element("simd").value === "relaxed"]);
       settings.threads = started.threads;
@@ -57,14 +62,15 @@ export class Measure {
       const created = new Date();
       const finished = await this.#measure(measured, settings, 60e3 * Number(element("minutes").value));
       for (const [name, { repeats }] of measured) if (!repeats.length) measured.delete(name);
-      if (!measured.size) throw new Error("Nothing was measured: one round takes longer than the time that was allowed.");
+      if (!measured.size) return;
       const machine = await describeMachine(started);
       this.report = makeReport(measured, { created, finished, settings, machine, command: location.href });
       this.#show();
     } catch (error) {
-      throw this.cancelled ? new Error("It was cancelled before anything was measured.") : error;
+      if (!this.cancelled) throw error;
     } finally {
       this.engine.end();
+      this.see.hold(false);
       this.say("");
       this.#setRunning(false);
     }
@@ -75,10 +81,10 @@ export class Measure {
     const measured = new Map();
     for (const name of names) {
       this.#say(`${name}: opening, and holding it against its golden vectors.`);
-      const { facts, loadMs, bytes, proof } = await openModel(this.engine, this.library.entries.get(name));
+      const { facts, loadMs, firstMs, bytes, proof } = await openModel(this.engine, this.library.entries.get(name));
       if (proof.failure) throw new Error(`Not measured. ${name}: ${proof.failure}`);
       if (measured.has(facts.system)) throw new Error(`Two files of ${facts.system} are chosen; measure one of them.`);
-      measured.set(facts.system, { name, facts, loadMs, file: await describeFile(facts, bytes), repeats: [] });
+      measured.set(facts.system, { name, facts, loadMs, firstMs, file: await describeFile(facts, bytes), repeats: [] });
     }
     await this.engine.call("take", [await this.library.framesText(), await this.library.frames()]);
     return measured;
@@ -87,36 +93,41 @@ export class Measure {
   /** Rounds of all systems, each in another order, until there are enough frames. Returns whether there are. */
   async #measure(measured, { steps, seed }, most) {
     const begun = performance.now(), random = generator(seed + 1), rounds = Math.ceil(steps / BLOCK);
-    let longest = 0;
-    for (let round = 0; round < rounds && performance.now() - begun + longest < most; round++) {
-      const since = performance.now(), turns = shuffled([...measured.values()], random);
+    let longest = 0, spent = 0; // milliseconds of rounds, without those that were waited for
+    for (let round = 0; round < rounds && spent + longest < most; round++) {
+      let took = 0;
+      const turns = shuffled([...measured.values()], random);
       const repeats = [];
       for (const system of turns) {
         this.#progress(round * turns.length + repeats.length, rounds * turns.length, begun);
         try {
-          repeats.push(await this.#repeat(system, Math.min(BLOCK, steps - round * BLOCK), begun));
+          const { seconds, ...repeat } = await this.#repeat(system, Math.min(BLOCK, steps - round * BLOCK), begun);
+          repeats.push(repeat);
+          took += 1e3 * seconds;
         } catch (error) {
           if (this.cancelled) return false;
           throw error;
         }
       }
       turns.forEach((system, i) => system.repeats.push(repeats[i]));
-      longest = Math.max(longest, performance.now() - since);
+      longest = Math.max(longest, took);
+      spent += took;
     }
     return [...measured.values()].every(({ repeats }) => repeats.length === rounds);
   }
 
   /** One repeat, once more if the tab was hidden meanwhile: browsers slow such tabs down. */
-  async #repeat({ name, loadMs }, count, begun) {
+  async #repeat({ name, loadMs, firstMs }, count, begun) {
     for (;;) {
       await shown(() => this.#say("This tab is hidden, so that the browser slows it down: show it, and measuring goes on."));
       const watch = new AbortController();
       let hidden = false;
       document.addEventListener("visibilitychange", () => (hidden = true), { signal: watch.signal });
       const started = (performance.now() - begun) / 1e3;
-      const { firstMs, samples, kinds, memoryMb } = await this.engine.call("time", [name, count, WARMUP]);
+      const { samples, kinds, memoryMb } = await this.engine.call("time", [name, count, WARMUP]);
       watch.abort();
-      if (!hidden) return { started, samples, kinds, load_ms: loadMs, first_ms: firstMs, peak_mb: memoryMb };
+      const seconds = (performance.now() - begun) / 1e3 - started;
+      if (!hidden) return { seconds, started, samples, kinds, load_ms: loadMs, first_ms: firstMs, peak_mb: memoryMb };
     }
   }
 
@@ -145,38 +156,40 @@ export class Measure {
 
   #show() {
     const { systems, machine } = this.report;
-    const heads = ["system", "median, ms", "p95, ms", "p99, ms", "median / single frame", "frames"];
+    const heads = ["system", "median, ms", "p95, ms", "p99, ms", "mean, ms", "mean / single frame", "frames"];
     const rows = Object.entries(systems).map(([name, system]) => {
       const cell = (key, digits) => {
         if (system[key] === null) return "-";
         return [system[key].toFixed(digits), system.intervals[key].map((end) => end.toFixed(digits)).join("–")];
       };
-      return [name, cell("median_ms", 2), cell("p95_ms", 2), cell("p99_ms", 2), cell("ratio_median", 3), `${system.samples.length}`];
+      return [name, cell("median_ms", 2), cell("p95_ms", 2), cell("p99_ms", 2), cell("mean_ms", 2), cell("ratio_mean", 3), `${system.samples.length}`];
     });
     element("results").replaceChildren(section("thead", "th", [heads]), section("tbody", "td", rows));
     element("notes").replaceChildren(...notes(this.report).map((note) => textElement("li", note)));
     element("machine").replaceChildren(...Object.entries(machine).flatMap(([key, value]) => [
       textElement("dt", key.replaceAll("_", " ")), textElement("dd", String(value)),
     ]));
-    element("share").hidden = !navigator.canShare?.({ files: [this.#file()] });
+    element("share").hidden = !navigator.canShare?.({ files: [this.#file(".txt", "text/plain")] });
     element("report").hidden = false;
+    element("report-title").focus();
   }
 
-  #file() {
-    const name = `patchwork-${this.report.created.slice(0, 19).replaceAll(":", "-")}.json`;
-    return new File([JSON.stringify(this.report)], name, { type: "application/json" });
+  #file(suffix = "", type = "application/json") {
+    const name = `patchwork-${this.report.created.slice(0, 19).replaceAll(":", "-")}.json${suffix}`;
+    return new File([JSON.stringify(this.report)], name, { type });
   }
 
   #save() {
     const file = this.#file(), link = document.createElement("a");
     Object.assign(link, { href: URL.createObjectURL(file), download: file.name });
     link.click();
-    URL.revokeObjectURL(link.href);
+    setTimeout(() => URL.revokeObjectURL(link.href), 60e3); // some browsers begin to read later
   }
 
   async #share() {
     try {
-      await navigator.share({ files: [this.#file()], title: "Latency of Patchwork" });
+      // Browsers share texts, but no JSON.
+      await navigator.share({ files: [this.#file(".txt", "text/plain")], title: "Latency of Patchwork" });
     } catch (error) {
       if (error.name !== "AbortError") throw error; // who changed their mind made no mistake
     }
@@ -186,9 +199,9 @@ export class Measure {
 /** What to know before believing a report. */
 function notes({ systems, finished, machine, settings }) {
   const all = Object.values(systems), fewest = Math.min(...all.map(({ samples }) => samples.length));
-  const fastest = Math.min(...all.map(({ median_ms: median }) => median));
-  const drift = Math.max(...all.map(({ samples }) => slowing(samples)));
-  const alone = all.filter((system) => system.ratio_median === null).map(({ reference }) => reference);
+  const looked = all.map(({ repeats }) => repeats.flatMap(({ samples, kinds }) => samples.filter((_, i) => kinds[i] !== "skip")));
+  const fastest = Math.min(...looked.flat()), drift = Math.max(...looked.map(slowing));
+  const alone = all.filter((system) => system.ratio_mean === null).map(({ reference }) => reference);
   return [
     !finished && `Cut short: ${settings.steps} frames per system were asked for.`,
     fewest < 1000 && `Only ${fewest} frames: p99 rests on the slowest ${Math.ceil(fewest / 100)} of them.`,

@@ -22,7 +22,7 @@ function complain(error) {
 function missing() {
   if (typeof WebAssembly === "undefined") return "WebAssembly";
   if (!WebAssembly.validate(SIMD)) return "SIMD in WebAssembly";
-  if (typeof OffscreenCanvas === "undefined") return "OffscreenCanvas";
+  for (const name of ["OffscreenCanvas", "DecompressionStream"]) if (!(name in self)) return name;
   return null;
 }
 
@@ -65,9 +65,10 @@ function wireDrops(take) {
 async function main() {
   wireTabs();
   const lacking = missing();
-  if (lacking) throw new Error(`This browser has no ${lacking}. Take a newer one: Chrome 91, Firefox 105, Safari 16.4 or later.`);
+  if (lacking) throw new Error(`This browser has no ${lacking}. Take a newer one: Chrome 97, Firefox 114, Safari 16.4 or later.`);
   if (!self.crossOriginIsolated) await navigator.serviceWorker?.register("isolation.js").catch(() => {});
-  const library = new Library(say), see = new See(library, say, complain), measure = new Measure(library, say, complain);
+  const library = new Library(say), see = new See(library, say, complain);
+  const measure = new Measure(library, see, say, complain);
   wireDrops(async (files) => {
     if (!files.length) return;
     complain(null);
@@ -79,7 +80,7 @@ async function main() {
   });
   await library.load();
   measure.list();
-  await see.begin();
+  await see.show();
 }
 
 main().catch((error) => {

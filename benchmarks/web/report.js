@@ -10,7 +10,7 @@ const SCHEMA = 3;
  */
 export function makeReport(measured, about) {
   const samples = new Map([...measured].map(([name, { repeats }]) => [name, repeats.flatMap((part) => part.samples)]));
-  const estimates = new Map([...samples].map(([name, values]) => [name, resample(values)]));
+  const estimates = new Map([...samples].map(([name, values], i) => [name, resample(values, i + 1)]));
   const systems = {};
   for (const [name, { facts, file, repeats }] of measured) {
     const reference = measured.has(facts.reference) ? facts.reference : null;
@@ -19,8 +19,11 @@ export function makeReport(measured, about) {
       ...describeSystem(facts),
       file,
       repeats,
+      kinds: kinds(repeats),
+      deadline_misses: null,
       load_ms: repeats[0].load_ms,
       first_ms: repeats[0].first_ms,
+      peak_mb: Math.max(...repeats.map((part) => part.peak_mb)),
       samples: samples.get(name),
     };
   }
@@ -33,6 +36,14 @@ export function makeReport(measured, about) {
     created: about.created.toISOString().replace(/\.\d+Z$/, "+00:00"),
     systems,
   };
+}
+
+function kinds(repeats) {
+  const frames = repeats.flatMap((part) => part.samples.map((sample, i) => [part.kinds[i], sample]));
+  return Object.fromEntries([...new Set(frames.map(([kind]) => kind))].map((kind) => {
+    const values = frames.filter(([of]) => of === kind).map(([, sample]) => sample);
+    return [kind, { count: values.length, ...describe(values) }];
+  }));
 }
 
 function numbers(values, estimates, reference, ofReference) {

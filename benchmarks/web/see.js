@@ -23,10 +23,15 @@ class Panel {
     this.context = this.canvas.getContext("2d");
     this.system = root.querySelector(".system");
     this.policy = root.querySelector(".policy");
-    this.system.onchange = () => this.open(this.system.value).catch(view.complain);
+    this.system.onchange = () => {
+      view.complain(null);
+      this.open(this.system.value).catch(view.complain);
+    };
     this.policy.onchange = () => this.restart();
     this.busy = true;
     this.version = 0; // of what is played and by whom: answers to an earlier one are not drawn
+    this.openings = 0;
+    this.opening = Promise.resolve();
   }
 
   /** Lists the systems that there are. */
@@ -37,26 +42,38 @@ class Panel {
   }
 
   /** Opens a system of the library. The one before goes on until it is there. */
-  async open(name) {
+  open(name) {
+    this.opening = this.#open(name, ++this.openings);
+    return this.opening;
+  }
+
+  async #open(name, number) {
     this.system.value = name;
     const engine = new Engine();
     try {
       await engine.call("start", [1, true]);
-      const entry = this.view.library.entries.get(name);
-      const { facts, proof } = await openModel(engine, entry);
-      if (this.system.value !== name || this.ended) return engine.end(); // another one was chosen meanwhile
+      const { facts, proof } = await openModel(engine, this.view.library.entries.get(name));
+      if (number !== this.openings) return engine.end(); // another one was chosen meanwhile
       this.engine?.end();
       Object.assign(this, { engine, facts, name });
-      if (proof.failure) this.view.complain(new Error(`${name}: ${proof.failure}`));
-      else this.view.say(proof.worst === null ? `${name} is ready; there are no golden vectors to prove its answers by.`
-        : `${name} is ready: on golden frames it answers as elsewhere, to ${proof.worst.toExponential(0)}.`);
+      this.#tell(proof);
       this.#listPolicies();
       this.restart();
     } catch (error) {
       engine.end();
+      if (number !== this.openings) return;
       if (this.name) this.system.value = this.name;
-      throw error;
+      throw new Error(`${name}: ${error.message}`);
     }
+  }
+
+  // Whether answers are right stays to be read as long as they are shown.
+  #tell({ worst, failure }) {
+    const proof = this.root.querySelector(".proof");
+    proof.classList.toggle("alert", Boolean(failure));
+    proof.textContent = failure ?? (worst === null ? "There are no golden vectors to prove its answers by."
+      : `On golden frames it answers as elsewhere, to ${worst.toExponential(0)}.`);
+    this.view.say(`${this.name} is ready.`);
   }
 
   /** The next frame is the first of a video. */
@@ -71,7 +88,7 @@ class Panel {
   }
 
   end() {
-    this.ended = true;
+    this.openings++;
     this.version++;
     this.engine?.end();
     this.root.remove();
@@ -85,6 +102,7 @@ class Panel {
     const { version, engine } = this;
     try {
       let image = await createImageBitmap(video);
+      if (version !== this.version) return image.close(); // of the video before
       if (this.count % this.#pace() === 0) {
         const answer = await engine.call("push", [this.name, image, this.#window()], [image]);
         image = answer.image;
@@ -203,7 +221,6 @@ class Panel {
       item.textContent = text;
       return item;
     }));
-    this.canvas.setAttribute("aria-label", shown.length ? `Found: ${shown.join(", ")}` : "Nothing found");
   }
 
   #label(label) {
@@ -228,20 +245,25 @@ export class See {
     Object.assign(this, { library, say, complain });
     this.video = document.getElementById("video");
     this.facing = "environment";
-    this.number = 0;
+    this.number = 0; // of the newest frame
+    this.playing = 0; // counts what was played
+    this.held = false;
+    this.#addPanel();
     this.#wire();
   }
 
-  /** Opens the first system. */
-  async begin() {
-    const panel = this.#addPanel();
-    await panel.open(this.library.entries.keys().next().value);
-  }
-
-  /** A model that was added to the library: opens it. */
-  async show(name) {
+  /** Opens a system of the library, by default the first, in the first panel. */
+  async show(name = this.library.entries.keys().next().value) {
     for (const panel of this.panels) panel.list();
     await this.panels[0].open(name);
+  }
+
+  /** Keeps quiet until it is let go: nothing plays, nothing runs. */
+  async hold(held) {
+    this.held = held;
+    if (!held) return;
+    this.video.pause();
+    await Promise.allSettled(this.panels.map((panel) => panel.opening));
   }
 
   least() {
@@ -258,12 +280,13 @@ export class See {
       Promise.resolve(act(...given)).catch(this.complain);
     });
     on("camera", "click", () => this.#openCamera());
-    on("turn", "click", () => {
-      this.facing = this.facing === "environment" ? "user" : "environment";
-      return this.#openCamera();
+    on("turn", "click", () => this.#openCamera(this.facing === "environment" ? "user" : "environment"));
+    on("sample", "click", async () => this.play(await this.library.sample()));
+    on("video-file", "change", ({ target }) => {
+      const [file] = target.files;
+      target.value = ""; // so that the same file may be chosen again
+      return file && this.play(file);
     });
-    on("sample", "click", async () => this.play(new File([await this.library.sample()], "the sample clip")));
-    on("video-file", "change", ({ target }) => target.files[0] && this.play(target.files[0]));
     on("pause", "click", () => (this.video.paused ? this.video.play() : this.video.pause()));
     on("both", "change", ({ target }) => this.#setBoth(target.checked));
     on("least", "input", ({ target }) => {
@@ -273,7 +296,7 @@ export class See {
     for (const event of ["play", "pause"])
       on("video", event, () => {
         pause.disabled = false;
-        pause.setAttribute("aria-pressed", this.video.paused);
+        if (this.held) this.video.pause();
         pause.textContent = this.video.paused ? "Go on" : "Pause";
       });
     // A jump in time is another scene, also from the end to the beginning.
@@ -293,17 +316,20 @@ export class See {
   async #setBoth(both) {
     document.getElementById("panels").classList.toggle("two", both);
     if (!both) return this.panels.splice(1).forEach((panel) => panel.end());
-    const names = [...this.library.entries.keys()], first = this.panels[0];
+    const names = [...this.library.entries.keys()], [first] = this.panels;
+    if (!names.length) throw new Error("There are no models yet.");
     const reference = first.facts?.reference;
     const other = names.includes(reference) && reference !== first.name ? reference : names.find((name) => name !== first.name);
     await this.#addPanel().open(other ?? names[0]);
   }
 
-  async #openCamera() {
+  async #openCamera(facing = this.facing) {
     if (!navigator.mediaDevices) throw new Error("A browser gives cameras only to pages by https or from localhost.");
+    this.#stopCamera(); // phones open one at a time
     let stream;
     try {
-      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: this.facing, width: { ideal: 1280 } } });
+      stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: facing, width: { ideal: 1280 } } });
+      this.facing = facing;
     } catch (error) {
       throw new Error(CAMERA_ERRORS[error.name] ?? `The camera cannot be opened (${error.message}).`);
     }
@@ -314,21 +340,30 @@ export class See {
     document.getElementById("turn").hidden = cameras.length < 2;
   }
 
-  async #show({ src, srcObject, what }) {
-    this.complain(null);
+  #stopCamera() {
     for (const track of this.video.srcObject?.getTracks() ?? []) {
       track.onended = null;
       track.stop();
     }
+  }
+
+  async #show({ src, srcObject, what }) {
+    if (this.held) throw new Error("Something is being measured; cancel that first.");
+    const turn = ++this.playing;
+    this.complain(null);
+    this.#stopCamera();
     if (this.video.src) URL.revokeObjectURL(this.video.src);
     this.video.removeAttribute("src");
     this.video.srcObject = srcObject ?? null;
     if (src) this.video.src = src;
     try {
       await this.video.play();
-    } catch {
-      throw new Error(`${what}: this browser cannot play it.`);
+    } catch (error) {
+      if (turn !== this.playing || error.name === "AbortError") return; // something else was played, or it was paused
+      throw new Error(error.name === "NotAllowedError" ? `${what}: this browser waits for you to press Go on.`
+        : `${what}: this browser cannot play it.`);
     }
+    if (turn !== this.playing) return;
     if (!this.video.videoWidth) throw new Error(`${what}: there are no pictures in it.`);
     this.panels.forEach((panel) => panel.facts && panel.restart());
     this.say(`Playing ${what}, ${this.video.videoWidth} x ${this.video.videoHeight}.`);
@@ -337,14 +372,18 @@ export class See {
   /** Offers the newest frame to all panels. */
   offer() {
     const { HAVE_CURRENT_DATA } = HTMLMediaElement, { video } = this;
-    if (video.readyState >= HAVE_CURRENT_DATA && !video.paused) for (const panel of this.panels) panel.offer(video, this.number);
+    if (this.held || video.paused || video.readyState < HAVE_CURRENT_DATA) return;
+    for (const panel of this.panels) panel.offer(video, this.number);
   }
 
   // Counts frames as they come.
   #follow() {
-    const next = this.video.requestVideoFrameCallback ? (act) => this.video.requestVideoFrameCallback(act) : requestAnimationFrame;
+    const { video } = this;
+    const next = (act) => (video.requestVideoFrameCallback ? video.requestVideoFrameCallback(act) : requestAnimationFrame(act));
+    let time;
     const seen = () => {
-      this.number++;
+      if (video.currentTime !== time) this.number++;
+      time = video.currentTime;
       this.offer();
       next(seen);
     };

@@ -21,7 +21,8 @@ export function describe(values) {
 }
 
 /** What the statistics might have been: a moving-block bootstrap. Statistic -> values, one of every resample. */
-export function resample(values, random = generator(1)) {
+export function resample(values, seed) {
+  const random = generator(seed);
   const length = Math.min(BLOCK, values.length), count = Math.floor(values.length / length);
   const whole = values.slice(0, count * length), drawn = new Float64Array(whole.length);
   const estimates = { median_ms: [], p95_ms: [], p99_ms: [], mean_ms: [] };

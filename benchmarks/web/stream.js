@@ -33,10 +33,6 @@ export class Model {
     this.states = facts.states.map((state) => state.name);
     this.inputs = new Set(compiled.signatures.step.getInputDetails().map((input) => input.name));
   }
-
-  delete() {
-    this.compiled.delete();
-  }
 }
 
 /** What a model has seen of one video. */
