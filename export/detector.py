@@ -73,7 +73,9 @@ class DetectorLowering(Lowering):
     def _need(self, detections):
         """`model.need` of detections; None if there is no window to choose."""
         boxes, scores, *_ = detections
-        return None if self.fresh is None else objects_in_cells(boxes[None], scores[None], self.windows)
+        if self.fresh is None:
+            return None
+        return objects_in_cells(boxes[None], scores[None], self.windows, self.model.rule.squares_scores)
 
     def _score_weights(self):
         """`model.score_weights` (A,); None if all are 1."""

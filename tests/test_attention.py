@@ -57,6 +57,8 @@ def test_objects_count_once_however_many_cells_they_are_in():
     found = np.array(objects_in_cells(boxes, scores, Grid(2, 1)))[0, ..., 0]
     np.testing.assert_allclose(found, [[0.1, 0.8 + 0.1], [0.2, 0.2]], atol=1e-6)
     assert not np.array(objects_in_cells(np.zeros((1, 3, 4), np.float32), scores, Grid(2, 1))).any()
+    squared = objects_in_cells(boxes, scores, Grid(2, 1), squares=True)
+    np.testing.assert_allclose(np.sum(squared), np.sum(scores[scores >= 0.1] ** 2), rtol=1e-5)
 
 
 @pytest.mark.slow

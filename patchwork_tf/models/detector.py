@@ -123,7 +123,7 @@ class PatchworkDetector(PatchworkModel):
         boxes, scores, _, _ = suppress(
             answer["boxes"], *best_classes(answer["scores"]), self.score_weights(freshness)
         )
-        return objects_in_cells(boxes, scores, self.grid)
+        return objects_in_cells(boxes, scores, self.grid, self.rule.squares_scores)
 
     @property
     def part_centers(self):
@@ -190,12 +190,13 @@ class PatchworkDetector(PatchworkModel):
         return height * self.grid.window // self.grid.cells, width * self.grid.window // self.grid.cells
 
 
-def objects_in_cells(boxes, scores, grid: Grid):
+def objects_in_cells(boxes, scores, grid: Grid, squares: bool = False):
     """How much of the objects is in each cell: (B, M, M, 1) float32.
 
     Args:
         boxes: (B, D, 4) float32, corners as fractions of the frame.
         scores: (B, D) float32; those below NEEDED_SCORE count nothing.
+        squares: whether objects count the squares of their scores.
     """
     edges = np.linspace(0, 1, grid.cells + 1, dtype=np.float32)
 
@@ -205,6 +206,6 @@ def objects_in_cells(boxes, scores, grid: Grid):
 
     ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
     area = ops.maximum((ymax - ymin) * (xmax - xmin), 1e-6)
-    weight = ops.where(scores >= NEEDED_SCORE, scores, 0.0) / area
+    weight = ops.where(scores >= NEEDED_SCORE, scores * scores if squares else scores, 0.0) / area
     rows = ops.transpose(parts(ymin, ymax) * weight[..., None], (0, 2, 1))
     return ops.matmul(rows, parts(xmin, xmax))[..., None]

@@ -34,11 +34,14 @@ class Rule:
             is added to its own.
         just_seen: what the freshness of a cell that was looked at in this frame counts for when the next frame's
             window is chosen. With 1 nothing is gained by looking there again; with less, objects may be followed.
+        squares_scores: whether detections need as much as the squares of their scores, for detectors that hold
+            much for possible: with squares, what is likely counts for more.
     """
 
     background: float
     neighbours: float
     just_seen: float = 1.0
+    squares_scores: bool = False
 
     def spread(self, grid: Grid) -> np.ndarray:
         """What the need of each cell counts for in each other, (cells, cells) float32."""
