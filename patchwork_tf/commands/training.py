@@ -45,12 +45,13 @@ def run(flags):
     source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
     names = class_names(source, get_task(system.task).truth)
     # Those that a run begins with; of one that has begun, its own: the others may be gone.
-    weights = flags.init_checkpoint and checkpoints.read(
-        checkpoints.latest(flags.model_dir) or flags.init_checkpoint
-    )
+    begun = checkpoints.latest(flags.model_dir)
+    origin = begun or flags.init_checkpoint
+    weights = checkpoints.read(origin) if origin else None
     config = dataclasses.replace(
         system.model,
         num_classes=len(names),
+        trained_size=weights and (weights.config.trained_size if begun else weights.trained_size),
         **_of_weights(flags, weights),
         **cli.override(image_size=flags.image_size, depth=flags.depth),
     )
@@ -64,7 +65,7 @@ def run(flags):
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
-    resume_from = _resume_point(flags, config)
+    resume_from = _resume_point(flags, config, weights) if begun else None
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
         _initialise(flags, model, weights, names)
@@ -92,9 +93,9 @@ def run(flags):
 
 
 def _of_weights(flags, weights) -> dict:
-    """Depth and image size of a checkpoint, as far as no flag says another."""
+    """Depth and image size of a run's first weights, as far as no flag says another."""
     names = [name for name in ("depth", "image_size") if flags[name].value is None]
-    return {name: getattr(weights.config, name) for name in names} if weights else {}
+    return {name: getattr(weights.config, name) for name in names} if flags.init_checkpoint else {}
 
 
 def _run_of(flags, processes, metadata) -> Run:
@@ -143,14 +144,10 @@ def _check_policy(flags, config):
         raise UsageError("--stage=policy needs --init_checkpoint: a network that was trained to answer")
 
 
-def _resume_point(flags, config):
-    path = checkpoints.latest(flags.model_dir)
-    if path is None:
-        return None
-    checkpoint = checkpoints.read(path)
+def _resume_point(flags, config, checkpoint):
     if checkpoint.config != config:
-        raise _cannot_resume(f"{path} holds another model ({_difference(checkpoint.config, config)})")
-    print(f"resuming from {path}{_other_flags(flags, checkpoint)}")
+        raise _cannot_resume(f"{checkpoint.path} holds another model ({_difference(checkpoint.config, config)})")
+    print(f"resuming from {checkpoint.path}{_other_flags(flags, checkpoint)}")
     return checkpoint
 
 
