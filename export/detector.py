@@ -238,8 +238,11 @@ class DetectorLowering(Lowering):
         """Heights, then widths (2 a,) of the anchors of one location."""
         return self.model.level_anchors[level][0, 0, :, 2:].T.reshape(-1)
 
+    @in_float
     def _codes(self, head, x, level):
         """Box codes (1, h, w, 4 a) in units of the frame: centres y, centres x, heights, widths of a anchors.
+
+        In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes.
 
         The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
         relative to.

@@ -26,6 +26,12 @@ _MOVES = {  # operators that move data: how many of their first inputs are data,
 }
 
 
+_CHANNEL_AXIS = {schema.BuiltinOperator.CONV_2D: 0, schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3}  # of kernels
+# Of a channel's largest weight, as a part of its bias: a bias has 31 bits, in steps of the kernel's scale (the
+# largest weight / 127) times the input's, which is 0.004 or more.
+_LEAST_WEIGHT = 127 / (0.004 * 2**30)
+
+
 def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     """An exported file in int8.
 
@@ -45,7 +51,8 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     except ImportError:
         raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install ai-edge-quantizer") from None
     graph = _Graph(content)
-    tool = quantizer.Quantizer(bytes(content))
+    graph.revive_channels()
+    tool = quantizer.Quantizer(graph.content())
     tool.add_static_config(".*", "*", 8, 8)
     in_float = "|".join(map(re.escape, sorted(graph.in_float())))
     tool.update_quantization_recipe(f"(^|;)({in_float})(;|$)", "*", algorithm_key="no_quantize")
@@ -80,6 +87,30 @@ class _Graph:
     def _code(self, operator) -> int:
         code = self.model.operatorCodes[operator.opcodeIndex]
         return max(code.builtinCode, code.deprecatedBuiltinCode)
+
+    def revive_channels(self):
+        """Gives channels that training has driven to a bias and no weights one weight that can be told from 0.
+
+        Their scale would be so small that the bias had to be cut off, and with it all that the channel says.
+        """
+        for operator in self.graph.operators:
+            axis = _CHANNEL_AXIS.get(self._code(operator))
+            if axis is None:
+                continue
+            kernel, bias = (self._constant(index) for index in operator.inputs[1:3])
+            rows = np.moveaxis(kernel, axis, 0).reshape(len(bias), -1)  # copies, if channels are last
+            places = np.abs(rows).argmax(1)
+            least = _LEAST_WEIGHT * np.abs(bias)
+            dead = np.flatnonzero(np.abs(rows).max(1) < least)
+            rows[dead, places[dead]] = least[dead]
+            shape = np.moveaxis(kernel, axis, 0).shape
+            data = np.ascontiguousarray(np.moveaxis(rows.reshape(shape), 0, axis))
+            self.model.buffers[self.graph.tensors[operator.inputs[1]].buffer].data = data.view(np.uint8).ravel()
+
+    def _constant(self, index) -> np.ndarray:
+        tensor = self.graph.tensors[index]
+        data = bytes(self.model.buffers[tensor.buffer].data)
+        return np.frombuffer(data, np.float32).reshape(tensor.shape).copy()
 
     def in_float(self) -> set[str]:
         """Names of the tensors that stay in floating point: outputs of such operators, inputs of them alone."""
