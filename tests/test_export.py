@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import itertools
 import json
 import math
 import os
+from pathlib import Path
 
 import cv2
 import keras
@@ -25,11 +27,13 @@ from patchwork_tf.export.runner import CopyingRunner, StepRunner
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.streaming.step import KerasStep
+from patchwork_tf.task import get_task
 from patchwork_tf.zoo import checkpoints
 
 pytestmark = pytest.mark.slow
 
 SIZE = 128
+CLIP = Path(__file__).parents[1] / "docs/photos.mp4"
 
 
 @pytest.fixture(scope="module")
@@ -152,6 +156,28 @@ def test_state_of_the_paper_s_detector_is_small():
     model = pw.build(pw.get_system("vid-pw-m4n2").model)
     sizes = [4 * math.prod(shape) for shape in Step(model).state_shapes.values()]
     assert sum(sizes) <= 8e6
+
+
+@pytest.mark.parametrize(("name", "size"), [("vid-pw-m4n1", (768, 1280)), ("davis-pw-m2n1", (768, 768))])
+def test_large_frames(name, size, small, tmp_path):
+    """Where maps with wider borders are high enough to be strips."""
+    exported = export(small(name, image_size=size), str(tmp_path / "large.tflite"), False, 3)
+    assert exported.comparison.max_difference <= 1e-4
+
+
+def test_int8_of_the_shipped_detector_agrees_with_float(tmp_path):
+    """It has channels with a bias and no weights, whose scale leaves no room for the bias."""
+    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
+    model = checkpoints.build_from(pw.get_system("oid-sf"), checkpoints.read("oid-sf"), image_size=192)
+    frames = list(itertools.islice(Video(str(CLIP)), 48))
+    path = str(tmp_path / "int8.tflite")
+    export(model, path, True, 1, "int8", frames[::2])
+    metric = get_task("detection").agreement_metric(model.info.class_names)
+    for frame, exact, rounded in zip(
+        frames, pw.stream(model, frames), pw.stream(ExportedStep(path), frames), strict=True
+    ):
+        metric.add_frame(rounded, exact, frame.shape[:2])
+    assert metric.result() > 0.9
 
 
 def test_int8_states_are_int8_all_the_way(exported, tmp_path):

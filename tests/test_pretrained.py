@@ -166,3 +166,13 @@ def test_the_clip_is_a_real_video():
     assert len(frames) == 192
     assert frames[0].shape == (384, 512, 3)
     assert cv2.absdiff(frames[0], frames[20]).mean() > 1
+
+
+def test_anchors_keep_the_pixels_that_weights_were_trained_on():
+    """The shipped detector was trained at 300 pixels; a model of one's own at its own size."""
+    weights = checkpoints.read("oid-sf")
+    for size in (320, 640):
+        model = checkpoints.build_from(pw.get_system("oid-sf"), weights, image_size=size)
+        assert model.level_anchors[1][0, 0, 0, 2] * size == pytest.approx(300 * 0.35, rel=1e-3)
+    fresh = pw.build("oid-sf", depth=0.35, image_size=128)
+    assert fresh.level_anchors[1][0, 0, 0, 2] == pytest.approx(0.35, rel=1e-3)
