@@ -345,8 +345,17 @@ def metadata_free(file):
     return file.replace(b"patchwork.json", b"something.json")
 
 
+DROP = """() => {
+  const dropped = new DataTransfer();
+  dropped.items.add(new File(["hello"], "dropped.doc"));
+  document.body.dispatchEvent(new DragEvent("drop", { dataTransfer: dropped, bubbles: true }));
+}"""
+
+
 def test_wrong_files(browser, address, site, tmp_path):
     with opened(browser, address) as page:
+        page.evaluate(DROP)
+        page.locator("#alert", has_text="dropped.doc: neither a video nor a .tflite file").wait_for()
         for path, message in wrong_files(site, tmp_path):
             page.set_input_files("#model-file", path)
             page.locator("#alert", has_text=message).wait_for()
