@@ -8,7 +8,8 @@ import tensorflow as tf
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.models.suppression import best_classes, suppress
+from patchwork_tf.metrics.detection import pairwise_iou
+from patchwork_tf.models.suppression import IOU_THRESHOLD, best_classes, suppress
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
@@ -30,7 +31,8 @@ class Comparison:
         other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
             being the same.
         tied: how many detections TFLite found in the other steps, where chance decides which boxes are kept.
-        tied_agreeing: how many of them Keras has among its boxes before suppression.
+        tied_agreeing: how many of them Keras has among its boxes before suppression, and no better one of their
+            class overlaps.
         suppressed: whether there are only detections to compare.
     """
 
@@ -115,7 +117,7 @@ def _judge(result: Comparison, model, state, outputs, exported, tolerance):
             agreeing = _agreeing(expected, exported, tolerance)
             if tipped:
                 result.tied += int(exported["count"])
-                result.tied_agreeing += _among_boxes(outputs, exported, tolerance)
+                result.tied_agreeing += _possible(outputs, exported, tolerance)
             else:
                 result.detections += count
                 result.agreeing += len(agreeing)
@@ -172,11 +174,13 @@ def _same_choice(outputs, next_window, grid, tolerance) -> bool:
     return q_values.max() - q_values[row * grid.positions + column] <= tolerance * max(1.0, np.abs(q_values).max())
 
 
-def _among_boxes(outputs, exported, tolerance) -> int:
-    """How many exported detections are boxes that `outputs` has before suppression."""
+def _possible(outputs, exported, tolerance) -> int:
+    """How many exported detections are boxes that `outputs` has before suppression, and apart from better ones."""
     scores, classes = (np.asarray(x[0]) for x in best_classes(outputs["scores"]))
     boxes = {"boxes": np.asarray(outputs["boxes"][0]), "scores": scores, "classes": classes, "count": len(scores)}
-    return len(_agreeing(exported, boxes, tolerance))
+    found, labels = (exported[key][: int(exported["count"])] for key in ("boxes", "classes"))
+    rivals = (pairwise_iou(found, found) > IOU_THRESHOLD + tolerance) & (labels[:, None] == labels)
+    return len(_agreeing(exported, boxes, tolerance)) - int(np.tril(rivals, -1).any(axis=1).sum())
 
 
 def _agreeing(expected, exported, tolerance) -> list[float]:

@@ -34,7 +34,7 @@ function wireTabs() {
       tab.tabIndex = tab === chosen ? 0 : -1;
       document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
     }
-    if (chosen.id === "tab-measure") document.getElementById("video").pause(); // it would slow what is measured
+    if (chosen.id === "tab-measure") document.getElementById("video").pause(); // nobody sees it there
   };
   for (const tab of tabs) {
     tab.onclick = () => choose(tab);

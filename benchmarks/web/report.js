@@ -47,10 +47,10 @@ function kinds(repeats) {
 }
 
 function numbers(values, estimates, reference, ofReference) {
-  const statistics = describe(values), intervals = {}, ratios = {};
+  const statistics = describe(values), single = reference && describe(reference), intervals = {}, ratios = {};
   for (const key in estimates) intervals[key] = interval(estimates[key]);
   for (const [ratio, key] of Object.entries(RATIOS)) {
-    ratios[ratio] = reference && statistics[key] / describe(reference)[key];
+    ratios[ratio] = single && statistics[key] / single[key];
     if (reference) intervals[ratio] = interval(estimates[key].map((value, i) => value / ofReference[key][i]));
   }
   return { ...statistics, ...ratios, intervals };

@@ -51,8 +51,7 @@ def run(flags):
     config = dataclasses.replace(
         system.model,
         num_classes=len(names),
-        trained_size=weights and (weights.config.trained_size if begun else weights.trained_size),
-        **_of_weights(flags, weights),
+        **_of_weights(flags, weights, begun),
         **cli.override(image_size=flags.image_size, depth=flags.depth),
     )
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
@@ -92,10 +91,13 @@ def run(flags):
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
-def _of_weights(flags, weights) -> dict:
-    """Depth and image size of a run's first weights, as far as no flag says another."""
-    names = [name for name in ("depth", "image_size") if flags[name].value is None]
-    return {name: getattr(weights.config, name) for name in names} if flags.init_checkpoint else {}
+def _of_weights(flags, weights, begun) -> dict:
+    """What first weights say of the model: depth and image size, as far as no flag does, and for which anchors."""
+    if weights is None:
+        return {}
+    trained_size = weights.config.trained_size if begun else weights.config.size_of_training
+    names = [name for name in ("depth", "image_size") if flags.init_checkpoint and flags[name].value is None]
+    return {"trained_size": trained_size, **{name: getattr(weights.config, name) for name in names}}
 
 
 def _run_of(flags, processes, metadata) -> Run:

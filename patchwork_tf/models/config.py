@@ -97,6 +97,11 @@ class ModelConfig:
         """(H, W) in pixels of the image that the network works on."""
         return tuple(round(side * math.sqrt(self.resolution)) for side in self.image_size)
 
+    @property
+    def size_of_training(self) -> tuple[int, int]:
+        """(H, W) in pixels of the images that weights were trained on."""
+        return self.trained_size or self.network_size
+
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:

@@ -46,9 +46,7 @@ class PatchworkDetector(PatchworkModel):
         self.heads = kind.high_resolution(config, self.feature_grid, self.backbone)
         self.pyramid = kind.low_resolution(config, self.backbone.out_shape)
         self.level_anchors = [
-            kind.anchors(
-                level, head.out_shape[:2], config.network_size, config.trained_size or config.network_size
-            )
+            kind.anchors(level, head.out_shape[:2], config.network_size, config.size_of_training)
             for level, head in enumerate(self.heads + self.pyramid)
         ]
         self.anchors = np.concatenate([a.reshape(-1, 4) for a in self.level_anchors])

@@ -69,11 +69,6 @@ class Checkpoint:
         return ModelConfig(**self.metadata["model"])
 
     @property
-    def trained_size(self) -> tuple[int, int]:
-        """(H, W) of the images that the weights were trained on first."""
-        return self.config.trained_size or self.config.network_size
-
-    @property
     def system(self) -> System:
         """What was trained: a registered system or, if it is not, what the checkpoint says of it."""
         name = self.metadata["system"]
@@ -243,7 +238,7 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
                 f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
             )
         fields = {key: getattr(trained, key) for key in _OF_WEIGHTS}
-        fields["trained_size"] = checkpoint.trained_size
+        fields["trained_size"] = trained.size_of_training
         overrides = {**fields, **overrides}
     model = build(system, **overrides)
     if checkpoint is not None:
