@@ -36,6 +36,7 @@ class Task(abc.ABC):
         truth: what it is learned from and scored on, a key of `data.clips.TRUTHS`: 'objects' or 'masks'.
         num_classes: foreground classes of a model by default.
         losses: names of what `clip_losses` returns.
+        imitation: names of what `imitation_losses` returns.
         measures: names of the paper's measures of accuracy, in per cent in reports.
         agreement: what agreement with a reference is measured by, in words.
     """
@@ -44,6 +45,7 @@ class Task(abc.ABC):
     truth: str
     num_classes: int
     losses: tuple[str, ...]
+    imitation: tuple[str, ...]
     measures: tuple[str, ...]
     agreement: str
 
@@ -124,6 +126,17 @@ class Task(abc.ABC):
             clip: 'frames' (B, T, H, W, 3), 'windows' (B, T, 2), perhaps 'warm' (B,), see `training.ClipModel`.
             truth: of the frames, see `data.clips`.
             predictions: list over T of what `network.predict_window` predicts.
+        """
+
+    @abc.abstractmethod
+    def imitation_losses(self, network, windows, predictions, taught) -> list:
+        """The losses named by `imitation`, scalars: how far a model is from its teacher in the windows looked at.
+
+        Args:
+            network: the model that is trained.
+            windows: (T, B, 2) int32.
+            predictions: what `network.look` predicts, each tensor (T, B, ...).
+            taught: the same of its single-frame twin, for full frames.
         """
 
     # Scoring, writing and showing answers

@@ -22,12 +22,15 @@ _DEFAULTS = {
         "warm_starts": 0.0,
     },
     "policy": {"steps": 200, "batch_size": 4, "learning_rate": 1e-3, "warmup_steps": 10, "warm_starts": 1.0},
+    "distill": {"steps": 2000, "batch_size": 4, "learning_rate": 2e-4, "warmup_steps": 30, "warm_starts": 1.0},
 }
 
 
 def _by_default(name: str) -> str:
     """For the help of a flag."""
-    return f"by default {_DEFAULTS['supervised'][name]:g}, and {_DEFAULTS['policy'][name]:g} with --stage=policy"
+    values = {stage: f"{defaults[name]:g}" for stage, defaults in _DEFAULTS.items()}
+    others = ", ".join(f"{value} with --stage={stage}" for stage, value in values.items() if stage != "supervised")
+    return f"by default {values['supervised']}, {others}"
 
 
 _FLAGS = flags.FlagValues()
@@ -99,9 +102,10 @@ flags.DEFINE_string(
 flags.DEFINE_enum(
     "stage",
     "supervised",
-    ["supervised", "policy"],
-    "What to train: supervised, the network's answers; policy, which window to look at, by Q-learning, all else "
-    "being frozen.",
+    list(_DEFAULTS),
+    "What to train: supervised, the network's answers, by the truth; distill, the same by what the single-frame "
+    "twin, --teacher, says of whole frames, on any video; policy, which window to look at, by Q-learning, "
+    "all else being frozen.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_float(
@@ -111,6 +115,24 @@ flags.DEFINE_float(
     lower_bound=0.0,
     upper_bound=0.999,
     flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "teacher",
+    None,
+    "Checkpoint, or name of a pretrained system, of the single-frame twin to learn from with --stage=distill; by "
+    "default --init_checkpoint.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer(
+    "burn_in",
+    16,
+    "Frames at the start of each clip, beside --clip_frames, that are watched and not learned from, with "
+    "--stage=distill: memories are to be as old as in use.",
+    lower_bound=0,
+    flag_values=_FLAGS,
+)
+flags.DEFINE_boolean(
+    "skip_bad", False, "Leave out videos of --dataset=video that cannot be read.", flag_values=_FLAGS
 )
 flags.DEFINE_integer(
     "num_processes",

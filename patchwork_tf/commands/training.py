@@ -6,7 +6,7 @@ import functools
 import keras
 
 from patchwork_tf import cli, files
-from patchwork_tf.data import clips
+from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.weights import (
@@ -18,6 +18,7 @@ from patchwork_tf.models.weights import (
 )
 from patchwork_tf.task import get_task
 from patchwork_tf.training import distribution
+from patchwork_tf.training.clip_distillation import ClipDistillation
 from patchwork_tf.training.clip_model import ClipModel
 from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import Run, fit, make_optimizer
@@ -32,6 +33,9 @@ _OF_NO_CONSEQUENCE = {
 }
 # Of --stage=policy. How often it explores at first, and from half of all steps on.
 _EXPLORING = (0.5, 0.1)
+# Of --stage=distill. What part of the clips is looked at through the windows that the model chooses, as in use;
+# other windows show it more.
+_FOLLOWING = 0.7
 # What part of the map's channels attention does not see while it learns, lest it learn the clips by heart.
 _MAP_DROPOUT = 0.5
 
@@ -40,10 +44,11 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     system = get_system(cli.single("system", flags.system))
     cli.required(flags, "model_dir")
-    if flags.stage == "policy":
-        _check_policy(flags, system.model)
-    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
-    names = class_names(source, get_task(system.task).truth)
+    if flags.stage != "supervised":
+        _check_patchwork(flags, system.model)
+    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config, flags.skip_bad)
+    teacher = _teacher(flags, system) if flags.stage == "distill" else None
+    names = teacher.class_names if teacher else class_names(source, get_task(system.task).truth)
     # Those that a run begins with; of one that has begun, its own: the others may be gone.
     begun = checkpoints.latest(flags.model_dir)
     origin = begun or flags.init_checkpoint
@@ -57,7 +62,10 @@ def run(flags):
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
-    if source.is_generated:
+    if source.dataset == videos.NAME:
+        cli.required(flags, "data_dir")
+        videos.find(source.data_dir)
+    elif source.is_generated:
         scenes_of(flags.config)
     else:
         clips.open_source(source, config.image_size)
@@ -82,7 +90,7 @@ def run(flags):
     }
     with distribution.loss_of_others_reported(processes, flags.model_dir):
         fit(
-            _trainer(flags, model, is_folded),
+            _trainer(flags, model, is_folded, teacher),
             functools.partial(_batches, flags, source, config, processes),
             make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps),
             _run_of(flags, processes, metadata),
@@ -108,8 +116,8 @@ def _run_of(flags, processes, metadata) -> Run:
 def _batches(flags, source, config, processes, first_step):
     """The batches of optimizer step `first_step` and all later ones: this process's share of them."""
     wanted = clips.ClipConfig(
-        truth=get_task(config.task).truth,
-        num_frames=flags.clip_frames or (1 if config.grid.is_whole_frame else 8),
+        truth="nothing" if flags.stage == "distill" else get_task(config.task).truth,
+        num_frames=_watched(flags) + (flags.clip_frames or (1 if config.grid.is_whole_frame else 8)),
         image_size=config.image_size,
         stride=flags.stride,
         fit=flags.fit,
@@ -120,6 +128,7 @@ def _batches(flags, source, config, processes, first_step):
     looking = clips.Looking(
         flags.windows,
         flags.warm_starts,
+        _FOLLOWING if flags.stage == "distill" else 0.0,
         _exploration(flags) if flags.stage == "policy" else None,
         flags.augment,
         flags.seed,
@@ -128,7 +137,16 @@ def _batches(flags, source, config, processes, first_step):
     return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, looking)
 
 
-def _trainer(flags, model, is_folded):
+def _watched(flags) -> int:
+    return flags.burn_in if flags.stage == "distill" else 0
+
+
+def _trainer(flags, model, is_folded, teacher):
+    if teacher:
+        config = dataclasses.replace(model.config, cells=1, window=1, memory="features")
+        twin = build(config)
+        assign_weights(twin.variables, teacher.arrays, teacher.path)
+        return ClipDistillation(model, twin, _watched(flags))
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
     return ClipModel(model, statistics_stay=is_folded)
@@ -138,12 +156,28 @@ def _exploration(flags):
     return clips.Exploration(*_EXPLORING, clips=flags.steps // 2 * flags.batch_size)
 
 
-def _check_policy(flags, config):
-    """Whether there is a policy to train, and something to train it on."""
+def _check_patchwork(flags, config):
+    """Whether there are windows to look through, and a network to begin with."""
     if config.grid.is_whole_frame or config.memory != "features":
-        raise UsageError(f"--stage=policy: {flags.system[0]} has no windows to choose")
-    if not flags.init_checkpoint and not checkpoints.latest(flags.model_dir):
-        raise UsageError("--stage=policy needs --init_checkpoint: a network that was trained to answer")
+        raise UsageError(f"--stage={flags.stage}: {flags.system[0]} has no windows to choose")
+    if flags.init_checkpoint or checkpoints.latest(flags.model_dir):
+        return
+    raise UsageError(f"--stage={flags.stage} needs --init_checkpoint: a network that was trained to answer")
+
+
+def _teacher(flags, system):
+    """The checkpoint of the single-frame twin. Raises UsageError if it is none of this system."""
+    name = "teacher" if flags.teacher else "init_checkpoint"
+    if not flags[name].value:
+        raise UsageError("--stage=distill needs --teacher, or --init_checkpoint: the single-frame twin")
+    teacher = checkpoints.read(flags[name].value)
+    for field in ("task", "heads", "backbone"):
+        theirs, ours = (getattr(config, field) for config in (teacher.config, system.model))
+        if theirs != ours:
+            raise UsageError(
+                f"--{name}={flags[name].value}: its {field} is {theirs}, that of {system.name} {ours}"
+            )
+    return teacher
 
 
 def _resume_point(flags, config, checkpoint):

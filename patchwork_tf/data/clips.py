@@ -17,7 +17,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_datasets as tfds
 
-from patchwork_tf.data import moving_objects
+from patchwork_tf.data import moving_objects, videos
 from patchwork_tf.data.augmentation import augment, clip_boxes
 from patchwork_tf.data.datasets import DATASETS, Source, dataset_info, open_prepared, scenes_of, undecoded
 from patchwork_tf.errors import UsageError
@@ -27,6 +27,7 @@ from patchwork_tf.truth import UNKNOWN
 
 # Keep the random streams of one clip apart.
 _WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM, _START_STREAM = range(101, 106)
+_FOLLOW_STREAM, _ORDER_STREAM = range(106, 108)
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 
 
@@ -35,7 +36,7 @@ class ClipConfig:
     """What a training clip is.
 
     Attributes:
-        truth: what is true of its frames, a key of TRUTHS.
+        truth: what is wanted of what is true of its frames, a key of TRUTHS.
         num_frames: T.
         image_size: (H, W).
         stride: every so many frames of a video one is taken; less if the video is too short.
@@ -64,13 +65,15 @@ def training_clips(source: Source, config: ClipConfig):
         DataError: if it was not prepared there.
         UsageError: if a data_dir is needed.
     """
+    if source.dataset == videos.NAME:
+        return video_clips(videos.Videos(source.data_dir, source.skip_bad), config)
     if source.is_generated:
         return generated_clips(source.split, config, scenes_of(source.config))
     builder = open_source(source, config.image_size)
     info = dataset_info(source.dataset)
     read = _video_clip if "frames" in builder.info.features else _coco_clip
-    videos = _endless(builder, source.split, config, undecoded(builder))
-    return _map(videos, lambda index, video: read(index, video, config, info), config)
+    examples = _endless(builder, source.split, config, undecoded(builder))
+    return _map(examples, lambda index, video: read(index, video, config, info), config)
 
 
 def open_source(source: Source, image_size):
@@ -102,8 +105,28 @@ def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> t
         }
         return _clip(index, images, truth, config)
 
-    indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max).shard(config.shard[1], config.shard[0])
-    return _map(indices, element, config)
+    return _map(_indices(config), element, config)
+
+
+def video_clips(found: videos.Videos, config: ClipConfig) -> tf.data.Dataset:
+    """Endless clips of videos without truth, one of each in turn, in an order that changes every time."""
+
+    def read(index):
+        turn, place = divmod(int(index), len(found.paths))
+        order = np.random.default_rng([config.seed, _ORDER_STREAM, turn]).permutation(len(found.paths))
+        return found.read(order[place], lambda count: frame_numbers(count, config, index).numpy())
+
+    def element(index):
+        images = tf.ensure_shape(tf.numpy_function(read, [index], tf.uint8), (config.num_frames, None, None, 3))
+        return _clip(index, images, {}, config)
+
+    return _map(_indices(config), element, config)
+
+
+def _indices(config):
+    """Numbers of the clips for ever."""
+    indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max)
+    return indices.shard(config.shard[1], config.shard[0])
 
 
 def _endless(builder, split, config, decoders):
@@ -275,6 +298,7 @@ class Truth:
 TRUTHS = {
     "masks": Truth(_read_masks, _fit_masks, _crop_masks),
     "objects": Truth(_read_objects, _fit_objects, _crop_objects),
+    "nothing": Truth(*[lambda *_: {}] * 3),
 }
 
 
@@ -304,6 +328,7 @@ class Looking:
     Attributes:
         windows: one of choices.TRAIN_WINDOWS.
         warm_starts: the part of the clips that remember their whole first frame from the start.
+        follows: the part of the clips that are looked at through the windows that the model itself chooses.
         exploration: of a policy in training, which chooses windows by itself; else None.
         augmented: whether clips are flipped, cropped and recoloured.
         seed: of all that.
@@ -311,6 +336,7 @@ class Looking:
 
     windows: str = "mixed"
     warm_starts: float = 0.0
+    follows: float = 0.0
     exploration: Exploration | None = None
     augmented: bool = True
     seed: int = 0
@@ -343,9 +369,13 @@ def training_batches(clips, grid: Grid, batch_size: int, looking: Looking = Look
                 lambda i: clip_windows(grid, num_frames, looking.windows, seed, int(i)), [index], tf.int32
             )
             chosen = {"windows": tf.ensure_shape(chosen, (num_frames, 2))}
-        if looking.warm_starts:
-            draw = tf.random.stateless_uniform((), [index, seed * 1000 + _START_STREAM])
-            chosen["warm"] = tf.cast(draw < looking.warm_starts, tf.float32)
+        for key, part, stream in (
+            ("warm", looking.warm_starts, _START_STREAM),
+            ("follows", looking.follows, _FOLLOW_STREAM),
+        ):
+            if part:
+                draw = tf.random.stateless_uniform((), [index, seed * 1000 + stream])
+                chosen[key] = tf.cast(draw < part, tf.float32)
         return {"frames": clip["frames"], **chosen}, truth
 
     batches = clips.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

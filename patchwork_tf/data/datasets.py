@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow_datasets as tfds
 from etils import epath
 
-from patchwork_tf.data import moving_objects
+from patchwork_tf.data import moving_objects, videos
 from patchwork_tf.data.annotated import AnnotatedVideo, moving_objects_videos
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.folder import FORMS, folder_builder
@@ -84,12 +84,14 @@ class Source:
         data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
         split: 'train', or a part of one as 'train[:26]'.
         config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
+        skip_bad: of videos without truth, whether those that cannot be read are left out.
     """
 
     dataset: str = "moving_objects"
     data_dir: str | None = None
     split: str = "train"
     config: str | None = None
+    skip_bad: bool = False
 
     @property
     def is_generated(self) -> bool:
@@ -105,12 +107,14 @@ def class_names(source: Source, truth: str) -> list[str]:
     """
     known = truths(source)
     if truth not in known:
-        raise UsageError(f"--dataset={source.dataset} has {' and '.join(known)}, no {truth}")
+        raise UsageError(f"--dataset={source.dataset} has {' and '.join(known) or 'no truth at all'}, no {truth}")
     return known[truth]
 
 
 def truths(source: Source) -> dict[str, list[str]]:
     """By kind of truth that a data set has, its classes. Errors are those of `open_prepared`."""
+    if source.dataset == videos.NAME:
+        return {}
     if source.dataset == "moving_objects":  # whatever the form
         return {OBJECTS: list(moving_objects.CLASSES), MASKS: [FOREGROUND]}
     return described(open_prepared(source))
@@ -159,7 +163,7 @@ def open_prepared(source: Source):
         DataError: if it was not prepared; says how to.
         UsageError: if there is no data_dir.
     """
-    dataset, data_dir, split, config = dataclasses.astuple(source)
+    dataset, data_dir, split, config, _ = dataclasses.astuple(source)
     if not data_dir:
         if dataset not in DATASETS:
             raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}, and what is in a --data_dir")
@@ -187,7 +191,7 @@ def _newest_version(folder):
 
 
 def _how_to_prepare(source: Source) -> str:
-    dataset, data_dir, _, config = dataclasses.astuple(source)
+    dataset, data_dir, _, config, _ = dataclasses.astuple(source)
     if dataset not in DATASETS:
         prepared = epath.Path(data_dir)
         names = ", ".join(sorted(p.name for p in prepared.iterdir() if p.is_dir())) if prepared.is_dir() else ""

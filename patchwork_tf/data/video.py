@@ -33,11 +33,11 @@ class Video:
     def __init__(self, path: str):
         self.path = path
         if os.path.isdir(path):
-            self._images = _image_files(path)
+            self._images = image_files(path)
             self.fps, self.num_frames = FOLDER_FPS, len(self._images)
         elif os.path.exists(path):
             self._images = None
-            with _open(path) as container:
+            with open_container(path) as container:
                 video = container.streams.video[0]
                 self.fps = float(video.average_rate or FOLDER_FPS)
                 self.num_frames = video.frames or None
@@ -69,13 +69,13 @@ class Video:
     def _decode(self):
         """Frames are shown until the next one's time; the last one until its own, or the stream's, end."""
         before, start, seconds = None, 0.0, 1 / self.fps
-        with _open(self.path) as container:
+        with open_container(self.path) as container:
             for count, frame in enumerate(_frames(container, self.path)):
                 time = start + seconds if frame.time is None else frame.time
                 if before is not None:
                     seconds = max(time - start, 0.0)
                     yield before, seconds
-                before, start = _upright(frame, f"{self.path}: frame {count}"), time
+                before, start = upright(frame, f"{self.path}: frame {count}"), time
                 if frame.duration and frame.time_base:
                     seconds = float(frame.duration * frame.time_base)
             if before is None:
@@ -83,7 +83,7 @@ class Video:
             yield before, seconds
 
 
-def _upright(frame, where) -> np.ndarray:
+def upright(frame, where) -> np.ndarray:
     """The picture, turned as the file says that it is to be shown."""
     picture, quarters = frame.to_ndarray(format="rgb24"), frame.rotation / 90
     if quarters != int(quarters):
@@ -122,14 +122,14 @@ def _is_cut_off(container, path, end) -> bool:
     return container.duration / av.time_base - end > 1.5 * frame
 
 
-def _image_files(folder: str) -> list[str]:
+def image_files(folder: str) -> list[str]:
     names = pictures.list_pictures(folder)
     if not names:
         raise DataError(f"{folder}: no images in this folder ({', '.join(pictures.EXTENSIONS)})")
     return [os.path.join(folder, name) for name in names]
 
 
-def _open(path: str):
+def open_container(path: str):
     try:
         container = av.open(path)
     except (av.FFmpegError, OSError) as error:

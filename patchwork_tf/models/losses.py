@@ -15,6 +15,8 @@ IGNORE_IOU = 0.4  # between this and MATCH_IOU: neither object nor background
 FORCED_IOU = 0.1  # an object's best anchors are its own from here on, however poor
 FOCAL_GAMMA = 2.0
 FOCAL_ALPHA = 0.25  # of positives, where classes do not exclude each other
+# What an anchor counts for on top, where a teacher sees an object: a student in doubt is to say so, not nothing.
+_BELIEF_WEIGHT = 1.0
 
 
 def select_windows(network, values, windows):
@@ -94,9 +96,7 @@ def detection_loss(logits, codes, class_targets, code_targets, sigmoid=False):
     target = ops.one_hot(ops.maximum(class_targets, 0), logits.shape[-1])
     focal = _sigmoid_focal(logits[..., 1:], target[..., 1:]) if sigmoid else _softmax_focal(logits, target)
     class_loss = ops.sum(focal * ops.cast(class_targets != IGNORED, "float32")) / count
-    error = ops.abs(codes - code_targets)
-    smooth_l1 = ops.where(error < 1, 0.5 * error**2, error - 0.5)
-    box_loss = ops.sum(ops.sum(smooth_l1, axis=-1) * positive) / count
+    box_loss = ops.sum(ops.sum(_smooth_l1(codes - code_targets), axis=-1) * positive) / count
     return class_loss, box_loss
 
 
@@ -111,6 +111,50 @@ def _sigmoid_focal(logits, target):
     log_p = ops.log_sigmoid(ops.where(target > 0, logits, -logits))
     weight = ops.where(target > 0, FOCAL_ALPHA, 1 - FOCAL_ALPHA)
     return ops.sum(-weight * (1 - ops.exp(log_p)) ** FOCAL_GAMMA * log_p, axis=-1)
+
+
+def detection_imitation_loss(logits, codes, taught_logits, taught_codes, sigmoid=False):
+    """How far predictions are from a teacher's, per object that the teacher sees.
+
+    Args:
+        logits, taught_logits: (..., A, 1 + classes), codes, taught_codes: (..., A, 4).
+        sigmoid: whether each class has a probability of its own, as in `HeadKind`.
+
+    Returns:
+        The divergence of the classes' probabilities, and the smooth L1 loss of the boxes, each anchor counting for
+        the probability that there is an object; scalars, 0 for equal predictions.
+    """
+    if sigmoid:
+        logits, taught_logits = logits[..., 1:], taught_logits[..., 1:]
+        belief = ops.max(ops.sigmoid(taught_logits), axis=-1)
+        divergence = ops.sum(_sigmoid_divergence(logits, taught_logits), axis=-1)
+    else:
+        belief = 1 - ops.softmax(taught_logits)[..., BACKGROUND]
+        divergence = _softmax_divergence(logits, taught_logits)
+    count = ops.maximum(ops.sum(belief), 1.0)
+    error = ops.sum(_smooth_l1(codes - taught_codes), axis=-1)
+    return ops.sum(divergence * (1 + _BELIEF_WEIGHT * belief)) / count, ops.sum(error * belief) / count
+
+
+def mask_imitation_loss(logits, taught_logits):
+    """Mean divergence of the pixels' probabilities, logits being (..., 2): a scalar, 0 for equal predictions."""
+    return ops.mean(_softmax_divergence(logits, taught_logits))
+
+
+def _softmax_divergence(logits, taught):
+    """Kullback-Leibler divergence (...,) of classes (..., C) that exclude each other, from the taught ones."""
+    return ops.sum(ops.softmax(taught) * (ops.log_softmax(taught) - ops.log_softmax(logits)), axis=-1)
+
+
+def _sigmoid_divergence(logits, taught):
+    """The same (..., C) of classes each by itself."""
+    p = ops.sigmoid(taught)
+    return p * (taught - logits) - ops.softplus(taught) + ops.softplus(logits)
+
+
+def _smooth_l1(error):
+    size = ops.abs(error)
+    return ops.where(size < 1, 0.5 * size**2, size - 0.5)
 
 
 def mask_targets(masks, size):

@@ -129,10 +129,14 @@ class PatchworkModel(keras.Model):
                 'q_values' with what the attention network adds.
             state: the new state, same names and shapes.
         """
-        predictions, restored, state = self._look(frame, window, state)
+        predictions, restored, state = self.look(frame, window, state)
+        return self.conclude(predictions, restored, window, state)
+
+    def conclude(self, predictions, restored, window, state):
+        """The outputs and the new state of a `step`, of what `look` returns."""
         outputs, state = self._answer(predictions, window, state)
         if self.attention is None:
-            return {**outputs, "next_window": ops.zeros((frame.shape[0], 2), "int32")}, state
+            return {**outputs, "next_window": ops.zeros((restored.shape[0], 2), "int32")}, state
         freshness = advance_freshness(state["freshness"], window, self.grid)
         outputs |= self.window_values(outputs, restored, freshness)
         outputs["next_window"] = best_window(outputs["q_values"], self.grid)
@@ -213,11 +217,16 @@ class PatchworkModel(keras.Model):
 
         Attention plays no part in it: `freshness` stays as it is.
         """
-        predictions, _, state = self._look(frame, window, state)
+        predictions, _, state = self.look(frame, window, state)
         return predictions, state
 
-    def _look(self, frame, window, state):
-        """Runs backbone and heads; returns predictions, the restored map and the new state."""
+    def look(self, frame, window, state):
+        """Runs backbone and heads, the first half of a `step`.
+
+        Returns:
+            What the heads freshly predict, as losses want it; the last feature map (B, H, W, C) of the full frame;
+            and the new state.
+        """
         if self.config.network_size != self.config.image_size:
             frame = ops.image.resize(
                 frame, self.config.network_size, interpolation="bilinear", data_format="channels_last"

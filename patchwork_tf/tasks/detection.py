@@ -48,7 +48,7 @@ class Detection(Task):
     name = "detection"
     truth = "objects"
     num_classes = 30  # of ImageNet VID
-    losses = ("class_loss", "box_loss")
+    losses = imitation = ("class_loss", "box_loss")
     measures = ("mAP",)
     agreement = "mAP@0.5"
 
@@ -129,6 +129,11 @@ class Detection(Task):
             network.head_kind.sigmoid,
         )
 
+    def imitation_losses(self, network, windows, predictions, taught):
+        """Divergence of the classes and smooth L1 of the boxes, per object that the teacher sees."""
+        taught = [losses.select_windows(network, values, windows) for values in _joined(taught)]
+        return list(losses.detection_imitation_loss(*_joined(predictions), *taught, network.head_kind.sigmoid))
+
     def metric(self, class_names, coco=True):
         return _BoxMetric(class_names, coco)
 
@@ -160,6 +165,11 @@ class Detection(Task):
             "scores": answer.scores[shown].round(5).tolist(),
             "classes": [class_names[label] for label in answer.classes[shown]],
         }
+
+
+def _joined(levels):
+    """Logits and codes (T, B, A, ...) of all levels."""
+    return [ops.concatenate(parts, axis=2) for parts in zip(*levels, strict=True)]
 
 
 def _objects(boxes, labels) -> dict:

@@ -37,7 +37,7 @@ class Segmentation(Task):
     name = "segmentation"
     truth = "masks"
     num_classes = 1
-    losses = ("mask_loss",)
+    losses = imitation = ("mask_loss",)
     measures = ("J", "F")
     agreement = "J of masks"
 
@@ -100,6 +100,10 @@ class Segmentation(Task):
         targets = losses.mask_targets(truth["masks"], network.logits_shape[:2])
         selected = losses.select_windows(network, targets, clip["windows"])
         return [losses.mask_loss(ops.stack(predictions, axis=1), selected)]
+
+    def imitation_losses(self, network, windows, predictions, taught):
+        """Divergence of the pixels."""
+        return [losses.mask_imitation_loss(predictions, losses.select_windows(network, taught, windows))]
 
     def metric(self, class_names, coco=True):
         del class_names, coco

@@ -83,6 +83,18 @@ def model_frame(frame):
     return ops.cast(frame, "float32") / 127.5 - 1.0
 
 
+def traced_once(function):
+    """What is repeated for every frame: one function of TensorFlow's graph, traced once and not T times."""
+    if keras.backend.backend() != "tensorflow":
+        return function
+    import tensorflow as tf
+
+    from patchwork_tf.training import tensorflow_gradients
+
+    tensorflow_gradients.register()
+    return tf.function(function, autograph=False)
+
+
 class _Unrolled(keras.layers.Layer):
     """A model run over the frames of clips."""
 
@@ -90,23 +102,11 @@ class _Unrolled(keras.layers.Layer):
         super().__init__(name="unrolled")
         self.network = network
         self.built = True
-        self._step = self._traced_once()
+        self._step = traced_once(self._step)
 
-    def _traced_once(self):
-        """predict_window as one function of the graph, so that TensorFlow traces it once, not T times."""
-
-        def step(training, frame, window, state):
-            del training  # layers read it from Keras' call context; here it only keys the trace
-            return self.network.predict_window(frame, window, state)
-
-        if keras.backend.backend() != "tensorflow":
-            return step
-        import tensorflow as tf
-
-        from patchwork_tf.training import tensorflow_gradients
-
-        tensorflow_gradients.register()
-        return tf.function(step, autograph=False)
+    def _step(self, training, frame, window, state):
+        del training  # layers read it from Keras' call context; here it only keys the trace
+        return self.network.predict_window(frame, window, state)
 
     def call(self, clip, training=None):
         frames, windows = clip["frames"], clip["windows"]

@@ -13,7 +13,7 @@ from patchwork_tf.models.patchwork_model import pixel_centers
 from patchwork_tf.models.rule import FRESHNESS_DECAY, cell_of
 from patchwork_tf.task import get_task
 from patchwork_tf.training import q_learning
-from patchwork_tf.training.clip_model import model_frame
+from patchwork_tf.training.clip_model import model_frame, traced_once
 
 
 class Simulation(keras.layers.Layer):
@@ -139,15 +139,6 @@ class Simulation(keras.layers.Layer):
         fresh = ops.ones_like(state["freshness"])
         freshness = _renewed(by_cell, fresh, FRESHNESS_DECAY * state["freshness"])
         return {"restored": restored, "freshness": freshness, "answer": answer}
-
-
-def traced_once(function):
-    """What is repeated for every frame, as a function of TensorFlow's graph."""
-    if keras.backend.backend() != "tensorflow":
-        return function
-    import tensorflow as tf
-
-    return tf.function(function, autograph=False)
 
 
 def _renewed(covered, fresh, stale):

@@ -1,0 +1,132 @@
+"""Videos without truth: a folder of video files and folders of frames, of which any few frames can be read."""
+
+import functools
+import os
+
+import av
+import numpy as np
+
+from patchwork_tf import pictures
+from patchwork_tf.data.video import image_files, open_container, upright
+from patchwork_tf.errors import DataError
+
+NAME = "video"  # of the data set
+EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
+
+
+def find(folder: str) -> list[str]:
+    """Video files and folders of frames in a folder and all below it, in natural order.
+
+    Raises:
+        DataError: if there are none.
+    """
+    found = []
+    for path, _, files in os.walk(folder, followlinks=True):
+        if pictures.list_pictures(path):
+            found.append(path)
+        found += [os.path.join(path, name) for name in files if name.lower().endswith(EXTENSIONS)]
+    if not found:
+        kinds = ", ".join(EXTENSIONS)
+        raise DataError(f"{folder}: no videos in this folder or below ({kinds}), and no folders of frames")
+    return sorted(
+        (path for path in found if not os.path.basename(path).startswith(".")), key=pictures.natural_order
+    )
+
+
+class Videos:
+    """Videos to cut clips from. Those that cannot be opened are found out at once, others when they are read.
+
+    Args:
+        folder: see `find`.
+        skip_bad: whether videos that cannot be read are named and left out, instead of raising DataError.
+
+    Attributes:
+        paths: of the videos that can be opened.
+        error: the DataError that reading ended with, if it did: a pipeline hides it.
+
+    Raises:
+        DataError: if there is nothing, or if a video cannot be opened.
+    """
+
+    def __init__(self, folder: str, skip_bad: bool = False):
+        self.skip_bad, self.error = skip_bad, None
+        self._bad = set()  # found so while reading
+        self.paths = [path for path in find(folder) if self._is_good(lambda path=path: _check(path))]
+        if not self.paths:
+            raise DataError(f"{folder}: none of the videos in it can be read")
+
+    def read(self, number: int, choose):
+        """Frames (T, h, w, 3) uint8 of a video; of the next one that can be read, if bad ones are skipped.
+
+        Args:
+            number: of the video, counted again from the first after the last.
+            choose: function of how many frames a video has to the numbers (T,) that are wanted, rising.
+        """
+        for path in (self.paths[(number + offset) % len(self.paths)] for offset in range(len(self.paths))):
+            frames = []
+            if path not in self._bad and self._is_good(
+                lambda path=path, frames=frames: frames.append(_read(path, choose))
+            ):
+                return frames[0]
+            self._bad.add(path)
+        self.error = DataError("none of the videos can be read to its end")
+        raise self.error
+
+    def _is_good(self, attempt) -> bool:
+        try:
+            attempt()
+        except DataError as error:
+            if not self.skip_bad:
+                self.error = error
+                raise
+            print(f"skipped: {error}")
+            return False
+        return True
+
+
+def _check(path):
+    if not os.path.isdir(path):
+        open_container(path).close()
+
+
+def _read(path, choose):
+    if os.path.isdir(path):
+        files = image_files(path)
+        frames = [pictures.read_picture(files[number]) for number in choose(len(files))]
+    else:
+        times = _times(path)
+        frames = _frames_at(path, [times[number] for number in choose(len(times))])
+    for frame in frames:
+        pictures.check_size(frame.shape[:2], frames[0].shape[:2], path)
+    return np.stack(frames)
+
+
+@functools.lru_cache(maxsize=10_000)
+def _times(path) -> np.ndarray:
+    """When the frames of a file are shown, in ticks of its clock; it is read through, but not decoded."""
+    with open_container(path) as container:
+        try:
+            times = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
+        except av.FFmpegError as error:
+            raise DataError(f"{path}: corrupt ({error.strerror})") from None
+    if not times:
+        raise DataError(f"{path}: no frame in it has a time")
+    return np.unique(times)
+
+
+def _frames_at(path, times) -> list[np.ndarray]:
+    """The frames that are shown at rising `times`, decoded from the key frame before the first one on."""
+    frames, wanted = [], list(times)
+    with open_container(path) as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "AUTO"
+        try:
+            container.seek(int(wanted[0]), stream=stream, backward=True)
+            for frame in container.decode(stream):
+                while len(frames) < len(wanted) and frame.pts is not None and frame.pts >= wanted[len(frames)]:
+                    frames.append(upright(frame, path))
+                if len(frames) == len(wanted):
+                    return frames
+        except av.FFmpegError as error:
+            raise DataError(f"{path}: corrupt after {len(frames)} frames of a clip ({error.strerror})") from None
+    raise DataError(f"{path}: corrupt or cut off; frames that it lists cannot be decoded")
