@@ -63,16 +63,12 @@ def export(
     if quantization not in QUANTIZATIONS:
         raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
     step = Step(model, suppression, unexpanded=quantization != "int8")
-    start = quantization != "int8"  # states must have one range, and the quantizer knows one signature
-    facts = {
-        **metadata.describe(step, start),
-        "quantization": quantization,
-    }
-    content = convert(step, facts, start)
+    facts = {**metadata.describe(step), "quantization": quantization}
+    content = convert(step, facts)
     comparison, quantized = _compared(model, content, verify_steps), None
     verify.check(comparison, output)
     if quantization == "float16":
-        content = convert(step, facts, start, float16=True)
+        content = convert(step, facts, float16=True)
     elif quantization == "int8":
         content, facts["states"] = quantize(content, _samples(model, content, calibration))
         content = metadata.insert(content, facts)

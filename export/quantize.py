@@ -8,6 +8,7 @@ that goes in to the same state that comes out. So no value is rounded again on i
 memory, a state cannot drift, and no state is converted around its update.
 """
 
+import copy
 import re
 
 import numpy as np
@@ -16,6 +17,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.lowering import FLOAT_SCOPE
+from patchwork_tf.export.tflite import SIGNATURE, START
 
 _MOVES = {  # operators that move data: how many of their first inputs are data, None for all
     schema.BuiltinOperator.SLICE: 1,
@@ -35,10 +37,13 @@ _LEAST_WEIGHT = 127 / (0.004 * 2**30)
 def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     """An exported file in int8.
 
+    Each signature is quantized by itself, as the first frame has ranges of its own; the states that it leaves are
+    then given those that the step takes.
+
     Args:
         content: the file in float32, of a Step with `unexpanded=False`: the bias of an expansion must not become
             a weight of 8 bits.
-        samples: inputs of the signature by name, states that were rolled over video among them.
+        samples: inputs of the step by name, states that were rolled over video among them.
 
     Returns:
         The file, and what its metadata should say of its states.
@@ -50,26 +55,59 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
         from ai_edge_quantizer import quantizer
     except ImportError:
         raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install ai-edge-quantizer") from None
-    graph = _Graph(content)
-    graph.revive_channels()
-    tool = quantizer.Quantizer(graph.content())
-    tool.add_static_config(".*", "*", 8, 8)
-    in_float = "|".join(map(re.escape, sorted(graph.in_float())))
-    tool.update_quantization_recipe(f"(^|;)({in_float})(;|$)", "*", algorithm_key="no_quantize")
-    ranges = tool.calibrate({graph.signature: samples})
-    quantized = _Graph(bytes(tool.quantize(graph.equal_where_moved(ranges)).quantized_model))
-    quantized.open_states()
-    return quantized.content(), quantized.states()
+
+    def quantized(signature):
+        graph = _Graph(content, signature)
+        graph.revive_channels()
+        tool = quantizer.Quantizer(graph.content())
+        tool.add_static_config(".*", "*", 8, 8)
+        in_float = "|".join(map(re.escape, sorted(graph.in_float())))
+        tool.update_quantization_recipe(f"(^|;)({in_float})(;|$)", "*", algorithm_key="no_quantize")
+        inputs = [{name: sample[name] for name in graph.inputs} for sample in samples]
+        ranges = tool.calibrate({signature: inputs})
+        return _Graph(bytes(tool.quantize(graph.equal_where_moved(ranges)).quantized_model), signature)
+
+    step = quantized(SIGNATURE)
+    step.open_states()
+    states = step.states()
+    if START in _signatures(content):
+        first = quantized(START)
+        first.leave_states_of(step)
+        step.add(first)
+    return step.content(), states
+
+
+def _signatures(content) -> list[str]:
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    return [signature.signatureKey.decode() for signature in model.signatureDefs]
 
 
 class _Graph:
-    """The graph of a file, as far as quantization needs to know it."""
+    """The graph of one signature of a file, as far as quantization needs to know it."""
 
-    def __init__(self, content):
+    def __init__(self, content, signature):
         self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-        self.graph = self.model.subgraphs[0]
-        (self._signature,) = self.model.signatureDefs
-        self.signature = self._signature.signatureKey.decode()
+        (self._signature,) = (s for s in self.model.signatureDefs if s.signatureKey.decode() == signature)
+        self.graph = self.model.subgraphs[self._signature.subgraphIndex]
+        self._signature.subgraphIndex = 0
+        self.model.subgraphs, self.model.signatureDefs = [self.graph], [self._signature]
+        buffers, self.model.buffers = self.model.buffers, [schema.BufferT()]
+        self._take_buffers(self.graph.tensors, buffers)
+        self._take_buffers(self.model.metadata or [], buffers)
+
+    def _take_buffers(self, users, buffers):
+        """Adds to the model's buffers those of other `buffers` that its tensors or metadata use, equal ones once."""
+        places = {bytes(buffer.data): k for k, buffer in enumerate(self.model.buffers) if buffer.data is not None}
+        for user in users:
+            data = buffers[user.buffer].data
+            if data is None or not len(data):
+                user.buffer = 0
+                continue
+            key = bytes(data)
+            if key not in places:
+                places[key] = len(self.model.buffers)
+                self.model.buffers.append(buffers[user.buffer])
+            user.buffer = places[key]
 
     @property
     def inputs(self) -> dict[str, int]:
@@ -158,6 +196,64 @@ class _Graph:
         self.graph.outputs = [inner.get(index, index) for index in self.graph.outputs]
         for tensor in (*self._signature.inputs, *self._signature.outputs):
             tensor.tensorIndex = inner.get(tensor.tensorIndex, tensor.tensorIndex)
+
+    def leave_states_of(self, step: "_Graph"):
+        """Has the states come out in the types and ranges that another graph takes."""
+        for output in self._signature.outputs:
+            name = output.name.decode()
+            if not name.startswith("state_"):
+                continue
+            wanted = step.graph.tensors[step.inputs[name]]
+            if wanted.type != schema.TensorType.INT8:
+                continue
+            source = output.tensorIndex
+            for operator in self.graph.operators:
+                if source in operator.outputs and self._code(operator) == schema.BuiltinOperator.DEQUANTIZE:
+                    source = operator.inputs[0]
+            result = copy.deepcopy(self.graph.tensors[source])
+            result.name, result.buffer = f"{name}_out".encode(), 0
+            result.type, result.quantization = wanted.type, copy.deepcopy(wanted.quantization)
+            self.graph.tensors.append(result)
+            conversion = schema.OperatorT()
+            conversion.opcodeIndex = self._opcode(schema.BuiltinOperator.QUANTIZE)
+            conversion.inputs, conversion.outputs = [source], [len(self.graph.tensors) - 1]
+            self.graph.operators.append(conversion)
+            outputs = list(self.graph.outputs)
+            outputs[outputs.index(output.tensorIndex)] = len(self.graph.tensors) - 1
+            self.graph.outputs, output.tensorIndex = outputs, len(self.graph.tensors) - 1
+        self._drop_unused()
+
+    def _drop_unused(self):
+        """Takes out conversions to float32 that nobody reads."""
+        read = set(self.graph.outputs).union(*(operator.inputs for operator in self.graph.operators))
+        self.graph.operators = [
+            operator
+            for operator in self.graph.operators
+            if self._code(operator) != schema.BuiltinOperator.DEQUANTIZE or read.intersection(operator.outputs)
+        ]
+
+    def _opcode(self, code, version=1) -> int:
+        """Number of an operator in the model's list of those it has."""
+        for number, known in enumerate(self.model.operatorCodes):
+            if max(known.builtinCode, known.deprecatedBuiltinCode) == code and known.version >= version:
+                return number
+        new = schema.OperatorCodeT()
+        new.builtinCode, new.deprecatedBuiltinCode, new.version = code, min(code, 127), version
+        self.model.operatorCodes.append(new)
+        return len(self.model.operatorCodes) - 1
+
+    def add(self, other: "_Graph"):
+        """Takes another graph, and its signature, into the same file; `other` is of no use any more."""
+        codes = [
+            self._opcode(max(code.builtinCode, code.deprecatedBuiltinCode), code.version)
+            for code in other.model.operatorCodes
+        ]
+        for operator in other.graph.operators:
+            operator.opcodeIndex = codes[operator.opcodeIndex]
+        self._take_buffers(other.graph.tensors, other.model.buffers)
+        other._signature.subgraphIndex = len(self.model.subgraphs)
+        self.model.subgraphs.append(other.graph)
+        self.model.signatureDefs.append(other._signature)
 
     def states(self) -> list[dict]:
         """Name, shape, dtype and zero point of the states."""

@@ -194,9 +194,16 @@ def test_int8_states_are_int8_all_the_way(exported, tmp_path):
     states = [key for key in inputs if key.startswith("state_") and inputs[key]["dtype"] == np.int8]
     assert len(states) >= 10
     assert all(inputs[key]["quantization"] == outputs[key]["quantization"] for key in states)
-    count, _ = inspect.operators(paths["int8"])
+    count, _ = inspect.operators(paths["int8"])  # of the step
     assert count["QUANTIZE"] <= 2
+    first = Interpreter(paths["int8"]).get_signature_runner("whole_frame").get_output_details()
+    assert all(first[key]["quantization"] == inputs[key]["quantization"] for key in states)
+    assert all(first[key]["dtype"] == inputs[key]["dtype"] for key in inputs if key.startswith("state_"))
     exact, rounded, copying = StepRunner(paths["none"]), StepRunner(paths["int8"]), CopyingRunner(paths["int8"])
+    frame = random_frames(rng, 1, (64, 64))
+    found = [runner.start(frame)["scores"] for runner in (exact, rounded, copying)]
+    np.testing.assert_array_equal(found[1], found[2])
+    assert 0 < np.abs(found[0] - found[1]).mean() < 0.05
     differences = []
     for number, frame in enumerate(np.tile(random_frames(rng, 20, (64, 64)), (50, 1, 1, 1))):
         window = (number % 2, number // 2 % 2)

@@ -10,6 +10,7 @@ import sys
 
 import numpy as np
 import pytest
+import small_network  # noqa: F401  registers small systems
 
 from patchwork_tf import train
 from patchwork_tf.models.weights import get_weights
@@ -79,7 +80,7 @@ def test_same_seed_same_run(unbroken, tmp_path):
 
 @pytest.mark.slow
 def test_training_learns_a_clip_by_heart():
-    """Loss falls to a fraction within thirty steps on one fixed batch, through two frames of memory."""
+    """Loss falls to a fraction on one fixed batch, through two frames of memory."""
     import keras
     import tensorflow as tf
 
@@ -89,14 +90,14 @@ def test_training_learns_a_clip_by_heart():
     from patchwork_tf.training.clip_model import ClipModel
 
     keras.utils.set_random_seed(0)
-    model = pw.build("vid-pw-m2n1", image_size=64, depth=0.35, num_classes=10)
+    model = pw.build("small-boxes", num_classes=10)
     settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
     videos = clips.training_clips(Source(), settings)
     batch = next(iter(clips.training_batches(videos, model.grid, 4, clips.Looking(augmented=False))))
     trainer = ClipModel(model)
-    trainer.compile(optimizer=keras.optimizers.Adam(4e-3), jit_compile=False)
+    trainer.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()
-    losses = trainer.fit(data, steps_per_epoch=10, epochs=3, verbose=0, shuffle=False).history["loss"]
+    losses = trainer.fit(data, steps_per_epoch=20, epochs=4, verbose=0, shuffle=False).history["loss"]
     assert losses[-1] < 0.3 * losses[0]
 
 
@@ -126,13 +127,14 @@ def test_gradients_flow_through_the_memory(batch, small):
 ONE_STEP = """
 import json, keras, numpy as np
 import patchwork_tf as pw
+import small_network
 from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import Source
 from patchwork_tf.models.weights import get_weights
 from patchwork_tf.training.clip_model import ClipModel
 
 keras.utils.set_random_seed(0)
-model = pw.build("vid-pw-m2n1", image_size=64, depth=0.35, num_classes=10)
+model = pw.build("small-boxes", num_classes=10)
 rng = np.random.default_rng(0)  # the backends' own generators differ
 for variable in model.variables:
     if len(variable.shape) == 4:
@@ -156,7 +158,8 @@ print(json.dumps({"backend": keras.backend.backend(), "losses": losses, "sums": 
 @pytest.mark.slow
 def test_one_training_step_is_equal_on_tensorflow_and_jax(on_jax):
     results = {}
-    for backend, environment in (("tensorflow", os.environ), ("jax", on_jax)):
+    on_tensorflow = {**os.environ, "PYTHONPATH": on_jax["PYTHONPATH"]}
+    for backend, environment in (("tensorflow", on_tensorflow), ("jax", on_jax)):
         output = subprocess.run(
             [sys.executable, "-c", ONE_STEP], env=environment, capture_output=True, text=True, check=True
         )
@@ -175,7 +178,7 @@ def test_fine_tuning_takes_over_classes_by_name_and_folded_statistics_stay(small
 
     from patchwork_tf.data.moving_objects import CLASSES
 
-    model = small("oid-pw-m2n1", image_size=64)
+    model = small("small-boxes", image_size=64, depth=0.5)
     before = ["nothing like it", CLASSES[3].upper(), *"abcdef", CLASSES[0].replace(" ", "_"), "z"]
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
@@ -185,13 +188,14 @@ def test_fine_tuning_takes_over_classes_by_name_and_folded_statistics_stay(small
             arrays[key] = np.zeros_like(value)
         elif key.endswith("/moving_variance"):
             arrays[key] = np.full_like(value, 0.999)
-    metadata = {"system": "oid-pw-m2n1", "class_names": before, "training": {}}
+    metadata = {"system": "small-boxes", "class_names": before, "training": {}}
     checkpoints.save(
         str(tmp_path / "a"), 1, arrays, {**metadata, "model": dataclasses.asdict(model.config)}, keep=1
     )
-    flags = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=1", "--warmup_steps=0"]
+    flags = ["--batch_size=2", "--clip_frames=1", "--warmup_steps=0"]
     start = [f"--init_checkpoint={tmp_path}/a", f"--model_dir={tmp_path}/b", "--learning_rate=1e-9", "--steps=2"]
-    assert train.main(["--system=oid-pw-m2n1", *flags, *start]) == 0
+    network = ["--plugins=small_network", "--system=small-boxes"]
+    assert train.main([*network, *flags, *start]) == 0
     said = capsys.readouterr().out
     assert f"2 taken over ({CLASSES[0]}, {CLASSES[3]}), 8 start anew ({CLASSES[1]}, {CLASSES[2]}," in said
     checkpoint = checkpoints.read(str(tmp_path / "b"))
@@ -204,7 +208,7 @@ def test_fine_tuning_takes_over_classes_by_name_and_folded_statistics_stay(small
             np.testing.assert_allclose(new[..., [0, 1, 4]], old[..., [0, 9, 2]], atol=1e-6)
             assert np.abs(new[..., 2] - old[..., 1]).max() > 0.01
     shutil.rmtree(tmp_path / "a")  # a run that has begun needs it no more
-    assert train.main(["--system=oid-pw-m2n1", "--batch_size=2", *start[:3], "--steps=3"]) == 0
+    assert train.main([*network, "--batch_size=2", *start[:3], "--steps=3"]) == 0
     assert checkpoints.read(str(tmp_path / "b")).config == checkpoint.config
 
 

@@ -1,0 +1,231 @@
+"""Distilling from the single-frame twin: losses, clips of videos without truth, and the command."""
+
+import csv
+import os
+import shutil
+import subprocess
+import sys
+
+import keras
+import numpy as np
+import pytest
+import small_network  # noqa: F401  registers small systems
+from keras import ops
+from PIL import Image
+
+import patchwork_tf as pw
+from patchwork_tf import train
+from patchwork_tf.data import clips, videos
+from patchwork_tf.data.datasets import Source
+from patchwork_tf.data.video import Video
+from patchwork_tf.errors import DataError
+from patchwork_tf.models.weights import assign_weights, get_weights
+from patchwork_tf.training.clip_distillation import ClipDistillation
+from patchwork_tf.zoo import checkpoints
+
+PHOTOS = "docs/photos.mp4"
+TINY = ["--plugins=small_network", "--batch_size=2", "--clip_frames=2", "--burn_in=2", "--log_every=1", "--seed=3"]
+
+
+def pair(system, seed=0, **overrides):
+    """A Patchwork model and its single-frame twin, of equal weights."""
+    keras.utils.set_random_seed(seed)
+    student = pw.build(system, **overrides)
+    twin = pw.build(student.config, cells=1, window=1)
+    assign_weights(twin.variables, get_weights(student.variables), "test")
+    return student, twin
+
+
+def clip_of(frames, grid, follows):
+    count, time = frames.shape[:2]
+    windows = np.stack([clips.clip_windows(grid, time, "random", index=index) for index in range(count)])
+    return {"frames": frames, "windows": windows, "warm": np.ones(count), "follows": np.full(count, follows)}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """One video file, and one folder of frames of another size."""
+    folder = tmp_path_factory.mktemp("videos")
+    shutil.copy(PHOTOS, folder / "photos.mp4")
+    os.makedirs(folder / "below" / "frames")
+    for number, frame in zip(range(9), Video(PHOTOS), strict=False):
+        Image.fromarray(frame[:200]).save(folder / "below" / "frames" / f"{number}.png")
+    (folder / "notes.txt").write_text("not a video")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("system", "overrides", "follows"),
+    [
+        ("small", {}, 0.0),
+        ("small-boxes", {}, 1.0),
+        ("vid-pw-m2n1", {"image_size": 64, "depth": 0.35, "num_classes": 3}, 1.0),
+    ],
+)
+def test_on_a_still_video_there_is_nothing_to_learn(system, overrides, follows):
+    """After one whole frame the twins say the same of it, window for window: invariant I2."""
+    student, twin = pair(system, **overrides)
+    still = np.random.default_rng(1).integers(0, 256, (2, 1, *student.config.image_size, 3), np.uint8)
+    clip = clip_of(still.repeat(4, axis=1), student.grid, follows)
+    trainer = ClipDistillation(student, twin, watched=2)
+    trainer.compute_loss(clip, None, trainer(clip))
+    assert all(float(mean.result()) < 1e-5 for mean in trainer.means)
+    moving = np.random.default_rng(2).integers(0, 256, (2, 4, *student.config.image_size, 3), np.uint8)
+    trainer.reset_metrics()
+    loss = trainer.compute_loss(None, None, trainer({**clip, "frames": moving}))
+    assert float(loss) > 1e-3
+
+
+def test_clips_follow_the_windows_that_the_model_chooses():
+    student, twin = pair("small-boxes", seed=1)
+    frames = np.random.default_rng(0).integers(0, 256, (1, 4, 64, 64, 3), np.uint8)
+    trainer = ClipDistillation(student, twin, watched=1)
+    clip = clip_of(frames, student.grid, 1.0)
+    found = ops.convert_to_numpy(trainer(clip)["windows"])[:, 0]
+    _, state = student.step(frames[:, 0] / np.float32(127.5) - 1, None, student.initial_state(1))
+    window, expected = clip["windows"][:, 0], []
+    for t in range(4):
+        expected.append(ops.convert_to_numpy(window)[0])
+        outputs, state = student.step(frames[:, t] / np.float32(127.5) - 1, window, state)
+        window = outputs["next_window"]
+    assert found.tolist() == np.array(expected[1:]).tolist()
+    given = ops.convert_to_numpy(trainer({**clip, "follows": np.zeros(1)})["windows"])[:, 0]
+    assert given.tolist() == clip["windows"][0, 1:].tolist()
+
+
+def test_videos_give_the_frames_that_are_asked_for(folder):
+    """Out of a file with frames that depend on later ones, and out of a folder, from anywhere."""
+    found = videos.Videos(str(folder))
+    assert [os.path.basename(path) for path in found.paths] == ["frames", "photos.mp4"]
+    every = np.stack(list(Video(PHOTOS)))
+    for numbers in ([0, 1, 2], [5, 9, 13], [40, 41], [len(every) - 1]):
+        np.testing.assert_array_equal(found.read(1, lambda count, numbers=numbers: numbers), every[numbers])
+    assert len(videos._times(found.paths[1])) == len(every)
+    np.testing.assert_array_equal(found.read(2, lambda count: [count - 1]), every[8:9, :200])
+
+
+def test_clips_of_videos_start_anywhere_and_are_shared(folder):
+    source = Source("video", str(folder))
+    settings = {"truth": "nothing", "num_frames": 3, "image_size": (64, 64)}
+
+    def first(count, **more):
+        found = clips.training_clips(source, clips.ClipConfig(**settings, **more)).take(count)
+        return [(int(clip["index"]), clip["frames"].numpy()) for clip in found]
+
+    unbroken = first(6)
+    assert [index for index, _ in unbroken] == list(range(6))
+    assert len({frames.tobytes() for _, frames in unbroken}) > 3
+    for later, expected in zip(first(2, start=4), unbroken[4:], strict=True):
+        np.testing.assert_array_equal(later[1], expected[1])
+    for share, expected in zip(first(3, shard=(1, 2)), unbroken[1::2], strict=True):
+        np.testing.assert_array_equal(share[1], expected[1])
+
+
+@pytest.fixture(scope="module")
+def teachers(tmp_path_factory):
+    """Weights of a small detector and of a small segmenter, as checkpoints."""
+    paths = {}
+    for system in ("small-boxes", "small"):
+        keras.utils.set_random_seed(5)
+        model = pw.build(system)
+        names = [f"thing {number}" for number in range(model.config.num_classes)]
+        metadata = {"system": system, "class_names": names, "training": {}}
+        path = tmp_path_factory.mktemp(system)
+        checkpoints.save_weights(str(path), model.config, get_weights(model.variables), metadata)
+        paths[system] = str(path)
+    return paths
+
+
+def distill(teacher, folder, model_dir, *flags, system="small-boxes"):
+    where = [f"--data_dir={folder}", "--dataset=video", f"--init_checkpoint={teacher}", f"--model_dir={model_dir}"]
+    return train.main(["--stage=distill", f"--system={system}", *TINY, *where, *flags])
+
+
+def history(model_dir):
+    with open(os.path.join(model_dir, "history.csv"), newline="") as file:
+        return [float(row["loss"]) for row in csv.DictReader(file)]
+
+
+@pytest.mark.slow
+def test_the_command_learns_and_resumes_exactly(teachers, folder, tmp_path):
+    teacher = teachers["small-boxes"]
+    assert distill(teacher, folder, tmp_path / "a", "--steps=4", "--save_every=2") == 0
+    unbroken = checkpoints.read(str(tmp_path / "a"))
+    assert unbroken.class_names == checkpoints.read(teacher).class_names
+    shutil.copytree(tmp_path / "a", tmp_path / "b")
+    os.remove(tmp_path / "b" / "checkpoint-00000004.npz")
+    assert distill(teacher, folder, tmp_path / "b", "--steps=4", "--save_every=2") == 0
+    assert history(tmp_path / "b") == pytest.approx(history(tmp_path / "a"), rel=1e-5)
+    for key, value in checkpoints.read(str(tmp_path / "b")).arrays.items():
+        np.testing.assert_allclose(value, unbroken.arrays[key], rtol=1e-3, atol=1e-5, err_msg=key)
+    flags = ["--steps=40", "--learning_rate=5e-3", "--warmup_steps=1", "--noaugment"]
+    assert distill(teachers["small"], folder, tmp_path / "c", *flags, system="small") == 0
+    losses = history(tmp_path / "c")
+    assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+
+
+@pytest.mark.slow
+def test_jax_learns_what_tensorflow_learns(teachers, folder, on_jax, tmp_path):
+    flags = ["--steps=2", "--learning_rate=1e-3", "--warmup_steps=1"]
+    assert distill(teachers["small-boxes"], folder, tmp_path / "tensorflow", *flags) == 0
+    command = [
+        sys.executable,
+        "-m",
+        "patchwork_tf.train",
+        "--stage=distill",
+        "--system=small-boxes",
+        *TINY,
+        *flags,
+    ]
+    command += [f"--init_checkpoint={teachers['small-boxes']}", "--dataset=video", f"--data_dir={folder}"]
+    subprocess.run([*command, f"--model_dir={tmp_path}/jax"], env=on_jax, check=True)
+    # The second loss is after one update: gradients agree, too.
+    assert history(tmp_path / "jax") == pytest.approx(history(tmp_path / "tensorflow"), rel=1e-3)
+
+
+def test_broken_videos_are_named_or_left_out(folder, tmp_path, capsys):
+    shutil.copytree(folder, tmp_path / "videos")
+    (tmp_path / "videos" / "broken.mp4").write_bytes(b"nothing like it" * 99)
+    with pytest.raises(DataError, match=r"broken\.mp4: not a readable video"):
+        videos.Videos(str(tmp_path / "videos"))
+    assert len(videos.Videos(str(tmp_path / "videos"), skip_bad=True).paths) == 2
+    assert "skipped: " in capsys.readouterr().out
+    whole = (folder / "photos.mp4").read_bytes()
+    os.remove(tmp_path / "videos" / "broken.mp4")
+    # Damaged in the middle: it opens, and is found out when it is read.
+    middle = len(whole) // 3
+    (tmp_path / "videos" / "damaged.mp4").write_bytes(
+        whole[:middle] + bytes(len(whole) // 3) + whole[2 * middle :]
+    )
+    found = videos.Videos(str(tmp_path / "videos"), skip_bad=True)
+    number = [os.path.basename(path) for path in found.paths].index("damaged.mp4")
+    last = list(Video(PHOTOS))[8][:200]
+    frames = found.read(number, lambda count: [count // 2 if count > 9 else 8])
+    assert frames.shape[0] == 1
+    assert frames.shape[1:] in (last.shape, (*next(iter(Video(PHOTOS))).shape,))
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--system=vid-sf", "--init_checkpoint=vid-sf"], "vid-sf has no windows"),
+        (["--system=small-boxes"], "needs --init_checkpoint"),
+        (["--system=small-boxes", "--init_checkpoint=davis-sf", "--dataset=video"], "its task is segmentation"),
+        (["--system=oid-pw-m4n2", "--init_checkpoint=vid-sf", "--dataset=video"], "its heads is patchwork"),
+        (["--system=oid-pw-m4n2", "--init_checkpoint=oid-sf", "--dataset=video"], "--data_dir is required"),
+        (
+            ["--system=oid-pw-m4n2", "--init_checkpoint=oid-sf", "--dataset=video", "--data_dir=tests/nothing"],
+            "no videos in this folder",
+        ),
+        (["--system=small-boxes", "--stage=supervised", "--dataset=video", "--data_dir=docs"], "no truth at all"),
+    ],
+)
+def test_wrong_use(flags, message, tmp_path, capsys):
+    assert train.main(["--stage=distill", "--plugins=small_network", *flags, f"--model_dir={tmp_path}/run"]) in (
+        1,
+        2,
+    )
+    error = capsys.readouterr().err.splitlines()
+    assert message in error[-1]
+    assert not os.path.exists(tmp_path / "run")
