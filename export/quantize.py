@@ -96,7 +96,7 @@ class _Graph:
         self._take_buffers(self.model.metadata or [], buffers)
 
     def _take_buffers(self, users, buffers):
-        """Adds to the model's buffers those of other `buffers` that its tensors or metadata use, equal ones once."""
+        """Adds to the model's buffers those of other `buffers` that tensors or metadata use, equal ones once."""
         places = {bytes(buffer.data): k for k, buffer in enumerate(self.model.buffers) if buffer.data is not None}
         for user in users:
             data = buffers[user.buffer].data
