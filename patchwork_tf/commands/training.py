@@ -1,5 +1,6 @@
 """patchwork-train: from flags to a run of `training.fit`."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -62,9 +63,10 @@ def run(flags):
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
+    reading = contextlib.nullcontext()
     if source.dataset == videos.NAME:
         cli.required(flags, "data_dir")
-        videos.find(source.data_dir)
+        reading = videos.open_videos(source.data_dir, source.skip_bad).errors_told()
     elif source.is_generated:
         scenes_of(flags.config)
     else:
@@ -88,7 +90,7 @@ def run(flags):
         "class_names": names,
         "training": _settings(flags),
     }
-    with distribution.loss_of_others_reported(processes, flags.model_dir):
+    with distribution.loss_of_others_reported(processes, flags.model_dir), reading:
         fit(
             _trainer(flags, model, is_folded, teacher),
             functools.partial(_batches, flags, source, config, processes),

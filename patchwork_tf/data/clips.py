@@ -66,7 +66,7 @@ def training_clips(source: Source, config: ClipConfig):
         UsageError: if a data_dir is needed.
     """
     if source.dataset == videos.NAME:
-        return video_clips(videos.Videos(source.data_dir, source.skip_bad), config)
+        return video_clips(videos.open_videos(source.data_dir, source.skip_bad), config)
     if source.is_generated:
         return generated_clips(source.split, config, scenes_of(source.config))
     builder = open_source(source, config.image_size)

@@ -2,6 +2,7 @@
 
 import functools
 import os
+from contextlib import contextmanager
 
 import av
 import numpy as np
@@ -20,17 +21,26 @@ def find(folder: str) -> list[str]:
     Raises:
         DataError: if there are none.
     """
-    found = []
-    for path, _, files in os.walk(folder, followlinks=True):
+    found, seen = [], set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        if real in seen:  # links go round in a circle
+            continue
+        seen.add(real)
         if pictures.list_pictures(path):
             found.append(path)
-        found += [os.path.join(path, name) for name in files if name.lower().endswith(EXTENSIONS)]
+        found += [os.path.join(path, n) for n in files if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
     if not found:
         kinds = ", ".join(EXTENSIONS)
         raise DataError(f"{folder}: no videos in this folder or below ({kinds}), and no folders of frames")
-    return sorted(
-        (path for path in found if not os.path.basename(path).startswith(".")), key=pictures.natural_order
-    )
+    return sorted(found, key=pictures.natural_order)
+
+
+@functools.cache
+def open_videos(folder: str, skip_bad: bool = False) -> "Videos":
+    """The Videos of a folder, looked through once."""
+    return Videos(folder, skip_bad)
 
 
 class Videos:
@@ -42,14 +52,14 @@ class Videos:
 
     Attributes:
         paths: of the videos that can be opened.
-        error: the DataError that reading ended with, if it did: a pipeline hides it.
 
     Raises:
         DataError: if there is nothing, or if a video cannot be opened.
     """
 
     def __init__(self, folder: str, skip_bad: bool = False):
-        self.skip_bad, self.error = skip_bad, None
+        self.skip_bad = skip_bad
+        self._error = None  # that reading ended with
         self._bad = set()  # found so while reading
         self.paths = [path for path in find(folder) if self._is_good(lambda path=path: _check(path))]
         if not self.paths:
@@ -69,15 +79,25 @@ class Videos:
             ):
                 return frames[0]
             self._bad.add(path)
-        self.error = DataError("none of the videos can be read to its end")
-        raise self.error
+        self._error = DataError("none of the videos can be read to its end")
+        raise self._error
+
+    @contextmanager
+    def errors_told(self):
+        """Raises the DataError that reading ended with, which a pipeline hides in one of its own."""
+        try:
+            yield
+        except Exception:
+            if self._error is None:
+                raise
+            raise self._error from None
 
     def _is_good(self, attempt) -> bool:
         try:
             attempt()
         except DataError as error:
             if not self.skip_bad:
-                self.error = error
+                self._error = error
                 raise
             print(f"skipped: {error}")
             return False
