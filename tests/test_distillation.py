@@ -10,7 +10,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import small_network  # noqa: F401  registers small systems
 from keras import ops
 from PIL import Image
 
@@ -26,6 +25,12 @@ from patchwork_tf.zoo import checkpoints
 
 PHOTOS = "docs/photos.mp4"
 TINY = ["--plugins=small_network", "--batch_size=2", "--clip_frames=2", "--burn_in=2", "--log_every=1", "--seed=3"]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_systems():
+    """Registers them; not when tests are collected, or other files would take them for the zoo's."""
+    import small_network  # noqa: F401
 
 
 def pair(system, seed=0, **overrides):

@@ -10,7 +10,6 @@ import sys
 
 import numpy as np
 import pytest
-import small_network  # noqa: F401  registers small systems
 
 from patchwork_tf import train
 from patchwork_tf.models.weights import get_weights
@@ -24,6 +23,12 @@ TINY = [
     "--log_every=1",
     "--warmup_steps=2",
 ]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_systems():
+    """Registers them; not when tests are collected, or other files would take them for the zoo's."""
+    import small_network  # noqa: F401
 
 
 def run(model_dir, *flags):
