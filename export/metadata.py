@@ -16,12 +16,11 @@ VERSION = 4
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 
 
-def describe(step, start: bool = True) -> dict:
+def describe(step) -> dict:
     """The facts a host needs to run a file.
 
     Args:
         step: tflite.Step of what is exported.
-        start: whether the file has the signature `whole_frame`, if it has a state.
     """
     model, grid, info = step.model, step.model.grid, step.model.info
     return {
@@ -52,7 +51,7 @@ def describe(step, start: bool = True) -> dict:
         ],
         # Of a detector without suppression: what to put together, one row per anchor, for all boxes and scores.
         "predictions": step.predictions,
-        "start": start and bool(step.state_shapes),
+        "start": bool(step.state_shapes),
         "reset": "run the signature 'whole_frame', if there is one, on a first frame; else states are zero "
         "before it, which in int8 is their zero_point. Then feed every state output back as input",
     }

@@ -86,13 +86,12 @@ def _lowering_of(model) -> type:
     raise UsageError(f"{type(model).__name__} cannot be exported: there is no lowering of it")
 
 
-def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) -> bytes:
+def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
     """Converts a step.
 
     Args:
         step: Step.
         facts: metadata to put into the file.
-        start: whether the file also has the signature `whole_frame`; one without state never has.
         float16: keep weights in 16 bits: half the file; what is computed stays in float32.
 
     Returns:
@@ -105,7 +104,7 @@ def convert(step: Step, facts: dict, start: bool = True, float16: bool = False) 
         window=tf.TensorSpec((2,), tf.int32),
         **{name: tf.TensorSpec(shape) for name, shape in step.state_shapes.items()},
     )
-    if start and step.state_shapes:
+    if step.state_shapes:
         signatures[START] = tf.function(step.start, autograph=False).get_concrete_function(frame=frame)
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=signatures)

@@ -142,8 +142,8 @@ _SHARED = {
         flags.DEFINE_string,
         "moving_objects",
         "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, one of a plugin, "
-        "video (any, to distil from, in a folder --data_dir) "
-        "or another that was prepared in --data_dir (docs/data.md).",
+        "video (any, in a folder --data_dir, to distil from), or another that was prepared in --data_dir "
+        "(docs/data.md).",
     ),
     "data_dir": (
         flags.DEFINE_string,

@@ -6,7 +6,6 @@
 Every checkpoint is asked about the same clips. They are in the order of training, the first before it.
 """
 
-import dataclasses
 import json
 import sys
 
@@ -19,9 +18,8 @@ from patchwork_tf.bars import progress
 from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import Source
 from patchwork_tf.models.weights import assign_weights
-from patchwork_tf.training.clip_distillation import ClipDistillation
+from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
 from patchwork_tf.zoo import checkpoints
-from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import get_system
 
 BATCH, FRAMES, WATCHED = 2, 6, 10
@@ -54,9 +52,7 @@ def _run():
     teacher = checkpoints.read(_TEACHER.value)
     system = get_system(cli.single("system", _FLAGS.system))
     student = checkpoints.build_from(system, teacher)
-    twin = build(dataclasses.replace(student.config, cells=1, window=1))
-    assign_weights(twin.variables, teacher.arrays, teacher.path)
-    trainer = ClipDistillation(student, twin, WATCHED)
+    trainer = ClipDistillation(student, twin_of(student, teacher.arrays, teacher.path), WATCHED)
     wanted = clips.ClipConfig("nothing", WATCHED + FRAMES, student.config.image_size, seed=_FLAGS.seed)
     found = clips.training_clips(Source("video", _FLAGS.data_dir), wanted)
     looking = clips.Looking(warm_starts=1.0, follows=0.7, augmented=False, seed=_FLAGS.seed)

@@ -19,8 +19,8 @@ from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
-from patchwork_tf.models.weights import assign_weights, get_weights
-from patchwork_tf.training.clip_distillation import ClipDistillation
+from patchwork_tf.models.weights import get_weights
+from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
 from patchwork_tf.zoo import checkpoints
 
 PHOTOS = "docs/photos.mp4"
@@ -37,9 +37,7 @@ def pair(system, seed=0, **overrides):
     """A Patchwork model and its single-frame twin, of equal weights."""
     keras.utils.set_random_seed(seed)
     student = pw.build(system, **overrides)
-    twin = pw.build(student.config, cells=1, window=1)
-    assign_weights(twin.variables, get_weights(student.variables), "test")
-    return student, twin
+    return student, twin_of(student, get_weights(student.variables), "test")
 
 
 def clip_of(frames, grid, follows):

@@ -140,7 +140,7 @@ def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
     for number, forms in enumerate(({}, {"strips_from": 1000}, {"unexpanded": False})):
         step = Step(model, False, **forms)
         path = tmp_path / f"{number}.tflite"
-        path.write_bytes(convert(step, metadata.describe(step, start=False), start=False))
+        path.write_bytes(convert(step, metadata.describe(step)))
         runners.append(StepRunner(str(path)))
     sizes = [sum(value.nbytes for value in runner.state().values()) for runner in runners]
     assert sizes[0] < min(sizes[1:])

@@ -19,7 +19,7 @@ from patchwork_tf.models.weights import (
 )
 from patchwork_tf.task import get_task
 from patchwork_tf.training import distribution
-from patchwork_tf.training.clip_distillation import ClipDistillation
+from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
 from patchwork_tf.training.clip_model import ClipModel
 from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import Run, fit, make_optimizer
@@ -145,10 +145,7 @@ def _watched(flags) -> int:
 
 def _trainer(flags, model, is_folded, teacher):
     if teacher:
-        config = dataclasses.replace(model.config, cells=1, window=1, memory="features")
-        twin = build(config)
-        assign_weights(twin.variables, teacher.arrays, teacher.path)
-        return ClipDistillation(model, twin, _watched(flags))
+        return ClipDistillation(model, twin_of(model, teacher.arrays, teacher.path), _watched(flags))
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
     return ClipModel(model, statistics_stay=is_folded)

@@ -61,7 +61,7 @@ class Videos:
         self.skip_bad = skip_bad
         self._error = None  # that reading ended with
         self._bad = set()  # found so while reading
-        self.paths = [path for path in find(folder) if self._is_good(lambda path=path: _check(path))]
+        self.paths = [path for path in find(folder) if self._tried(_opens, path)]
         if not self.paths:
             raise DataError(f"{folder}: none of the videos in it can be read")
 
@@ -73,11 +73,9 @@ class Videos:
             choose: function of how many frames a video has to the numbers (T,) that are wanted, rising.
         """
         for path in (self.paths[(number + offset) % len(self.paths)] for offset in range(len(self.paths))):
-            frames = []
-            if path not in self._bad and self._is_good(
-                lambda path=path, frames=frames: frames.append(_read(path, choose))
-            ):
-                return frames[0]
+            frames = None if path in self._bad else self._tried(_read, path, choose)
+            if frames is not None:
+                return frames
             self._bad.add(path)
         self._error = DataError("none of the videos can be read to its end")
         raise self._error
@@ -92,21 +90,23 @@ class Videos:
                 raise
             raise self._error from None
 
-    def _is_good(self, attempt) -> bool:
+    def _tried(self, read, path, *arguments):
+        """What a function reads of a video; None if it cannot and bad ones are skipped."""
         try:
-            attempt()
+            return read(path, *arguments)
         except DataError as error:
             if not self.skip_bad:
                 self._error = error
                 raise
             print(f"skipped: {error}")
-            return False
-        return True
+            return None
 
 
-def _check(path):
+def _opens(path) -> bool:
+    """True. Raises DataError if a file cannot be opened."""
     if not os.path.isdir(path):
         open_container(path).close()
+    return True
 
 
 def _read(path, choose):

@@ -114,11 +114,7 @@ class Detection(Task):
     def clip_losses(self, network, clip, truth, predictions):
         """Focal loss of the classes and smooth L1 of the boxes, averaged over matched anchors."""
         windows = clip["windows"]
-        logits, codes = [], []
-        for levels in predictions:
-            level_logits, level_codes = zip(*levels, strict=True)
-            logits.append(ops.concatenate(level_logits, axis=1))
-            codes.append(ops.concatenate(level_codes, axis=1))
+        logits, codes = zip(*map(_joined, predictions), strict=True)
         labels = losses.seen_labels(truth["boxes"], truth["labels"], windows, network.grid, clip.get("warm"))
         classes, targets = losses.match_anchors(network.anchors, truth["boxes"], labels)
         return losses.detection_loss(
@@ -168,8 +164,8 @@ class Detection(Task):
 
 
 def _joined(levels):
-    """Logits and codes (T, B, A, ...) of all levels."""
-    return [ops.concatenate(parts, axis=2) for parts in zip(*levels, strict=True)]
+    """Logits and codes (..., A, n) of all levels together."""
+    return [ops.concatenate(parts, axis=-2) for parts in zip(*levels, strict=True)]
 
 
 def _objects(boxes, labels) -> dict:

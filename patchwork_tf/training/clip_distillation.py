@@ -5,17 +5,27 @@ are, the more the answer loses by it. Here the model learns to make of such feat
 makes of the whole frame. Clips begin with frames that are only watched, so that memories are as old as in use.
 """
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from patchwork_tf.layers.cell import crop_window
-from patchwork_tf.task import get_task
-from patchwork_tf.training.clip_model import model_frame, start, traced_once
+from patchwork_tf.models.weights import assign_weights
+from patchwork_tf.training.clip_model import ClipTrainer, model_frame, start, traced_once
+from patchwork_tf.zoo.build import build
 
 _FEATURE_WEIGHT = 3.0
 
 
-class ClipDistillation(keras.Model):
+def twin_of(network, arrays: dict, source: str):
+    """The single-frame twin of a Patchwork model, with weights of `source`; DataError if they do not fit."""
+    twin = build(dataclasses.replace(network.config, cells=1, window=1))
+    assign_weights(twin.variables, arrays, source)
+    return twin
+
+
+class ClipDistillation(ClipTrainer):
     """`fit` takes (clip, truth), of which the truth is not looked at:
 
         'frames' (B, watched + T, H, W, 3) uint8;
@@ -33,24 +43,10 @@ class ClipDistillation(keras.Model):
     """
 
     def __init__(self, network, teacher, watched: int):
-        super().__init__(name="clip_distillation")
-        self.network = network
-        self.task = get_task(network.config.task)
+        super().__init__(network, "imitation", "feature_loss", name="clip_distillation")
         teacher.trainable = False
-        network.attention.trainable = False  # no loss reaches it
-        self.loss_names = (*self.task.imitation, "feature_loss")
-        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.looking = _Looking(network, teacher, watched)
         self.built = True  # the networks' layers are
-
-    @property
-    def saved_variables(self):
-        """All that a checkpoint must hold, the optimizer and the teacher aside."""
-        return self.network.variables
-
-    def window_maps(self) -> dict:
-        """Numbers per window to show as pictures, (positions, positions) by name."""
-        return {}
 
     def call(self, clip, training=None):
         """What `_Looking.call` returns."""
@@ -67,8 +63,7 @@ class ClipDistillation(keras.Model):
         target = crop_window(ops.reshape(whole, (-1, *whole.shape[2:])), flat_windows, self.network.grid)
         error = ops.mean((ops.reshape(features, target.shape) - target) ** 2)
         values = [*values, error / ops.mean(whole**2)]
-        for mean, value in zip(self.means, values, strict=True):
-            mean.update_state(value)
+        self.keep(values)
         return sum(values[:-1], start=_FEATURE_WEIGHT * values[-1])
 
 

@@ -10,7 +10,40 @@ from keras import ops
 from patchwork_tf.task import get_task
 
 
-class ClipModel(keras.Model):
+class ClipTrainer(keras.Model):
+    """What trains a network's answers on clips; each of its losses is also kept as a metric.
+
+    Attributes:
+        network: the model that is trained.
+        task: whose losses they are.
+        loss_names: of the losses.
+    """
+
+    def __init__(self, network, losses: str, *more: str, name: str):
+        """`losses` is the task's attribute that has their names; `more` are others."""
+        super().__init__(name=name)
+        self.network, self.task = network, get_task(network.config.task)
+        self.loss_names = (*getattr(self.task, losses), *more)
+        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
+        if network.attention:
+            network.attention.trainable = False  # no loss of the task reaches it
+
+    @property
+    def saved_variables(self):
+        """All that a checkpoint must hold, the optimizer and a teacher aside."""
+        return self.network.variables
+
+    def window_maps(self) -> dict:
+        """Numbers per window to show as pictures, (positions, positions) by name."""
+        return {}
+
+    def keep(self, values):
+        """Takes the losses into their metrics."""
+        for mean, value in zip(self.means, values, strict=True):
+            mean.update_state(value)
+
+
+class ClipModel(ClipTrainer):
     """Trains a model on every frame of clips, gradients flowing through its memory.
 
     `fit` takes (clip, truth):
@@ -19,31 +52,15 @@ class ClipModel(keras.Model):
         truth: of the frames, as the model's task has it.
 
     Attributes:
-        network: the model that is trained.
-        task: whose losses they are.
         statistics_stay: whether batch normalisation keeps its mean and variance, as it must where these are folded
             into its scale and shift, see `weights.are_folded`.
     """
 
     def __init__(self, network, statistics_stay: bool = False):
-        super().__init__(name="clip_model")
+        super().__init__(network, "losses", name="clip_model")
         self.statistics_stay = statistics_stay
-        self.network, self.task = network, get_task(network.config.task)
-        self.loss_names = self.task.losses
         self.unrolled = _Unrolled(network)
-        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         self.built = True  # the network's layers are
-        if network.attention:
-            network.attention.trainable = False  # no loss of the task reaches it
-
-    @property
-    def saved_variables(self):
-        """All that a checkpoint must hold, the optimizer aside."""
-        return self.network.variables
-
-    def window_maps(self) -> dict:
-        """Numbers per window to show as pictures, (positions, positions) by name."""
-        return {}
 
     def call(self, clip, training=None):
         """Returns the fresh predictions of every frame, a list over T."""
@@ -53,8 +70,7 @@ class ClipModel(keras.Model):
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of the task's losses, each also kept as a metric."""
         values = self.task.clip_losses(self.network, x, y, y_pred)
-        for mean, value in zip(self.means, values, strict=True):
-            mean.update_state(value)
+        self.keep(values)
         return sum(values[1:], start=values[0])
 
 
