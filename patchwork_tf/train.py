@@ -131,8 +131,14 @@ flags.DEFINE_integer(
     lower_bound=0,
     flag_values=_FLAGS,
 )
+flags.DEFINE_string(
+    "photos",
+    None,
+    "Folder of photos that join the videos of --dataset=video: three of ten clips are crops that wander over one.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_boolean(
-    "skip_bad", False, "Leave out videos of --dataset=video that cannot be read.", flag_values=_FLAGS
+    "skip_bad", False, "Leave out videos and photos of --dataset=video that cannot be read.", flag_values=_FLAGS
 )
 flags.DEFINE_integer(
     "num_processes",

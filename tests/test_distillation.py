@@ -1,6 +1,7 @@
 """Distilling from the single-frame twin: losses, clips of videos without truth, and the command."""
 
 import csv
+import dataclasses
 import os
 import shutil
 import subprocess
@@ -126,6 +127,28 @@ def test_clips_of_videos_start_anywhere_and_are_shared(folder):
         np.testing.assert_array_equal(share[1], expected[1])
 
 
+def test_photos_join_the_videos(folder, tmp_path, capsys):
+    """Some clips are parts of a large photo, at most the reduced photo's pixels; a broken one is left out."""
+    photos = tmp_path / "photos"
+    os.makedirs(photos)
+    Image.new("RGB", (2000, 1000), (255, 0, 0)).save(photos / "red.png")
+    (photos / "broken.jpg").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"broken\.jpg"):
+        videos.Videos(str(folder), photos=str(photos)).read_photo(0, 64)
+    source = Source("video", str(folder), skip_bad=True, photos=str(photos))
+    config = clips.ClipConfig("nothing", num_frames=3, image_size=(64, 64))
+    found = [clip["frames"].numpy() for clip in clips.training_clips(source, config).take(60)]
+    red = [(frames == (255, 0, 0)).all() for frames in found]
+    assert 8 <= sum(red) <= 28  # of 60, three of ten expected
+    later = clips.training_clips(source, dataclasses.replace(config, start=50)).take(10)
+    for clip, expected in zip(later, found[50:], strict=True):
+        np.testing.assert_array_equal(clip["frames"], expected)
+    assert videos.open_videos(str(folder), True, str(photos)).read_photo(0, 100).shape == (50, 100, 3)
+    assert capsys.readouterr().out.count("broken.jpg") == 1
+    with pytest.raises(DataError, match="no photos in this folder"):
+        videos.Videos(str(folder), photos=str(tmp_path / "nowhere"))
+
+
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory):
     """Weights of a small detector and of a small segmenter, as checkpoints."""
@@ -167,6 +190,18 @@ def test_the_command_learns_and_resumes_exactly(teachers, folder, tmp_path):
     assert distill(teachers["small"], folder, tmp_path / "c", *flags, system="small") == 0
     losses = history(tmp_path / "c")
     assert np.mean(losses[-8:]) < 0.8 * np.mean(losses[:8])
+
+
+@pytest.mark.slow
+def test_the_weights_at_the_end_are_running_means(teachers, folder, tmp_path):
+    """A mean of three steps' weights stays near the first's, the momentum being 0.99."""
+    flags = ["--learning_rate=1e-3", "--warmup_steps=0", "--steps=3", "--save_every=1"]
+    assert distill(teachers["small-boxes"], folder, tmp_path, *flags) == 0
+    first, second, end = (checkpoints.read(str(path)).arrays for path in sorted(tmp_path.glob("*.npz")))
+    keys = [key for key in first if key.endswith("kernel")]
+    step, mean = (max(np.abs(later[key] - first[key]).max() for key in keys) for later in (second, end))
+    assert step > 1e-4
+    assert 0 < mean < 0.1 * step
 
 
 @pytest.mark.slow
@@ -237,6 +272,7 @@ def test_the_command_names_a_video_that_turns_out_to_be_broken(teachers, damaged
             ["--system=oid-pw-m4n2", "--init_checkpoint=oid-sf", "--dataset=video", "--data_dir=tests/nothing"],
             "no videos in this folder",
         ),
+        (["--system=small-boxes", "--init_checkpoint=oid-sf", "--photos=docs"], "goes with --dataset=video"),
         (["--system=small-boxes", "--stage=supervised", "--dataset=video", "--data_dir=docs"], "no truth at all"),
     ],
 )

@@ -30,7 +30,7 @@ from patchwork_tf.zoo.systems import get_system
 # Flags that another part of the same run may have other values of.
 _OF_NO_CONSEQUENCE = {
     *("steps", "log_every", "save_every", "init_checkpoint", "backbone_weights"),
-    *("data_dir", "num_processes", "process_id", "coordinator", "system"),
+    *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system"),
 }
 # Of --stage=policy. How often it explores at first, and from half of all steps on.
 _EXPLORING = (0.5, 0.1)
@@ -47,7 +47,9 @@ def run(flags):
     cli.required(flags, "model_dir")
     if flags.stage != "supervised":
         _check_patchwork(flags, system.model)
-    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config, flags.skip_bad)
+    if flags.photos and flags.dataset != videos.NAME:
+        raise UsageError("--photos goes with --dataset=video")
+    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config, flags.skip_bad, flags.photos)
     teacher = _teacher(flags, system) if flags.stage == "distill" else None
     names = teacher.class_names if teacher else class_names(source, get_task(system.task).truth)
     # Those that a run begins with; of one that has begun, its own: the others may be gone.
@@ -66,7 +68,7 @@ def run(flags):
     reading = contextlib.nullcontext()
     if source.dataset == videos.NAME:
         cli.required(flags, "data_dir")
-        reading = videos.open_videos(source.data_dir, source.skip_bad).errors_told()
+        reading = videos.open_videos(source.data_dir, source.skip_bad, source.photos).errors_told()
     elif source.is_generated:
         scenes_of(flags.config)
     else:
@@ -94,7 +96,7 @@ def run(flags):
         fit(
             _trainer(flags, model, is_folded, teacher),
             functools.partial(_batches, flags, source, config, processes),
-            make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps),
+            make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps, flags.stage == "distill"),
             _run_of(flags, processes, metadata),
             resume_from,
         )

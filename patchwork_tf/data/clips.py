@@ -27,8 +27,9 @@ from patchwork_tf.truth import UNKNOWN
 
 # Keep the random streams of one clip apart.
 _WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM, _START_STREAM = range(101, 106)
-_FOLLOW_STREAM, _ORDER_STREAM = range(106, 108)
+_FOLLOW_STREAM, _ORDER_STREAM, _PHOTO_STREAM = range(106, 109)
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
+_OF_PHOTOS = 0.3  # what part of the clips is, where photos join videos
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,7 +67,7 @@ def training_clips(source: Source, config: ClipConfig):
         UsageError: if a data_dir is needed.
     """
     if source.dataset == videos.NAME:
-        return video_clips(videos.open_videos(source.data_dir, source.skip_bad), config)
+        return video_clips(videos.open_videos(source.data_dir, source.skip_bad, source.photos), config)
     if source.is_generated:
         return generated_clips(source.split, config, scenes_of(source.config))
     builder = open_source(source, config.image_size)
@@ -109,18 +110,36 @@ def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> t
 
 
 def video_clips(found: videos.Videos, config: ClipConfig) -> tf.data.Dataset:
-    """Endless clips of videos without truth, one of each in turn, in an order that changes every time."""
+    """Endless clips of videos without truth, one of each in turn, in an order that changes every time.
+
+    If photos join them, some clips are crops that wander over a photo instead.
+    """
+    max_side = round(max(config.image_size) / _STILL_CROP[0])
+
+    def numbered(index, count):
+        turn, place = divmod(int(index), count)
+        return np.random.default_rng([config.seed, _ORDER_STREAM, turn]).permutation(count)[place]
 
     def read(index):
-        turn, place = divmod(int(index), len(found.paths))
-        order = np.random.default_rng([config.seed, _ORDER_STREAM, turn]).permutation(len(found.paths))
-        return found.read(order[place], lambda count: frame_numbers(count, config, index).numpy())
+        number = numbered(index, len(found.paths))
+        return found.read(number, lambda count: frame_numbers(count, config, index).numpy())
 
-    def element(index):
+    def of_video(index):
         images = tf.ensure_shape(tf.numpy_function(read, [index], tf.uint8), (config.num_frames, None, None, 3))
         return _clip(index, images, {}, config)
 
-    return _map(_indices(config), element, config)
+    def read_photo(index):
+        return found.read_photo(numbered(index, len(found.photos)), max_side)
+
+    def of_photo(index):
+        photo = tf.ensure_shape(tf.numpy_function(read_photo, [index], tf.uint8), (None, None, 3))
+        return _still_clip(index, photo, {}, config)
+
+    def element(index):
+        draw = tf.random.stateless_uniform((), [index, config.seed * 1000 + _PHOTO_STREAM])
+        return tf.cond(draw < _OF_PHOTOS, lambda: of_photo(index), lambda: of_video(index))
+
+    return _map(_indices(config), element if found.photos else of_video, config)
 
 
 def _indices(config):

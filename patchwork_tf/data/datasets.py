@@ -85,6 +85,7 @@ class Source:
         split: 'train', or a part of one as 'train[:26]'.
         config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
         skip_bad: of videos without truth, whether those that cannot be read are left out.
+        photos: folder of photos that join videos without truth.
     """
 
     dataset: str = "moving_objects"
@@ -92,6 +93,7 @@ class Source:
     split: str = "train"
     config: str | None = None
     skip_bad: bool = False
+    photos: str | None = None
 
     @property
     def is_generated(self) -> bool:

@@ -1,10 +1,14 @@
-"""Videos without truth: a folder of video files and folders of frames, of which any few frames can be read."""
+"""Videos without truth: a folder of video files and folders of frames, of which any few frames can be read.
+
+Photos may join them.
+"""
 
 import functools
 import os
 from contextlib import contextmanager
 
 import av
+import cv2
 import numpy as np
 
 from patchwork_tf import pictures
@@ -37,10 +41,19 @@ def find(folder: str) -> list[str]:
     return sorted(found, key=pictures.natural_order)
 
 
+def find_photos(folder: str) -> list[str]:
+    """Pictures in a folder and all below it, in natural order. Raises DataError if there are none."""
+    below = [path for path, _, _ in os.walk(folder, followlinks=True)]
+    found = [os.path.join(path, name) for path in below for name in pictures.list_pictures(path)]
+    if not found:
+        raise DataError(f"{folder}: no photos in this folder or below ({', '.join(pictures.EXTENSIONS)})")
+    return sorted(found, key=pictures.natural_order)
+
+
 @functools.cache
-def open_videos(folder: str, skip_bad: bool = False) -> "Videos":
+def open_videos(folder: str, skip_bad: bool = False, photos: str | None = None) -> "Videos":
     """The Videos of a folder, looked through once."""
-    return Videos(folder, skip_bad)
+    return Videos(folder, skip_bad, photos)
 
 
 class Videos:
@@ -48,19 +61,22 @@ class Videos:
 
     Args:
         folder: see `find`.
-        skip_bad: whether videos that cannot be read are named and left out, instead of raising DataError.
+        skip_bad: whether what cannot be read is named and left out, instead of raising DataError.
+        photos: folder of photos.
 
     Attributes:
         paths: of the videos that can be opened.
+        photos: paths.
 
     Raises:
-        DataError: if there is nothing, or if a video cannot be opened.
+        DataError: if there is nothing in a folder, or if a video cannot be opened.
     """
 
-    def __init__(self, folder: str, skip_bad: bool = False):
+    def __init__(self, folder: str, skip_bad: bool = False, photos: str | None = None):
         self.skip_bad = skip_bad
         self._error = None  # that reading ended with
         self._bad = set()  # found so while reading
+        self.photos = find_photos(photos) if photos else []
         self.paths = [path for path in find(folder) if self._tried(_opens, path)]
         if not self.paths:
             raise DataError(f"{folder}: none of the videos in it can be read")
@@ -72,12 +88,19 @@ class Videos:
             number: of the video, counted again from the first after the last.
             choose: function of how many frames a video has to the numbers (T,) that are wanted, rising.
         """
-        for path in (self.paths[(number + offset) % len(self.paths)] for offset in range(len(self.paths))):
-            frames = None if path in self._bad else self._tried(_read, path, choose)
-            if frames is not None:
-                return frames
+        return self._first_good(self.paths, number, _read, choose)
+
+    def read_photo(self, number: int, max_side: int):
+        """A photo (h, w, 3) uint8, reduced to `max_side` pixels; of a bad one's place the next one."""
+        return self._first_good(self.photos, number, _read_reduced, max_side)
+
+    def _first_good(self, paths, number, read, *arguments):
+        for path in (paths[(number + offset) % len(paths)] for offset in range(len(paths))):
+            found = None if path in self._bad else self._tried(read, path, *arguments)
+            if found is not None:
+                return found
             self._bad.add(path)
-        self._error = DataError("none of the videos can be read to its end")
+        self._error = DataError(f"none of the {len(paths)} videos or photos can be read to its end")
         raise self._error
 
     @contextmanager
@@ -107,6 +130,12 @@ def _opens(path) -> bool:
     if not os.path.isdir(path):
         open_container(path).close()
     return True
+
+
+def _read_reduced(path, max_side):
+    photo = pictures.read_picture(path)
+    scale = max_side / max(photo.shape[:2])
+    return photo if scale >= 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
 
 
 def _read(path, choose):

@@ -16,19 +16,27 @@ from patchwork_tf.zoo import checkpoints
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _KEPT = 3  # checkpoints
+_MOMENTUM = 0.99  # of the running mean of weights
 _HISTORY = "history.csv"
 _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
-def make_optimizer(learning_rate: float, steps: int, warmup_steps: int) -> keras.optimizers.Optimizer:
-    """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`."""
+def make_optimizer(
+    learning_rate: float, steps: int, warmup_steps: int, averages: bool = False
+) -> keras.optimizers.Optimizer:
+    """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
+
+    With `averages` the weights at the end are the running mean of those of some hundred steps.
+    """
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
-    return keras.optimizers.Adam(schedule, global_clipnorm=_GRADIENT_NORM)
+    return keras.optimizers.Adam(
+        schedule, global_clipnorm=_GRADIENT_NORM, use_ema=averages, ema_momentum=_MOMENTUM
+    )
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +123,8 @@ class _Progress(keras.callbacks.Callback):
 
     def save(self):
         model = self.model
+        if self.step == self.run.steps:
+            model.optimizer.finalize_variable_values(model.trainable_variables)
         arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
         metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
         checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
