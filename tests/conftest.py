@@ -114,6 +114,12 @@ def small():
 
 
 @pytest.fixture(scope="session")
+def small_networks():
+    """Registers the systems of small_network.py; not when tests are collected, or they would be the zoo's."""
+    import small_network  # noqa: F401
+
+
+@pytest.fixture(scope="session")
 def on_jax(tmp_path_factory):
     """The environment of processes on JAX, which compile quickly rather than well, and for one another."""
     pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")

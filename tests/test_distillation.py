@@ -28,10 +28,7 @@ PHOTOS = "docs/photos.mp4"
 TINY = ["--plugins=small_network", "--batch_size=2", "--clip_frames=2", "--burn_in=2", "--log_every=1", "--seed=3"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_systems():
-    """Registers them; not when tests are collected, or other files would take them for the zoo's."""
-    import small_network  # noqa: F401
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def pair(system, seed=0, **overrides):

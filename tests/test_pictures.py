@@ -130,14 +130,14 @@ def test_pictures_that_are_cut_off_change_size_or_are_hidden(tmp_path):
         list(Video(str(tmp_path)))
 
 
-def test_what_is_no_rgb_is_converted_or_refused(small):
+def test_what_is_no_rgb_is_converted_or_refused(small, small_networks):
     grey = marked(1)[0][..., 0]
     expected = np.repeat(grey[..., None], 3, axis=2)
     for frame in (grey, grey[..., None], grey.astype(np.uint16) * 257):
         np.testing.assert_array_equal(pictures.as_rgb(frame), expected)
     rgba = np.concatenate([expected, expected[..., :1]], axis=2)
     np.testing.assert_array_equal(pictures.as_rgb(rgba), expected)
-    model = small("davis-pw-m2n1", image_size=64)
+    model = small("small", image_size=64)
     for wrong, message in (
         (expected / 255, "frame 0: .*float64"),
         (expected[..., :2], r"frame 0: .*\(48, 64, 2\)"),

@@ -28,6 +28,8 @@ from patchwork_tf.training.clip_policy import ClipPolicy, _RunningSpread
 from patchwork_tf.training.simulation import Simulation
 from patchwork_tf.zoo import checkpoints
 
+pytestmark = pytest.mark.usefixtures("small_networks")
+
 
 def test_the_online_network_chooses_and_the_target_network_judges():
     """Online prefers action 1 (3 > 2), to the target worth 5; the target's own favourite, 9, does not count."""
@@ -150,7 +152,7 @@ def test_score_of_a_mask_is_its_overlap(small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "policy"), [("vid-pw-m2n1", "oracle"), ("davis-pw-m4n2", "foresight")])
+@pytest.mark.parametrize(("name", "policy"), [("small-boxes", "oracle"), ("davis-pw-m4n2", "foresight")])
 def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
     """By the truth; foresight's by what the model says of the whole frame."""
     model, step = small(name), KerasStep(small(name))
@@ -201,7 +203,7 @@ def truth_of(clip, item, t):
 @pytest.mark.slow
 def test_every_window_is_rewarded_and_only_attention_learns():
     """The exact simulation against plain steps: the windows that are tried do not change what comes after."""
-    model = fresh_model("davis-pw-m2n1", image_size=64)
+    model = fresh_model("small", image_size=64)
     actions = np.array([[0, 3, 1], [2, 2, 0]], np.int32)  # (clip, frame)
     clip = clip_of(model, [render_clip(index, 3, 64) for index in range(2)], actions, warm=[0, 1])
     policy, found = simulated(model, clip, ExactSimulation)
@@ -234,7 +236,7 @@ def test_every_window_is_rewarded_and_only_attention_learns():
 @pytest.mark.slow
 def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
     """Rewards are 0.1 from their mean, the rule's values 0.5: a reward of 0.1 more is worth 0.5 more."""
-    policy = ClipPolicy(fresh_model("davis-pw-m2n1", image_size=64), discount=0.0, target_rate=0.1)
+    policy = ClipPolicy(fresh_model("small", image_size=64), discount=0.0, target_rate=0.1)
     steps = {
         "rewards": np.float32([[[0.3, 0.1, 0.3, 0.1]]]),
         "rule_values": np.float32([[[1.0, 2.0, 1.0, 2.0]]]),
@@ -250,7 +252,7 @@ def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
 
 @pytest.mark.slow
 def test_channels_of_the_map_are_hidden_in_training_only():
-    model = fresh_model("davis-pw-m2n1", image_size=64)
+    model = fresh_model("small", image_size=64)
     clip = clip_of(model, [render_clip(0, 2, 64)], np.array([[0, 3]], np.int32), warm=[1])
     hiding = ClipPolicy(model, discount=0.0, target_rate=0.1, dropout=0.5)
     seeing = ClipPolicy(model, discount=0.0, target_rate=0.1)
@@ -266,7 +268,7 @@ def test_channels_of_the_map_are_hidden_in_training_only():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["vid-pw-m2n1", "davis-pw-m2n1"])
+@pytest.mark.parametrize("name", ["small-boxes", "small"])
 def test_simulated_clips_are_those_of_whole_frames(name):
     """Every cell of memory and answer is that of the frame in which it was last looked at, put together by hand;
     on a clip that stands still, and whose first frame was seen whole, that is what the exact simulation has.

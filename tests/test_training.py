@@ -25,10 +25,7 @@ TINY = [
 ]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def small_systems():
-    """Registers them; not when tests are collected, or other files would take them for the zoo's."""
-    import small_network  # noqa: F401
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 def run(model_dir, *flags):
@@ -221,10 +218,10 @@ def test_fine_tuning_takes_over_classes_by_name_and_folded_statistics_stay(small
 def test_checkpoint_round_trip(small, tmp_path):
     import keras
 
-    model = small("vid-sf", image_size=64)
+    model = small("small-boxes", image_size=64)
     optimizer = keras.optimizers.Adam()
     optimizer.build(model.trainable_variables)
-    metadata = {"system": "vid-sf", "class_names": ["a"] * 10, "training": {}}
+    metadata = {"system": "small-boxes", "class_names": ["a"] * 10, "training": {}}
     for step in (10, 20, 30):
         arrays = checkpoints.training_state(model.variables, optimizer)
         checkpoints.save(
