@@ -246,13 +246,13 @@ def test_image_size_that_does_not_divide_the_system_s_grid(trained, tmp_path, ca
 
 @pytest.mark.slow
 def test_model_dir_of_another_model(trained, capsys):
-    flags = ["--system=vid-pw-m2n1", "--image_size=128", "--depth=0.35", f"--model_dir={trained}"]
+    flags = ["--system=vid-sf", "--image_size=128", "--depth=0.35", f"--model_dir={trained}"]
     fails(train, flags, 2, "holds another model", "image_size")(capsys)
 
 
 @pytest.mark.slow
 def test_resume_says_which_flags_are_not_those_of_before(trained, capsys):
-    flags = ["--system=vid-pw-m2n1", "--image_size=64", "--depth=0.35", f"--model_dir={trained}", "--steps=2"]
+    flags = ["--system=vid-sf", "--image_size=64", "--depth=0.35", f"--model_dir={trained}", "--steps=2"]
     assert train.main([*flags, "--batch_size=2", "--clip_frames=1", "--learning_rate=0.5"]) == 0
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith("resuming from")
