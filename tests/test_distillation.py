@@ -190,15 +190,16 @@ def test_the_command_learns_and_resumes_exactly(teachers, folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_the_weights_at_the_end_are_running_means(teachers, folder, tmp_path):
-    """A mean of three steps' weights stays near the first's, the momentum being 0.99."""
+def test_weights_of_checkpoints_are_running_means(teachers, folder, tmp_path):
+    """Of the step before and this step's own weights, which the optimizer's part has: 99 to 1."""
     flags = ["--learning_rate=1e-3", "--warmup_steps=0", "--steps=3", "--save_every=1"]
     assert distill(teachers["small-boxes"], folder, tmp_path, *flags) == 0
-    first, second, end = (checkpoints.read(str(path)).arrays for path in sorted(tmp_path.glob("*.npz")))
-    keys = [key for key in first if key.endswith("kernel")]
-    step, mean = (max(np.abs(later[key] - first[key]).max() for key in keys) for later in (second, end))
-    assert step > 1e-4
-    assert 0 < mean < 0.1 * step
+    first, second = (checkpoints.read(str(path)).arrays for path in sorted(tmp_path.glob("*.npz"))[:2])
+    kernel = next(key for key in first if key.endswith("kernel") and not key.startswith("optimizer"))
+    own = [v for k, v in second.items() if k.startswith("optimizer") and v.shape == first[kernel].shape]
+    moved = [np.abs(value - first[kernel]).max() for value in own]
+    assert any(1e-4 < distance < 1e-2 for distance in moved)
+    assert any(np.allclose(second[kernel], 0.99 * first[kernel] + 0.01 * value, atol=1e-7) for value in own)
 
 
 @pytest.mark.slow

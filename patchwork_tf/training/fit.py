@@ -26,7 +26,7 @@ def make_optimizer(
 ) -> keras.optimizers.Optimizer:
     """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
 
-    With `averages` the weights at the end are the running mean of those of some hundred steps.
+    With `averages` checkpoints hold the running mean of the weights of some hundred steps, beside the step's own.
     """
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
@@ -77,6 +77,7 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
     if resume_from is not None:
         checkpoints.assign_weights(trainer.saved_variables, resume_from.arrays, resume_from.path)
         checkpoints.restore_optimizer(optimizer, resume_from)
+        _swap_means(trainer.trainable_variables, optimizer)
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
@@ -123,9 +124,9 @@ class _Progress(keras.callbacks.Callback):
 
     def save(self):
         model = self.model
-        if self.step == self.run.steps:
-            model.optimizer.finalize_variable_values(model.trainable_variables)
+        _swap_means(model.trainable_variables, model.optimizer)
         arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
+        _swap_means(model.trainable_variables, model.optimizer)
         metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
         checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
 
@@ -150,6 +151,15 @@ class _Progress(keras.callbacks.Callback):
             for key, values in self.model.window_maps().items():
                 tf.summary.image(f"windows/{key}", _enlarged(values))
         self.since = now
+
+
+def _swap_means(variables, optimizer):
+    """Weights become their running means, if the optimizer keeps these, which become the weights."""
+    if optimizer.use_ema:
+        for variable, mean in zip(variables, optimizer._model_variables_moving_average, strict=True):
+            value = np.array(variable)
+            variable.assign(mean)
+            mean.assign(value)
 
 
 def _enlarged(values):
