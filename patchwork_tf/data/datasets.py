@@ -165,7 +165,7 @@ def open_prepared(source: Source):
         DataError: if it was not prepared; says how to.
         UsageError: if there is no data_dir.
     """
-    dataset, data_dir, split, config, _ = dataclasses.astuple(source)
+    dataset, data_dir, split, config = source.dataset, source.data_dir, source.split, source.config
     if not data_dir:
         if dataset not in DATASETS:
             raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}, and what is in a --data_dir")
@@ -193,7 +193,7 @@ def _newest_version(folder):
 
 
 def _how_to_prepare(source: Source) -> str:
-    dataset, data_dir, _, config, _ = dataclasses.astuple(source)
+    dataset, data_dir, config = source.dataset, source.data_dir, source.config
     if dataset not in DATASETS:
         prepared = epath.Path(data_dir)
         names = ", ".join(sorted(p.name for p in prepared.iterdir() if p.is_dir())) if prepared.is_dir() else ""
