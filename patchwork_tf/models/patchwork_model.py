@@ -178,16 +178,17 @@ class PatchworkModel(keras.Model):
         return model
 
     def build(self, input_shape=None):
-        """Gives all layers their weights, by a call on shapes alone."""
+        """Gives all layers their weights, by a call on shapes alone: a window's, by which costs are counted."""
         del input_shape  # the config knows
         if self.built:
             return
-        frame = keras.KerasTensor((1, *self.config.image_size, 3))
-        state = {name: keras.KerasTensor((1, *shape)) for name, shape in self.memory_shapes().items()}
+        shapes = {"frame": (*self.config.image_size, 3), **self.memory_shapes()}
+        inputs = {name: keras.KerasTensor((1, *shape)) for name, shape in shapes.items()}
+        inputs["window"] = keras.KerasTensor((1, 2), dtype="int32")
         for layer in self._flatten_layers():  # composite layers have nothing of their own to build,
             if layer._layers:  # their parts do when they are first called: here, on shapes alone
                 layer.built = True
-        self(frame, None, state)  # the whole frame has all layers and the least to trace
+        self(inputs)
 
     def summary(self, print_fn=print, **kwargs):
         """Prints every layer with the shape of its output, its parameters and multiply-adds.
