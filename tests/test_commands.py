@@ -122,14 +122,21 @@ def test_benchmark(tmp_path, capfd):
 def test_benchmark_without_a_compiler(tmp_path, monkeypatch):
     monkeypatch.setattr(native, "runner_path", _no_compiler)
     path = tmp_path / "latency.json"
-    flags = ["--system=vid-sf", "--image_size=64", "--depth=0.35", "--steps=132"]
+    flags = ["--system=vid-sf-int4-delay3,vid-sf-int4", "--image_size=64", "--depth=0.35", "--steps=132"]
     assert benchmark.main([*flags, f"--json={path}"]) == 0
     result = json.loads(path.read_text())
     assert result["machine"]["runner"] == "python"
-    (row,) = result["systems"].values()
-    assert [len(repeat["samples"]) for repeat in row["repeats"]] == [128, 4]
-    assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
-    assert row["kinds"].keys() == {"whole"}
+    for row in result["systems"].values():
+        assert [len(repeat["samples"]) for repeat in row["repeats"]] == [128, 4]
+        assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
+        assert row["p95_ms"] <= row["p99_ms"] <= max(row["samples"]) + 1e-3
+    assert {name: row["kinds"].keys() for name, row in result["systems"].items()} == {
+        "vid-sf": {"whole"},
+        "vid-sf-int4-delay3": {"part"},
+        "vid-sf-int4": {"key", "skip"},
+    }
+    late = result["systems"]["vid-sf-int4-delay3"]["samples"]
+    assert late[0] == late[1] == late[2] == late[3]
 
 
 def _no_compiler():

@@ -142,6 +142,8 @@ def test_photos_join_the_videos(folder, tmp_path, capsys):
         np.testing.assert_array_equal(clip["frames"], expected)
     assert videos.open_videos(str(folder), True, str(photos)).read_photo(0, 100).shape == (50, 100, 3)
     assert capsys.readouterr().out.count("broken.jpg") == 1
+    os.symlink(photos, photos / "round")
+    assert len(videos.find_photos(str(photos))) == 2
     with pytest.raises(DataError, match="no photos in this folder"):
         videos.Videos(str(folder), photos=str(tmp_path / "nowhere"))
 

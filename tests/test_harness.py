@@ -67,8 +67,8 @@ def test_a_policy_that_is_not_the_model_s_is_pushed_as_a_list_of_windows(bench, 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, small_networks):
     """A real file, played as every kind of stream: plain, key frames with a delay, and flip."""
-    name = "davis-pw-m2n1"
-    path = str(tmp_path_factory.mktemp("models") / f"{name}.tflite")
+    name = "davis-pw-m2n1"  # of the record only; nothing here depends on the network
+    path = str(tmp_path_factory.mktemp("models") / "small.tflite")
     export(small_model("small", image_size=64), path, verify_steps=2)
     streams = {"plain": StreamConfig(), "delayed": StreamConfig(4, 3), "flip": StreamConfig(flip=True)}
     return {

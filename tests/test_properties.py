@@ -27,7 +27,7 @@ def configs(draw):
 
 
 @pytest.mark.slow
-@settings(max_examples=3, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(config=configs(), seed=st.integers(0, 1000))
 def test_windows_write_only_into_themselves_and_items_stay_apart(config, seed):
     model = pw.build(config)

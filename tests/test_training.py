@@ -24,7 +24,6 @@ TINY = [
     "--warmup_steps=2",
 ]
 
-
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 

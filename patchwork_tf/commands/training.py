@@ -96,7 +96,9 @@ def run(flags):
         fit(
             _trainer(flags, model, is_folded, teacher),
             functools.partial(_batches, flags, source, config, processes),
-            make_optimizer(flags.learning_rate, flags.steps, flags.warmup_steps, flags.stage == "distill"),
+            make_optimizer(
+                flags.learning_rate, flags.steps, flags.warmup_steps, averages=flags.stage == "distill"
+            ),
             _run_of(flags, processes, metadata),
             resume_from,
         )

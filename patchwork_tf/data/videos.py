@@ -25,13 +25,8 @@ def find(folder: str) -> list[str]:
     Raises:
         DataError: if there are none.
     """
-    found, seen = [], set()
-    for path, folders, files in os.walk(folder, followlinks=True):
-        real = os.path.realpath(path)
-        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
-        if real in seen:  # links go round in a circle
-            continue
-        seen.add(real)
+    found = []
+    for path, files in _folders(folder):
         if pictures.list_pictures(path):
             found.append(path)
         found += [os.path.join(path, n) for n in files if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
@@ -43,11 +38,21 @@ def find(folder: str) -> list[str]:
 
 def find_photos(folder: str) -> list[str]:
     """Pictures in a folder and all below it, in natural order. Raises DataError if there are none."""
-    below = [path for path, _, _ in os.walk(folder, followlinks=True)]
-    found = [os.path.join(path, name) for path in below for name in pictures.list_pictures(path)]
+    found = [os.path.join(path, name) for path, _ in _folders(folder) for name in pictures.list_pictures(path)]
     if not found:
         raise DataError(f"{folder}: no photos in this folder or below ({', '.join(pictures.EXTENSIONS)})")
     return sorted(found, key=pictures.natural_order)
+
+
+def _folders(folder):
+    """(path, names of files) of a folder and all below it, but for hidden ones, each once."""
+    seen = set()
+    for path, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(path)
+        folders[:] = [] if real in seen else [name for name in folders if not name.startswith(".")]
+        if real not in seen:  # links may go round in a circle
+            seen.add(real)
+            yield path, files
 
 
 @functools.cache
@@ -66,7 +71,7 @@ class Videos:
 
     Attributes:
         paths: of the videos that can be opened.
-        photos: paths.
+        photos: their paths.
 
     Raises:
         DataError: if there is nothing in a folder, or if a video cannot be opened.
@@ -91,7 +96,7 @@ class Videos:
         return self._first_good(self.paths, number, _read, choose)
 
     def read_photo(self, number: int, max_side: int):
-        """A photo (h, w, 3) uint8, reduced to `max_side` pixels; of a bad one's place the next one."""
+        """A photo (h, w, 3) uint8, at most `max_side` pixels a side; if bad ones are skipped, the next one."""
         return self._first_good(self.photos, number, _read_reduced, max_side)
 
     def _first_good(self, paths, number, read, *arguments):

@@ -154,7 +154,7 @@ class _Progress(keras.callbacks.Callback):
 
 
 def _swap_means(variables, optimizer):
-    """Weights become their running means, if the optimizer keeps these, which become the weights."""
+    """Swaps weights and their running means, if the optimizer keeps these, which Keras gives no other way to."""
     if optimizer.use_ema:
         for variable, mean in zip(variables, optimizer._model_variables_moving_average, strict=True):
             value = np.array(variable)
