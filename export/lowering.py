@@ -31,6 +31,10 @@ from patchwork_tf.models.rule import FRESHNESS_DECAY
 # change, and one after it, for a convolution of stride 2 may start at either of two pixels.
 RESTORED_BORDER = (2, 3)
 
+# Stride of the features down to which bottlenecks remember their input: deeper windows are so small that expanding
+# their borders anew takes longer than moving six times as many numbers.
+UNEXPANDED_TO = 16
+
 
 # Everything in this name scope stays in floating point when the rest is quantized.
 FLOAT_SCOPE = "in_float"
@@ -72,7 +76,6 @@ class Lowering:
         self.fresh = None  # freshness of the cells (1, M, M, 1) after this step
 
     restored_border = RESTORED_BORDER
-    unexpanded_to = 32  # stride of the features
     wanted_contexts = ()
     predictions = MappingProxyType({})  # names of the tensors that make up an output, if it is in several
 
@@ -133,10 +136,21 @@ class Lowering:
         height, width = config.network_size
         size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
         at = self.at_window(config.network_size)
-        pixels = tf.slice(frame, self.memory.place("frame", at), (1, *size, 3))
+        pixels = self._pixels(frame, at, size)
         if config.memory == "pixels":
             return self.memory.paste("pixels", pixels, config.network_size, at)
         return pixels
+
+    def _pixels(self, frame, at, size):
+        """The pixels (1, h, w, 3) of a window, of `size`, whose first one is `at`.
+
+        Rows first, then a part of each: SLICE would copy three numbers at a time, and take three times as long.
+        """
+        corners = np.int32([at(row, column) for row, column in self.windows.windows])
+        corner = tf.gather(corners, self.position)
+        rows = tf.gather(frame, corner[0] + np.arange(size[0], dtype=np.int32), axis=1)
+        rows = tf.reshape(rows, (size[0], -1))
+        return tf.reshape(tf.slice(rows, (0, 3 * corner[1]), (size[0], 3 * size[1])), (1, *size, 3))
 
     def at_window(self, frame_size, shift: int = 0):
         """Function of a window's row and column to its first pixel, moved by `shift`, on a map of `frame_size`."""
@@ -189,7 +203,7 @@ class Lowering:
         wanted = name in self.wanted_contexts
         before, after = (1, 1) if wanted else cell.border
         stride = self.model.config.network_size[0] // frame_size[0]
-        if self.unexpanded and stride <= self.unexpanded_to:
+        if self.unexpanded and stride <= UNEXPANDED_TO:
             ones = tf.ones((*x.shape[:3], 1))
             narrow = self.memory.surround(block.prefix, tf.concat([ones, x], 3), frame_size, before, after)
             context = expand_indicated(narrow, block.expand)
@@ -201,7 +215,8 @@ class Lowering:
         if wanted:
             self.contexts[name] = context
         extra = before - cell.border[0]
-        return expanded, convolve(context[:, extra:, extra:], block.depthwise)
+        # A slice that leaves nothing out would be a copy all the same.
+        return expanded, convolve(context[:, extra:, extra:] if extra else context, block.depthwise)
 
     def cell(self, x, part, context=None):
         """A ConvCell on the features x of a window; `context` is x with its border if that is known."""

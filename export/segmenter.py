@@ -14,7 +14,6 @@ class SegmenterLowering(Lowering):
 
     restored_border = (max(ASPP_RATES), max(ASPP_RATES))
     wants_restored = True
-    unexpanded_to = 16  # deeper windows are so small that expanding their borders anew takes longer
 
     def _answer(self):
         model = self.model
