@@ -7,7 +7,9 @@ outputs = runner.step(frame, outputs["next_window"])    # of every other
 
 import numpy as np
 from ai_edge_litert.compiled_model import CompiledModel
+from ai_edge_litert.cpu_options import CpuOptions
 from ai_edge_litert.interpreter import Interpreter
+from ai_edge_litert.options import Options
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import metadata
@@ -84,7 +86,9 @@ class StepRunner(_Runner):
     """
 
     def _open(self, path):
-        self._model = CompiledModel.from_file(path)
+        # In a cache both signatures find the same packed weights; else each would have its own.
+        options = CpuOptions(num_threads=1, xnnpack_weight_cache_path=":memory")
+        self._model = CompiledModel.from_file(path, options=Options(cpu_options=options))
         self._details = self._model.get_output_tensor_details(SIGNATURE)
         signatures = self._model.get_signature_list()
         self.output_names = signatures[SIGNATURE]["outputs"]

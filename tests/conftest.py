@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import os
 import signal
+import socket
 from pathlib import Path
 
 import adb_clients
@@ -120,18 +121,35 @@ def small_networks():
 
 
 @pytest.fixture(scope="session")
-def on_jax(tmp_path_factory):
+def on_tensorflow():
+    """The environment of processes that find --plugins."""
+    return {**os.environ, "PYTHONPATH": str(CHECKOUT / "tests")}
+
+
+@pytest.fixture(scope="session")
+def on_jax(on_tensorflow, tmp_path_factory):
     """The environment of processes on JAX, which compile quickly rather than well, and for one another."""
     pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
     return {
-        **os.environ,
+        **on_tensorflow,
         "KERAS_BACKEND": "jax",
         "JAX_PLATFORMS": "cpu",
-        "PYTHONPATH": str(CHECKOUT / "tests"),  # of --plugins
         "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
         "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
         "XLA_FLAGS": "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true",
     }
+
+
+@pytest.fixture(scope="session")
+def free_port():
+    """Function to a port that nobody listens on."""
+
+    def find() -> int:
+        with socket.socket() as listener:
+            listener.bind(("127.0.0.1", 0))
+            return listener.getsockname()[1]
+
+    return find
 
 
 def randomise(model, seed=0):

@@ -163,9 +163,18 @@ def teachers(tmp_path_factory):
     return paths
 
 
-def distill(teacher, folder, model_dir, *flags, system="small-boxes"):
+def arguments(teacher, folder, model_dir, *flags, system="small-boxes"):
     where = [f"--data_dir={folder}", "--dataset=video", f"--init_checkpoint={teacher}", f"--model_dir={model_dir}"]
-    return train.main(["--stage=distill", f"--system={system}", *TINY, *where, *flags])
+    return ["--stage=distill", f"--system={system}", *TINY, *where, *flags]
+
+
+def distill(*args, **system):
+    return train.main(arguments(*args, **system))
+
+
+def start(*args, env):
+    command = [sys.executable, "-m", "patchwork_tf.train", *arguments(*args)]
+    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def history(model_dir):
@@ -205,20 +214,15 @@ def test_weights_of_checkpoints_are_running_means(teachers, folder, tmp_path):
 
 
 @pytest.mark.slow
-def test_jax_learns_what_tensorflow_learns(teachers, folder, on_jax, tmp_path):
+def test_two_processes_on_jax_learn_what_tensorflow_learns(teachers, folder, on_jax, free_port, tmp_path):
     flags = ["--steps=2", "--learning_rate=1e-3", "--warmup_steps=1"]
+    shared = [*flags, "--num_processes=2", f"--coordinator=127.0.0.1:{free_port()}"]
+    where = (teachers["small-boxes"], folder, tmp_path / "jax")
+    processes = [start(*where, *shared, f"--process_id={rank}", env=on_jax) for rank in range(2)]
     assert distill(teachers["small-boxes"], folder, tmp_path / "tensorflow", *flags) == 0
-    command = [
-        sys.executable,
-        "-m",
-        "patchwork_tf.train",
-        "--stage=distill",
-        "--system=small-boxes",
-        *TINY,
-        *flags,
-    ]
-    command += [f"--init_checkpoint={teachers['small-boxes']}", "--dataset=video", f"--data_dir={folder}"]
-    subprocess.run([*command, f"--model_dir={tmp_path}/jax"], env=on_jax, check=True)
+    for process in processes:
+        _, errors = process.communicate(timeout=300)
+        assert process.returncode == 0, errors[-2000:]
     # The second loss is after one update: gradients agree, too.
     assert history(tmp_path / "jax") == pytest.approx(history(tmp_path / "tensorflow"), rel=1e-3)
 
@@ -255,9 +259,11 @@ def test_videos_that_turn_out_to_be_broken_are_left_out(folder, damaged, tmp_pat
 
 
 @pytest.mark.slow
-def test_the_command_names_a_video_that_turns_out_to_be_broken(teachers, damaged, tmp_path, capsys):
-    assert distill(teachers["small-boxes"], damaged, tmp_path / "run", "--steps=4", "--clip_frames=60") == 1
-    assert "damaged.mp4: corrupt" in capsys.readouterr().err.splitlines()[-1]
+def test_the_command_names_a_video_that_turns_out_to_be_broken(teachers, damaged, on_tensorflow, tmp_path):
+    process = start(teachers["small-boxes"], damaged, tmp_path, "--steps=4", "--stride=60", env=on_tensorflow)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 1
+    assert "damaged.mp4: corrupt" in errors.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 import csv
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -49,12 +48,6 @@ def start(on_jax, tmp_path):
         process.wait()
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
 def losses(folder) -> list[float]:
     with open(folder / "history.csv", newline="") as file:
         return [float(row["loss"]) for row in csv.DictReader(file)]
@@ -80,7 +73,7 @@ def wait_for(condition, process):
 
 
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, tmp_path):
+def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, free_port, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     assert start("alone", f"--model_dir={alone}").wait(PATIENCE) == 0
 

@@ -30,14 +30,17 @@ static LiteRtEnvironment create_environment(void) {
 }
 
 static void set_options(struct model *model, int threads) {
+  // In a cache both signatures find the same packed weights; else each would have its own.
+  static const char FORMAT[] = "num_threads = %d\nweight_cache_file_path = \":memory\"\n";
+  enum { SIZE = sizeof FORMAT + 16 };
   LiteRtOpaqueOptions xnnpack;
-  char *text = malloc(32);
+  char *text = malloc(SIZE);
   if (!text) fail(NO_MEMORY, "%s: no memory", model->path);
-  snprintf(text, 32, "num_threads = %d\n", threads);
+  snprintf(text, SIZE, FORMAT, threads);
   check(litert.CreateOptions(&model->options), model->path, "set options");
   check(litert.SetOptionsHardwareAccelerators(model->options, LITERT_CPU), model->path, "choose the CPU");
-  check(litert.CreateOpaqueOptions("xnnpack", text, free, &xnnpack), model->path, "set the number of threads");
-  check(litert.AddOpaqueOptions(model->options, xnnpack), model->path, "set the number of threads");
+  check(litert.CreateOpaqueOptions("xnnpack", text, free, &xnnpack), model->path, "set XNNPACK's options");
+  check(litert.AddOpaqueOptions(model->options, xnnpack), model->path, "set XNNPACK's options");
 }
 
 // Null if there is no signature of that name.
