@@ -86,8 +86,10 @@ class StepRunner(_Runner):
     """
 
     def _open(self, path):
-        # In a cache both signatures find the same packed weights; else each would have its own.
-        options = CpuOptions(num_threads=1, xnnpack_weight_cache_path=":memory")
+        # In a cache both signatures find the same packed weights; else each has its own. XNNPACK packs zero points
+        # with weights in 8 bits, and these are not the same in both: it would find the wrong ones.
+        cache = "" if self.facts.get("quantization") == "int8" else ":memory"
+        options = CpuOptions(num_threads=1, xnnpack_weight_cache_path=cache)
         self._model = CompiledModel.from_file(path, options=Options(cpu_options=options))
         self._details = self._model.get_output_tensor_details(SIGNATURE)
         signatures = self._model.get_signature_list()

@@ -29,14 +29,26 @@ static LiteRtEnvironment create_environment(void) {
   return environment;
 }
 
+// Whether its metadata say a text. False if it has none.
+static bool metadata_say(const struct model *model, const char *text) {
+  const void *content;
+  size_t bytes, length = strlen(text);
+  if (litert.GetModelMetadata(model->file, "patchwork.json", &content, &bytes)) return false;
+  for (const char *at = content, *end = at + bytes; at + length <= end; at++)
+    if (!memcmp(at, text, length)) return true;
+  return false;
+}
+
 static void set_options(struct model *model, int threads) {
-  // In a cache both signatures find the same packed weights; else each would have its own.
-  static const char FORMAT[] = "num_threads = %d\nweight_cache_file_path = \":memory\"\n";
-  enum { SIZE = sizeof FORMAT + 16 };
+  // In a cache both signatures find the same packed weights; else each has its own. XNNPACK packs zero points with
+  // weights in 8 bits, and these are not the same in both: it would find the wrong ones.
+  bool shared = metadata_say(model, "\"quantization\": \"none\"") ||
+                metadata_say(model, "\"quantization\": \"float16\"");
+  enum { SIZE = 80 };
   LiteRtOpaqueOptions xnnpack;
   char *text = malloc(SIZE);
   if (!text) fail(NO_MEMORY, "%s: no memory", model->path);
-  snprintf(text, SIZE, FORMAT, threads);
+  snprintf(text, SIZE, "num_threads = %d\n%s", threads, shared ? "weight_cache_file_path = \":memory\"\n" : "");
   check(litert.CreateOptions(&model->options), model->path, "set options");
   check(litert.SetOptionsHardwareAccelerators(model->options, LITERT_CPU), model->path, "choose the CPU");
   check(litert.CreateOpaqueOptions("xnnpack", text, free, &xnnpack), model->path, "set XNNPACK's options");
