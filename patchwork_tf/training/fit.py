@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
+from patchwork_tf.models.weights import variable_key
 from patchwork_tf.zoo import checkpoints
 
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
@@ -75,9 +76,9 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
     optimizer.build(trainer.trainable_variables)
     start = 0
     if resume_from is not None:
-        checkpoints.assign_weights(trainer.saved_variables, resume_from.arrays, resume_from.path)
-        checkpoints.restore_optimizer(optimizer, resume_from)
-        _swap_means(trainer.trainable_variables, optimizer)
+        arrays = _means_swapped(resume_from.arrays, trainer.trainable_variables, optimizer)
+        checkpoints.assign_weights(trainer.saved_variables, arrays, resume_from.path)
+        checkpoints.restore_optimizer(optimizer, dataclasses.replace(resume_from, arrays=arrays))
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
@@ -124,9 +125,8 @@ class _Progress(keras.callbacks.Callback):
 
     def save(self):
         model = self.model
-        _swap_means(model.trainable_variables, model.optimizer)
         arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
-        _swap_means(model.trainable_variables, model.optimizer)
+        arrays = _means_swapped(arrays, model.trainable_variables, model.optimizer)
         metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
         checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
 
@@ -153,13 +153,20 @@ class _Progress(keras.callbacks.Callback):
         self.since = now
 
 
-def _swap_means(variables, optimizer):
-    """Swaps weights and their running means, if the optimizer keeps these, which Keras gives no other way to."""
-    if optimizer.use_ema:
-        for variable, mean in zip(variables, optimizer._model_variables_moving_average, strict=True):
-            value = np.array(variable)
-            variable.assign(mean)
-            mean.assign(value)
+def _means_swapped(arrays, variables, optimizer) -> dict[str, np.ndarray]:
+    """A checkpoint's arrays, weights and their running means, if the optimizer keeps these, in each other's place.
+
+    The variables themselves are left alone: of several processes, only the one that writes is here.
+    """
+    if not optimizer.use_ema:
+        return arrays
+    keys = {id(variable): checkpoints.optimizer_key(n) for n, variable in enumerate(optimizer.variables)}
+    swapped = dict(arrays)
+    for variable, mean in zip(variables, optimizer._model_variables_moving_average, strict=True):
+        one, other = variable_key(variable), keys[id(mean)]
+        if {one, other} <= arrays.keys():
+            swapped[one], swapped[other] = arrays[other], arrays[one]
+    return swapped
 
 
 def _enlarged(values):

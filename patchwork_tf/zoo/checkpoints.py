@@ -82,8 +82,13 @@ def training_state(variables, optimizer) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint that training can go on from."""
     arrays = get_weights(variables)
     for number, variable in enumerate(optimizer.variables):
-        arrays[f"optimizer/{number:04d}"] = keras.ops.convert_to_numpy(variable)
+        arrays[optimizer_key(number)] = keras.ops.convert_to_numpy(variable)
     return arrays
+
+
+def optimizer_key(number: int) -> str:
+    """The array of an optimizer's variable."""
+    return f"optimizer/{number:04d}"
 
 
 def save(folder: str, step: int, arrays: dict[str, np.ndarray], metadata: dict, keep: int) -> str:
@@ -194,7 +199,7 @@ def _find(source: str) -> str:
 def restore_optimizer(optimizer, checkpoint: Checkpoint):
     """Sets a built optimizer's variables. Raises DataError if they do not fit."""
     for number, variable in enumerate(optimizer.variables):
-        array = checkpoint.arrays.get(f"optimizer/{number:04d}")
+        array = checkpoint.arrays.get(optimizer_key(number))
         if array is None or tuple(array.shape) != tuple(variable.shape):
             raise DataError(f"{checkpoint.path}: its optimizer state does not fit this model")
         variable.assign(array)
