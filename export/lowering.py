@@ -146,11 +146,10 @@ class Lowering:
 
         Rows first, then a part of each: SLICE would copy three numbers at a time, and take three times as long.
         """
-        corners = np.int32([at(row, column) for row, column in self.windows.windows])
-        corner = tf.gather(corners, self.position)
-        rows = tf.gather(frame, corner[0] + np.arange(size[0], dtype=np.int32), axis=1)
+        _, y, x, _ = tf.unstack(self.memory.place("frame", at))
+        rows = tf.gather(frame, y + np.arange(size[0], dtype=np.int32), axis=1)
         rows = tf.reshape(rows, (size[0], -1))
-        return tf.reshape(tf.slice(rows, (0, 3 * corner[1]), (size[0], 3 * size[1])), (1, *size, 3))
+        return tf.reshape(tf.slice(rows, (0, 3 * x), (size[0], 3 * size[1])), (1, *size, 3))
 
     def at_window(self, frame_size, shift: int = 0):
         """Function of a window's row and column to its first pixel, moved by `shift`, on a map of `frame_size`."""

@@ -152,10 +152,10 @@ def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
 
 
 def test_state_of_the_paper_s_detector_is_small():
-    """Counted from the real size, 384 x 384 at depth 1: at most 10 MB, where the dense memory has 63 MB."""
+    """Counted from the real size, 384 x 384 at depth 1: at most 9.3 MB, where the dense memory has 63 MB."""
     model = pw.build(pw.get_system("vid-pw-m4n2").model)
     sizes = [4 * math.prod(shape) for shape in Step(model).state_shapes.values()]
-    assert sum(sizes) <= 10e6
+    assert sum(sizes) <= 9.3e6
 
 
 @pytest.mark.parametrize(("name", "size"), [("vid-pw-m4n1", (768, 1280)), ("davis-pw-m2n1", (768, 768))])
@@ -233,7 +233,7 @@ def test_inspection_says_what_is_there(exported, capsys):
     assert '"system": "vid-pw-m2n1"' in text
     assert f"{inspect.state_bytes(facts) / 1e6:.2f} MB in all" in text
     _, partitions = inspect.operators(path)
-    assert 1 <= partitions <= 7
+    assert 1 <= partitions <= 6
     assert command.main(["--inspect=nothing.tflite"]) == 1
 
 

@@ -13,7 +13,6 @@
 #include "../runner/litert.c"
 #include "../runner/model.c"
 
-#define METADATA "patchwork.json"
 enum { VERSION = 4 };               // of the metadata
 enum { MOST_PIXELS = 1 << 15 };     // of a side of a frame
 static const double NO_OVERLAP = 1e-3;  // of an input pixel with an output pixel, as OpenCV has it

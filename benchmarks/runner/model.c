@@ -33,7 +33,7 @@ static LiteRtEnvironment create_environment(void) {
 static bool metadata_say(const struct model *model, const char *text) {
   const void *content;
   size_t bytes, length = strlen(text);
-  if (litert.GetModelMetadata(model->file, "patchwork.json", &content, &bytes)) return false;
+  if (litert.GetModelMetadata(model->file, METADATA, &content, &bytes)) return false;
   for (const char *at = content, *end = at + bytes; at + length <= end; at++)
     if (!memcmp(at, text, length)) return true;
   return false;
@@ -42,8 +42,7 @@ static bool metadata_say(const struct model *model, const char *text) {
 static void set_options(struct model *model, int threads) {
   // In a cache both signatures find the same packed weights; else each has its own. XNNPACK packs zero points with
   // weights in 8 bits, and these are not the same in both: it would find the wrong ones.
-  bool shared = metadata_say(model, "\"quantization\": \"none\"") ||
-                metadata_say(model, "\"quantization\": \"float16\"");
+  bool shared = !metadata_say(model, "\"quantization\": \"int8\"");
   enum { SIZE = 80 };
   LiteRtOpaqueOptions xnnpack;
   char *text = malloc(SIZE);

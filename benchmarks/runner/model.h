@@ -7,6 +7,8 @@
 
 #include "litert.h"
 
+#define METADATA "patchwork.json"
+
 enum { NONE = -1 };
 
 struct tensor {

@@ -16,7 +16,7 @@ import keras
 from patchwork_tf.errors import DataError, UsageError
 
 _SILENCE = 30  # seconds without a sign of life after which JAX gives a process up for lost
-_FAREWELL = 60  # seconds to wait for the others at the end, who may have a checkpoint to write on a busy machine
+_FAREWELL = 10  # seconds to wait for the others at the end
 
 
 @dataclasses.dataclass(frozen=True)
