@@ -3,6 +3,7 @@
 import dataclasses
 import json
 
+import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
@@ -60,9 +61,7 @@ def describe(step) -> dict:
 def insert(tflite_file: bytes, facts: dict) -> bytes:
     """The file with `facts` in its metadata table, instead of those it may have had."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(tflite_file))
-    buffer = schema.BufferT()
-    buffer.data = list(json.dumps(facts).encode())
-    model.buffers.append(buffer)
+    model.buffers.append(schema.BufferT(np.frombuffer(json.dumps(facts).encode(), np.uint8)))
     entry = schema.MetadataT()
     entry.name = _ENTRY
     entry.buffer = len(model.buffers) - 1

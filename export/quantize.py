@@ -106,7 +106,7 @@ class _Graph:
             key = bytes(data)
             if key not in places:
                 places[key] = len(self.model.buffers)
-                self.model.buffers.append(buffers[user.buffer])
+                self.model.buffers.append(schema.BufferT(np.frombuffer(key, np.uint8)))  # others pack byte by byte
             user.buffer = places[key]
 
     @property

@@ -9,6 +9,7 @@ outputs from the frame alone. Both share their weights. Feed the states that com
 starts with a `step` begins with states of zero. Only operators that are built into LiteRT are used.
 """
 
+import functools
 import tempfile
 
 import keras
@@ -75,6 +76,21 @@ class Step:
         outputs = self._run(memory, frame, tf.zeros(2, tf.int32), starts=True)
         return {**outputs, **{self._names[name]: value for name, value in memory.finish().items()}}
 
+    @functools.cached_property
+    def signatures(self) -> dict:
+        """The traced functions by their names in the file."""
+        frame = tf.TensorSpec((1, *self.model.config.image_size, 3))
+        window = tf.TensorSpec((2,), tf.int32)
+        states = {name: tf.TensorSpec(shape) for name, shape in self.state_shapes.items()}
+
+        def traced(function, **inputs):
+            return tf.function(function, autograph=False).get_concrete_function(**inputs)
+
+        signatures = {SIGNATURE: traced(self, frame=frame, window=window, **states)}
+        if states:
+            signatures[START] = traced(self.start, frame=frame)
+        return signatures
+
     def _run(self, memory, frame, window, **options):
         return self._lower(self.model, memory, **self._options, **options).run(frame, window)
 
@@ -97,18 +113,9 @@ def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
     Returns:
         The TFLite file.
     """
-    module, signatures = tf.Module(), {}
-    frame = tf.TensorSpec((1, *step.model.config.image_size, 3))
-    signatures[SIGNATURE] = tf.function(step, autograph=False).get_concrete_function(
-        frame=frame,
-        window=tf.TensorSpec((2,), tf.int32),
-        **{name: tf.TensorSpec(shape) for name, shape in step.state_shapes.items()},
-    )
-    if step.state_shapes:
-        signatures[START] = tf.function(step.start, autograph=False).get_concrete_function(frame=frame)
     with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=signatures)
-        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(signatures))
+        tf.saved_model.save(tf.Module(), folder, signatures=step.signatures)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=list(step.signatures))
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
         if float16:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]

@@ -16,6 +16,8 @@ from bench import Bench
 from emulated_device import EmulatedDevice
 
 import patchwork_tf as pw
+from patchwork_tf.models.weights import get_weights
+from patchwork_tf.zoo import checkpoints
 
 pytest_plugins = ["native_runner", "published"]
 
@@ -77,6 +79,15 @@ def _build(name, config, seed):
 
 
 _shared = functools.lru_cache(maxsize=16)(_build)
+
+
+def save_fresh(folder, system, class_names=None, seed=5, **overrides) -> str:
+    """Saves weights to start from, of a system as it is but for overrides; returns their path."""
+    keras.utils.set_random_seed(seed)
+    model = pw.build(system, **overrides)
+    class_names = class_names or [f"thing {number}" for number in range(model.config.num_classes)]
+    metadata = {"system": system, "class_names": list(class_names), "training": {}}
+    return checkpoints.save_weights(str(folder), model.config, get_weights(model.variables), metadata)
 
 
 @functools.lru_cache(maxsize=8)

@@ -1,6 +1,6 @@
 """A segmenter and a detector of few layers, which compile in seconds: for what does not depend on the network.
 
-A plugin: --plugins=small_network --system=small, or small-boxes.
+A plugin: --plugins=small_network --system=small, or small-boxes, or one of their single-frame twins.
 """
 
 import dataclasses
@@ -27,7 +27,11 @@ class FourLayers(Backbone):
 
 
 pw.register_backbone("four layers", FourLayers)
-_CONFIG = pw.ModelConfig("segmentation", cells=2, window=1, depth=0.5, image_size=64, backbone="four layers")
-pw.register(pw.System("small", _CONFIG, pw.StreamConfig(), reference="davis-sf"))
-_BOXES = dataclasses.replace(_CONFIG, task="detection", heads="ssd", num_classes=30)
-pw.register(pw.System("small-boxes", _BOXES, pw.StreamConfig(), reference="vid-sf"))
+_MASKS = pw.ModelConfig("segmentation", depth=0.5, image_size=64, backbone="four layers")
+_BOXES = dataclasses.replace(_MASKS, task="detection", heads="ssd", num_classes=30)
+_STREAMS = {"": {}, "-int4": {"interval": 4}, "-int4-delay3": {"interval": 4, "delay": 3}}
+
+for name, single in {"small": _MASKS, "small-boxes": _BOXES}.items():
+    for suffix, stream in _STREAMS.items():
+        pw.register(pw.System(f"{name}-sf{suffix}", single, pw.StreamConfig(**stream), reference=f"{name}-sf"))
+    pw.register(pw.System(name, dataclasses.replace(single, cells=2, window=1), reference=f"{name}-sf"))

@@ -9,10 +9,10 @@ SMALL = ["--image_size=128", "--depth=0.35", "--steps=3"]
 
 
 @pytest.mark.slow
-def test_four_files_take_turns(capsys):
-    breakdown.main(["--systems=davis-pw-m4n2", *SMALL])
+def test_four_files_take_turns(small_networks, capsys):
+    breakdown.main(["--systems=small", *SMALL])
     title, *rows = capsys.readouterr().out.strip().splitlines()
-    assert title.startswith("davis-pw-m4n2")
+    assert title.startswith("small,")
     assert [row[:36].strip() for row in rows] == [
         "single-frame network",
         "the same on 64 x 64 pixels",

@@ -23,11 +23,11 @@ from patchwork_tf.zoo import checkpoints
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory):
-    """Training folder of a tiny single-frame detector, 2 steps old, whose weights Patchwork takes."""
+def trained(tmp_path_factory, small_networks):
+    """Training folder of a single-frame detector, 2 steps old, whose weights Patchwork takes."""
     folder = str(tmp_path_factory.mktemp("runs") / "sf")
-    flags = ["--system=vid-sf", "--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=1"]
-    assert train.main([*flags, f"--model_dir={folder}", "--steps=2", "--log_every=1"]) == 0
+    flags = ["--system=small-boxes-sf", "--batch_size=2", "--clip_frames=1", f"--model_dir={folder}"]
+    assert train.main([*flags, "--steps=2", "--log_every=1"]) == 0
     return folder
 
 
@@ -35,7 +35,7 @@ def trained(tmp_path_factory):
 def exported(trained, tmp_path_factory):
     """What was trained, as a Patchwork file."""
     path = str(tmp_path_factory.mktemp("exported") / "pw.tflite")
-    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--verify_steps=5"]
+    flags = ["--system=small-boxes", f"--checkpoint={trained}", "--verify_steps=5"]
     assert export.main([*flags, f"--output={path}"]) == 0
     return path
 
@@ -61,56 +61,52 @@ def test_from_training_to_the_annotated_video(trained, exported, tmp_path, capsy
 
     scores = tmp_path / "scores.json"
     flags = [f"--checkpoint={trained}", "--num_videos=2", "--max_frames=5", f"--json={scores}"]
-    assert evaluate.main(["--system=vid-sf-int4,vid-pw-m2n1", "--policy=rule,raster", *flags]) == 0
+    assert evaluate.main(["--system=small-boxes-sf-int4,small-boxes", "--policy=rule,raster", *flags]) == 0
     rows = json.loads(scores.read_text())
     assert [(row["system"], row["policy"]) for row in rows] == [
-        ("vid-sf-int4", "whole frame"),
-        ("vid-pw-m2n1", "rule"),
-        ("vid-pw-m2n1", "raster"),
+        ("small-boxes-sf-int4", "whole frame"),
+        ("small-boxes", "rule"),
+        ("small-boxes", "raster"),
     ]
     assert all(row["frames"] == 10 and 0 <= row["mAP_vid"] <= 1 and row["step"] == 2 for row in rows)
     assert "mAP@0.5" in capsys.readouterr().out
 
-    assert metadata.read(exported)["weights"] == "trained on moving_objects as vid-sf, step 2"
+    assert metadata.read(exported)["weights"] == "trained on moving_objects as small-boxes-sf, step 2"
 
     video = tmp_path / "out.mp4"
-    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--video=moving_objects:1", "--max_frames=6"]
+    flags = ["--system=small-boxes", f"--checkpoint={trained}", "--video=moving_objects:1", "--max_frames=6"]
     assert demo.main([*flags, f"--output={video}"]) == 0
     assert Video(str(video)).num_frames == 6
 
 
 @pytest.mark.slow
-def test_benchmark(tmp_path, capfd):
+def test_benchmark(small_networks, tmp_path, capfd):
     path = tmp_path / "latency.json"
-    flags = [
-        "--system=vid-pw-m2n1,vid-sf-int4-delay3,vid-sf-int4",
-        "--image_size=64",
-        "--depth=0.35",
-        "--steps=132",
-    ]
+    systems = ["small-boxes", "small-boxes-sf-int4-delay3", "small-boxes-sf-int4"]
+    flags = [f"--system={','.join(systems)}", "--steps=132"]
     assert benchmark.main([*flags, f"--json={path}", f"--html={tmp_path}/latency.html"]) == 0
     result = json.loads(path.read_text())
     assert result["machine"]["runner"] == "native"
-    assert list(result["systems"]) == ["vid-sf", "vid-pw-m2n1", "vid-sf-int4-delay3", "vid-sf-int4"]
+    assert list(result["systems"]) == ["small-boxes-sf", *systems]
     for row in result["systems"].values():
         assert [len(repeat["samples"]) for repeat in row["repeats"]] == [128, 4]
         assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
         assert row["p95_ms"] <= row["p99_ms"] <= max(row["samples"]) + 1e-3
-    assert result["systems"]["vid-sf"]["ratio_median"] == 1.0
+    assert result["systems"]["small-boxes-sf"]["ratio_median"] == 1.0
     kinds = {name: row["kinds"].keys() for name, row in result["systems"].items()}
     assert kinds == {
-        "vid-sf": {"whole"},
-        "vid-pw-m2n1": {"window"},
-        "vid-sf-int4-delay3": {"part"},
-        "vid-sf-int4": {"key", "skip"},
+        "small-boxes-sf": {"whole"},
+        "small-boxes": {"window"},
+        "small-boxes-sf-int4-delay3": {"part"},
+        "small-boxes-sf-int4": {"key", "skip"},
     }
-    row = result["systems"]["vid-sf-int4"]
+    row = result["systems"]["small-boxes-sf-int4"]
     assert row["kinds"]["skip"]["p99_ms"] < row["kinds"]["key"]["median_ms"] / 10
     assert row["mflops_avg"] == pytest.approx(row["mflops_max"] / 4)
     assert row["file"]["weights"] == "random weights"
-    assert result["systems"]["vid-pw-m2n1"]["file"]["state_bytes"] > row["file"]["state_bytes"] == 0
-    assert "Not the paper&#x27;s models: 64x64 pixels, depth 0.35" in (tmp_path / "latency.html").read_text()
-    late = result["systems"]["vid-sf-int4-delay3"]["samples"]
+    assert result["systems"]["small-boxes"]["file"]["state_bytes"] > row["file"]["state_bytes"] == 0
+    assert "small-boxes-sf-int4" in (tmp_path / "latency.html").read_text()
+    late = result["systems"]["small-boxes-sf-int4-delay3"]["samples"]
     assert late[0] == late[1] == late[2] == late[3]  # one inference, spread over four frames
     assert result["machine"]["threads"] == 1
     said = capfd.readouterr()
@@ -119,11 +115,11 @@ def test_benchmark(tmp_path, capfd):
 
 
 @pytest.mark.slow
-def test_benchmark_without_a_compiler(tmp_path, monkeypatch):
+def test_benchmark_without_a_compiler(small_networks, tmp_path, monkeypatch):
     monkeypatch.setattr(native, "runner_path", _no_compiler)
     path = tmp_path / "latency.json"
-    flags = ["--system=vid-sf-int4-delay3,vid-sf-int4", "--image_size=64", "--depth=0.35", "--steps=132"]
-    assert benchmark.main([*flags, f"--json={path}"]) == 0
+    systems = "--system=small-sf-int4-delay3,small-sf-int4"
+    assert benchmark.main([systems, "--steps=132", f"--json={path}"]) == 0
     result = json.loads(path.read_text())
     assert result["machine"]["runner"] == "python"
     for row in result["systems"].values():
@@ -131,11 +127,11 @@ def test_benchmark_without_a_compiler(tmp_path, monkeypatch):
         assert row["median_ms"] == pytest.approx(np.median(row["samples"]), abs=1e-3)
         assert row["p95_ms"] <= row["p99_ms"] <= max(row["samples"]) + 1e-3
     assert {name: row["kinds"].keys() for name, row in result["systems"].items()} == {
-        "vid-sf": {"whole"},
-        "vid-sf-int4-delay3": {"part"},
-        "vid-sf-int4": {"key", "skip"},
+        "small-sf": {"whole"},
+        "small-sf-int4-delay3": {"part"},
+        "small-sf-int4": {"key", "skip"},
     }
-    late = result["systems"]["vid-sf-int4-delay3"]["samples"]
+    late = result["systems"]["small-sf-int4-delay3"]["samples"]
     assert late[0] == late[1] == late[2] == late[3]
 
 
@@ -247,19 +243,19 @@ def test_corrupt_and_foreign_checkpoints(trained, tmp_path, capsys):
 @pytest.mark.slow
 def test_image_size_that_does_not_divide_the_system_s_grid(trained, tmp_path, capsys):
     """The checkpoint's 64 pixels suit M=2, but not M=4."""
-    flags = ["--system=vid-pw-m4n2", f"--checkpoint={trained}", f"--output={tmp_path}/x.tflite"]
+    flags = ["--system=oid-pw-m4n2", f"--checkpoint={trained}", f"--output={tmp_path}/x.tflite"]
     fails(export, flags, 2, "64x64", "multiples of 128")(capsys)
 
 
 @pytest.mark.slow
 def test_model_dir_of_another_model(trained, capsys):
-    flags = ["--system=vid-sf", "--image_size=128", "--depth=0.35", f"--model_dir={trained}"]
+    flags = ["--system=small-boxes-sf", "--image_size=128", f"--model_dir={trained}"]
     fails(train, flags, 2, "holds another model", "image_size")(capsys)
 
 
 @pytest.mark.slow
 def test_resume_says_which_flags_are_not_those_of_before(trained, capsys):
-    flags = ["--system=vid-sf", "--image_size=64", "--depth=0.35", f"--model_dir={trained}", "--steps=2"]
+    flags = ["--system=small-boxes-sf", f"--model_dir={trained}", "--steps=2"]
     assert train.main([*flags, "--batch_size=2", "--clip_frames=1", "--learning_rate=0.5"]) == 0
     line = capsys.readouterr().out.splitlines()[0]
     assert line.startswith("resuming from")
@@ -273,7 +269,7 @@ def test_unwritable_folders(trained, tmp_path, capsys):
     blocker.write_text("a file where a folder is wanted")
     fails(train, ["--image_size=128", f"--model_dir={blocker}/run"], 1, "cannot write")(capsys)
     fails(export, [f"--checkpoint={trained}", f"--output={blocker}/x.tflite"], 1, "cannot write")(capsys)
-    flags = ["--system=vid-pw-m2n1", f"--checkpoint={trained}", "--video=moving_objects:0", "--max_frames=2"]
+    flags = ["--system=small-boxes", f"--checkpoint={trained}", "--video=moving_objects:0", "--max_frames=2"]
     fails(demo, [*flags, f"--output={blocker}/x.mp4"], 1, "cannot write")(capsys)
 
 
@@ -290,7 +286,7 @@ def test_full_disk(trained, tmp_path, capsys, monkeypatch):
         return real_open("/dev/full" if inside else path, mode, *args, **kwargs)
 
     monkeypatch.setattr(builtins, "open", open_full)
-    flags = ["--system=vid-sf", f"--checkpoint={trained}", "--verify_steps=1"]
+    flags = ["--system=small-boxes-sf", f"--checkpoint={trained}", "--verify_steps=1"]
     fails(export, [*flags, f"--output={tmp_path}/x.tflite"], 1, "x.tflite", "No space left")(capsys)
     monkeypatch.undo()
     assert os.listdir(tmp_path) == []

@@ -11,6 +11,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from conftest import save_fresh
 from keras import ops
 from PIL import Image
 
@@ -151,16 +152,7 @@ def test_photos_join_the_videos(folder, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def teachers(tmp_path_factory):
     """Weights of a small detector and of a small segmenter, as checkpoints."""
-    paths = {}
-    for system in ("small-boxes", "small"):
-        keras.utils.set_random_seed(5)
-        model = pw.build(system)
-        names = [f"thing {number}" for number in range(model.config.num_classes)]
-        metadata = {"system": system, "class_names": names, "training": {}}
-        path = tmp_path_factory.mktemp(system)
-        checkpoints.save_weights(str(path), model.config, get_weights(model.variables), metadata)
-        paths[system] = str(path)
-    return paths
+    return {system: save_fresh(tmp_path_factory.mktemp(system), system) for system in ("small-boxes", "small")}
 
 
 def arguments(teacher, folder, model_dir, *flags, system="small-boxes"):
@@ -170,11 +162,6 @@ def arguments(teacher, folder, model_dir, *flags, system="small-boxes"):
 
 def distill(*args, **system):
     return train.main(arguments(*args, **system))
-
-
-def start(*args, env):
-    command = [sys.executable, "-m", "patchwork_tf.train", *arguments(*args)]
-    return subprocess.Popen(command, env=env, stderr=subprocess.PIPE, text=True)
 
 
 def history(model_dir):
@@ -213,20 +200,6 @@ def test_weights_of_checkpoints_are_running_means(teachers, folder, tmp_path):
     assert any(np.allclose(second[kernel], 0.99 * first[kernel] + 0.01 * value, atol=1e-7) for value in own)
 
 
-@pytest.mark.slow
-def test_two_processes_on_jax_learn_what_tensorflow_learns(teachers, folder, on_jax, free_port, tmp_path):
-    flags = ["--steps=2", "--learning_rate=1e-3", "--warmup_steps=1"]
-    shared = [*flags, "--num_processes=2", f"--coordinator=127.0.0.1:{free_port()}"]
-    where = (teachers["small-boxes"], folder, tmp_path / "jax")
-    processes = [start(*where, *shared, f"--process_id={rank}", env=on_jax) for rank in range(2)]
-    assert distill(teachers["small-boxes"], folder, tmp_path / "tensorflow", *flags) == 0
-    for process in processes:
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors[-2000:]
-    # The second loss is after one update: gradients agree, too.
-    assert history(tmp_path / "jax") == pytest.approx(history(tmp_path / "tensorflow"), rel=1e-3)
-
-
 def test_broken_videos_are_named_or_left_out(folder, tmp_path, capsys):
     shutil.copytree(folder, tmp_path / "videos")
     (tmp_path / "videos" / "broken.mp4").write_bytes(b"nothing like it" * 99)
@@ -260,10 +233,11 @@ def test_videos_that_turn_out_to_be_broken_are_left_out(folder, damaged, tmp_pat
 
 @pytest.mark.slow
 def test_the_command_names_a_video_that_turns_out_to_be_broken(teachers, damaged, on_tensorflow, tmp_path):
-    process = start(teachers["small-boxes"], damaged, tmp_path, "--steps=4", "--stride=60", env=on_tensorflow)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 1
-    assert "damaged.mp4: corrupt" in errors.splitlines()[-1]
+    flags = arguments(teachers["small-boxes"], damaged, tmp_path, "--steps=4", "--stride=60")
+    command = [sys.executable, "-m", "patchwork_tf.train", *flags]
+    done = subprocess.run(command, env=on_tensorflow, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "damaged.mp4: corrupt" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
-"""Several processes on this machine learn what one does; if one is lost, the run says so, and resumes."""
+"""Several processes on JAX learn what one does on TensorFlow; if one is lost, the run says so, and resumes."""
 
 import csv
+import shutil
 import signal
 import subprocess
 import sys
@@ -8,26 +9,17 @@ import time
 
 import numpy as np
 import pytest
+from conftest import save_fresh
 
 from patchwork_tf import train
 from patchwork_tf.data import clips
+from patchwork_tf.data.moving_objects import CLASSES
 
 STEPS, SAVED = 9, 3
-TRAIN = [
-    sys.executable,
-    "-m",
-    "patchwork_tf.train",
-    "--plugins=small_network",  # nothing here depends on the network
-    "--system=small",
-    "--clip_frames=1",
-    "--batch_size=16",  # batch statistics of few pixels magnify rounding errors
-    "--log_every=1",
-    f"--save_every={SAVED}",
-    "--warmup_steps=1",
-    "--learning_rate=1e-5",
-    f"--steps={STEPS}",
-]
+COMMON = ["--plugins=small_network", "--log_every=1", "--warmup_steps=1"]  # nothing here depends on the network
 PATIENCE = 300  # seconds; most of it is compiling
+
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture
@@ -37,7 +29,8 @@ def start(on_jax, tmp_path):
 
     def start_process(name, *flags):
         with open(tmp_path / f"{name}.err", "w") as errors:
-            process = subprocess.Popen([*TRAIN, *flags], env=on_jax, stderr=errors, stdout=subprocess.DEVNULL)
+            command = [sys.executable, "-m", "patchwork_tf.train", *flags]
+            process = subprocess.Popen(command, env=on_jax, stderr=errors, stdout=subprocess.DEVNULL)
         started.append(process)
         return process
 
@@ -72,16 +65,26 @@ def wait_for(condition, process):
         time.sleep(0.05)
 
 
+@pytest.fixture
+def start_two(start, free_port):
+    """Starts both processes of a run of two."""
+
+    def start_both(name, *flags):
+        shared = ["--num_processes=2", f"--coordinator=127.0.0.1:{free_port()}"]
+        return [start(f"{name}-{rank}", *flags, *shared, f"--process_id={rank}") for rank in range(2)]
+
+    return start_both
+
+
 @pytest.mark.slow
-def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, free_port, tmp_path):
+def test_two_processes_learn_what_one_learns_and_survive_a_loss(start_two, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
-    assert start("alone", f"--model_dir={alone}").wait(PATIENCE) == 0
+    first = save_fresh(tmp_path / "first", "small-boxes", CLASSES, num_classes=len(CLASSES))
+    flags = [*COMMON, "--system=small-boxes", f"--init_checkpoint={first}", f"--save_every={SAVED}"]
+    # Batch statistics of few pixels magnify rounding errors, and Adam divides by gradients that are almost zero.
+    flags += ["--clip_frames=2", "--batch_size=16", "--learning_rate=1e-5", f"--steps={STEPS}"]
 
-    def start_both(name):
-        shared = [f"--model_dir={together}", "--num_processes=2", f"--coordinator=127.0.0.1:{free_port()}"]
-        return [start(f"{name}-{rank}", *shared, f"--process_id={rank}") for rank in range(2)]
-
-    chief, other = start_both("first")
+    chief, other = start_two("first", *flags, f"--model_dir={together}")
     wait_for(lambda: (together / f"checkpoint-{SAVED:08d}.npz").exists(), chief)
     other.send_signal(signal.SIGKILL)
     assert chief.wait(60) == 1
@@ -89,14 +92,33 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start, free_port
     assert "process 0 lost another one of 2; start all of them again with the same flags" in message
     assert len(losses(together)) < STEPS
 
-    for process in start_both("second"):
+    second = start_two("second", *flags, f"--model_dir={together}")
+    assert train.main([*flags, f"--model_dir={alone}"]) == 0
+    for process in second:
         assert process.wait(PATIENCE) == 0
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
-    # Rounding errors grow, as Adam divides by gradients that are almost zero: hence the low rate.
     assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
     assert found == pytest.approx(expected, rel=0.01)
     assert cosine(learned(alone), learned(together)) > 0.98
+
+
+@pytest.mark.slow
+def test_two_processes_distil_what_one_distils(start_two, tmp_path):
+    """Whose checkpoints have running means in the place of weights."""
+    alone, together = tmp_path / "alone", tmp_path / "together"
+    (tmp_path / "videos").mkdir()
+    shutil.copy("docs/photos.mp4", tmp_path / "videos")
+    teacher = save_fresh(tmp_path / "first", "small-boxes")
+    flags = [*COMMON, "--stage=distill", "--system=small-boxes", f"--init_checkpoint={teacher}", "--dataset=video"]
+    flags += [f"--data_dir={tmp_path}/videos", "--clip_frames=2", "--burn_in=2", "--batch_size=2"]
+    flags += ["--steps=2", "--learning_rate=1e-3"]
+    processes = start_two("first", *flags, f"--model_dir={together}")
+    assert train.main([*flags, f"--model_dir={alone}"]) == 0
+    for process in processes:
+        assert process.wait(PATIENCE) == 0
+    # The second loss is after one update: gradients agree, too.
+    assert losses(together) == pytest.approx(losses(alone), rel=1e-3)
 
 
 def test_shards_make_one_batch():

@@ -237,19 +237,19 @@ def test_inspection_says_what_is_there(exported, capsys):
     assert command.main(["--inspect=nothing.tflite"]) == 1
 
 
-def test_an_exported_file_scores_as_its_model_does(small, tmp_path, capsys):
+def test_an_exported_file_scores_as_its_model_does(small, small_networks, tmp_path, capsys):
     """With suppression left to the host it is the same answer; and a file says by itself what it is."""
     flags = ["--num_videos=2", "--max_frames=6", "--nococo", f"--json={tmp_path}/scores.json"]
-    model = small("davis-pw-m2n1", image_size=64)
+    model = small("small", image_size=64)
     optimizer = keras.optimizers.SGD()
     optimizer.build(model.trainable_variables)
-    facts = {"system": "davis-pw-m2n1", "class_names": ["foreground"]}
+    facts = {"system": "small", "class_names": ["foreground"]}
     arrays = checkpoints.training_state(model.variables, optimizer)
     checkpoints.save(str(tmp_path), 1, arrays, {**facts, "model": dataclasses.asdict(model.config)}, keep=1)
     path = str(tmp_path / "model.tflite")
     export(pw.load(str(tmp_path)), path, verify_steps=2)
     scores = []
-    for which in (["--system=davis-pw-m2n1", f"--checkpoint={tmp_path}"], [f"--tflite={path}"]):
+    for which in (["--system=small", f"--checkpoint={tmp_path}"], [f"--tflite={path}"]):
         assert evaluate.main([*which, *flags]) == 0
         scores.append(json.loads((tmp_path / "scores.json").read_text()))
     for key in ("J", "F"):
@@ -310,13 +310,13 @@ def test_both_signatures_share_their_weights(exported):
     assert os.path.getsize(path) < 1.25 * 4 * weights
 
 
-def test_random_weights_of_any_size(tmp_path):
+def test_random_weights_of_any_size(small_networks, tmp_path):
     path = f"{tmp_path}/model.tflite"
-    size = ["--image_size=64", "--depth=0.35", "--verify_steps=2"]
-    assert command.main(["--system=davis-pw-m2n1", *size, f"--output={path}"]) == 0
+    size = ["--image_size=128", "--depth=0.35", "--verify_steps=2"]
+    assert command.main(["--system=small", *size, f"--output={path}"]) == 0
     facts = metadata.read(path)
     assert facts["model"]["depth"] == 0.35
-    assert facts["input"]["image_size"] == [64, 64]
+    assert facts["input"]["image_size"] == [128, 128]
     assert facts["weights"] == "random weights"
 
 

@@ -20,7 +20,7 @@ from patchwork_tf.zoo import systems
 
 
 @pytest.fixture(scope="module", autouse=True)
-def registries_as_before():
+def registries_as_before(small_networks):
     """What these tests register is gone after them."""
     registries = (systems._BY_NAME, task._TASKS, backbone._BACKBONES, policies._OWN, datasets.DATASETS)
     before = [dict(registry) for registry in registries]
@@ -32,7 +32,7 @@ def registries_as_before():
 
 @pytest.fixture(scope="module")
 def own_system():
-    config = pw.ModelConfig(cells=2, window=1, depth=0.35, image_size=128, num_classes=10)
+    config = pw.ModelConfig(cells=2, window=1, image_size=64, num_classes=10, backbone="four layers")
     return pw.register(pw.System("tiny", config, pw.StreamConfig(interval=2), reference="vid-sf"))
 
 

@@ -101,31 +101,31 @@ def test_a_stock_tool_that_says_nothing_costs_no_report(command, bench, tmp_path
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal(adb, bench, in_a_terminal, tmp_path):
+def test_ctrl_c_in_a_terminal(adb, bench, small_networks, on_tensorflow, in_a_terminal, tmp_path):
     """All of the process group gets the signal, adb's client included; the phone is put back even so."""
-    names, files = ("davis-sf", "davis-pw-m2n1"), []
+    names, files = ("small-sf", "small"), []
     for name in names:
         files.append(f"{tmp_path}/{name}.tflite")
         export(small_model(name, image_size=64), files[-1], verify_steps=2)
     kept = tmp_path / "kept-here"
-    program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--target=adb"]
+    program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--plugins=small_network", "--target=adb"]
     flags = [f"--runner={bench.runner}", f"--tflite={','.join(files)}", f"--steps={STEPS}", "--repeats=3"]
-    bench.faults(**{"davis-pw-m2n1.1": "slow"})
+    bench.faults(**{"small.1": "slow"})
 
     def start(phone):
         more = [f"--serial={phone.name}", f"--resume={kept}", f"--json={tmp_path}/phone.json"]
-        path = f"{os.path.dirname(adb.path)}:{os.environ['PATH']}"
+        path = f"{os.path.dirname(adb.path)}:{on_tensorflow['PATH']}"
         return subprocess.Popen(
             [*program, *flags, *more],
             stderr=subprocess.PIPE,
             text=True,
             start_new_session=True,
-            env={**os.environ, "PATH": path},
+            env={**on_tensorflow, "PATH": path},
         )
 
     with EmulatedDevice(tmp_path / "phone") as phone:
         process = start(phone)
-        while "davis-pw-m2n1.1" not in runs_of(phone):
+        while "small.1" not in runs_of(phone):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
