@@ -12,10 +12,12 @@ import copy
 import re
 
 import numpy as np
+from ai_edge_litert.interpreter import Interpreter
 from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import UsageError
+from patchwork_tf.export import rounding
 from patchwork_tf.export.lowering import FLOAT_SCOPE
 from patchwork_tf.export.tflite import SIGNATURE, START
 
@@ -32,6 +34,7 @@ _CHANNEL_AXIS = {schema.BuiltinOperator.CONV_2D: 0, schema.BuiltinOperator.DEPTH
 # Of a channel's largest weight, as a part of its bias: a bias has 31 bits, in steps of the kernel's scale (the
 # largest weight / 127) times the input's, which is 0.004 or more.
 _LEAST_WEIGHT = 127 / (0.004 * 2**30)
+_MOMENTS_OF = 24  # samples, at least, whose inputs weigh the errors of weights
 
 
 def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
@@ -56,21 +59,31 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     except ImportError:
         raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install ai-edge-quantizer") from None
 
-    def quantized(signature):
-        graph = _Graph(content, signature)
+    graphs = {signature: _Graph(content, signature) for signature in _signatures(content)}
+    inputs = {
+        signature: [{name: sample[name] for name in graph.inputs} for sample in samples]
+        for signature, graph in graphs.items()
+    }
+    moments = {}
+    for signature, graph in graphs.items():
         graph.revive_channels()
+        graph.add_moments(moments, inputs[signature])
+    rounded = {}  # by the kernel's bytes: both graphs have the same
+
+    def quantized(signature):
+        graph = graphs[signature]
+        scales = graph.round_kernels(moments, rounded)
         tool = quantizer.Quantizer(graph.content())
         tool.add_static_config(".*", "*", 8, 8)
         in_float = "|".join(map(re.escape, sorted(graph.in_float())))
         tool.update_quantization_recipe(f"(^|;)({in_float})(;|$)", "*", algorithm_key="no_quantize")
-        inputs = [{name: sample[name] for name in graph.inputs} for sample in samples]
-        ranges = tool.calibrate({signature: inputs})
-        return _Graph(bytes(tool.quantize(graph.equal_where_moved(ranges)).quantized_model), signature)
+        ranges = graph.equal_where_moved(tool.calibrate({signature: inputs[signature]}))
+        return _Graph(bytes(tool.quantize({**ranges, **scales}).quantized_model), signature)
 
     step = quantized(SIGNATURE)
     step.open_states()
     states = step.states()
-    if START in _signatures(content):
+    if START in graphs:
         first = quantized(START)
         first.leave_states_of(step)
         step.add(first)
@@ -142,8 +155,55 @@ class _Graph:
             dead = np.flatnonzero(np.abs(rows).max(1) < least)
             rows[dead, places[dead]] = least[dead]
             shape = np.moveaxis(kernel, axis, 0).shape
-            data = np.ascontiguousarray(np.moveaxis(rows.reshape(shape), 0, axis))
-            self.model.buffers[self.graph.tensors[operator.inputs[1]].buffer].data = data.view(np.uint8).ravel()
+            self._set_constant(operator.inputs[1], np.ascontiguousarray(np.moveaxis(rows.reshape(shape), 0, axis)))
+
+    def add_moments(self, moments: dict, inputs: list[dict]):
+        """Adds up the moments of what every kernel looks at, by the kernel's bytes, over inputs of the graph."""
+        interpreter = Interpreter(model_content=self.content(), experimental_preserve_all_tensors=True)
+        run, rng = (
+            interpreter.get_signature_runner(self._signature.signatureKey.decode()),
+            np.random.default_rng(0),
+        )
+        for values in inputs[:: max(1, len(inputs) // _MOMENTS_OF)]:
+            run(**values)
+            for operator, kernel in self._quantized_kernels():
+                options, depthwise = operator.builtinOptions, self._is_depthwise(operator)
+                same = options.padding == schema.Padding.SAME
+                x = interpreter.get_tensor(operator.inputs[0])
+                strides = options.strideH, options.strideW
+                found = rounding.moments(x, kernel.shape[1:3], strides, same, depthwise, rng)
+                moments[kernel.tobytes()] = moments.get(kernel.tobytes(), 0) + found
+
+    def round_kernels(self, moments: dict, rounded: dict) -> dict:
+        """Rounds all kernels to 8 bits; returns their ranges by tensor name. What is in `rounded` is not done again."""
+        ranges = {}
+        for operator, kernel in list(self._quantized_kernels()):
+            axis, key = _CHANNEL_AXIS[self._code(operator)], kernel.tobytes()
+            channels_first = np.moveaxis(kernel, axis, 0)
+            rows = channels_first.reshape(len(channels_first), -1)
+            if key not in rounded:
+                found = rounding.rounded(rows, moments[key]).reshape(channels_first.shape)
+                rounded[key] = np.ascontiguousarray(np.moveaxis(found, 0, axis))
+            largest = rounding.STEPS * rounding.scales(rows).astype(np.float32)
+            largest = np.moveaxis(largest.reshape(-1, 1, 1, 1), 0, axis)
+            ranges[self.name(operator.inputs[1])] = {"min": -largest, "max": largest}
+            self._set_constant(operator.inputs[1], rounded[key])
+        return ranges
+
+    def _quantized_kernels(self):
+        """Pairs of an operator and its kernel, of those that are to be quantized."""
+        floats = self.in_float()
+        for operator in self.graph.operators:
+            if self._code(operator) in _CHANNEL_AXIS and self.name(operator.outputs[0]) not in floats:
+                yield operator, self._constant(operator.inputs[1])
+
+    def _is_depthwise(self, operator) -> bool:
+        return self._code(operator) == schema.BuiltinOperator.DEPTHWISE_CONV_2D
+
+    def _set_constant(self, index, value):
+        """Replaces a constant, in a buffer of its own: others may have had the same."""
+        self.model.buffers.append(schema.BufferT(value.view(np.uint8).ravel()))
+        self.graph.tensors[index].buffer = len(self.model.buffers) - 1
 
     def _constant(self, index) -> np.ndarray:
         tensor = self.graph.tensors[index]

@@ -1,0 +1,70 @@
+"""Kernels in 8 bits, rounded so that what a layer says changes least: GPTQ (Frantar et al., ICLR 2023, Algorithm 1).
+
+Rounding to the nearest step treats every weight alone, and the errors of a channel add up: most of all those of a
+depthwise kernel, nine weights on inputs that are never negative. Here weights are rounded one after the other, and
+those that are left make up for the error so far, as the inputs of real frames weigh it.
+"""
+
+import numpy as np
+
+STEPS = 127  # from 0 to the largest weight of a channel, which sets the channel's scale
+_DAMPING = 0.01  # of the mean moment: inputs that were hardly seen must not be counted on
+_PLACES = 300  # of a map, drawn at random per frame, that stand for all
+
+
+def moments(x: np.ndarray, kernel_size, strides, same: bool, depthwise: bool, rng) -> np.ndarray:
+    """Sum of x x^T over places of a map.
+
+    Args:
+        x: the layer's input (1, H, W, C) float32.
+        kernel_size, strides: (rows, columns) each.
+        same: whether it is padded with zeros as SAME has it, else not at all.
+        depthwise: whether every channel has a kernel of its own.
+        rng: draws the places.
+
+    Returns:
+        (n, n) float64 of kernels whose n weights are in the order rows, columns, channels; of depthwise ones (C, n, n).
+    """
+    if same:
+        totals = (
+            max((-(-side // stride) - 1) * stride + size - side, 0)
+            for side, stride, size in zip(x.shape[1:3], strides, kernel_size, strict=True)
+        )
+        x = np.pad(x[0], [*((total // 2, total - total // 2) for total in totals), (0, 0)])
+    else:
+        x = x[0]
+    patches = np.lib.stride_tricks.sliding_window_view(x, kernel_size, (0, 1))[:: strides[0], :: strides[1]]
+    places = rng.permutation(patches.shape[0] * patches.shape[1])[:_PLACES]
+    patches = patches[np.unravel_index(places, patches.shape[:2])]  # (places, C, rows, columns)
+    if depthwise:
+        rows = patches.reshape(*patches.shape[:2], -1).transpose(1, 0, 2)
+    else:
+        rows = patches.transpose(0, 2, 3, 1).reshape(len(patches), -1)
+    return (rows.swapaxes(-1, -2) @ rows).astype(np.float64)
+
+
+def scales(rows: np.ndarray) -> np.ndarray:
+    """Step of every channel's weights (O, 1), from rows of weights (O, n)."""
+    largest = np.abs(rows).max(1, keepdims=True)
+    return np.where(largest > 0, largest, 1) / STEPS
+
+
+def rounded(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Rows of weights (O, n) at whole steps of their scales, at most STEPS.
+
+    Args:
+        rows: the weights of O channels.
+        moment: sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
+    """
+    step = scales(rows)
+    moment = moment[None] if moment.ndim == 2 else moment
+    damping = _DAMPING * np.trace(moment, axis1=1, axis2=2) / rows.shape[1]
+    damped = moment + np.maximum(damping, 1e-12)[:, None, None] * np.eye(rows.shape[1])
+    # Row i of this triangle: how the weights after i make up for an error in i.
+    triangle = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
+    left, result = rows.astype(np.float64), np.empty_like(rows)
+    for i in range(rows.shape[1]):
+        result[:, i] = step[:, 0] * np.clip(np.round(left[:, i] / step[:, 0]), -STEPS, STEPS)
+        error = (left[:, i] - result[:, i]) / triangle[:, i, i]
+        left[:, i:] -= error[:, None] * triangle[:, i, i:]
+    return result
