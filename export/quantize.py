@@ -17,7 +17,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import UsageError
-from patchwork_tf.export import rounding
+from patchwork_tf.export import calibration
 from patchwork_tf.export.lowering import FLOAT_SCOPE
 from patchwork_tf.export.tflite import SIGNATURE, START
 
@@ -34,7 +34,8 @@ _CHANNEL_AXIS = {schema.BuiltinOperator.CONV_2D: 0, schema.BuiltinOperator.DEPTH
 # Of a channel's largest weight, as a part of its bias: a bias has 31 bits, in steps of the kernel's scale (the
 # largest weight / 127) times the input's, which is 0.004 or more.
 _LEAST_WEIGHT = 127 / (0.004 * 2**30)
-_MOMENTS_OF = 24  # samples, at least, whose inputs weigh the errors of weights
+_MOMENTS_OF = 24  # samples, or up to twice as many, whose inputs weigh the errors of weights
+_VALUES = 4000  # of a tensor, drawn at random per sample, that stand for all
 
 
 def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
@@ -64,21 +65,20 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
         signature: [{name: sample[name] for name in graph.inputs} for sample in samples]
         for signature, graph in graphs.items()
     }
-    moments = {}
+    moments, rounded, ranges = {}, {}, {}  # the first two by the kernel's bytes: both graphs have the same
     for signature, graph in graphs.items():
         graph.revive_channels()
-        graph.add_moments(moments, inputs[signature])
-    rounded = {}  # by the kernel's bytes: both graphs have the same
+        ranges[signature] = graph.observe(inputs[signature], moments)
 
     def quantized(signature):
         graph = graphs[signature]
-        scales = graph.round_kernels(moments, rounded)
+        of_kernels = graph.round_kernels(moments, rounded)
         tool = quantizer.Quantizer(graph.content())
         tool.add_static_config(".*", "*", 8, 8)
         in_float = "|".join(map(re.escape, sorted(graph.in_float())))
         tool.update_quantization_recipe(f"(^|;)({in_float})(;|$)", "*", algorithm_key="no_quantize")
-        ranges = graph.equal_where_moved(tool.calibrate({signature: inputs[signature]}))
-        return _Graph(bytes(tool.quantize({**ranges, **scales}).quantized_model), signature)
+        of_tensors = graph.equal_where_moved(ranges[signature])
+        return _Graph(bytes(tool.quantize({**of_tensors, **of_kernels}).quantized_model), signature)
 
     step = quantized(SIGNATURE)
     step.open_states()
@@ -157,41 +157,51 @@ class _Graph:
             shape = np.moveaxis(kernel, axis, 0).shape
             self._set_constant(operator.inputs[1], np.ascontiguousarray(np.moveaxis(rows.reshape(shape), 0, axis)))
 
-    def add_moments(self, moments: dict, inputs: list[dict]):
-        """Adds up the moments of what every kernel looks at, by the kernel's bytes, over inputs of the graph."""
+    def observe(self, inputs: list[dict], moments: dict) -> dict:
+        """Runs over inputs; returns the range of every tensor by its name, as the quantizer takes it.
+
+        Adds to `moments` those of what the kernels look at, by the kernel's bytes.
+        """
         interpreter = Interpreter(model_content=self.content(), experimental_preserve_all_tensors=True)
         run, rng = (
             interpreter.get_signature_runner(self._signature.signatureKey.decode()),
             np.random.default_rng(0),
         )
-        for values in inputs[:: max(1, len(inputs) // _MOMENTS_OF)]:
+        computed = [*self.inputs.values(), *(index for op in self.graph.operators for index in op.outputs)]
+        observed = {k: [] for k in computed if self.graph.tensors[k].type == schema.TensorType.FLOAT32}
+        kernels, every = list(self._quantized_kernels()), max(1, len(inputs) // _MOMENTS_OF)
+        for number, values in enumerate(inputs):
             run(**values)
-            for operator, kernel in self._quantized_kernels():
+            for index, found in observed.items():
+                x = interpreter.get_tensor(index).ravel()
+                found += [x.min(), x.max()], x[rng.integers(x.size, size=min(x.size, _VALUES))]
+            for operator, kernel in kernels if number % every == 0 else ():
                 options, depthwise = operator.builtinOptions, self._is_depthwise(operator)
-                same = options.padding == schema.Padding.SAME
-                x = interpreter.get_tensor(operator.inputs[0])
-                strides = options.strideH, options.strideW
-                found = rounding.moments(x, kernel.shape[1:3], strides, same, depthwise, rng)
-                moments[kernel.tobytes()] = moments.get(kernel.tobytes(), 0) + found
+                same, strides = options.padding == schema.Padding.SAME, (options.strideH, options.strideW)
+                x, key = interpreter.get_tensor(operator.inputs[0]), kernel.tobytes()
+                found = calibration.moments(x, kernel.shape[1:3], strides, same, depthwise, rng)
+                moments[key] = moments.get(key, 0) + found
+        ranges = {self.name(k): calibration.least_error_range(np.concatenate(x)) for k, x in observed.items()}
+        return {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in ranges.items()}
 
     def round_kernels(self, moments: dict, rounded: dict) -> dict:
-        """Rounds all kernels to 8 bits; returns their ranges by tensor name. What is in `rounded` is not done again."""
+        """Rounds all kernels to 8 bits, once if they are in `rounded` by then; returns their ranges by name."""
         ranges = {}
-        for operator, kernel in list(self._quantized_kernels()):
+        for operator, kernel in list(self._quantized_kernels()):  # before any changes: operators may share one
             axis, key = _CHANNEL_AXIS[self._code(operator)], kernel.tobytes()
             channels_first = np.moveaxis(kernel, axis, 0)
             rows = channels_first.reshape(len(channels_first), -1)
             if key not in rounded:
-                found = rounding.rounded(rows, moments[key]).reshape(channels_first.shape)
+                found = calibration.rounded(rows, moments[key]).reshape(channels_first.shape)
                 rounded[key] = np.ascontiguousarray(np.moveaxis(found, 0, axis))
-            largest = rounding.STEPS * rounding.scales(rows).astype(np.float32)
+            largest = calibration.STEPS * calibration.scales(rows).astype(np.float32)
             largest = np.moveaxis(largest.reshape(-1, 1, 1, 1), 0, axis)
             ranges[self.name(operator.inputs[1])] = {"min": -largest, "max": largest}
             self._set_constant(operator.inputs[1], rounded[key])
         return ranges
 
     def _quantized_kernels(self):
-        """Pairs of an operator and its kernel, of those that are to be quantized."""
+        """Pairs of an operator and its kernel, of those that are to be in 8 bits."""
         floats = self.in_float()
         for operator in self.graph.operators:
             if self._code(operator) in _CHANNEL_AXIS and self.name(operator.outputs[0]) not in floats:
