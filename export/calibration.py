@@ -12,6 +12,7 @@ import numpy as np
 STEPS = 127  # from 0 to the largest weight of a channel, which sets the channel's scale
 _DAMPING = 0.01  # of the mean moment: inputs that were hardly seen must not be counted on
 _PLACES = 300  # of a map, drawn at random per frame, that stand for all
+_BLOCK = 64  # weights, after which the rest makes up for all of their errors at once
 _CLIPPED = np.linspace(1, 0.3, 15)  # parts of the whole range to try
 
 
@@ -59,17 +60,20 @@ def rounded(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:
         rows: the weights of O channels.
         moment: sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
     """
-    step = scales(rows)
-    moment = moment[None] if moment.ndim == 2 else moment
-    damping = _DAMPING * np.trace(moment, axis1=1, axis2=2) / rows.shape[1]
-    damped = moment + np.maximum(damping, 1e-12)[:, None, None] * np.eye(rows.shape[1])
+    step, count = scales(rows)[:, 0], rows.shape[1]
+    damping = np.maximum(_DAMPING * np.trace(moment, axis1=-2, axis2=-1) / count, 1e-12)
+    damped = moment + damping[..., None, None] * np.eye(count)
     # Row i of this triangle: how the weights after i make up for an error in i.
-    triangle = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(1, 2)
+    triangle = np.linalg.cholesky(np.linalg.inv(damped)).swapaxes(-1, -2)
     left, result = rows.astype(np.float64), np.empty_like(rows)
-    for i in range(rows.shape[1]):
-        result[:, i] = step[:, 0] * np.clip(np.round(left[:, i] / step[:, 0]), -STEPS, STEPS)
-        error = (left[:, i] - result[:, i]) / triangle[:, i, i]
-        left[:, i:] -= error[:, None] * triangle[:, i, i:]
+    for start in range(0, count, _BLOCK):
+        end = min(start + _BLOCK, count)
+        errors = np.empty((len(rows), end - start))
+        for i in range(start, end):
+            result[:, i] = step * np.clip(np.round(left[:, i] / step), -STEPS, STEPS)
+            errors[:, i - start] = (left[:, i] - result[:, i]) / triangle[..., i, i]
+            left[:, i:end] -= errors[:, i - start, None] * triangle[..., i, i:end]
+        left[:, end:] -= (errors[:, None] @ triangle[..., start:end, end:])[:, 0]
     return result
 
 
