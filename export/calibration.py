@@ -7,6 +7,8 @@ those that are left make up for the error so far, as moments of the inputs weigh
 more precision than they lose themselves.
 """
 
+import dataclasses
+
 import numpy as np
 
 STEPS = 127  # from 0 to the largest weight of a channel, which sets the channel's scale
@@ -16,31 +18,49 @@ _BLOCK = 64  # weights, after which the rest makes up for all of their errors at
 _CLIPPED = np.linspace(1, 0.3, 15)  # parts of the whole range to try
 
 
-def moments(x: np.ndarray, kernel_size, strides, same: bool, depthwise: bool, rng) -> np.ndarray:
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """What an output of a convolution looks at.
+
+    Attributes:
+        size, strides, dilations: (rows, columns) each.
+        same: whether the map is padded with zeros as SAME has it, else not at all.
+        depthwise: whether every channel has a kernel of its own.
+    """
+
+    size: tuple[int, int]
+    strides: tuple[int, int] = (1, 1)
+    dilations: tuple[int, int] = (1, 1)
+    same: bool = True
+    depthwise: bool = False
+
+
+def moments(x: np.ndarray, window: Window, rng) -> np.ndarray:
     """Sum of x x^T over places of a map.
 
     Args:
-        x: the layer's input (1, H, W, C) float32.
-        kernel_size, strides: (rows, columns) each.
-        same: whether it is padded with zeros as SAME has it, else not at all.
-        depthwise: whether every channel has a kernel of its own.
+        x: the convolution's input (1, H, W, C) float32.
+        window: of the convolution.
         rng: draws the places.
 
     Returns:
         (n, n) float64, n weights in the order rows, columns, channels; of depthwise kernels (C, n, n).
     """
-    if same:
+    (x,) = x
+    reach = [(size - 1) * apart + 1 for size, apart in zip(window.size, window.dilations, strict=True)]
+    if window.same:
         totals = (
             max((-(-side // stride) - 1) * stride + size - side, 0)
-            for side, stride, size in zip(x.shape[1:3], strides, kernel_size, strict=True)
+            for side, stride, size in zip(x.shape, window.strides, reach, strict=False)
         )
-        x = np.pad(x[0], [*((total // 2, total - total // 2) for total in totals), (0, 0)])
-    else:
-        x = x[0]
-    patches = np.lib.stride_tricks.sliding_window_view(x, kernel_size, (0, 1))[:: strides[0], :: strides[1]]
+        x = np.pad(x, [*((total // 2, total - total // 2) for total in totals), (0, 0)])
+    patches = np.lib.stride_tricks.sliding_window_view(x, reach, (0, 1))[
+        :: window.strides[0], :: window.strides[1]
+    ]
     places = rng.permutation(patches.shape[0] * patches.shape[1])[:_PLACES]
     patches = patches[np.unravel_index(places, patches.shape[:2])]  # (places, C, rows, columns)
-    if depthwise:
+    patches = patches[..., :: window.dilations[0], :: window.dilations[1]]
+    if window.depthwise:
         rows = patches.reshape(*patches.shape[:2], -1).transpose(1, 0, 2)
     else:
         rows = patches.transpose(0, 2, 3, 1).reshape(len(patches), -1)

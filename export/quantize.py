@@ -154,8 +154,9 @@ class _Graph:
             least = _LEAST_WEIGHT * np.abs(bias)
             dead = np.flatnonzero(np.abs(rows).max(1) < least)
             rows[dead, places[dead]] = least[dead]
-            shape = np.moveaxis(kernel, axis, 0).shape
-            self._set_constant(operator.inputs[1], np.ascontiguousarray(np.moveaxis(rows.reshape(shape), 0, axis)))
+            if len(dead):
+                revived = np.moveaxis(rows.reshape(np.moveaxis(kernel, axis, 0).shape), 0, axis)
+                self._set_constant(operator.inputs[1], revived)
 
     def observe(self, inputs: list[dict], moments: dict) -> dict:
         """Runs over inputs; returns the range of every tensor by its name, as the quantizer takes it.
@@ -163,24 +164,19 @@ class _Graph:
         Adds to `moments` those of what the kernels look at, by the kernel's bytes.
         """
         interpreter = Interpreter(model_content=self.content(), experimental_preserve_all_tensors=True)
-        run, rng = (
-            interpreter.get_signature_runner(self._signature.signatureKey.decode()),
-            np.random.default_rng(0),
-        )
+        run = interpreter.get_signature_runner(self._signature.signatureKey.decode())
         computed = [*self.inputs.values(), *(index for op in self.graph.operators for index in op.outputs)]
         observed = {k: [] for k in computed if self.graph.tensors[k].type == schema.TensorType.FLOAT32}
         kernels, every = list(self._quantized_kernels()), max(1, len(inputs) // _MOMENTS_OF)
+        rng = np.random.default_rng(0)
         for number, values in enumerate(inputs):
             run(**values)
             for index, found in observed.items():
                 x = interpreter.get_tensor(index).ravel()
                 found += [x.min(), x.max()], x[rng.integers(x.size, size=min(x.size, _VALUES))]
             for operator, kernel in kernels if number % every == 0 else ():
-                options, depthwise = operator.builtinOptions, self._is_depthwise(operator)
-                same, strides = options.padding == schema.Padding.SAME, (options.strideH, options.strideW)
                 x, key = interpreter.get_tensor(operator.inputs[0]), kernel.tobytes()
-                found = calibration.moments(x, kernel.shape[1:3], strides, same, depthwise, rng)
-                moments[key] = moments.get(key, 0) + found
+                moments[key] = moments.get(key, 0) + calibration.moments(x, self._window(operator, kernel), rng)
         ranges = {self.name(k): calibration.least_error_range(np.concatenate(x)) for k, x in observed.items()}
         return {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in ranges.items()}
 
@@ -193,7 +189,7 @@ class _Graph:
             rows = channels_first.reshape(len(channels_first), -1)
             if key not in rounded:
                 found = calibration.rounded(rows, moments[key]).reshape(channels_first.shape)
-                rounded[key] = np.ascontiguousarray(np.moveaxis(found, 0, axis))
+                rounded[key] = np.moveaxis(found, 0, axis)
             largest = calibration.STEPS * calibration.scales(rows).astype(np.float32)
             largest = np.moveaxis(largest.reshape(-1, 1, 1, 1), 0, axis)
             ranges[self.name(operator.inputs[1])] = {"min": -largest, "max": largest}
@@ -207,12 +203,19 @@ class _Graph:
             if self._code(operator) in _CHANNEL_AXIS and self.name(operator.outputs[0]) not in floats:
                 yield operator, self._constant(operator.inputs[1])
 
-    def _is_depthwise(self, operator) -> bool:
-        return self._code(operator) == schema.BuiltinOperator.DEPTHWISE_CONV_2D
+    def _window(self, operator, kernel) -> calibration.Window:
+        options = operator.builtinOptions
+        return calibration.Window(
+            size=kernel.shape[1:3],
+            strides=(options.strideH, options.strideW),
+            dilations=(options.dilationHFactor, options.dilationWFactor),
+            same=options.padding == schema.Padding.SAME,
+            depthwise=self._code(operator) == schema.BuiltinOperator.DEPTHWISE_CONV_2D,
+        )
 
     def _set_constant(self, index, value):
         """Replaces a constant, in a buffer of its own: others may have had the same."""
-        self.model.buffers.append(schema.BufferT(value.view(np.uint8).ravel()))
+        self.model.buffers.append(schema.BufferT(np.frombuffer(value.tobytes(), np.uint8)))
         self.graph.tensors[index].buffer = len(self.model.buffers) - 1
 
     def _constant(self, index) -> np.ndarray:

@@ -8,16 +8,20 @@ from patchwork_tf.export import calibration
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
-@pytest.mark.parametrize(("strides", "same"), [((1, 1), True), ((2, 2), True), ((2, 1), False)])
-def test_moments_weigh_kernels_as_the_convolution_does(strides, same, depthwise):
+@pytest.mark.parametrize(
+    ("strides", "dilations", "same"),
+    [((1, 1), (1, 1), True), ((2, 2), (1, 1), True), ((2, 1), (1, 1), False), ((1, 1), (2, 3), True)],
+)
+def test_moments_weigh_kernels_as_the_convolution_does(strides, dilations, same, depthwise):
     """Of few enough places all count: k' M k is the sum of the squared outputs."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(1, 9, 12, 5)).astype(np.float32)
-    moment = calibration.moments(x, (3, 2), strides, same, depthwise, rng)
+    moment = calibration.moments(x, calibration.Window((3, 2), strides, dilations, same, depthwise), rng)
     kernel = rng.normal(size=(3, 2, 5, 1 if depthwise else 4)).astype(np.float32)
 
     def squares(x, kernel):
-        return (tf.nn.conv2d(x, kernel, strides, "SAME" if same else "VALID").numpy() ** 2).sum((0, 1, 2))
+        outputs = tf.nn.conv2d(x, kernel, strides, "SAME" if same else "VALID", dilations=dilations)
+        return (outputs.numpy() ** 2).sum((0, 1, 2))
 
     if depthwise:
         rows = kernel[..., 0].transpose(2, 0, 1).reshape(5, 6)
