@@ -44,7 +44,8 @@ def moments(x: np.ndarray, window: Window, rng) -> np.ndarray:
         rng: draws the places.
 
     Returns:
-        (n, n) float64, n weights in the order rows, columns, channels; of depthwise kernels (C, n, n).
+        (P, C, C) float64, for each of the P places in the kernel; of depthwise kernels (C, P, P). What the
+        places of a dense kernel have to do with one another is left out: it would take gigabytes.
     """
     (x,) = x
     reach = [(size - 1) * apart + 1 for size, apart in zip(window.size, window.dilations, strict=True)]
@@ -60,10 +61,7 @@ def moments(x: np.ndarray, window: Window, rng) -> np.ndarray:
     places = rng.permutation(patches.shape[0] * patches.shape[1])[:_PLACES]
     patches = patches[np.unravel_index(places, patches.shape[:2])]  # (places, C, rows, columns)
     patches = patches[..., :: window.dilations[0], :: window.dilations[1]]
-    if window.depthwise:
-        rows = patches.reshape(*patches.shape[:2], -1).transpose(1, 0, 2)
-    else:
-        rows = patches.transpose(0, 2, 3, 1).reshape(len(patches), -1)
+    rows = patches.reshape(*patches.shape[:2], -1).transpose((1, 0, 2) if window.depthwise else (2, 0, 1))
     return (rows.swapaxes(-1, -2) @ rows).astype(np.float64)
 
 
@@ -73,14 +71,15 @@ def scales(rows: np.ndarray) -> np.ndarray:
     return np.where(largest > 0, largest, 1) / STEPS
 
 
-def rounded(rows: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Rows of weights (O, n) at whole steps of their scales, at most STEPS.
+def rounded(rows: np.ndarray, step: np.ndarray, moment: np.ndarray) -> np.ndarray:
+    """Rows of weights (O, n) at whole steps, at most STEPS.
 
     Args:
-        rows: the weights of O channels.
+        rows: weights of O channels.
+        step: of each channel (O, 1).
         moment: sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
     """
-    step, count = scales(rows)[:, 0], rows.shape[1]
+    step, count = step[:, 0], rows.shape[1]
     damping = np.maximum(_DAMPING * np.trace(moment, axis1=-2, axis2=-1) / count, 1e-12)
     damped = moment + damping[..., None, None] * np.eye(count)
     # Row i of this triangle: how the weights after i make up for an error in i.

@@ -187,11 +187,16 @@ class _Graph:
             axis, key = _CHANNEL_AXIS[self._code(operator)], kernel.tobytes()
             channels_first = np.moveaxis(kernel, axis, 0)
             rows = channels_first.reshape(len(channels_first), -1)
+            steps = calibration.scales(rows)
             if key not in rounded:
-                found = calibration.rounded(rows, moments[key]).reshape(channels_first.shape)
-                rounded[key] = np.moveaxis(found, 0, axis)
-            largest = calibration.STEPS * calibration.scales(rows).astype(np.float32)
-            largest = np.moveaxis(largest.reshape(-1, 1, 1, 1), 0, axis)
+                found = moments[key]
+                if self._window(operator, kernel).depthwise:
+                    found = calibration.rounded(rows, steps, found)
+                else:  # place by place, which are as many parts of a row
+                    parts = zip(np.split(rows, len(found), axis=1), found, strict=True)
+                    found = np.concatenate([calibration.rounded(part, steps, of) for part, of in parts], axis=1)
+                rounded[key] = np.moveaxis(found.reshape(channels_first.shape), 0, axis)
+            largest = np.moveaxis((calibration.STEPS * steps).astype(np.float32).reshape(-1, 1, 1, 1), 0, axis)
             ranges[self.name(operator.inputs[1])] = {"min": -largest, "max": largest}
             self._set_constant(operator.inputs[1], rounded[key])
         return ranges

@@ -54,10 +54,10 @@ def real_data():
 
 def small_model(name, seed=0, **overrides):
     """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
-    # Systems whose models are the same when small share one, and what is compiled of it.
-    config = _small_config(name, overrides)
-    same = next(other for other in pw.list_systems() if _small_config(other, overrides) == config)
-    return _shared(same, config, seed)
+    # Systems that run the same model share it, and what is compiled of it.
+    model = pw.get_system(name).model
+    same = next(other for other in pw.list_systems() if pw.get_system(other).model == model)
+    return _shared(same, _small_config(name, overrides), seed)
 
 
 def fresh_model(name, seed=0, **overrides):

@@ -28,9 +28,10 @@ def test_moments_weigh_kernels_as_the_convolution_does(strides, dilations, same,
         found = np.einsum("cn,cnm,cm->c", rows, moment, rows)
         expected = np.concatenate([squares(x[..., c : c + 1], kernel[:, :, c : c + 1]) for c in range(5)])
     else:
-        rows = kernel.reshape(-1, 4).T
-        found = np.einsum("on,nm,om->o", rows, moment, rows)
-        expected = squares(x, kernel)
+        assert moment.shape == (6, 5, 5)
+        rows = kernel.reshape(6, 5, 4)
+        found = np.einsum("pno,pnm,pmo->po", rows, moment, rows)  # of kernels with one place each
+        expected = [squares(x, kernel * place.reshape(3, 2, 1, 1)) for place in np.eye(6, dtype=np.float32)]
     np.testing.assert_allclose(found, expected, rtol=1e-4)
 
 
@@ -41,7 +42,7 @@ def test_rounded_kernels_say_what_they_said_before(of_each):
     rows = rng.normal(size=(8, 40))
     inputs = np.maximum(rng.normal(1, 0.3, (500, 1)) + 0.3 * rng.normal(size=(500, 40)), 0)
     moment = inputs.T @ inputs
-    found = calibration.rounded(rows, np.stack([moment] * 8) if of_each else moment)
+    found = calibration.rounded(rows, calibration.scales(rows), np.stack([moment] * 8) if of_each else moment)
     steps = found / calibration.scales(rows)
     np.testing.assert_allclose(steps, np.round(steps), atol=1e-6)
     assert np.abs(np.round(steps)).max() <= calibration.STEPS
@@ -52,7 +53,7 @@ def test_rounded_kernels_say_what_they_said_before(of_each):
 
 def test_channels_without_weights_or_inputs_stay():
     rows = np.array([[0.0, 0.0, 0.0], [1.0, -0.5, 0.25]])
-    found = calibration.rounded(rows, np.zeros((3, 3)))
+    found = calibration.rounded(rows, calibration.scales(rows), np.zeros((3, 3)))
     np.testing.assert_allclose(found, rows, atol=0.5 / calibration.STEPS)
     assert not found[0].any()
 
