@@ -267,16 +267,8 @@ print(opened)
 
 @pytest.mark.slow
 def test_damaged_metadata_never_crashes(segmenter, library, tmp_path):
-    command = [
-        sys.executable,
-        "-c",
-        FUZZ,
-        str(ROOT / "tests"),
-        library.c._name,
-        segmenter,
-        "0",
-        f"{tmp_path}/x.tflite",
-    ]
+    arguments = [str(ROOT / "tests"), library.c._name, segmenter, f"{tmp_path}/x.tflite"]
+    command = [sys.executable, "-c", FUZZ, *arguments]
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split()[-1]) < 150
