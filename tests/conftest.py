@@ -2,9 +2,11 @@
 
 import dataclasses
 import functools
+import importlib
 import os
 import signal
 import socket
+import sys
 from pathlib import Path
 
 import adb_clients
@@ -16,8 +18,12 @@ from bench import Bench
 from emulated_device import EmulatedDevice
 
 import patchwork_tf as pw
+from patchwork_tf import task
+from patchwork_tf.data import datasets
+from patchwork_tf.models import backbone
 from patchwork_tf.models.weights import get_weights
-from patchwork_tf.zoo import checkpoints
+from patchwork_tf.streaming import policies
+from patchwork_tf.zoo import checkpoints, systems
 
 pytest_plugins = ["native_runner", "published"]
 
@@ -125,10 +131,17 @@ def small():
     return small_model
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def small_networks():
-    """Registers the systems of small_network.py; not when tests are collected, or they would be the zoo's."""
-    import small_network  # noqa: F401
+    """The systems of small_network.py are the zoo's for a module; they and what it registers are gone after it."""
+    registries = (systems._BY_NAME, task._TASKS, backbone._BACKBONES, policies._OWN, datasets.DATASETS)
+    before = [dict(registry) for registry in registries]
+    importlib.import_module("small_network")
+    yield
+    del sys.modules["small_network"]
+    for registry, entries in zip(registries, before, strict=True):
+        registry.clear()
+        registry.update(entries)
 
 
 @pytest.fixture(scope="session")

@@ -6,28 +6,16 @@ import tensorflow_datasets as tfds
 from keras import layers
 
 import patchwork_tf as pw
-from patchwork_tf import demo, evaluate, prepare, tables, task
+from patchwork_tf import demo, evaluate, prepare, tables
 from patchwork_tf.data import datasets
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.schema import VideoExample, video_features
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.layers.blocks import ConvCell, Pointwise
-from patchwork_tf.models import backbone
 from patchwork_tf.models.backbone import Backbone
-from patchwork_tf.streaming import policies
 from patchwork_tf.tasks.segmentation import Segmentation
-from patchwork_tf.zoo import systems
 
-
-@pytest.fixture(scope="module", autouse=True)
-def registries_as_before(small_networks):
-    """What these tests register is gone after them."""
-    registries = (systems._BY_NAME, task._TASKS, backbone._BACKBONES, policies._OWN, datasets.DATASETS)
-    before = [dict(registry) for registry in registries]
-    yield
-    for registry, entries in zip(registries, before, strict=True):
-        registry.clear()
-        registry.update(entries)
+pytestmark = pytest.mark.usefixtures("small_networks")
 
 
 @pytest.fixture(scope="module")
