@@ -9,7 +9,7 @@ import tensorflow as tf
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.metrics.detection import pairwise_iou
-from patchwork_tf.models.suppression import IOU_THRESHOLD, best_classes, suppress
+from patchwork_tf.models.suppression import IOU_THRESHOLD, MAX_DETECTIONS, best_classes, suppress
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
@@ -17,7 +17,8 @@ QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count a
 MIN_AGREEING = 0.99
 _TIE = 1e-6
 _TRACED_FROM = 12  # steps: of fewer, tracing takes longer than it saves
-_CANDIDATES = 2000  # the file's operator knows no limit, and a real detector sees much in noise
+# Boxes that enter suppression. The file's operator knows no limit, and a real detector sees much in noise.
+_CANDIDATES = (400, 2000)
 
 
 @dataclasses.dataclass
@@ -139,8 +140,12 @@ def check(comparison: Comparison, path: str):
 
 def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     """What suppression makes of boxes (1, A, 4) and scores (1, A, classes)."""
-    kept = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights)
-    return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
+    for candidates in _CANDIDATES:
+        kept = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights, candidates)
+        found = {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
+        if found["count"] == MAX_DETECTIONS:  # more candidates, which rank lower, would change nothing
+            break
+    return found
 
 
 @functools.lru_cache(maxsize=2)  # quantized files are held against the model a second time
@@ -149,8 +154,8 @@ def _traced(model):
 
 
 @tf.function(autograph=False)
-def _suppress(boxes, scores, weights):
-    return suppress(boxes, *best_classes(scores), weights, candidates=_CANDIDATES)
+def _suppress(boxes, scores, weights, candidates):
+    return suppress(boxes, *best_classes(scores), weights, candidates=candidates)
 
 
 def random_frame(rng, image_size) -> np.ndarray:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 
 @pytest.fixture(scope="module")
 def own_system():
-    config = pw.ModelConfig(cells=2, window=1, image_size=64, num_classes=10, backbone="four layers")
+    config = pw.ModelConfig(cells=2, window=1, image_size=64, num_classes=10, backbone="four layers", heads="ssd")
     return pw.register(pw.System("tiny", config, pw.StreamConfig(interval=2), reference="vid-sf"))
 
 
@@ -72,7 +72,7 @@ class ThreeLayers(Backbone):
 def test_an_own_backbone_of_three_layers_is_patchwork_and_exports(tmp_path):
     pw.register_backbone("three", ThreeLayers)
     small = {"backbone": "three", "image_size": 128, "depth": 0.5, "num_classes": 3}
-    single, model = (pw.build(name, **small) for name in ("vid-sf", "vid-pw-m4n2"))
+    single, model = (pw.build(name, **small) for name in ("oid-sf", "oid-pw-m4n2"))
     for ours, theirs in zip(model.backbone.variables, single.backbone.variables, strict=True):
         ours.assign(theirs)
     frame = np.random.default_rng(0).uniform(-1, 1, (1, 128, 128, 3)).astype(np.float32)
@@ -113,7 +113,7 @@ def test_an_own_task_is_one_file(tmp_path, capsys):
 
 @pytest.mark.slow
 def test_an_own_policy_is_a_function(small):
-    model, frames = small("vid-pw-m2n1"), np.zeros((3, 128, 128, 3), np.uint8)
+    model, frames = small("small", image_size=64), np.zeros((3, 64, 64, 3), np.uint8)
     corner = [answer.window for answer in pw.stream(model, frames, lambda view: (1, 1), blind_start=True)]
     assert corner == [(1, 1)] * 3
     pw.register_policy("diagonal", lambda step: lambda view: (view.number % step.grid.positions,) * 2)

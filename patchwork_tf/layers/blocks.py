@@ -47,6 +47,9 @@ class Pointwise(layers.Layer):
         x = self.norm(self.convolution(x))
         return self.activation(x) if self.activation else x
 
+    def compute_output_spec(self, x):
+        return self.call(x)  # each part knows its own; by default TensorFlow traces a graph to find out
+
     def memory_shapes(self):
         return {}
 

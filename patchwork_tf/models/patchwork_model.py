@@ -57,7 +57,7 @@ class PatchworkModel(keras.Model):
         raise NotImplementedError
 
     def _answer(self, predictions, window, state):
-        """Returns the outputs for the full frame, and the new state."""
+        """Returns the outputs for the full frame, and the new state; has no weights of its own, see `build`."""
         raise NotImplementedError
 
     def need(self, answer, freshness):
@@ -178,17 +178,21 @@ class PatchworkModel(keras.Model):
         return model
 
     def build(self, input_shape=None):
-        """Gives all layers their weights, by a call on shapes alone: a window's, by which costs are counted."""
+        """Gives all layers their weights, by a step on shapes alone: a window's, by which costs are counted."""
         del input_shape  # the config knows
         if self.built:
             return
-        shapes = {"frame": (*self.config.image_size, 3), **self.memory_shapes()}
-        inputs = {name: keras.KerasTensor((1, *shape)) for name, shape in shapes.items()}
-        inputs["window"] = keras.KerasTensor((1, 2), dtype="int32")
+        frame = keras.KerasTensor((1, *self.config.image_size, 3))
+        window = keras.KerasTensor((1, 2), dtype="int32")
+        state = {name: keras.KerasTensor((1, *shape)) for name, shape in self.memory_shapes().items()}
         for layer in self._flatten_layers():  # composite layers have nothing of their own to build,
             if layer._layers:  # their parts do when they are first called: here, on shapes alone
                 layer.built = True
-        self(inputs)
+        # What has weights, and no more: not called as a layer either, for which TensorFlow would trace a graph.
+        _, restored, _ = self.look(frame, window, state)
+        if self.attention is not None:
+            cells = keras.KerasTensor((1, self.grid.cells, self.grid.cells, 1))
+            self.attention.corrections(restored, freshness=cells, need=cells)
 
     def summary(self, print_fn=print, **kwargs):
         """Prints every layer with the shape of its output, its parameters and multiply-adds.
