@@ -33,11 +33,11 @@ def echo(tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def detector(small, tmp_path_factory):
     """A small Patchwork detector."""
     path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
-    export(small("vid-pw-m4n1"), path, verify_steps=5)
+    export(small("oid-pw-m4n1"), path, verify_steps=5)
     return path
 
 

@@ -385,7 +385,7 @@ def test_golden_vectors_prove_it_in_python_and_in_c(name, request, library, smal
 def test_an_eight_bit_file_looks_at_its_first_frame_as_a_whole(library, small, tmp_path):
     pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
     path, frames = str(tmp_path / "int8.tflite"), noise(6, 80, 80)
-    export(small("vid-pw-m2n1", image_size=64), path, True, 1, "int8", frames)
+    export(small("oid-pw-m2n1", image_size=64), path, True, 1, "int8", frames)
     stream = library.stream(library.model(path)[1])
     for frame, expected in zip(frames, pw.stream(ExportedStep(path), frames), strict=True):
         answer = library.push(stream, frame)[1]
