@@ -52,7 +52,7 @@ def export_once(small, tmp_path_factory):
 @pytest.fixture(scope="module")
 def exported(export_once):
     """(model, path) of the smallest Patchwork detector, without suppression."""
-    return export_once("vid-pw-m2n1", suppression=False, image_size=64)[:2]
+    return export_once("oid-pw-m2n1", suppression=False, image_size=64)[:2]
 
 
 def test_a_thousand_steps_without_drift(exported):
@@ -130,7 +130,7 @@ def test_signature_names_shapes_and_metadata(exported):
     assert facts["start"]
 
 
-@pytest.mark.parametrize("name", ["vid-pw-m4n1", "davis-pw-m4n2"])
+@pytest.mark.parametrize("name", ["oid-pw-m4n1", "davis-pw-m4n2"])
 def test_every_form_of_memory_gives_the_same_bits(name, small, tmp_path):
     """I3, in LiteRT: strips or whole maps, narrow inputs or expanded features."""
     model, rng = small(name), np.random.default_rng(3)
@@ -216,7 +216,7 @@ def test_int8_states_are_int8_all_the_way(exported, tmp_path):
 
 
 def test_float16_halves_the_file(small, tmp_path):
-    model = small("vid-pw-m2n1", image_size=64)
+    model = small("oid-pw-m2n1", image_size=64)
     path = tmp_path / "model.tflite"
     found = export(model, str(path), True, 3, "float16")
     assert path.stat().st_size < 0.6 * 4 * model.count_params()
@@ -230,7 +230,7 @@ def test_inspection_says_what_is_there(exported, capsys):
     facts = metadata.read(path)
     assert all(state["name"] in text for state in facts["states"])
     assert "DYNAMIC_UPDATE_SLICE" in text
-    assert '"system": "vid-pw-m2n1"' in text
+    assert '"system": "oid-pw-m2n1"' in text
     assert f"{inspect.state_bytes(facts) / 1e6:.2f} MB in all" in text
     _, partitions = inspect.operators(path)
     assert 1 <= partitions <= 6
@@ -341,7 +341,7 @@ def test_a_window_off_the_grid_is_moved_onto_it(exported):
 def test_disagreement_is_refused(exported, small):
     """Another model's file: verification must see it, and nothing may be written."""
     _, path = exported
-    other = small("vid-pw-m2n1", seed=9, image_size=64)
+    other = small("oid-pw-m2n1", seed=9, image_size=64)
     comparison = verify.compare(other, path, steps=2)
     assert not comparison.passed
     with pytest.raises(DataError, match="not written"):

@@ -94,15 +94,8 @@ def converge(model, frame, sweeps):
     return outputs
 
 
-# Every task with two grids, every grid with two tasks, at depths that take turns.
-CASES = [
-    ("vid", "m4n1", 0.5),
-    ("vid", "m4n2", 0.35),
-    ("davis", "m4n2", 1.0),
-    ("davis", "m2n1", 1.4),
-    ("oid", "m4n1", 0.35),
-    ("oid", "m2n1", 0.5),
-]
+# Every kind of model, every grid, every depth.
+CASES = [("vid", "m4n1", 0.5), ("davis", "m4n2", 1.0), ("davis", "m2n1", 1.4), ("oid", "m2n1", 0.35)]
 # Cells that follow one another: 18 in the backbone, 5 in a detection head, 4 in the segmenter's.
 LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 
@@ -127,7 +120,7 @@ def test_i4_batch_items_are_independent(task, grid, depth):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("task", "grid", "depth"), [CASES[1], CASES[3], CASES[4]])
+@pytest.mark.parametrize(("task", "grid", "depth"), [CASES[0], CASES[2], CASES[3]])
 def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid, depth):
     """After looking at the whole frame, looking at any window of it changes nothing."""
     single, patchwork = twins(task, grid, depth)

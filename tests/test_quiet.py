@@ -18,7 +18,7 @@ def run(*command, cwd):
 
 @pytest.mark.slow
 def test_a_command_writes_its_own_lines_and_a_log_file_no_bars(tmp_path):
-    flags = ["--system=vid-sf", "--image_size=64", "--depth=0.35", "--verify_steps=30", "--output=sf.tflite"]
+    flags = ["--system=oid-sf", "--image_size=64", "--depth=0.35", "--verify_steps=30", "--output=sf.tflite"]
     done = run("-m", "patchwork_tf.export", *flags, cwd=tmp_path)
     assert done.returncode == 0
     lines = done.stderr.replace("\r", "\n").splitlines()

@@ -19,18 +19,19 @@ from patchwork_tf.zoo.systems import get_system
 
 def run(flags) -> tuple[list[dict], str]:
     """One row per system and policy, and a table."""
-    reference = _reference(flags)
+    checkpoint = _weights_of_reference(flags)
     steps, policies, weights = [], [], []
     for given in given_systems(flags, shipped=True, **cli.override(memory=flags.memory)):
         if given.class_names is None:
             raise UsageError(f"no weights of {given.name} are shipped: name some, --checkpoint=FOLDER")
-        if given.class_names != reference.info.class_names:
+        if given.class_names != tuple(checkpoint.class_names):
             raise UsageError(f"{given.name} and {flags.against} tell other classes apart: they cannot agree")
         step = given.make_step()
         for policy in policies_of(flags, step):
             steps.append(step)
             policies.append(policy)
             weights.append(given.weights)
+    reference = _reference(flags, checkpoint, zip(steps, weights, strict=True))
     videos = [Video(path) for path in flags.video if path]
     scores = _scores(flags, reference, steps, policies, videos)
     rows = [
@@ -48,7 +49,7 @@ def run(flags) -> tuple[list[dict], str]:
     return rows, _table(rows, reference.task)
 
 
-def _reference(flags):
+def _weights_of_reference(flags) -> checkpoints.Checkpoint:
     system = get_system(flags.against)
     if not system.is_single_frame:
         raise UsageError(
@@ -58,8 +59,16 @@ def _reference(flags):
     source = given[0] if len(given) == 1 else system.name
     if source == system.name and not checkpoints.find_pretrained(system.name):
         raise UsageError(f"no weights of {system.name} are shipped: name some, --checkpoint=FOLDER")
+    return checkpoints.read(source)
+
+
+def _reference(flags, checkpoint, others):
+    """The step that is held against: one of the `others`, pairs of a step and its weights, if it is there."""
+    for step, weights in others:
+        if (step.info.system, weights) == (flags.against, checkpoint.path):
+            return step
     size = cli.override(image_size=flags.image_size)
-    return step_of(checkpoints.build_from(system, checkpoints.read(source), **size))
+    return step_of(checkpoints.build_from(get_system(flags.against), checkpoint, **size))
 
 
 def _scores(flags, reference, steps, policies, videos):

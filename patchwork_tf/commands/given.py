@@ -8,7 +8,7 @@ from patchwork_tf import cli
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.streaming.policies import policy_names
-from patchwork_tf.streaming.step import KerasStep, step_of
+from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
@@ -80,7 +80,7 @@ def _built(flags, shipped, **overrides) -> list[Given]:
     else:
         systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
     overrides |= cli.override(image_size=flags.image_size)
-    given = []
+    given, makers = [], {}
     for system, source in zip(systems, cli.one_per_item("checkpoint", flags.checkpoint, systems), strict=True):
         if shipped and not source and checkpoints.find_pretrained(system.name):
             source = system.name
@@ -89,14 +89,19 @@ def _built(flags, shipped, **overrides) -> list[Given]:
             about = (checkpoint.path, checkpoint.step, tuple(checkpoint.class_names))
         else:
             about = ("random weights", 0, None)
-        make_step = functools.partial(_step, system, checkpoint, tuple(overrides.items()))
-        given.append(Given(system.name, system.task, make_step, *about))
+        # Compiling takes seconds: systems that run one model share it.
+        make = functools.cache(functools.partial(_step, system, checkpoint, overrides))
+        make = makers.setdefault((system.model, system.stream.flip, source), make)
+        given.append(Given(system.name, system.task, functools.partial(_run_as, system, make), *about))
     return given
 
 
-@functools.lru_cache(maxsize=1)  # the policies of a system share it, and what was compiled of it
 def _step(system, checkpoint, overrides, **more) -> KerasStep:
-    return step_of(checkpoints.build_from(system, checkpoint, **dict(overrides), **more))
+    return KerasStep(checkpoints.build_from(system, checkpoint, **overrides, **more))
+
+
+def _run_as(system, make, **more) -> KerasStep:
+    return make(**more).run_as(system)
 
 
 def policies_of(flags, step) -> list[str | None]:

@@ -9,6 +9,7 @@ Outputs are numpy arrays: 'next_window' (2,), and 'boxes' (D, 4), 'scores' (D,),
 'count' after suppression, or 'mask' (H, W). State goes in and comes out; one that went in must not be used again.
 """
 
+import copy
 import dataclasses
 import functools
 
@@ -18,6 +19,7 @@ from keras import ops
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.costs import count_macs
 from patchwork_tf.task import get_task
+from patchwork_tf.zoo.systems import System
 
 
 class KerasStep:
@@ -41,6 +43,13 @@ class KerasStep:
         self.task = get_task(model.config.task)
         self.info = dataclasses.replace(model.info, stream=stream or model.info.stream)
         self._run = compiled(self._merged)
+
+    def run_as(self, system: System) -> "KerasStep":
+        """The same, as another system that runs this model: only which frames are processed differs."""
+        step = copy.copy(self)
+        names = {"system": system.name, "reference": system.reference}
+        step.info = dataclasses.replace(self.info, stream=system.stream, **names)
+        return step
 
     @property
     def policy(self) -> str:
