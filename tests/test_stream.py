@@ -1,6 +1,5 @@
 """Every frame answered, by every system; when, and with what."""
 
-import copy
 import dataclasses
 import functools
 import itertools
@@ -31,9 +30,7 @@ def frames():
 def step_of(name):
     """What runs a small model of a system; systems that run the same model share what is compiled of it."""
     stream = pw.get_system(name).stream
-    step = copy.copy(_compiled(small_model(name), stream.flip))
-    step.info = dataclasses.replace(step.info, stream=stream)
-    return step
+    return _compiled(small_model(name), stream.flip).run_as(stream=stream)
 
 
 @functools.lru_cache(maxsize=16)

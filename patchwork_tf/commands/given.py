@@ -101,7 +101,7 @@ def _step(system, checkpoint, overrides, **more) -> KerasStep:
 
 
 def _run_as(system, make, **more) -> KerasStep:
-    return make(**more).run_as(system)
+    return make(**more).run_as(system=system.name, stream=system.stream, reference=system.reference)
 
 
 def policies_of(flags, step) -> list[str | None]:

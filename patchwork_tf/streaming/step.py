@@ -19,7 +19,6 @@ from keras import ops
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.costs import count_macs
 from patchwork_tf.task import get_task
-from patchwork_tf.zoo.systems import System
 
 
 class KerasStep:
@@ -44,11 +43,10 @@ class KerasStep:
         self.info = dataclasses.replace(model.info, stream=stream or model.info.stream)
         self._run = compiled(self._merged)
 
-    def run_as(self, system: System) -> "KerasStep":
-        """The same, as another system that runs this model: only which frames are processed differs."""
+    def run_as(self, **info) -> "KerasStep":
+        """The same, compiled once, as another system of this model: with other fields of its ModelInfo."""
         step = copy.copy(self)
-        names = {"system": system.name, "reference": system.reference}
-        step.info = dataclasses.replace(self.info, stream=system.stream, **names)
+        step.info = dataclasses.replace(self.info, **info)
         return step
 
     @property
