@@ -108,18 +108,18 @@ def traced_step(model):
 # What takes longest starts first, lest one worker be busy with it when the other is done.
 _LONGEST_FILES = (
     "test_export",
+    "test_distribution",
+    "test_distillation",
     "test_models",
+    "test_q_learning",
+    "test_pretrained",
+    "test_training",
     "test_commands",
     "test_web",
-    "test_training",
     "test_library",
-    "test_distillation",
-    "test_pretrained",
-    "test_q_learning",
-    "test_stream",
     "test_importing",
+    "test_stream",
     "test_zoo",
-    "test_distribution",
 )
 
 
