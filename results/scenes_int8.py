@@ -68,6 +68,8 @@ def _run():
             rows += json.loads(Path(scores).read_text())
     for row in rows:
         row["checkpoint"] = os.path.basename(row["checkpoint"])
+        for measure in {"J", "F"} & row.keys():
+            del row[measure]["per_sequence"]  # there is one for every object
     with files.atomic_file(_JSON.value, "w") as file:
         json.dump(rows, file, indent=1)
 
