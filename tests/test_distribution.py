@@ -109,8 +109,8 @@ def test_two_processes_distil_what_one_distils(start_two, tmp_path):
     alone, together = tmp_path / "alone", tmp_path / "together"
     (tmp_path / "videos").mkdir()
     shutil.copy("docs/photos.mp4", tmp_path / "videos")
-    teacher = save_fresh(tmp_path / "first", "small")
-    flags = [*COMMON, "--stage=distill", "--system=small", f"--init_checkpoint={teacher}", "--dataset=video"]
+    teacher = save_fresh(tmp_path / "first", "small-boxes")
+    flags = [*COMMON, "--stage=distill", "--system=small-boxes", f"--init_checkpoint={teacher}", "--dataset=video"]
     flags += [f"--data_dir={tmp_path}/videos", "--clip_frames=1", "--burn_in=1", "--batch_size=2"]
     flags += ["--steps=2", "--learning_rate=1e-3"]
     processes = start_two("first", *flags, f"--model_dir={together}")
