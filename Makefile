@@ -78,7 +78,7 @@ web: $(VENV)/installed build/litertjs/index.js
 	@cp benchmarks/web/* $(WEB).part/ && cp docs/photos.mp4 $(WEB).part/sample.mp4
 	@cp -r build/litertjs $(WEB).part/vendor
 	@for system in $(WEB_SYSTEMS); do \
-	  $(BIN)/patchwork-export --system=$$system --checkpoint=$$system --quantize=float16 --verify_steps=4 \
+	  $(BIN)/patchwork-export --system=$$system --checkpoint=$$system --quantize=float16 --verify_steps=10 \
 	      --output=$(WEB).part/models/$$system.tflite --golden=$(WEB).part/golden || exit 1; \
 	  mv $(WEB).part/golden/golden.txt $(WEB).part/models/$$system.golden.txt; \
 	done
