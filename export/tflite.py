@@ -108,7 +108,7 @@ def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
     Args:
         step: Step.
         facts: metadata to put into the file.
-        float16: keep weights in 16 bits: half the file; what is computed stays in float32.
+        float16: keep weights in 16 bits, half the file, and compute in half precision where the processor can.
 
     Returns:
         The TFLite file.
@@ -120,4 +120,4 @@ def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
         if float16:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        return metadata.insert(converter.convert(), facts)
+        return metadata.insert(converter.convert(), facts, half_precision=float16)

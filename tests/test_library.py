@@ -3,7 +3,6 @@
 import ctypes
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +11,7 @@ import cv2
 import numpy as np
 import pytest
 from native_runner import CROSS_COMPILER, ROOT, or_skip
-from test_runner_builds import _CPUINFO, _bundle_or_skip
+from test_runner_builds import CORTEX_A53, bundle_or_skip, emulator_or_skip
 
 import patchwork_tf as pw
 from patchwork_tf.benchmarks import native
@@ -300,24 +299,11 @@ def test_the_example_is_clean_under_sanitizers_and_the_same_on_arm64(detector, t
     wrong = subprocess.run([sanitized, native.library_path(), EXAMPLE, "9", "9"], capture_output=True, text=True)
     assert wrong.returncode == 1
     assert wrong.stderr.splitlines()[-1].startswith(f"stream: {EXAMPLE}: cannot load it")
-    qemu = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if not qemu or not shutil.which(CROSS_COMPILER):
-        pytest.skip("no qemu or cross compiler for arm64")
-    bundle = _bundle_or_skip(tmp_path / "bundle", "arm64")
+    qemu = emulator_or_skip(tmp_path / "root", *CORTEX_A53)
+    bundle = bundle_or_skip(tmp_path / "bundle", "arm64")
     program = _example(tmp_path / "bundle", CROSS_COMPILER)
     loader = [part for part in bundle.command if "ld-linux" in part]
-    os.makedirs(tmp_path / "root/proc")
-    (tmp_path / "root/proc/cpuinfo").write_text(_CPUINFO)
-    start = [
-        qemu,
-        "-L",
-        tmp_path / "root",
-        *loader,
-        "--library-path",
-        ".",
-        f"./{program.name}",
-        f"./{native.LIBRARY}",
-    ]
+    start = [*qemu, *loader, "--library-path", ".", f"./{program.name}", f"./{native.LIBRARY}"]
     found = _run([*start, *arguments], frames, cwd=bundle.folder)
     numbers = [
         [float(word) for word in text.split() if word.replace(".", "").isdigit()] for text in (found, expected)

@@ -12,6 +12,7 @@ from native_runner import CROSS_COMPILER, ROOT, STEPS, call, host_command, or_sk
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.export.exporting import export
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang", CROSS_COMPILER])
@@ -61,7 +62,7 @@ def test_a_compiler_that_fails_is_quoted(tmp_path):
     assert not (tmp_path / "program").exists()
 
 
-def _bundle_or_skip(folder, arch):
+def bundle_or_skip(folder, arch):
     if not shutil.which(native.ARCHITECTURES[arch].compiler):
         pytest.skip(f"no {native.ARCHITECTURES[arch].compiler} here")
     try:
@@ -76,34 +77,42 @@ def _bundle_or_skip(folder, arch):
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="not an x86_64 machine")
 def test_a_bundle_needs_nothing_of_the_system(echo, run, tmp_path):
-    bundle = _bundle_or_skip(tmp_path / "bundle", "x86_64")
+    bundle = bundle_or_skip(tmp_path / "bundle", "x86_64")
     _, found = run(echo, "steps=5", "warmup=0", command=bundle.command, cwd=bundle.folder)
     np.testing.assert_array_equal(found["steps"].ravel(), range(1, 6))
 
 
 # XNNPACK asks /proc/cpuinfo what the processor can do, and qemu would show it this machine's.
 _CPUINFO = """processor\t: 0
-Features\t: fp asimd
+Features\t: {}
 CPU implementer\t: 0x41
 CPU architecture: 8
 CPU variant\t: 0x0
-CPU part\t: 0xd03
+CPU part\t: {}
 CPU revision\t: 4
 
 """
+# What qemu calls it, its features and number.
+CORTEX_A53 = "cortex-a53", "fp asimd", "0xd03"
+CORTEX_A76 = "cortex-a76", "fp asimd fphp asimdhp", "0xd0b"
+
+
+def emulator_or_skip(root, name, features, part) -> list:
+    """What starts an arm64 program on that processor: qemu, with files in the folder `root`."""
+    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
+    if not emulator:
+        pytest.skip("no qemu-aarch64 here: apt-get install qemu-user-static")
+    (root / "proc").mkdir(parents=True)
+    (root / "proc" / "cpuinfo").write_text(_CPUINFO.format(features, part))
+    return [emulator, "-cpu", name, "-L", root]
 
 
 @pytest.mark.slow
 def test_the_arm64_bundle_equals_litert_in_python(detector, run, tmp_path):
     """Under qemu, a hundred stateful steps; its times mean nothing."""
-    emulator = shutil.which("qemu-aarch64-static") or shutil.which("qemu-aarch64")
-    if not emulator:
-        pytest.skip("no qemu-aarch64 here: apt-get install qemu-user-static")
-    bundle = _bundle_or_skip(tmp_path / "bundle", "arm64")
-    (tmp_path / "root" / "proc").mkdir(parents=True)
-    (tmp_path / "root" / "proc" / "cpuinfo").write_text(_CPUINFO)
+    bundle = bundle_or_skip(tmp_path / "bundle", "arm64")
     frames = random_frames(np.random.default_rng(0), 30, (128, 128))
-    command = [emulator, "-L", tmp_path / "root", *bundle.command]
+    command = [*emulator_or_skip(tmp_path / "root", *CORTEX_A53), *bundle.command]
     flags = [write_frames(tmp_path / "frames", frames), f"steps={STEPS}", "warmup=0"]
     _, found = run(detector, *flags, command=command, cwd=bundle.folder)
     expected = steps_in_python(detector, frames, STEPS)
@@ -115,6 +124,22 @@ def test_the_arm64_bundle_equals_litert_in_python(detector, run, tmp_path):
         found["classes"] == expected["classes"]
     )
     assert same.mean() > 0.99
+
+
+@pytest.mark.slow
+def test_float16_files_are_computed_in_half_precision_where_arm64_has_it(small, run, tmp_path):
+    """By the same bundle; the answers show that it was so, and are nearly the same."""
+    path, frames = tmp_path / "model.tflite", random_frames(np.random.default_rng(0), 4, (64, 64))
+    export(small("davis-pw-m2n1", image_size=64), str(path), verify_steps=2, quantization="float16")
+    bundle = bundle_or_skip(tmp_path / "bundle", "arm64")
+    flags = [write_frames(tmp_path / "frames", frames), "steps=4", "warmup=0"]
+    differences = []
+    for processor in (CORTEX_A53, CORTEX_A76):
+        command = [*emulator_or_skip(tmp_path / processor[0], *processor), *bundle.command]
+        _, found = run(path, *flags, command=command, cwd=bundle.folder)
+        differences.append(np.abs(found["mask"] - steps_in_python(str(path), frames, 4)["mask"]).max())
+    assert differences[0] < 1e-4
+    assert 1e-4 < differences[1] < 0.02
 
 
 # Bazel loads rules_cc and rules_java to build anything at all. Without a network these stand in for them.

@@ -196,14 +196,14 @@ def objects_in_cells(boxes, scores, grid: Grid, squares: bool = False):
         scores: (B, D) float32; those below NEEDED_SCORE count nothing.
         squares: whether objects count the squares of their scores.
     """
-    edges = np.linspace(0, 1, grid.cells + 1, dtype=np.float32)
+    edges = np.linspace(0, 1, grid.cells + 1, dtype=np.float32)[:, None]
 
     def parts(low, high):
-        """The length (B, D, M) of spans low (B, D) to high (B, D) in each row or column of cells."""
-        return ops.relu(ops.minimum(high[..., None], edges[1:]) - ops.maximum(low[..., None], edges[:-1]))
+        """The length (B, M, D) of spans low (B, D) to high (B, D) in each row or column of cells."""
+        return ops.relu(ops.minimum(high[:, None], edges[1:]) - ops.maximum(low[:, None], edges[:-1]))
 
     ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
     area = ops.maximum((ymax - ymin) * (xmax - xmin), 1e-6)
     weight = ops.where(scores >= NEEDED_SCORE, scores * scores if squares else scores, 0.0) / area
-    rows = ops.transpose(parts(ymin, ymax) * weight[..., None], (0, 2, 1))
-    return ops.matmul(rows, parts(xmin, xmax))[..., None]
+    rows, columns = parts(ymin, ymax) * weight[:, None], parts(xmin, xmax)
+    return ops.matmul(rows, ops.transpose(columns, (0, 2, 1)))[..., None]
