@@ -1,5 +1,6 @@
 """Files to measure: exported from the zoo for the occasion, or exported earlier."""
 
+import collections
 import dataclasses
 import itertools
 import os
@@ -57,15 +58,30 @@ def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, *
 def from_files(paths: list[str]) -> dict[str, Workload]:
     """Exported files, which say what their systems are.
 
+    A system may come in several types of numbers. In 8 bits it is called 'vid-sf.int8' then, and its ratios refer
+    to the reference in the same type, if that is there.
+
     Raises:
         DataError: if one was not exported by us.
-        UsageError: if there are two of a system, or a system that another refers to is missing.
+        UsageError: if there are two of a system and type, or a system that another refers to is missing.
     """
+    files = [from_file(path) for path in paths]
+    kinds = [metadata.read(path).get("quantization", "none") for path in paths]
+    times = collections.Counter(file.run.system for file in files)
+
+    def name(system, kind):
+        return f"{system}.{kind}" if times[system] > 1 and kind != "none" else system
+
+    names = [name(file.run.system, kind) for file, kind in zip(files, kinds, strict=True)]
     workloads = {}
-    for workload in map(from_file, paths):
-        if workload.run.system in workloads:
-            raise UsageError(f"--tflite: two files of {workload.run.system}; measure one of them")
-        workloads[workload.run.system] = workload
+    for system, kind, file in zip(names, kinds, files, strict=True):
+        if system in workloads:
+            raise UsageError(f"--tflite: two files of {system}; measure one of them")
+        alike = name(file.run.reference, kind)
+        reference = alike if alike in names else file.run.reference
+        paper = file.run.paper if system == file.run.system else None  # it has floats
+        run = dataclasses.replace(file.run, system=system, reference=reference, paper=paper)
+        workloads[system] = dataclasses.replace(file, run=run)
     if missing := {workload.run.reference for workload in workloads.values()} - workloads.keys():
         raise UsageError(f"--tflite: ratios refer to {', '.join(sorted(missing))}; name a file of it too")
     return workloads

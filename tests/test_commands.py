@@ -115,6 +115,24 @@ def test_benchmark(small_networks, tmp_path, capfd):
 
 
 @pytest.mark.slow
+def test_types_of_numbers_are_compared_in_one_run(small, tmp_path, capsys):
+    model, path = small("oid-sf", image_size=64), tmp_path / "latency.json"
+    files = {kind: str(tmp_path / f"{kind}.tflite") for kind in ("none", "float16")}
+    for kind, file in files.items():
+        exporting.export(model, file, verify_steps=1, quantization=kind)
+    both = f"--tflite={','.join(files.values())}"
+    assert benchmark.main([both, "--steps=4", f"--json={path}", f"--html={tmp_path}/latency.html"]) == 0
+    result = json.loads(path.read_text())["systems"]
+    assert {name: row["reference"] for name, row in result.items()} == {
+        "oid-sf": "oid-sf",
+        "oid-sf.float16": "oid-sf.float16",
+    }
+    assert result["oid-sf.float16"]["file"]["bytes"] < 0.6 * result["oid-sf"]["file"]["bytes"]
+    assert benchmark.main([f"{both},{files['float16']}"]) == 2
+    assert "two files of oid-sf.float16; measure one of them" in capsys.readouterr().err
+
+
+@pytest.mark.slow
 def test_benchmark_without_a_compiler(small_networks, tmp_path, monkeypatch):
     monkeypatch.setattr(native, "runner_path", _no_compiler)
     path = tmp_path / "latency.json"
