@@ -1,20 +1,23 @@
-"""What eight bits cost the shipped detector, by what its calibration happens to see.
+"""What half precision and eight bits cost the shipped detector, in eight bits by what its calibration happens to see.
 
-  python results/oid_int8.py --davis=DAVIS --json=results/oid_int8.json
+  python results/oid_types.py --davis=DAVIS --json=results/oid_types.json
 
 Agreement with the single-frame network in Keras, float32, on every whole frame, as `patchwork-evaluate --against`
 has it, over every second training sequence of DAVIS 2016. Each of --seeds calibrates on eight frames of eight of
-the other sequences, drawn at random.
+the other sequences, drawn at random. XNNPACK emulates half precision where the processor does not have it.
 """
 
+import functools
 import itertools
 import json
 import os
 import random
 import sys
 import tempfile
+from unittest import mock
 
 from absl import flags
+from ai_edge_litert.cpu_options import CpuOptions
 
 import patchwork_tf as pw
 from patchwork_tf import cli, files
@@ -34,6 +37,7 @@ SYSTEMS = {
     "oid-pw-m4n1": "oid-pw-m4n1",
 }
 SEQUENCES = FRAMES = 8  # to calibrate on
+HALF_PRECISION = functools.partial(CpuOptions, xnnpack_flags=0xF)  # XNNPACK's defaults, and half precision forced
 
 _FLAGS = flags.FlagValues()
 _DAVIS = flags.DEFINE_string("davis", None, "Root of DAVIS 2016, at any resolution. Required.", flag_values=_FLAGS)
@@ -44,12 +48,11 @@ _SEEDS = flags.DEFINE_integer(
 _JSON = flags.DEFINE_string("json", None, "Where to write the numbers.", flag_values=_FLAGS)
 
 
-def _step(name, calibration=None) -> ExportedStep:
-    """The file of a system; in int8 if there are frames to calibrate on."""
+def _step(name, quantization="none", calibration=None) -> ExportedStep:
+    """A system's file, running."""
     model = checkpoints.build_from(pw.get_system(name), checkpoints.read(SYSTEMS[name]))
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.tflite")
-        quantization = "int8" if calibration else "none"
         pw.export(model, path, verify_steps=1, quantization=quantization, calibration=calibration)
         return ExportedStep(path)
 
@@ -60,15 +63,18 @@ def _run():
     root = f"{_DAVIS.value}/JPEGImages/{resolution}"
     sequences = sorted(os.listdir(root))
     steps = {(name, "float32"): _step(name) for name in SYSTEMS}
+    quantized = [name for name in SYSTEMS if "int" not in name]
+    with mock.patch("patchwork_tf.export.runner.CpuOptions", HALF_PRECISION):
+        for name in quantized:
+            steps[name, "float16"] = _step(name, "float16")
     for seed in range(_SEEDS.value):
         drawn = sequences[1::2]
         random.Random(seed).shuffle(drawn)
         frames = [
             frame for name in drawn[:SEQUENCES] for frame in itertools.islice(Video(f"{root}/{name}"), FRAMES)
         ]
-        for name in SYSTEMS:
-            if "int" not in name:
-                steps[name, f"int8, seed {seed}"] = _step(name, frames)
+        for name in quantized:
+            steps[name, f"int8, seed {seed}"] = _step(name, "int8", frames)
     exact = KerasStep(checkpoints.build_from(pw.get_system("oid-sf"), checkpoints.read("oid-sf")))
     metrics = {key: step.task.agreement_metric(step.info.class_names) for key, step in steps.items()}
     together = [exact, *steps.values()]
@@ -91,4 +97,4 @@ def _run():
 
 
 if __name__ == "__main__":
-    sys.exit(cli.run(_run, _FLAGS, "oid_int8", __doc__))
+    sys.exit(cli.run(_run, _FLAGS, "oid_types", __doc__))
