@@ -27,8 +27,8 @@ flags.DEFINE_enum(
     "quantize",
     "none",
     list(choices.QUANTIZATIONS),
-    "float16: weights in 16 bits, half the file, as fast. int8: weights, activations and memory in 8 bits, "
-    "calibrated on a video; needs pip install ai-edge-quantizer.",
+    "float16: half the file, and half precision on processors that have it, as most phones'. int8: weights, "
+    "activations and memory in 8 bits, calibrated on a video; needs pip install ai-edge-quantizer.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(

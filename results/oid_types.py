@@ -1,4 +1,4 @@
-"""What half precision and eight bits cost the shipped detector, in eight bits by what its calibration happens to see.
+"""What half precision and eight bits cost the shipped detector; in eight bits, by what its calibration sees.
 
   python results/oid_types.py --davis=DAVIS --json=results/oid_types.json
 
