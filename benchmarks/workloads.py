@@ -1,6 +1,5 @@
 """Files to measure: exported from the zoo for the occasion, or exported earlier."""
 
-import collections
 import dataclasses
 import itertools
 import os
@@ -58,19 +57,19 @@ def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, *
 def from_files(paths: list[str]) -> dict[str, Workload]:
     """Exported files, which say what their systems are.
 
-    A system may come in several types of numbers. In 8 bits it is called 'vid-sf.int8' then, and its ratios refer
-    to the reference in the same type, if that is there.
+    If they are of several types of numbers, those in 16 and 8 bits are called 'vid-sf.float16' and 'vid-sf.int8',
+    and their ratios refer to the reference in the same type, if that is there.
 
     Raises:
         DataError: if one was not exported by us.
-        UsageError: if there are two of a system and type, or a system that another refers to is missing.
+        UsageError: if there are two of a system in one type, or a system that another refers to is missing.
     """
     files = [from_file(path) for path in paths]
     kinds = [metadata.read(path).get("quantization", "none") for path in paths]
-    times = collections.Counter(file.run.system for file in files)
+    several = len(set(kinds)) > 1
 
     def name(system, kind):
-        return f"{system}.{kind}" if times[system] > 1 and kind != "none" else system
+        return f"{system}.{kind}" if several and kind != "none" else system
 
     names = [name(file.run.system, kind) for file, kind in zip(files, kinds, strict=True)]
     workloads = {}

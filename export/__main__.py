@@ -27,7 +27,7 @@ flags.DEFINE_enum(
     "quantize",
     "none",
     list(choices.QUANTIZATIONS),
-    "float16: half the file, and half precision on processors that have it, as most phones'. int8: weights, "
+    "float16: half the file, computed in half precision on processors that can, as in most phones. int8: weights, "
     "activations and memory in 8 bits, calibrated on a video; needs pip install ai-edge-quantizer.",
     flag_values=_FLAGS,
 )

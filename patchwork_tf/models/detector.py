@@ -21,6 +21,7 @@ from patchwork_tf.models.suppression import best_classes, suppress
 
 # Score from which on a detection is held for an object, when windows are chosen.
 NEEDED_SCORE = 0.1
+LEAST_AREA = 1e-4  # of the frame: what is divided by it stays within the range of half precision
 
 
 @keras.saving.register_keras_serializable("patchwork_tf")
@@ -193,7 +194,7 @@ def objects_in_cells(boxes, scores, grid: Grid, squares: bool = False):
 
     Args:
         boxes: (B, D, 4) float32, corners as fractions of the frame.
-        scores: (B, D) float32; those below NEEDED_SCORE count nothing.
+        scores: (B, D) float32; those below NEEDED_SCORE count nothing, objects smaller than LEAST_AREA less.
         squares: whether objects count the squares of their scores.
     """
     edges = np.linspace(0, 1, grid.cells + 1, dtype=np.float32)[:, None]
@@ -203,7 +204,7 @@ def objects_in_cells(boxes, scores, grid: Grid, squares: bool = False):
         return ops.relu(ops.minimum(high[:, None], edges[1:]) - ops.maximum(low[:, None], edges[:-1]))
 
     ymin, xmin, ymax, xmax = ops.unstack(boxes, 4, axis=-1)
-    area = ops.maximum((ymax - ymin) * (xmax - xmin), 1e-6)
+    area = ops.maximum((ymax - ymin) * (xmax - xmin), LEAST_AREA)
     weight = ops.where(scores >= NEEDED_SCORE, scores * scores if squares else scores, 0.0) / area
     rows, columns = parts(ymin, ymax) * weight[:, None], parts(xmin, xmax)
     return ops.matmul(rows, ops.transpose(columns, (0, 2, 1)))[..., None]

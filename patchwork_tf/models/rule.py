@@ -20,7 +20,7 @@ from patchwork_tf.layers.cell import remember
 
 FRESHNESS_DECAY = 0.9  # per frame; told apart well up to some 60 frames
 # Windows of equal value are visited in the order of their numbers. The preference is stronger than
-# rounding errors, so that every runtime decides alike, and weaker than a frame of age.
+# rounding errors of float32, so that every runtime decides alike, and weaker than a frame of age.
 _ORDER = 1e-5
 
 
