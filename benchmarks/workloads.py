@@ -50,7 +50,8 @@ def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, *
             with hidden_stderr():  # LiteRT has much to say
                 export(network, path, verify_steps=10)
             networks[system.model] = network, path
-        workloads[system.name] = _workload(system, *networks[system.model])
+        network, path = networks[system.model]
+        workloads[system.name] = _workload(system, network, path, metadata.read(path))
     return workloads
 
 
@@ -64,23 +65,24 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
         DataError: if one was not exported by us.
         UsageError: if there are two of a system in one type, or a system that another refers to is missing.
     """
-    files = [from_file(path) for path in paths]
-    kinds = [metadata.read(path).get("quantization", "none") for path in paths]
+    facts = [metadata.read(path) for path in paths]
+    kinds = [about.get("quantization", "none") for about in facts]
     several = len(set(kinds)) > 1
 
     def name(system, kind):
         return f"{system}.{kind}" if several and kind != "none" else system
 
-    names = [name(file.run.system, kind) for file, kind in zip(files, kinds, strict=True)]
+    names = [name(about["system"], kind) for about, kind in zip(facts, kinds, strict=True)]
     workloads = {}
-    for system, kind, file in zip(names, kinds, files, strict=True):
+    for system, kind, path, about in zip(names, kinds, paths, facts, strict=True):
         if system in workloads:
             raise UsageError(f"--tflite: two files of {system}; measure one of them")
-        alike = name(file.run.reference, kind)
-        reference = alike if alike in names else file.run.reference
-        paper = file.run.paper if system == file.run.system else None  # it has floats
-        run = dataclasses.replace(file.run, system=system, reference=reference, paper=paper)
-        workloads[system] = dataclasses.replace(file, run=run)
+        workload = _from_facts(path, about)
+        alike = name(about["reference"], kind)
+        reference = alike if alike in names else about["reference"]
+        paper = workload.run.paper if system == about["system"] else None  # its row stands once, beside floats
+        run = dataclasses.replace(workload.run, system=system, reference=reference, paper=paper)
+        workloads[system] = dataclasses.replace(workload, run=run)
     if missing := {workload.run.reference for workload in workloads.values()} - workloads.keys():
         raise UsageError(f"--tflite: ratios refer to {', '.join(sorted(missing))}; name a file of it too")
     return workloads
@@ -88,17 +90,19 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
 
 def from_file(path: str) -> Workload:
     """An exported file. Raises DataError if it is something else."""
-    about = metadata.read(path)
+    return _from_facts(path, metadata.read(path))
+
+
+def _from_facts(path, about) -> Workload:
     config, stream = ModelConfig(**about["model"]), StreamConfig(**about["stream"])
     system = System(about["system"], config, stream, about["reference"])
-    return _workload(system, build(system.model), path)
+    return _workload(system, build(system.model), path, about)
 
 
-def _workload(system, network, path) -> Workload:
+def _workload(system, network, path, about) -> Workload:
     """What is known of a system without measuring it."""
     frames = list(itertools.islice(frame_mflops(KerasStep(network, system.stream)), _RUN_FRAMES))
     average = statistics.fmean(frames)
-    about = metadata.read(path)
     run = Run(
         system=system.name,
         task=system.task,

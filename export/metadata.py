@@ -13,8 +13,6 @@ from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.task import get_task
 
 _ENTRY = b"patchwork.json"
-# By which XNNPACK knows that it may compute in half precision, on processors that have its arithmetic.
-_HALF_PRECISION = {b"reduced_precision_support": b"fp16accfp16"}
 VERSION = 4
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 
@@ -60,23 +58,14 @@ def describe(step) -> dict:
     }
 
 
-def insert(tflite_file: bytes, facts: dict, half_precision: bool = False) -> bytes:
-    """The file with `facts` in its metadata table, instead of those it may have had.
-
-    Args:
-        tflite_file: the file.
-        facts: as from `describe`.
-        half_precision: whether the file may be computed in half precision.
-    """
+def insert(tflite_file: bytes, facts: dict) -> bytes:
+    """The file with `facts` in its metadata table, instead of those it may have had."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(tflite_file))
-    entries = {_ENTRY: json.dumps(facts).encode()} | (_HALF_PRECISION if half_precision else {})
-    kept = [old for old in model.metadata or [] if old.name not in entries]
-    for name, content in entries.items():
-        model.buffers.append(schema.BufferT(np.frombuffer(content, np.uint8)))
-        entry = schema.MetadataT()
-        entry.name, entry.buffer = name, len(model.buffers) - 1
-        kept.append(entry)
-    model.metadata = kept
+    model.buffers.append(schema.BufferT(np.frombuffer(json.dumps(facts).encode(), np.uint8)))
+    entry = schema.MetadataT()
+    entry.name = _ENTRY
+    entry.buffer = len(model.buffers) - 1
+    model.metadata = [*(old for old in model.metadata or [] if old.name != _ENTRY), entry]
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

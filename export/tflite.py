@@ -120,4 +120,6 @@ def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
         if float16:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]
             converter.target_spec.supported_types = [tf.float16]
-        return metadata.insert(converter.convert(), facts, half_precision=float16)
+            # By which XNNPACK knows that it may compute in half precision; its documentation names this attribute.
+            converter.target_spec._experimental_supported_accumulation_type = tf.float16
+        return metadata.insert(converter.convert(), facts)
