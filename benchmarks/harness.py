@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from patchwork_tf import provenance
 from patchwork_tf.benchmarks.interrupts import interruptible
 from patchwork_tf.benchmarks.plan import Settings, Workload, order, streamed
 from patchwork_tf.benchmarks.report import Repeat, Report, Statistics
@@ -227,6 +228,7 @@ class _Measurement:
             machine=machine,
             settings=dataclasses.asdict(self._target.settings),
             runs=runs,
+            version=provenance.version(),
         )
 
 

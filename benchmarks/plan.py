@@ -1,11 +1,11 @@
 """What is to be measured: settings, workloads, and the order in which they take turns."""
 
 import dataclasses
-import hashlib
 import os
 
 import numpy as np
 
+from patchwork_tf import provenance
 from patchwork_tf.benchmarks.report import Repeat, Run
 from patchwork_tf.files import atomic_file
 from patchwork_tf.grid import Grid
@@ -58,8 +58,7 @@ class Workload:
     @property
     def digest(self) -> str:
         """SHA-256 of the file as it is now."""
-        with open(self.path, "rb") as file:
-            return hashlib.sha256(file.read()).hexdigest()
+        return provenance.sha256(self.path)
 
     @property
     def is_plain(self) -> bool:

@@ -70,23 +70,24 @@ class Repeat(Record):
 
 @dataclasses.dataclass(frozen=True)
 class ExportedFile(Record):
-    """What was run; `state_bytes` are of one stream, `weights` says where they come from."""
+    """What was run; `state_bytes` are of one stream, `weights` says where they come from, if from a checkpoint."""
 
     sha256: str
     bytes: int
     state_bytes: int
     weights: str
+    weights_sha256: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy(Record):
-    """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', or 'J' and 'F'."""
+    """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', 'J' and 'F', or 'agreement'."""
 
     metrics: dict
     dataset: str
     policy: str
-    checkpoint: str
     image_size: list[int]
+    weights: dict | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -108,6 +109,7 @@ class Run(Record):
         patchwork: whether it looks at windows.
         depth: width multiplier.
         image_size: (height, width) in pixels.
+        grid: its 'cells' and 'window'.
         mflops_max, mflops_avg_run: multiply-adds / 10^6 per frame of a run.
         mflops_avg: the average, divided by the frames of a delay once more, as the paper does.
         paper: its row there, if it has one.
@@ -128,6 +130,7 @@ class Run(Record):
     paper: PaperRow | None = None
     accuracy: Accuracy | None = None
     stock: Statistics | None = None
+    grid: dict | None = None
     repeats: tuple[Repeat, ...] = ()
 
     @functools.cached_property
@@ -203,6 +206,7 @@ class Report(Record):
         settings: of the benchmark; 'steps' at least.
         runs: by system.
         frames: what the frames were.
+        version: of this project.
     """
 
     target: str
@@ -214,6 +218,7 @@ class Report(Record):
     settings: dict
     runs: dict[str, Run]
     frames: str = FRAMES
+    version: str | None = None
 
     def groups(self) -> list[tuple[str, list[Run]]]:
         """Runs that have a reference in common, and its name."""
@@ -306,6 +311,9 @@ def read_scores(paths: list[str]) -> dict[str, Accuracy]:
 
 
 def _accuracy(score) -> Accuracy:
-    metrics = get_task(get_system(score["system"]).task).accuracy(score)
+    if "agreement" in score:
+        metrics = {"agreement": score["agreement"]}
+    else:
+        metrics = get_task(get_system(score["system"]).task).accuracy(score)
     percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
     return Accuracy.from_json({**score, "metrics": percent}, score["system"])

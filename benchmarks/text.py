@@ -83,7 +83,8 @@ def notes(report: Report):
 def scored_on(scores: Accuracy) -> str:
     """Where an accuracy comes from."""
     size = "x".join(map(str, scores.image_size))
-    return f"{scores.dataset}, {size} pixels, policy {scores.policy}, {scores.checkpoint}"
+    weights = f", {scores.weights['name']}" if scores.weights else ""
+    return f"{scores.dataset}, {size} pixels, policy {scores.policy}{weights}"
 
 
 def milliseconds(value: float) -> str:
@@ -104,6 +105,11 @@ def ratio(value: float | None) -> str:
 
 
 def accuracy(task: str, metrics: dict | None) -> str:
-    """The measures of a task in per cent, with one digit each; '-' where unknown."""
-    values = [metrics.get(measure) for measure in get_task(task).measures] if metrics else [None]
-    return "/".join("-" if value is None else f"{value:.1f}" for value in values)
+    """The measures of a task, or agreement, in per cent with one digit; '-' where unknown."""
+    if metrics and "agreement" in metrics:
+        return f"agreement {_one_digit(metrics['agreement'])}"
+    return "/".join(_one_digit(metrics.get(measure)) for measure in get_task(task).measures) if metrics else "-"
+
+
+def _one_digit(value: float | None) -> str:
+    return "-" if value is None else f"{value:.1f}"

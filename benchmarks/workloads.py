@@ -111,10 +111,13 @@ def _workload(system, network, path, about) -> Workload:
         patchwork=not network.grid.is_whole_frame,
         depth=network.config.depth,
         image_size=network.config.image_size,
+        grid=dataclasses.asdict(network.grid),
         mflops_max=max(frames),
         mflops_avg=average / (system.stream.delay + 1),
         mflops_avg_run=average,
-        file=ExportedFile("", os.path.getsize(path), state_bytes(about), about["weights"]),
+        file=ExportedFile(
+            "", os.path.getsize(path), state_bytes(about), about["weights"], about.get("weights_sha256")
+        ),
         paper=PAPER.get(system.name),
     )
     workload = Workload(run, path, network.grid)

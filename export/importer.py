@@ -1,11 +1,10 @@
 """Import of an SSD MobileNetV2 that was trained elsewhere: its weights, proven by its own raw outputs."""
 
-import hashlib
 import os
 
 import numpy as np
 
-from patchwork_tf import files
+from patchwork_tf import files, provenance
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import ssd
 from patchwork_tf.export.verify import random_frame
@@ -49,12 +48,10 @@ def import_ssd(path: str, labels: str | None, model_dir: str, image_size=None, p
         image_size=image_size or rounded,
         trained_size=source.image_size,
     )
-    with open(path, "rb") as file:
-        digest = hashlib.sha256(file.read()).hexdigest()
     metadata = {
         "system": SYSTEM,
         "class_names": names,
-        "imported": f"{os.path.basename(path)}, SHA-256 {digest}",
+        "imported": f"{os.path.basename(path)}, SHA-256 {provenance.sha256(path)}",
     }
     files.make_folder(model_dir)
     return source, checkpoints.save_weights(model_dir, config, source.arrays, metadata), difference

@@ -31,6 +31,7 @@ def describe(step) -> dict:
         "model": dataclasses.asdict(model.config),
         "task": model.config.task,
         "weights": info.weights,
+        "weights_sha256": info.weights_sha256,
         "grid": {"cells": grid.cells, "window": grid.window},
         "policy": KerasStep(model).policy,
         "mflops": {name: count_macs(model, name == "start") / 1e6 for name in ("step", "start")},

@@ -45,6 +45,7 @@ class ExportedStep:
             tuple(self.facts["labels"]),
             self.facts["fit"],
             self.facts["weights"],
+            self.facts.get("weights_sha256"),  # files of earlier versions do not say
         )
         self.grid = Grid(**self.facts["grid"])
         self.policy = self.facts["policy"]

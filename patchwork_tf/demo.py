@@ -36,7 +36,7 @@ flags.DEFINE_float(
 flags.DEFINE_float(
     "fps", None, "Frames per second of the output; by default the video's.", lower_bound=0.1, flag_values=_FLAGS
 )
-cli.define(_FLAGS, "image_size", "seed")
+cli.define(_FLAGS, "image_size", "depth", "seed")
 
 
 def _demo():

@@ -31,7 +31,7 @@ from patchwork_tf.errors import UsageError
 
 _FLAGS = flags.FlagValues()
 cli.define(_FLAGS, "system", "checkpoint", "tflite", "dataset", "data_dir", "config", "split", split="validation")
-cli.define(_FLAGS, "policy", "blind_start", "image_size", "json", "seed")
+cli.define(_FLAGS, "policy", "blind_start", "image_size", "depth", "json", "seed")
 flags.DEFINE_enum(
     "memory",
     None,
@@ -60,7 +60,8 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "against",
     None,
-    "Single-frame system to agree with, on --video; its weights are --checkpoint's, or those that are shipped.",
+    "Single-frame system to agree with, on --video, at the image size of its weights: --checkpoint, or "
+    "those that are shipped.",
     flag_values=_FLAGS,
 )
 cli.define(_FLAGS, "video", "max_frames")

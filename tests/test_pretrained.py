@@ -111,7 +111,7 @@ def test_agreement_of_a_network_with_itself_is_perfect_and_of_less_is_less(tmp_p
     assert same["agreement"] == 1.0
     assert late["agreement"] < patchwork["agreement"]
     assert (patchwork["policy"], patchwork["frames"]) == ("rule", 20)
-    assert "agreement with oid-sf on every whole frame" in capsys.readouterr().out
+    assert "agreement with oid-sf at 384x384, weights " in capsys.readouterr().out
     for bad, words in (
         (["--system=oid-sf", "--against=oid-sf"], "go together"),
         (["--system=oid-sf", "--against=oid-pw-m4n2", f"--video={CLIP}"], "must see all of every frame"),

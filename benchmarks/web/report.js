@@ -66,6 +66,7 @@ function describeSystem(facts) {
     patchwork: facts.grid.cells > facts.grid.window,
     depth: facts.model.depth,
     image_size: facts.input.image_size,
+    grid: facts.grid,
     mflops_max: facts.mflops.step,
     mflops_avg: average,
     mflops_avg_run: average,
@@ -81,6 +82,7 @@ export async function describeFile(facts, bytes) {
     bytes: bytes.length,
     state_bytes: facts.states.reduce((sum, { shape }) => sum + 4 * shape.reduce((a, b) => a * b, 1), 0),
     weights: facts.weights,
+    weights_sha256: facts.weights_sha256,
   };
 }
 

@@ -3,12 +3,11 @@
 import itertools
 
 import numpy as np
-from tabulate import tabulate
 
-from patchwork_tf import cli
+from patchwork_tf import cli, provenance
 from patchwork_tf.bars import progress
-from patchwork_tf.commands.given import given_systems, policies_of, policy_name
-from patchwork_tf.commands.scoring import per_cent
+from patchwork_tf.commands.given import Given, given_systems, policies_of, policy_name
+from patchwork_tf.commands.scoring import per_cent, size_text, table_of
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.streaming.step import step_of
@@ -19,56 +18,72 @@ from patchwork_tf.zoo.systems import get_system
 
 def run(flags) -> tuple[list[dict], str]:
     """One row per system and policy, and a table."""
-    checkpoint = _weights_of_reference(flags)
-    steps, policies, weights = [], [], []
-    for given in given_systems(flags, shipped=True, **cli.override(memory=flags.memory)):
-        if given.class_names is None:
-            raise UsageError(f"no weights of {given.name} are shipped: name some, --checkpoint=FOLDER")
-        if given.class_names != tuple(checkpoint.class_names):
-            raise UsageError(f"{given.name} and {flags.against} tell other classes apart: they cannot agree")
-        step = given.make_step()
-        for policy in policies_of(flags, step):
-            steps.append(step)
-            policies.append(policy)
-            weights.append(given.weights)
-    reference = _reference(flags, checkpoint, zip(steps, weights, strict=True))
-    videos = [Video(path) for path in flags.video if path]
-    scores = _scores(flags, reference, steps, policies, videos)
-    rows = [
-        {
-            "system": step.info.system,
-            "policy": policy_name(policy, step),
-            "checkpoint": source,
-            "against": flags.against,
-            "videos_scored": [video.path for video in videos],
-            "image_size": list(step.config.image_size),
-            **score,
-        }
-        for step, policy, source, score in zip(steps, policies, weights, scores, strict=True)
-    ]
-    return rows, _table(rows, reference.task)
-
-
-def _weights_of_reference(flags) -> checkpoints.Checkpoint:
     system = get_system(flags.against)
     if not system.is_single_frame:
         raise UsageError(
             f"--against={system.name}: a reference must see all of every frame, as {system.reference}"
         )
-    given = [source for source in flags.checkpoint if source]
-    source = given[0] if len(given) == 1 else system.name
-    if source == system.name and not checkpoints.find_pretrained(system.name):
+    given = given_systems(flags, shipped=True, **cli.override(memory=flags.memory))
+    checkpoint = checkpoints.read(_weights_of_reference(flags, system, given))
+    for one in given:
+        if one.class_names is None:
+            raise UsageError(f"no weights of {one.name} are shipped: name some, --checkpoint=FOLDER")
+        if one.class_names != tuple(checkpoint.class_names):
+            raise UsageError(f"{one.name} and {system.name} tell other classes apart: they cannot agree")
+    runs = []
+    for one in given:
+        step = one.make_step()
+        runs += [(one, step, policy) for policy in policies_of(flags, step)]
+    _, steps, policies = zip(*runs, strict=True)
+    reference = _reference(system, checkpoint, steps)
+    about = Given(system.name, system.task, reference, checkpoint.path).facts(reference)
+    videos = [Video(path) for path in flags.video if path]
+    scores = _scores(flags, reference, steps, policies, videos)
+    rows = [
+        {
+            **one.facts(step),
+            "policy": policy_name(policy, step),
+            "against": about,
+            "dataset": f"{system.name} at {size_text(about)} on {', '.join(video.path for video in videos)}",
+            **score,
+        }
+        for (one, step, policy), score in zip(runs, scores, strict=True)
+    ]
+    return rows, _table(rows, reference.task)
+
+
+def _weights_of_reference(flags, system, given) -> str:
+    """Where the weights of --against are: never in others than those that it is compared with were made of.
+
+    Raises:
+        UsageError: if it must be said.
+    """
+    sources = [source for source in flags.checkpoint if source]
+    if len(sources) == 1:
+        return sources[0]
+    if any(flags.tflite) and sources:
+        raise UsageError("--checkpoint: beside --tflite it is of --against alone; name one")
+    own = next((one.source for one in given if one.name == system.name and not any(flags.tflite)), None)
+    if own:
+        return own
+    if not checkpoints.find_pretrained(system.name):
         raise UsageError(f"no weights of {system.name} are shipped: name some, --checkpoint=FOLDER")
-    return checkpoints.read(source)
+    shipped = {provenance.sha256(checkpoints.find_pretrained(name)) for name in checkpoints.list_pretrained()}
+    if others := [one for one in given if one.weights_sha256 not in shipped]:
+        raise UsageError(
+            f"{others[0].weights} is not of the weights that are shipped: name those of {system.name}, "
+            "--checkpoint=FOLDER"
+        )
+    return system.name
 
 
-def _reference(flags, checkpoint, others):
-    """The step that is held against: one of the `others`, pairs of a step and its weights, if it is there."""
-    for step, weights in others:
-        if (step.info.system, weights) == (flags.against, checkpoint.path):
+def _reference(system, checkpoint, steps):
+    """The step that is held against, at the size of its weights: one of the others if it is there."""
+    wanted = system.name, checkpoint.sha256, checkpoint.config.image_size
+    for step in steps:
+        if wanted == (step.info.system, step.info.weights_sha256, step.config.image_size) and step.model:
             return step
-    size = cli.override(image_size=flags.image_size)
-    return step_of(checkpoints.build_from(get_system(flags.against), checkpoint, **size))
+    return step_of(checkpoints.build_from(system, checkpoint))
 
 
 def _scores(flags, reference, steps, policies, videos):
@@ -117,16 +132,15 @@ def score_agreement(steps, policies, reference, videos, *, progress=None, **opti
 
 
 def _table(rows, task) -> str:
-    first = rows[0]
-    lines = [
-        [row["system"], row["policy"], per_cent(row["agreement"]), f"{row['mflops_avg']:.0f}"] for row in rows
+    first, against = rows[0], rows[0]["against"]
+    columns = [
+        {"agreement": per_cent(row["agreement"]), "MFLOPs per frame": f"{row['mflops_avg']:.0f}"} for row in rows
     ]
-    titles = ["system", "policy", "agreement", "MFLOPs per frame"]
     text = (
-        f"agreement with {first['against']} on every whole frame ({task.agreement}): {first['videos']} videos, "
-        f"{first['frames']} frames\n"
-        + tabulate(lines, titles, "plain", disable_numparse=True, colalign=("left", "left", "right", "right"))
+        f"agreement with {against['system']} at {size_text(against)}, weights {against['weights']['name']}, on "
+        f"every whole frame ({task.agreement}): {first['videos']} videos, {first['frames']} frames\n"
+        f"{table_of(rows, columns)}"
     )
     if first["agreement"] is None:
-        text += f"\n{first['against']} found nothing that it is sure of in these videos."
+        text += f"\n{against['system']} found nothing that it is sure of in these videos."
     return text

@@ -4,13 +4,15 @@ import dataclasses
 import functools
 from collections.abc import Callable
 
-from patchwork_tf import cli
+from patchwork_tf import cli, provenance
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.streaming.policies import policy_names
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
+
+_OVERRIDES = ("image_size", "depth")  # flags that win over what weights say
 
 
 @dataclasses.dataclass(frozen=True)
@@ -21,7 +23,8 @@ class Given:
         name: of the system.
         task: its name.
         make_step: makes what is run, a KerasStep or ExportedStep.
-        weights: where they come from, in words.
+        source: path of the checkpoint or exported file; None if the weights are random.
+        weights_sha256: of the checkpoint, of an exported file the one that it was exported from; None if unknown.
         at_step: of training.
         class_names: that the weights know; None if they are random.
     """
@@ -29,9 +32,30 @@ class Given:
     name: str
     task: str
     make_step: Callable
-    weights: str
+    source: str | None = None
+    weights_sha256: str | None = None
     at_step: int = 0
     class_names: tuple[str, ...] | None = None
+
+    @property
+    def weights(self) -> str:
+        """Where they come from, in words."""
+        return self.source or "random weights"
+
+    def facts(self, step) -> dict:
+        """What JSON says of what was run.
+
+        Args:
+            step: that `make_step` made.
+        """
+        return {
+            "system": self.name,
+            "depth": step.config.depth,
+            "image_size": list(step.config.image_size),
+            "grid": dataclasses.asdict(step.grid),
+            "weights": {"name": self.weights, "sha256": self.source and provenance.sha256(self.source)},
+            "version": provenance.version(),
+        }
 
 
 def given_systems(flags, shipped: bool = False, **overrides) -> list[Given]:
@@ -52,7 +76,9 @@ def given_systems(flags, shipped: bool = False, **overrides) -> list[Given]:
 
 
 def _exported(flags) -> list[Given]:
-    named = [name for name in ("system", "checkpoint", "image_size") if flags[name].present]
+    has_reference = "against" in flags and flags.against  # whose weights --checkpoint names then
+    about_models = ("system", *_OVERRIDES, *(() if has_reference else ("checkpoint",)))
+    named = [name for name in about_models if flags[name].present]
     if named:
         raise UsageError(f"--tflite: the file says what it is; leave out --{named[0]}")
     steps = {path: ExportedStep(path) for path in flags.tflite if path}
@@ -62,6 +88,7 @@ def _exported(flags) -> list[Given]:
             step.task.name,
             functools.partial(_same, step),
             path,
+            step.info.weights_sha256,
             class_names=step.info.class_names,
         )
         for path, step in steps.items()
@@ -79,16 +106,16 @@ def _built(flags, shipped, **overrides) -> list[Given]:
         systems = [read(source).system for source in sources]
     else:
         systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
-    overrides |= cli.override(image_size=flags.image_size)
+    overrides |= cli.override(**{name: flags[name].value for name in _OVERRIDES})
     given, makers = [], {}
     for system, source in zip(systems, cli.one_per_item("checkpoint", flags.checkpoint, systems), strict=True):
         if shipped and not source and checkpoints.find_pretrained(system.name):
             source = system.name
         checkpoint = read(source) if source else None
         if checkpoint:
-            about = (checkpoint.path, checkpoint.step, tuple(checkpoint.class_names))
+            about = (checkpoint.path, checkpoint.sha256, checkpoint.step, tuple(checkpoint.class_names))
         else:
-            about = ("random weights", 0, None)
+            about = ()
         # Compiling takes seconds: systems that run one model share it.
         make = functools.cache(functools.partial(_step, system, checkpoint, overrides))
         make = makers.setdefault((system.model, system.stream.flip, source), make)

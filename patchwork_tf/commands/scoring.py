@@ -65,13 +65,11 @@ def _score(flags, given, step, policy, several, names) -> dict:
         writer.close()
     config = f"{flags.config}, " if flags.config else ""
     return {
-        "system": given.name,
+        **given.facts(step),
         "policy": shown,
         "blind_start": flags.blind_start,
-        "checkpoint": given.weights,
         "step": given.at_step,
         "dataset": f"{flags.dataset}/{flags.split}, {config}seed {flags.seed}",
-        "image_size": list(step.config.image_size),
         **score,
     }
 
@@ -159,11 +157,26 @@ def per_cent(value) -> str:
 
 def _table(rows, task) -> str:
     first = rows[0]
-    titles = ["system", "policy", *task.columns(first), "weights"]
-    lines = [
-        [row["system"], row["policy"], *map(per_cent, task.columns(row).values()), row["checkpoint"]]
-        for row in rows
-    ]
-    sides = ["left", "left", *["right"] * len(task.columns(first)), "left"]
-    table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)
-    return f"{first['dataset']}: {first['videos']} videos, {first['frames']} frames\n{table}"
+    columns = [{key: per_cent(value) for key, value in task.columns(row).items()} for row in rows]
+    return f"{first['dataset']}: {first['videos']} videos, {first['frames']} frames\n{table_of(rows, columns)}"
+
+
+def table_of(rows, columns) -> str:
+    """What was run, see `Given.facts`, by which policy, and numbers of it.
+
+    Args:
+        rows: of JSON.
+        columns: of each row its numbers, as texts by title.
+    """
+    titles = ["system", "policy", *columns[0], "depth", "pixels", "weights"]
+    lines = []
+    for row, numbers in zip(rows, columns, strict=True):
+        network = (f"{row['depth']:g}", size_text(row), row["weights"]["name"])
+        lines.append([row["system"], row["policy"], *numbers.values(), *network])
+    sides = ["left", "left", *["right"] * (len(titles) - 3), "left"]
+    return tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)
+
+
+def size_text(row) -> str:
+    """The image size of a row of JSON."""
+    return "x".join(map(str, row["image_size"]))

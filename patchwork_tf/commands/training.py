@@ -6,7 +6,7 @@ import functools
 
 import keras
 
-from patchwork_tf import cli, files
+from patchwork_tf import cli, files, provenance
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
@@ -56,11 +56,9 @@ def run(flags):
     begun = checkpoints.latest(flags.model_dir)
     origin = begun or flags.init_checkpoint
     weights = checkpoints.read(origin) if origin else None
+    given = cli.override(image_size=flags.image_size, depth=flags.depth)
     config = dataclasses.replace(
-        system.model,
-        num_classes=len(names),
-        **_of_weights(flags, weights, begun),
-        **cli.override(image_size=flags.image_size, depth=flags.depth),
+        system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
     )
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
@@ -91,6 +89,7 @@ def run(flags):
         "reference": system.reference,
         "class_names": names,
         "training": _settings(flags),
+        "version": provenance.version(),
     }
     with distribution.loss_of_others_reported(processes, flags.model_dir), reading:
         fit(
@@ -105,13 +104,13 @@ def run(flags):
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
-def _of_weights(flags, weights, begun) -> dict:
+def _of_weights(flags, system, weights, begun, given) -> dict:
     """What first weights say of the model: depth and image size, as far as no flag does, and for which anchors."""
     if weights is None:
         return {}
     trained_size = weights.config.trained_size if begun else weights.config.size_of_training
-    names = [name for name in ("depth", "image_size") if flags.init_checkpoint and flags[name].value is None]
-    return {"trained_size": trained_size, **{name: getattr(weights.config, name) for name in names}}
+    names = ("depth", "image_size") if flags.init_checkpoint else ()
+    return {"trained_size": trained_size, **checkpoints.fields_of_weights(system, weights, names, given)}
 
 
 def _run_of(flags, processes, metadata) -> Run:

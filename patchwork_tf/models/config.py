@@ -132,6 +132,7 @@ class ModelInfo:
         class_names: of the foreground classes, in order; numbers, if it has not learned any.
         fit: how frames get to its image size, see `choices.FITS`.
         weights: where they come from, in words.
+        weights_sha256: of the checkpoint file that they were read from; None of random ones.
     """
 
     system: str | None = None
@@ -140,6 +141,7 @@ class ModelInfo:
     class_names: tuple[str, ...] | None = None
     fit: str = "stretch"
     weights: str = "random weights"
+    weights_sha256: str | None = None
 
     def completed(self, config: ModelConfig) -> "ModelInfo":
         """With the names of classes that a model of `config` has before it has learned any."""

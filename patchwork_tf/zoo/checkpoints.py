@@ -5,15 +5,18 @@ is written under a temporary name first, so a file that has its name is complete
 """
 
 import dataclasses
+import functools
 import json
 import os
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from patchwork_tf.errors import DataError
+from patchwork_tf import provenance
+from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
 from patchwork_tf.models.config import ModelConfig, StreamConfig
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
@@ -24,6 +27,7 @@ _PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in do
 _SCALE = "_scale"  # ends the name of what a packed kernel is multiplied by
 # Fields of a model that its weights decide.
 _OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone")
+_FLAGS = ("depth", "image_size")  # those that a flag sets
 _LARGE = 5000  # numbers
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 
@@ -42,6 +46,11 @@ class Checkpoint:
     path: str
     arrays: dict[str, np.ndarray]
     metadata: dict
+
+    @functools.cached_property
+    def sha256(self) -> str:
+        """Of its file."""
+        return provenance.sha256(self.path)
 
     @property
     def step(self) -> int:
@@ -224,8 +233,8 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
 
     Any system whose layers have the weights' shapes will do, not only the one that was trained:
     the single-frame and all Patchwork models of a task and depth share their layers. The system
-    gives grid and resolution; the checkpoint gives depth, number of classes and image size. On images of another
-    size anchors keep the pixels that they had in training.
+    gives grid and resolution; see `fields_of_weights` for the rest. On images of another size anchors keep the
+    pixels that they had in training.
 
     Args:
         system: of the zoo.
@@ -234,7 +243,7 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
 
     Raises:
         DataError: if the weights do not fit.
-        UsageError: if the image does not divide into the system's grid.
+        UsageError: if the system is of another network, or the image does not divide into its grid.
     """
     if checkpoint is not None:
         trained = checkpoint.config
@@ -242,9 +251,8 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             raise DataError(
                 f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
             )
-        fields = {key: getattr(trained, key) for key in _OF_WEIGHTS}
-        fields["trained_size"] = trained.size_of_training
-        overrides = {**fields, **overrides}
+        fields = fields_of_weights(system, checkpoint, _OF_WEIGHTS, overrides)
+        overrides = {"trained_size": trained.size_of_training, **fields, **overrides}
     model = build(system, **overrides)
     if checkpoint is not None:
         assign_weights(model.variables, checkpoint.arrays, checkpoint.path)
@@ -253,5 +261,34 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             class_names=tuple(checkpoint.class_names),
             fit=checkpoint.fit,
             weights=checkpoint.description,
+            weights_sha256=checkpoint.sha256,
         )
     return model
+
+
+def fields_of_weights(system: System, checkpoint: Checkpoint, fields: Sequence[str], overrides: dict) -> dict:
+    """What a checkpoint says of the model that a system is run with: ModelConfig fields that nobody overrides.
+
+    A checkpoint may differ from the system that it was trained as: `patchwork-train --system=vid-sf --depth=0.35`.
+    Then it does for all systems that have the same there as that one. But what sets a system apart is never
+    replaced: the depth of vid-sf-d0.5 by that of other weights.
+
+    Raises:
+        UsageError: if it would be.
+    """
+    found = {}
+    for field in (field for field in fields if field not in overrides):
+        found[field] = getattr(checkpoint.config, field)
+        wanted, trained_as = getattr(system.model, field), getattr(checkpoint.system.model, field)
+        if found[field] != wanted != trained_as:
+            meant = f", or say --{field}={_plain(found[field])}" if field in _FLAGS else ""
+            raise UsageError(
+                f"{system.name} has {field} {_plain(wanted)}, the weights of {checkpoint.path} have "
+                f"{_plain(found[field])}: name the system that they are of{meant}"
+            )
+    return found
+
+
+def _plain(value) -> str:
+    """As flags have it."""
+    return "x".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
