@@ -3,12 +3,13 @@
 import importlib
 import os
 
-from patchwork_tf import backend
+from patchwork_tf import backend, registry
 
 __version__ = "0.1.0"
 
 # TensorFlow's own setting for log messages, if any, stays.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+registry.register_with_keras()
 
 # Name -> where it is. Loaded when first asked for: a command's --help need not wait for TensorFlow.
 _WHERE = {

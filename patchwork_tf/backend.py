@@ -10,6 +10,21 @@ BACKENDS = ("tensorflow", "jax")
 _NEEDED = {"floatx": "float32", "image_data_format": "channels_last"}
 
 
+def check_precision():
+    """Raises UsageError if a model that is built now would not be in float32 and channels last."""
+    import keras
+
+    settings = {
+        "floatx": keras.config.floatx(),
+        "image_data_format": keras.config.image_data_format(),
+        "dtype_policy": keras.config.dtype_policy().name,
+    }
+    for key, value in settings.items():
+        needed = _NEEDED.get(key, "float32")
+        if value != needed:
+            raise UsageError(f"keras.config.{key}() is {value}; models are built in {needed}: set it before")
+
+
 def check():
     """Reads KERAS_BACKEND and keras.json as Keras does. Raises UsageError if Patchwork cannot run with them."""
     path = os.path.join(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "keras.json")

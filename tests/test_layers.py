@@ -14,8 +14,8 @@ FOLDERS = {
 }
 # The lowest first; parts of one line know nothing of each other.
 LAYERS = (
-    {"errors", "quiet", "choices", "truth"},
-    {"backend", "files", "grid", "bars", "drawing", "fitting", "pictures", "task"},
+    {"errors", "quiet", "choices", "truth", "registry"},
+    {"backend", "files", "provenance", "grid", "bars", "drawing", "fitting", "pictures", "task"},
     {"layers"},
     {"models", "data"},
     {"metrics"},

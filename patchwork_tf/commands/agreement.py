@@ -24,10 +24,10 @@ def run(flags) -> tuple[list[dict], str]:
             f"--against={system.name}: a reference must see all of every frame, as {system.reference}"
         )
     given = given_systems(flags, shipped=True, **cli.override(memory=flags.memory))
+    if without := [one.name for one in given if one.class_names is None]:
+        raise UsageError(f"no weights of {without[0]} are shipped: name some, --checkpoint=FOLDER")
     checkpoint = checkpoints.read(_weights_of_reference(flags, system, given))
     for one in given:
-        if one.class_names is None:
-            raise UsageError(f"no weights of {one.name} are shipped: name some, --checkpoint=FOLDER")
         if one.class_names != tuple(checkpoint.class_names):
             raise UsageError(f"{one.name} and {system.name} tell other classes apart: they cannot agree")
     runs = []

@@ -19,6 +19,7 @@ A window of None is the whole frame: a warm start, which renews all memory at on
 import numpy as np
 from keras import layers, ops
 
+from patchwork_tf import backend
 from patchwork_tf.grid import Grid
 
 
@@ -35,6 +36,7 @@ class PatchworkCell(layers.Layer):
     """
 
     def __init__(self, convolution, grid: Grid, frame_shape, *, name, strides=1, dilation_rate=1, **kwargs):
+        backend.check_precision()
         super().__init__(name=f"{name}_cell")
         self.key = name
         self.grid = grid

@@ -102,7 +102,7 @@ class PatchworkDetector(PatchworkModel):
         Args:
             freshness: (B, M, M, 1) float32, of the cells. Low-resolution heads are fresh in every frame.
         """
-        freshness = ops.reshape(freshness, (freshness.shape[0], -1))
+        freshness = ops.reshape(freshness, (-1, self.grid.cells**2))
         local = ops.take(freshness, cell_of(self.part_centers, self.grid), axis=1)
         return ops.pad(local, ((0, 0), (0, len(self.anchors) - local.shape[1])), constant_values=1.0)
 

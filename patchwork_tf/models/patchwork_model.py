@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from keras import ops
 
+from patchwork_tf import backend
+from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.cell import crop_window, remember
 from patchwork_tf.models import mobilenet_v2  # noqa: F401  makes it known
 from patchwork_tf.models.attention import AttentionNetwork, best_window
@@ -33,6 +35,7 @@ class PatchworkModel(keras.Model):
     rule: Rule
 
     def __init__(self, config: ModelConfig, info: ModelInfo, name: str, last_channels: int | None = None):
+        backend.check_precision()
         super().__init__(name=name)
         self.config = config
         self.info = info.completed(config)
@@ -136,7 +139,7 @@ class PatchworkModel(keras.Model):
         """The outputs and the new state of a `step`, of what `look` returns."""
         outputs, state = self._answer(predictions, window, state)
         if self.attention is None:
-            return {**outputs, "next_window": ops.zeros((restored.shape[0], 2), "int32")}, state
+            return {**outputs, "next_window": ops.zeros((ops.shape(restored)[0], 2), "int32")}, state
         freshness = advance_freshness(state["freshness"], window, self.grid)
         outputs |= self.window_values(outputs, restored, freshness)
         outputs["next_window"] = best_window(outputs["q_values"], self.grid)
@@ -156,13 +159,23 @@ class PatchworkModel(keras.Model):
         return {"rule_values": values, "q_values": values + corrections}
 
     def call(self, inputs, window=None, state=None):
-        """A step in Keras' form: `model({"frame": frame, "window": window, **state})`, as `step` returns it.
+        """What Keras calls: `model(frame)` answers whole frames (B, H, W, 3), each on its own, without a memory.
 
-        Also as `model(frame, window, state)`.
+        `model({"frame": frame, "window": window, **state})` is a step, as `step` returns it, and so is
+        `model(frame, window, state)`.
+
+        Raises:
+            UsageError: if the frames are of another size.
         """
         if isinstance(inputs, dict):
             state = {name: value for name, value in inputs.items() if name not in ("frame", "window")}
             inputs, window = inputs["frame"], inputs["window"]
+        shape = (*self.config.image_size, 3)
+        if tuple(inputs.shape[1:]) != shape:
+            raise UsageError(f"frames are (batch, {', '.join(map(str, shape))}), not {tuple(inputs.shape)}")
+        if state is None:
+            outputs, _ = self.step(inputs, None, self.initial_state(ops.shape(inputs)[0]))
+            return outputs
         return self.step(inputs, window, state)
 
     def get_config(self):

@@ -83,8 +83,9 @@ def advance_freshness(freshness, window, grid: Grid):
     Returns:
         (B, M, M, 1) float32.
     """
-    size = grid.cells if window is None else grid.window
-    fresh = ops.ones(((freshness if window is None else window).shape[0], size, size, 1))
+    if window is None:
+        return ops.ones_like(freshness)
+    fresh = ops.ones((window.shape[0], grid.window, grid.window, 1))
     return remember(FRESHNESS_DECAY * freshness, fresh, window, grid)
 
 

@@ -19,6 +19,7 @@ from patchwork_tf import provenance
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
 from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import System, get_system, list_systems
@@ -218,14 +219,29 @@ def load(source: str):
     """A model with trained weights, which knows its system, its classes and how frames are fitted.
 
     Args:
-        source: a name of `list_pretrained`, or a checkpoint file or a training folder of any system.
+        source: a name of `list_pretrained`, a checkpoint file or a training folder of any system, or what
+            `model.save` wrote, a .keras file.
 
     Raises:
         DataError: if there is no such thing.
     """
+    if source.endswith(".keras"):
+        return _load_keras(source)
     checkpoint = read(source)
     system = checkpoint.system if os.path.exists(source) else get_system(source)
     return build_from(system, checkpoint)
+
+
+def _load_keras(path: str) -> PatchworkModel:
+    if not os.path.exists(path):
+        raise DataError(f"{path}: no such file")
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises anything from ValueError to KeyError here
+        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]})") from None
+    if not isinstance(model, PatchworkModel):
+        raise DataError(f"{path}: a {type(model).__name__}, no model that Patchwork has built")
+    return model
 
 
 def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
