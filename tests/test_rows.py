@@ -4,6 +4,7 @@ import dataclasses
 import hashlib
 import json
 import types
+from pathlib import Path
 
 import pytest
 from conftest import save_fresh
@@ -16,7 +17,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export import __main__ as export_command
 from patchwork_tf.zoo import checkpoints
 
-CLIP = "docs/photos.mp4"
+CLIP = str(Path(__file__).parents[1] / "docs/photos.mp4")
 
 
 def weights_of(system: str, **fields) -> checkpoints.Checkpoint:
