@@ -233,7 +233,7 @@ class DetectorLowering(Lowering):
             context = None
             if self.remembers and not whole_map:  # both look at the same features
                 cell = head.class_block.cell
-                context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
+                context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border.rows)
             of_classes = self.block(x, head.class_block, context, whole_map)
             of_boxes = self.block(x, head.box_block, context, whole_map)
         logits, codes = predictor(of_classes, head.classes), self._codes(head, of_boxes, level)

@@ -200,7 +200,7 @@ class Lowering:
         cell, name = block.depthwise.cell, f"{block.prefix}expand_relu"
         frame_size = cell.frame_shape[:2]
         wanted = name in self.wanted_contexts
-        before, after = (1, 1) if wanted else cell.border
+        before, after = (1, 1) if wanted else cell.border.rows
         stride = self.model.config.network_size[0] // frame_size[0]
         if self.unexpanded and stride <= UNEXPANDED_TO:
             ones = tf.ones((*x.shape[:3], 1))
@@ -213,7 +213,7 @@ class Lowering:
             context = self.memory.surround(block.prefix, expanded, frame_size, before, after)
         if wanted:
             self.contexts[name] = context
-        extra = before - cell.border[0]
+        extra = before - cell.border.rows[0]
         # A slice that leaves nothing out would be a copy all the same.
         return expanded, convolve(context[:, extra:, extra:] if extra else context, block.depthwise)
 
@@ -223,7 +223,7 @@ class Lowering:
             return convolve(x, part, "SAME")
         if context is None:
             cell = part.cell
-            context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border)
+            context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border.rows)
         return convolve(context, part)
 
     def block(self, x, part, context=None, whole_map=False):
@@ -308,7 +308,7 @@ def expand_indicated(x, part):
 
 def convolve(context, part, padding="VALID"):
     """Convolution, normalisation and ReLU6 of a `layers.blocks.ConvCell`."""
-    convolution = part.cell.convolution
+    convolution = part.cell.layer
     kernel, bias = fold(convolution, part.norm)
     stride, rate = convolution.strides[0], convolution.dilation_rate[0]
     if isinstance(convolution, keras.layers.DepthwiseConv2D):

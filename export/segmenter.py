@@ -71,12 +71,12 @@ class SegmenterLowering(Lowering):
     def _upsampled(self, x):
         """The window of the upsampled full frame, whose border is the frame's own edge at the frame's edge."""
         cell = self.model.upsample
+        factor = cell.layer.size[0]
         if not self.remembers:
-            return tf.image.resize(x, [side * cell.factor for side in x.shape[1:3]])
+            return tf.image.resize(x, [side * factor for side in x.shape[1:3]])
         context = self._edges_repeated(self.memory.surround(cell.key, x, cell.frame_shape[:2], 1, 1))
-        context = tf.image.resize(context, [side * cell.factor for side in context.shape[1:3]])
-        border = cell.factor
-        return context[:, border:-border, border:-border]
+        context = tf.image.resize(context, [side * factor for side in context.shape[1:3]])
+        return context[:, factor:-factor, factor:-factor]
 
     def _edges_repeated(self, x):
         """x (1, h + 2, w + 2, C), its outermost pixels replaced by those beside them where they are off the frame.

@@ -13,10 +13,10 @@ CHANNELS = 3
 
 
 def make_cell(kind, grid, size, stride, rate=1):
-    options = {"strides": stride, "dilation_rate": rate, "name": "cell"}
-    if kind == "full":
-        return PatchworkCell(keras.layers.Conv2D, grid, (size, size, CHANNELS), filters=5, **options)
-    return PatchworkCell(keras.layers.DepthwiseConv2D, grid, (size, size, CHANNELS), **options)
+    options = {"strides": stride, "dilation_rate": rate, "padding": "same", "name": "cell"}
+    kinds = {"full": (keras.layers.Conv2D, {"filters": 5}), "depthwise": (keras.layers.DepthwiseConv2D, {})}
+    convolution, more = kinds[kind]
+    return PatchworkCell(convolution(kernel_size=3, **options, **more), grid, (size, size, CHANNELS))
 
 
 def reference_step(memory, x, window, grid, kernel, bias, stride, rate):
@@ -52,7 +52,7 @@ def test_cell_equals_reference_over_random_steps(kind, stride, rate, cells, wind
         x = rng.normal(size=(batch, side, side, CHANNELS)).astype(np.float32)
         windows = rng.integers(0, grid.positions, (batch, 2)).astype(np.int32)
         y, state = cell.step(x, windows, state)
-        kernel, bias = (np.array(w) for w in cell.convolution.weights)
+        kernel, bias = (np.array(w) for w in cell.layer.weights)
         for item in range(batch):
             expected = reference_step(memories[item], x[item], windows[item], grid, kernel, bias, stride, rate)
             np.testing.assert_allclose(y[item], expected, atol=1e-5)
@@ -107,7 +107,7 @@ def test_a_window_never_writes_outside_itself_and_items_stay_apart(cells, cell_p
     y, state = cell.step(x, windows, {"cell": before})
     after = np.array(state["cell"])
     assert after.shape == before.shape
-    for item, (r, q) in enumerate(windows * cell_pixels + cell.border[0]):
+    for item, (r, q) in enumerate(windows * cell_pixels + cell.border.rows[0]):
         np.testing.assert_array_equal(after[item, r : r + side, q : q + side], x[item])
         unchanged = after[item].copy()
         unchanged[r : r + side, q : q + side] = before[item, r : r + side, q : q + side]

@@ -68,7 +68,8 @@ class ConvCell(layers.Layer):
             kwargs["depthwise_initializer"] = keras.initializers.VarianceScaling(**DEPTHWISE_INIT)
         else:
             kwargs["kernel_initializer"] = keras.initializers.VarianceScaling(**RELU_INIT)
-        self.cell = PatchworkCell(convolution, grid, frame_shape, name=name, use_bias=False, **kwargs)
+        layer = convolution(kernel_size=3, padding="same", use_bias=False, name=name, **kwargs)
+        self.cell = PatchworkCell(layer, grid, frame_shape)
         self.norm = batch_norm(bn_name or f"{name}_BN")
         self.activation = layers.ReLU(6.0, name=f"{name}_relu")
 

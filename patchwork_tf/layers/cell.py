@@ -17,75 +17,123 @@ A window of None is the whole frame: a warm start, which renews all memory at on
 """
 
 import numpy as np
-from keras import layers, ops
+from keras import KerasTensor, layers, ops
 
 from patchwork_tf import backend
 from patchwork_tf.grid import Grid
+from patchwork_tf.layers import rules
 
 
 class PatchworkCell(layers.Layer):
-    """A 3 x 3 convolution on a window, its border filled from a memory of the full frame.
+    """A layer that looks at neighbours, on a window: its border is filled from a memory of the full frame.
 
     Args:
-        convolution: `layers.Conv2D` or `layers.DepthwiseConv2D`, the class.
-        grid: the frame's grid. If its window is the whole frame, the cell is the plain
-            convolution with SAME padding and keeps no memory.
-        frame_shape: (H, W, C) of the full-frame feature map at the convolution's input.
-        name: the convolution's name, also the key of the cell's memory in the state.
-        strides, dilation_rate, **kwargs: passed on to the convolution.
+        layer: such as a `layers.Conv2D` or `layers.DepthwiseConv2D` with padding 'same', or any other that has a rule
+            (`rules.py`). It is not changed.
+        grid: the frame's grid. If its window is the whole frame, the cell is the plain layer and keeps no memory.
+        frame_shape: (H, W, C) of the full-frame feature map at the layer's input.
+        border: what it looks at around the window; by default what its rule says.
+        name: by default the layer's with '_cell'.
     """
 
-    def __init__(self, convolution, grid: Grid, frame_shape, *, name, strides=1, dilation_rate=1, **kwargs):
+    def __init__(self, layer, grid: Grid, frame_shape, *, border: rules.Border | None = None, name=None):
         backend.check_precision()
-        super().__init__(name=f"{name}_cell")
-        self.key = name
+        super().__init__(name=name or f"{layer.name}_cell")
+        self.layer = layer
+        self.key = layer.name
         self.grid = grid
         self.frame_shape = tuple(frame_shape)
-        # SAME padding of an even-sized map at stride 2 adds a pixel at the bottom and right only.
-        self.border = (0, 1) if strides == 2 else (dilation_rate, dilation_rate)
-        self.convolution = convolution(
-            kernel_size=3,
-            strides=strides,
-            dilation_rate=dilation_rate,
-            padding="same" if grid.is_whole_frame else "valid",
-            name=name,
-            **kwargs,
-        )
+        if border is None and not grid.is_whole_frame:
+            border = rules.need_of(layer, self.frame_shape)
+        self.border = border
+
+    @property
+    def memory_shape(self) -> tuple[int, int, int]:
+        """(H, W, C) of what it remembers, with a ring of zeros if that is what is outside of the frame."""
+        if self.border.fill != 0:
+            return self.frame_shape
+        height, width, channels = self.frame_shape
+        return height + sum(self.border.rows), width + sum(self.border.columns), channels
 
     def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
         """The state this cell needs, by name: none if the window is the whole frame."""
-        if self.grid.is_whole_frame:
-            return {}
-        height, width, channels = self.frame_shape
-        ring = sum(self.border)
-        return {self.key: (height + ring, width + ring, channels)}
+        return {} if self.grid.is_whole_frame else {self.key: self.memory_shape}
 
     def step(self, x, window, state):
-        """Convolves one window and remembers it.
+        """As `call`, with the memory in a dict of states, by the layer's name."""
+        if self.grid.is_whole_frame:
+            return self.layer(x), state
+        y, memory = self.call(x, window, state.get(self.key))
+        return y, {**state, self.key: memory}
+
+    def call(self, x, window, memory):
+        """Runs the layer on one window and remembers it.
 
         Args:
             x: (B, h, w, C) float32, the features of the window.
             window: (B, 2) int32, row and column of the window's top left cell. None if x is
-                the full frame: all of the memory is renewed then.
-            state: dict with this cell's memory (B, H + ring, W + ring, C) among others, or of
-                fewer streams that windows are tried on.
+                the full frame: all of the memory is made anew then.
+            memory: (B, *memory_shape), or of fewer streams that windows are tried on.
 
         Returns:
-            The convolution's output (B, h / stride, w / stride, F), and the state with the
-            memory updated.
+            The layer's output for the window, (B, h / stride, w / stride, F); and the new memory.
         """
-        if self.grid.is_whole_frame:
-            return self.convolution(x), state
-        before, after = self.border
+        self._build_layer()
+        border, inside = self.border, self._inside
         if window is None:
-            memory = context = ops.pad(x, ((0, 0), self.border, self.border, (0, 0)))
+            context = pad(x, border)
+            memory = x if border.fill != 0 else context
         else:
-            height, width = x.shape[1:3]
             corner = window_corner(window, self.grid, self.frame_shape)
-            context = read(state[self.key], corner, (before + height + after, before + width + after))
-            context = _fill(context, x, before, after)
-            memory = write(state[self.key], x, corner + before)
-        return self.convolution(context), {**state, self.key: memory}
+            context, memory = self._surround(x, window, memory, corner)
+            inside = read(inside, corner, context.shape[1:3])
+        return self._run(context, inside), memory
+
+    def compute_output_spec(self, x, window, memory):
+        self._build_layer()
+        (top, bottom), (left, right) = self.border.rows, self.border.columns
+        size = (top + x.shape[1] + bottom, left + x.shape[2] + right)
+        context, inside = (KerasTensor((x.shape[0], *size, channels), x.dtype) for channels in (x.shape[3], 1))
+        return self._run(context, inside), KerasTensor((x.shape[0], *self.memory_shape), x.dtype)
+
+    def _build_layer(self):
+        if not self.layer.built:
+            self.layer.build((None, *self.frame_shape))
+
+    @property
+    def _inside(self):
+        """Which pixels are in the frame (1, H, W, 1), with the border around it."""
+        return pad(np.ones((1, *self.frame_shape[:2], 1), np.float32), self.border)
+
+    def _surround(self, x, window, memory, corner):
+        """The window with its border, and the memory with x in it."""
+        border = self.border
+        size = (sum(border.rows) + x.shape[1], sum(border.columns) + x.shape[2])
+        if border.fill != 0:
+            memory = remember(memory, x, window, self.grid)
+            return read(pad(memory, border), corner, size), memory
+        context = _fill(read(memory, corner, size), x, border)
+        return context, write(memory, x, corner + np.int32([border.rows[0], border.columns[0]]))
+
+    def _run(self, context, inside):
+        border = self.border
+        if border.run is None:
+            return cut(self.layer(context), border)
+        return border.run(self.layer, context, *([inside] if border.counts else []))
+
+
+def pad(x, border: rules.Border):
+    """A map (B, H, W, C) with what is outside of the frame around it."""
+    widths = ((0, 0), border.rows, border.columns, (0, 0))
+    if border.fill == rules.EDGE:
+        return ops.pad(x, widths, mode="symmetric")  # which is the edge itself, for a border of one pixel
+    return ops.pad(x, widths, constant_values=border.fill)
+
+
+def cut(y, border: rules.Border):
+    """The output (B, h, w, C) of a layer without that of its border, of which there is as much as of the input."""
+    (top, bottom), (left, right) = border.rows, border.columns
+    return y[:, top : y.shape[1] - bottom, left : y.shape[2] - right]
 
 
 def window_corner(window, grid: Grid, frame_shape):
@@ -136,13 +184,19 @@ def _start(corner):
     return [0, corner[0, 0], corner[0, 1], 0]
 
 
-def _fill(context, x, before, after):
-    """Puts x (B, h, w, C) into the middle of a context that is `before` and `after` pixels wider and higher."""
-    beside = context[:, before : before + x.shape[1]]
-    left, right = beside[:, :, :before], beside[:, :, -after:]
-    row = ops.concatenate([left, x, right] if before else [x, right], axis=2)
-    top, bottom = context[:, :before], context[:, -after:]
-    return ops.concatenate([top, row, bottom] if before else [row, bottom], axis=1)
+def _fill(context, x, border):
+    """Puts x (B, h, w, C) into the middle of a context that is wider and higher by a border."""
+    (top, bottom), (left, right) = border.rows, border.columns
+    height, width = x.shape[1:3]
+    beside = context[:, top : top + height]
+    row = _joined([(left, beside[:, :, :left]), (1, x), (right, beside[:, :, left + width :])], 2)
+    return _joined([(top, context[:, :top]), (1, row), (bottom, context[:, top + height :])], 1)
+
+
+def _joined(parts, axis):
+    """Those of (width, tensor) that have a width, one after the other."""
+    parts = [part for width, part in parts if width]
+    return ops.concatenate(parts, axis=axis) if len(parts) > 1 else parts[0]
 
 
 def _pixels(memory, corner, size):

@@ -97,11 +97,11 @@ def backbone_rows(model) -> list[tuple]:
         return height * grid.window // grid.cells, width * grid.window // grid.cells, channels
 
     stem = backbone.parts[0].cell
-    rows = [(window(stem, 3), "s-conv2d", None, stem.convolution.filters, 1, stem.convolution.strides[0])]
+    rows = [(window(stem, 3), "s-conv2d", None, stem.layer.filters, 1, stem.layer.strides[0])]
     for block in backbone.blocks:
         cell = block.depthwise.cell
         shape = window(cell, cell.frame_shape[-1] // block.expansion)
-        stride = cell.convolution.strides[0]
+        stride = cell.layer.strides[0]
         key = ("s-bottleneck", block.expansion, block.out_shape[-1])
         if rows[-1][1:4] == key and stride == 1:
             rows[-1] = (*rows[-1][:4], rows[-1][4] + 1, rows[-1][5])

@@ -10,7 +10,7 @@ from keras import layers, ops
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
-from patchwork_tf.layers.cell import read, remember, window_corner
+from patchwork_tf.layers.cell import PatchworkCell, read, remember, window_corner
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import Rule
@@ -20,43 +20,6 @@ ASPP_STRIDE, REFINE_STRIDE = 32, 4  # of the feature maps of the pyramid, and of
 ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth
 ASPP_RATES = (1, 2, 3)
 OUTPUTS = 2  # background, foreground
-
-
-class UpsampleCell(layers.Layer):
-    """Bilinear upsampling of a window as if the full frame, remembered, were upsampled.
-
-    It looks one pixel beyond the window. At the frame's edge that pixel is the edge's own, for
-    that is what resizing an image does there.
-    """
-
-    def __init__(self, factor, grid: Grid, frame_shape, *, name):
-        super().__init__(name=f"{name}_cell")
-        self.key = name
-        self.factor = factor
-        self.grid = grid
-        self.frame_shape = tuple(frame_shape)
-
-    def memory_shapes(self):
-        return {} if self.grid.is_whole_frame else {self.key: self.frame_shape}
-
-    def step(self, x, window, state):
-        """(B, h, w, C) -> (B, factor h, factor w, C) and the new state."""
-        if self.grid.is_whole_frame:
-            return self._resize(x), state
-        memory = remember(state[self.key], x, window, self.grid)
-        state = {**state, self.key: memory}
-        if window is None:
-            return self._resize(x), state
-        height, width = x.shape[1:3]
-        ringed = ops.pad(memory, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="symmetric")
-        corner = window_corner(window, self.grid, self.frame_shape)
-        context = self._resize(read(ringed, corner, (height + 2, width + 2)))
-        border = self.factor
-        return context[:, border:-border, border:-border], state
-
-    def _resize(self, x):
-        size = (x.shape[1] * self.factor, x.shape[2] * self.factor)
-        return ops.image.resize(x, size, interpolation="bilinear", data_format="channels_last")
 
 
 @keras.saving.register_keras_serializable("patchwork_tf")
@@ -95,7 +58,8 @@ class PatchworkSegmenter(PatchworkModel):
             for rate in ASPP_RATES
         ]
         self.aspp_join = Pointwise(aspp, name="aspp_join")
-        self.upsample = UpsampleCell(ASPP_STRIDE // REFINE_STRIDE, grid, (*low, aspp), name="upsample")
+        enlarge = layers.UpSampling2D(ASPP_STRIDE // REFINE_STRIDE, interpolation="bilinear", name="upsample")
+        self.upsample = PatchworkCell(enlarge, grid, (*low, aspp))
         self.early = Pointwise(early, name="early")
         self.refine = [
             SepConvCell(refine, grid, (*high, aspp + early), name="refine_1"),

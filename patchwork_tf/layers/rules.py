@@ -1,0 +1,358 @@
+"""What a layer needs of its surroundings to run on a window: one rule per kind of layer.
+
+A rule is a function of a layer and the shape (H, W, C) of its full-frame input to a `Need`:
+
+    POINTWISE       nothing: each pixel of the output depends on one pixel of the input, or on one patch of them
+    Border(...)     pixels around the window
+    MEAN            the mean over the map
+    WHOLE_MAP       the map of the full frame
+
+Layers without a rule are refused: none is ever taken for pointwise.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from keras import layers, ops
+
+from patchwork_tf.errors import UsageError
+
+EDGE = "edge"  # a fill: pixels outside of the frame are those of its edge
+
+
+@dataclasses.dataclass(frozen=True)
+class Need:
+    """What a layer needs, in words."""
+
+    words: str
+
+
+POINTWISE, MEAN, WHOLE_MAP = (Need(words) for words in ("pointwise", "mean", "whole map"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Border:
+    """Pixels around a window that a layer looks at.
+
+    Attributes:
+        rows: how many above and below, columns: left and right.
+        run: function of the layer and a window with its border (B, h, w, C) to the layer's output for the window alone;
+            by default the layer runs on all of it, and what is more than the window is cut off.
+        fill: what is outside of the frame: a number, or EDGE.
+        counts: whether `run` also takes which pixels (1, h, w, 1) are inside of the frame, as ones and zeros.
+    """
+
+    rows: tuple[int, int] = (0, 0)
+    columns: tuple[int, int] = (0, 0)
+    run: Callable | None = None
+    fill: float | str = 0.0
+    counts: bool = False
+
+    @property
+    def is_none(self) -> bool:
+        return not any((*self.rows, *self.columns))
+
+
+@dataclasses.dataclass(frozen=True)
+class Instead:
+    """Another layer that does the same on windows, and has a rule of its own."""
+
+    layer: keras.layers.Layer
+
+
+class Refused(UsageError):
+    """A layer cannot run on a window; says why, after the layer's name."""
+
+
+Rule = Callable[[keras.layers.Layer, tuple[int, int, int]], Need | Border | Instead]
+_RULES: dict[type, Rule] = {}
+_OPERATIONS: dict[str, Rule] = {}  # of keras.ops in a graph, whose classes are private: by name
+
+
+def register_layer_rule(layer: type, rule: Rule | Need | Border):
+    """Says what layers of a class need, those of its subclasses included.
+
+    Args:
+        layer: the class.
+        rule: a Need, a Border, or a function of a layer and the shape (H, W, C) of its full-frame input to one.
+    """
+    _RULES[layer] = rule if callable(rule) else lambda *_: rule
+
+
+def need_of(layer, shape, padding=None) -> Need | Border | Instead:
+    """What a layer needs on windows.
+
+    Args:
+        layer: a Keras layer, or an operation of keras.ops.
+        shape: (H, W, C) of the map of the full frame that it runs on.
+        padding: ((top, bottom), (left, right)) that a ZeroPadding2D before it adds to that, for what has padding 'valid'.
+
+    Raises:
+        Refused: if it has no rule, or cannot run on windows.
+    """
+    if padding is not None:
+        rule = next((_AFTER_PADDING[kind] for kind in type(layer).__mro__ if kind in _AFTER_PADDING), None)
+        if rule is None or layer.padding != "valid":
+            raise Refused("ZeroPadding2D goes before convolutions and max-pooling with padding 'valid' alone")
+        return rule(layer, shape, padding)
+    for kind in type(layer).__mro__:
+        if kind in _RULES:
+            return _RULES[kind](layer, shape)
+    if not isinstance(layer, layers.Layer) and type(layer).__name__ in _OPERATIONS:
+        return _OPERATIONS[type(layer).__name__](layer, shape)
+    raise Refused(
+        f"there is no rule for {type(layer).__name__}: pw.register_layer_rule({type(layer).__name__}, ...) gives one"
+    )
+
+
+# Convolution and pooling
+
+
+def _same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
+    """Pixels that SAME padding adds before and after a map of `size`, for kernels of `extent` pixels."""
+    total = max((-(-size // stride) - 1) * stride + extent - size, 0)
+    return total // 2, total - total // 2
+
+
+def _sliding(layer, shape, kernel, strides, rates, padding=None, **how) -> Border | Need:
+    """The border of what slides kernels over a map, with SAME padding or `padding` ((top, bottom), (left, right))."""
+    if padding is None and layer.padding != "same" and any(side > 1 for side in kernel):
+        raise Refused(
+            "its padding is 'valid', which makes maps smaller: 'same', or ZeroPadding2D before it, keeps them"
+        )
+    sides = []
+    for axis, (size, side, stride, rate) in enumerate(zip(shape, kernel, strides, rates, strict=False)):
+        extent = (side - 1) * rate + 1
+        if size % stride:
+            raise Refused(f"its stride {stride} does not divide a map of {size} pixels")
+        before, after = padding[axis] if padding else _same_padding(size, extent, stride)
+        if padding and (
+            (size + before + after - extent) // stride + 1 != size // stride or before + stride > extent
+        ):
+            raise Refused(f"after the padding before it, {size} pixels do not become {size // stride}")
+        sides.append((before, max(extent - stride - before, 0)))
+    return Border(*sides, **how) if any(map(any, sides)) else POINTWISE
+
+
+def _activated(layer, x):
+    if getattr(layer, "use_bias", False):
+        x = x + layer.bias
+    return x if layer.activation is None else layer.activation(x)
+
+
+def _convolve(layer, context):
+    x = ops.conv(context, layer.kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
+    return _activated(layer, x)
+
+
+def _convolve_depthwise(layer, context):
+    x = ops.depthwise_conv(context, layer.kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
+    return _activated(layer, x)
+
+
+def _convolve_separable(layer, context):
+    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    x = ops.separable_conv(context, *kernels, layer.strides, "valid", "channels_last", layer.dilation_rate)
+    return _activated(layer, x)
+
+
+def _convolution(run, layer, shape, padding=None):
+    return _sliding(layer, shape, layer.kernel_size, layer.strides, layer.dilation_rate, padding, run=run)
+
+
+def _max_pool(layer, context):
+    return ops.max_pool(context, layer.pool_size, layer.strides, "valid", "channels_last")
+
+
+def _average_pool(layer, context, inside):
+    """Averages of what is inside of the frame."""
+
+    def average(x):
+        return ops.average_pool(x, layer.pool_size, layer.strides, "valid", "channels_last")
+
+    return average(context) / average(inside)
+
+
+def _max_pooling(layer, shape, padding=None):
+    fill = 0.0 if padding else -float("inf")
+    return _sliding(layer, shape, layer.pool_size, layer.strides, (1, 1), padding, run=_max_pool, fill=fill)
+
+
+def _average_pooling(layer, shape):
+    return _sliding(layer, shape, layer.pool_size, layer.strides, (1, 1), run=_average_pool, counts=True)
+
+
+def _transposed(layer, shape):
+    """Output o of a SAME transposed convolution gets from inputs i with 0 <= o - i stride + before < kernel."""
+    if layer.padding != "same" or any(rate != 1 for rate in layer.dilation_rate) or layer.output_padding:
+        raise Refused(
+            "transposed convolutions run on windows with padding 'same', and without dilation or output_padding"
+        )
+    sides = []
+    for kernel, stride in zip(layer.kernel_size, layer.strides, strict=True):
+        before = max(kernel - stride, 0) // 2
+        sides.append(((kernel - 1 - before) // stride, (stride - 1 + before) // stride))
+    return Border(*sides, run=functools.partial(_convolve_transposed, sides))
+
+
+def _convolve_transposed(sides, layer, context):
+    x = ops.conv_transpose(context, layer.kernel, layer.strides, "valid", None, "channels_last")
+    spans = []
+    for (before, after), size, kernel, stride in zip(
+        sides, context.shape[1:3], layer.kernel_size, layer.strides, strict=True
+    ):
+        first = before * stride + max(kernel - stride, 0) // 2
+        spans.append(slice(first, first + (size - before - after) * stride))
+    return _activated(layer, x[:, spans[0], spans[1]])
+
+
+# Sizes
+
+
+def _resized(factors, layer, context):
+    """Bilinear, and without the border of one pixel."""
+    height, width = context.shape[1:3]
+    size = (height * factors[0], width * factors[1])
+    x = ops.image.resize(context, size, interpolation="bilinear", data_format="channels_last")
+    return x[:, factors[0] : -factors[0], factors[1] : -factors[1]]
+
+
+def _upsampling(layer, shape):
+    if layer.interpolation == "nearest":
+        return POINTWISE
+    if layer.interpolation != "bilinear":
+        raise Refused(f"windows are enlarged by 'nearest' and 'bilinear', not by {layer.interpolation!r}")
+    return Border((1, 1), (1, 1), functools.partial(_resized, layer.size), EDGE)
+
+
+def _resizing(layer, shape):
+    """A window has another size to be resized to, and the same factor."""
+    if layer.crop_to_aspect_ratio or layer.pad_to_aspect_ratio or layer.antialias:
+        raise Refused("maps are resized by whole factors, without antialias or a change of their aspect ratio")
+    wanted = (layer.height, layer.width)
+    if any(side % size for side, size in zip(wanted, shape, strict=False)):
+        raise Refused(f"it resizes {shape[0]}x{shape[1]} to {wanted[0]}x{wanted[1]}, which is no whole factor")
+    factors = (wanted[0] // shape[0], wanted[1] // shape[1])
+    return Instead(layers.UpSampling2D(factors, interpolation=layer.interpolation, name=layer.name))
+
+
+# What needs nothing, or everything
+
+
+def _over_channels(layer, shape):
+    """Pointwise, if its axis is that of the channels."""
+    if all(axis in (-1, len(shape)) for axis in np.ravel(layer.axis)):
+        return POINTWISE
+    raise Refused(f"its axis is {layer.axis}, not that of the channels")
+
+
+def _prelu(layer, shape):
+    if set(layer.shared_axes or ()) >= {1, 2}:
+        return POINTWISE
+    raise Refused("its slopes differ from pixel to pixel: shared_axes=[1, 2] shares them")
+
+
+def _mean_over(layer, shape):
+    """Operation mean."""
+    axes = layer.axis if isinstance(layer.axis, (list, tuple)) else (layer.axis,)
+    if sorted(axis % 4 for axis in axes if axis is not None) == [1, 2]:
+        return MEAN
+    return POINTWISE if list(axes) in ([-1], [3]) and layer.keepdims else WHOLE_MAP
+
+
+_CONVOLUTIONS = {
+    layers.Conv2D: functools.partial(_convolution, _convolve),
+    layers.DepthwiseConv2D: functools.partial(_convolution, _convolve_depthwise),
+    layers.SeparableConv2D: functools.partial(_convolution, _convolve_separable),
+    layers.Conv2DTranspose: _transposed,
+    layers.MaxPooling2D: _max_pooling,
+    layers.AveragePooling2D: _average_pooling,
+    layers.UpSampling2D: _upsampling,
+    layers.Resizing: _resizing,
+}
+_AFTER_PADDING = {
+    kind: _CONVOLUTIONS[kind]
+    for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.MaxPooling2D)
+}
+_POINTWISE = (
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.ELU,
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Dense,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.GaussianNoise,
+    layers.GaussianDropout,
+    layers.Rescaling,
+    layers.ActivityRegularization,
+    layers.Identity,
+)
+_WHOLE_MAP = (
+    layers.GlobalMaxPooling2D,
+    layers.Flatten,
+    layers.Reshape,
+    layers.Permute,
+    layers.Attention,
+    layers.MultiHeadAttention,
+    layers.GroupNormalization,
+)
+for _layer, _rule in _CONVOLUTIONS.items():
+    register_layer_rule(_layer, _rule)
+for _layer in _POINTWISE:
+    register_layer_rule(_layer, POINTWISE)
+for _layer in _WHOLE_MAP:
+    register_layer_rule(_layer, WHOLE_MAP)
+for _layer in (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.Normalization,
+    layers.Softmax,
+    layers.Concatenate,
+):
+    register_layer_rule(_layer, _over_channels)
+register_layer_rule(layers.PReLU, _prelu)
+register_layer_rule(layers.GlobalAveragePooling2D, MEAN)
+_OPERATIONS |= dict.fromkeys(
+    (
+        *(
+            "Add",
+            "Subtract",
+            "Multiply",
+            "Divide",
+            "TrueDivide",
+            "Maximum",
+            "Minimum",
+            "Negative",
+            "Power",
+            "Square",
+        ),
+        *(
+            "Abs",
+            "Absolute",
+            "Clip",
+            "Exp",
+            "Log",
+            "Sqrt",
+            "Tanh",
+            "Sigmoid",
+            "Silu",
+            "Relu",
+            "Relu6",
+            "Gelu",
+            "Elu",
+        ),
+        *("HardSigmoid", "HardSilu", "LeakyRelu", "Softplus"),
+    ),
+    lambda *_: POINTWISE,
+)
+_OPERATIONS["Mean"] = _mean_over

@@ -1,0 +1,129 @@
+"""A functional Keras model as a list of calls, which can be gone through with any tensors."""
+
+import dataclasses
+
+import keras
+
+from patchwork_tf.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Call:
+    """A layer, or an operation of keras.ops, that is called once.
+
+    Attributes:
+        layer: what is called. One that is called at several places is in as many calls.
+        args, kwargs: its arguments; symbolic tensors among them stand for outputs of calls before.
+        outputs: the symbolic tensors that it returns.
+    """
+
+    layer: keras.Operation
+    args: tuple
+    kwargs: dict
+    outputs: list[keras.KerasTensor]
+
+    @property
+    def inputs(self) -> list[keras.KerasTensor]:
+        """The symbolic tensors among its arguments."""
+        return [x for x in keras.tree.flatten((self.args, self.kwargs)) if isinstance(x, keras.KerasTensor)]
+
+    def with_inputs(self, replace) -> "Call":
+        """The same of other symbolic tensors: `replace` is a function of each."""
+
+        def replaced(x):
+            return replace(x) if isinstance(x, keras.KerasTensor) else x
+
+        args, kwargs = keras.tree.map_structure(replaced, (self.args, self.kwargs))
+        return dataclasses.replace(self, args=args, kwargs=kwargs)
+
+    def run(self, tensors: dict, *more):
+        """Calls the layer.
+
+        Args:
+            tensors: by the `id` of the symbolic tensor that each stands for.
+            *more: positional arguments after its own.
+        """
+        args, kwargs = keras.tree.map_structure(lambda x: tensors.get(id(x), x), (self.args, self.kwargs))
+        return self.layer(*args, *more, **kwargs)
+
+
+@dataclasses.dataclass(frozen=True)
+class Graph:
+    """A network with one input.
+
+    Attributes:
+        input: the symbolic frame (None, H, W, C).
+        calls: in an order in which they can be made, those of nested models among them.
+        outputs: symbolic tensors by name.
+    """
+
+    input: keras.KerasTensor
+    calls: list[Call]
+    outputs: dict[str, keras.KerasTensor]
+
+
+def graph_of(network: keras.Model) -> Graph:
+    """The calls of a functional or sequential model. Raises UsageError if it is something else."""
+    if not getattr(network, "inputs", None):
+        raise UsageError(
+            f"{network.name} is no functional Keras model, or is not built: its layers cannot be gone through"
+        )
+    if len(network.inputs) != 1 or None in network.inputs[0].shape[1:] or len(network.inputs[0].shape) != 4:
+        shapes = ", ".join(str(x.shape) for x in network.inputs)
+        raise UsageError(
+            f"{network.name}: needs one input (batch, height, width, channels) of a fixed size, not {shapes}"
+        )
+    calls, inputs, outputs = _recorded(network)
+    if isinstance(network.output, dict):
+        names = list(network.output)
+    else:
+        names = [path.split("/")[-1] for path in network.output_names]
+    return Graph(inputs[0], calls, dict(zip(names, outputs, strict=True)))
+
+
+class _Recorded(keras.Operation):
+    """Stands for a call while a graph is gone through: it has the shapes of the layer's outputs and nothing else."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def call(self, *args, **kwargs):
+        raise NotImplementedError
+
+    def compute_output_spec(self, *args, **kwargs):
+        return self.layer.compute_output_spec(*args, **kwargs)
+
+
+def _recorded(network):
+    """Calls of a model, its input and its output tensors."""
+    calls = []
+
+    def record(layer, *args, **kwargs):
+        outputs = _Recorded(layer)(*args, **kwargs)
+        calls.append(Call(layer, args, kwargs, keras.tree.flatten(outputs)))
+        return outputs
+
+    plain = keras.Model(network.inputs, network.output)  # whatever its class
+    clone = keras.models.clone_model(plain, clone_function=lambda layer: layer, call_function=record)
+    calls, outputs = _flat(calls, clone.outputs)
+    return calls, clone.inputs, outputs
+
+
+def _flat(calls, outputs):
+    """Calls with those of nested models in the place of these, and what the outputs are then."""
+    flat, replaced = [], {}
+
+    def known(x):
+        return replaced.get(id(x), x)
+
+    for call in calls:
+        call = call.with_inputs(known)
+        if not isinstance(call.layer, keras.Model):
+            flat.append(call)
+            continue
+        inner, inputs, results = _recorded(call.layer)
+        replaced |= {id(x): y for x, y in zip(inputs, call.inputs, strict=True)}
+        flat += [step.with_inputs(known) for step in inner]
+        replaced |= {id(x): known(y) for x, y in zip(call.outputs, results, strict=True)}
+    return flat, [known(x) for x in outputs]

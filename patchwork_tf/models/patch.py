@@ -1,0 +1,312 @@
+"""`pw.patch`: any functional Keras network becomes one that looks at a window of each frame and remembers the rest.
+
+The network is gone through once. A layer that looks at neighbours becomes a `PatchworkCell`, a mean over the map
+`CellMeans`; of what is on the map, after `Remember`, layers run as they are, and so do pointwise layers
+(`layers/rules.py`). What comes of it is a functional Keras model again: frame, window and states in, answers and
+states out.
+"""
+
+import dataclasses
+import functools
+import itertools
+
+import keras
+from keras import KerasTensor, layers, ops
+
+from patchwork_tf import backend
+from patchwork_tf.errors import UsageError
+from patchwork_tf.grid import Grid
+from patchwork_tf.layers import rules
+from patchwork_tf.layers.cell import PatchworkCell
+from patchwork_tf.layers.memory import CellMeans, Look, Remember
+from patchwork_tf.models.graph import Call, graph_of
+
+FRAME, WINDOW = "frame", "window"
+# Where a tensor is: features of the window, of the full frame, or numbers without a place, such as means.
+ON_WINDOW, ON_MAP, NOWHERE = "window", "map", "nowhere"
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """A call.
+
+    Attributes:
+        call: Call.
+        looks: whether the window is one of its arguments.
+        remembers: whether it takes the window and the memory of its layer's name, and returns that renewed.
+    """
+
+    call: Call
+    looks: bool = False
+    remembers: bool = False
+
+    @property
+    def state(self) -> str:
+        """The name of what it remembers."""
+        return f"{self.call.layer.name}_memory"
+
+
+@dataclasses.dataclass
+class Plan:
+    """How a network runs on windows.
+
+    Attributes:
+        grid: the frame's.
+        input: the symbolic frame.
+        steps: what is done, in order.
+        outputs: symbolic tensors by name, maps of the full frame or numbers without a place.
+        state_shapes: (H, W, C) by name.
+    """
+
+    grid: Grid
+    input: KerasTensor
+    steps: list[Step] = dataclasses.field(default_factory=list)
+    outputs: dict[str, KerasTensor] = dataclasses.field(default_factory=dict)
+    state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+
+    def run(self, frame, window, states: dict):
+        """Goes through the network with tensors, symbolic or not.
+
+        Args:
+            frame: (B, H, W, C).
+            window: (B, 2) int32; None is the whole frame, for which no states are needed.
+            states: (B, h, w, C) by name.
+
+        Returns:
+            Outputs and new states by name.
+        """
+        tensors, renewed = {id(self.input): frame}, {}
+        for step in self.steps:
+            if step.remembers:
+                result, renewed[step.state] = step.call.run(tensors, window, states.get(step.state))
+            else:
+                result = step.call.run(tensors, *([window] if step.looks else []))
+            tensors |= {
+                id(symbol): x for symbol, x in zip(step.call.outputs, keras.tree.flatten(result), strict=True)
+            }
+        return {name: tensors[id(symbol)] for name, symbol in self.outputs.items()}, renewed
+
+
+class _Planner:
+    """Finds out what each layer of a network needs on windows; the result is its `plan`.
+
+    Symbols are those of the graph, and have shapes of the full frame wherever they are.
+    """
+
+    def __init__(self, graph, grid: Grid, on_map):
+        self.grid, self.graph, self.on_map = grid, graph, on_map
+        self.plan = Plan(grid, graph.input)
+        self.places = {id(graph.input): ON_MAP}
+        self.names = {}  # by symbol, of the layer that makes it
+        self.instead = {}  # by symbol, the one that stands for it on windows
+        self.moved = {}  # by place and symbol, the one of the same features there
+        self.padded = {}  # by symbol, the call of a ZeroPadding2D that its reader makes up for
+        if not grid.is_whole_frame:
+            self._look(graph.input)
+        for call in graph.calls:
+            self._add(call.with_inputs(self._known))
+        for name, symbol in graph.outputs.items():
+            self.plan.outputs[name] = self._to(ON_MAP, self._known(symbol))
+
+    def _known(self, symbol):
+        return self.instead.get(id(symbol), symbol)
+
+    def _look(self, frame):
+        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW, looks=True)
+        self.instead[id(frame)], self.moved[ON_MAP, id(pixels)] = pixels, frame
+
+    def _add(self, call):
+        if call.layer.name in self.on_map or all(self.places[id(x)] != ON_WINDOW for x in call.inputs):
+            self._as_it_is(call.with_inputs(functools.partial(self._to, ON_MAP)))
+            return
+        try:
+            self._on_windows(call.with_inputs(functools.partial(self._to, ON_WINDOW)))
+        except rules.Refused as why:
+            raise UsageError(
+                f"{call.layer.name} ({type(call.layer).__name__}) cannot run on windows: {why}; on_map="
+                f"{call.layer.name!r} runs it, and all after it, on the map of the full frame"
+            ) from None
+
+    def _as_it_is(self, call):
+        self._take(Step(call), ON_MAP)
+
+    def _on_windows(self, call):
+        layer, features = call.layer, [x for x in call.inputs if self.places[id(x)] == ON_WINDOW]
+        if isinstance(layer, layers.ZeroPadding2D):
+            same = self._insert(layers.Identity(name=layer.name), features[0], ON_WINDOW)
+            self.instead[id(call.outputs[0])], self.padded[id(same)] = same, call
+            return
+        shape = features[0].shape[1:]
+        padding = next((self.padded[id(x)].layer.padding for x in features if id(x) in self.padded), None)
+        need = rules.need_of(layer, shape, padding)
+        if isinstance(need, rules.Instead):
+            layer, need = need.layer, rules.need_of(need.layer, shape)
+        if need == rules.WHOLE_MAP:
+            raise rules.Refused("it looks at the whole map")
+        name = self._unused(layer.name)
+        if need == rules.POINTWISE:
+            self._take(Step(dataclasses.replace(call, layer=layer)), ON_WINDOW)
+        elif need == rules.MEAN:
+            layer = CellMeans(self.grid, shape, layer.keepdims, name=name)
+            self._take(Step(dataclasses.replace(call, layer=layer), remembers=True), NOWHERE)
+        else:
+            layer = PatchworkCell(layer, self.grid, shape, border=need, name=name)
+            self._take(Step(dataclasses.replace(call, layer=layer), remembers=True), ON_WINDOW)
+
+    def _to(self, place, symbol):
+        """The same features on the map of the full frame, or in the window."""
+        if self.places[id(symbol)] in (place, NOWHERE):
+            return symbol
+        if (place, id(symbol)) not in self.moved:
+            move = self._put_together if place == ON_MAP else self._cut
+            self.moved[place, id(symbol)] = move(symbol)
+        return self.moved[place, id(symbol)]
+
+    def _put_together(self, symbol):
+        if id(symbol) in self.padded:
+            call = self.padded[id(symbol)]
+            self._as_it_is(call.with_inputs(functools.partial(self._to, ON_MAP)))
+            return call.outputs[0]
+        name = self._unused(f"{self.names[id(symbol)]}_map")
+        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP, remembers=True)
+
+    def _cut(self, symbol):
+        name = self._unused(f"{self.names[id(symbol)]}_window")
+        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW, looks=True)
+
+    def _insert(self, layer, symbol, place, **how):
+        """A call that the graph has not; returns the symbol of its output."""
+        made = KerasTensor(symbol.shape, symbol.dtype)
+        self._take(Step(Call(layer, (symbol,), {}, [made]), **how), place)
+        return made
+
+    def _take(self, step, place):
+        """Adds a step whose outputs are in a place, if they have any."""
+        self.plan.steps.append(step)
+        if step.remembers:
+            self.plan.state_shapes[step.state] = step.call.layer.memory_shape
+        for symbol in step.call.outputs:
+            is_map = len(symbol.shape) == 4 and symbol.shape[1:3] != (1, 1)
+            if place == ON_WINDOW and any(side % self.grid.cells for side in symbol.shape[1:3]):
+                raise rules.Refused(self._size_advice(symbol.shape))
+            self.places[id(symbol)] = place if is_map or place == ON_WINDOW else NOWHERE
+            self.names[id(symbol)] = step.call.layer.name
+
+    def _size_advice(self, shape) -> str:
+        """What to do about a map of `shape` that does not divide into cells."""
+        frame, later, stride = self.graph.input.shape[1:3], set(), 1
+        for call in self.graph.calls:
+            if call.layer.name in self.on_map or any(id(x) in later for x in call.inputs):
+                later |= {id(x) for x in call.outputs}
+                continue
+            maps = [x.shape for x in call.outputs if len(x.shape) == 4 and x.shape[1:3] != (1, 1)]
+            stride = max(
+                [stride, *(round(side / small) for x in maps for side, small in zip(frame, x[1:3], strict=True))]
+            )
+        multiple = stride * self.grid.cells
+        sizes = "x".join(str(max(1, round(side / multiple)) * multiple) for side in frame)
+        cells = f"{self.grid.cells} x {self.grid.cells} cells"
+        return f"its map of {shape[1]}x{shape[2]} pixels does not divide into {cells}, frames of {sizes} would"
+
+    def _unused(self, name) -> str:
+        taken = {FRAME, WINDOW, *(call.layer.name for call in self.graph.calls if call.layer.name != name), *self.names.values()}
+        numbered = (f"{name}_{number}" for number in itertools.count(2))
+        return name if name not in taken else next(other for other in numbered if other not in taken)
+
+
+@keras.saving.register_keras_serializable("patchwork_tf")
+class PatchedModel(keras.Model):
+    """A network that looks at one window of each frame: a functional Keras model, see `patch`.
+
+    `model({"frame": frame, "window": window, **state})` is a step and returns outputs and states, as `step` does;
+    `model(frame)` answers whole frames, as the network that was patched.
+
+    Attributes:
+        grid: the frame's Grid.
+        plan: what it does.
+    """
+
+    def __init__(self, network, cells: int, window: int, on_map=(), name: str | None = None):
+        backend.check_precision()
+        self.grid = Grid(cells, window)
+        names = (on_map,) if isinstance(on_map, str) else tuple(on_map)
+        graph = graph_of(network)
+        if unknown := set(names) - {call.layer.name for call in graph.calls}:
+            raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
+        self.plan = _Planner(graph, self.grid, names).plan
+        self._made_of = _Untracked(network, names)
+        frame = keras.Input(graph.input.shape[1:], name=FRAME)
+        position = keras.Input((2,), dtype="int32", name=WINDOW)
+        states = {key: keras.Input(shape, name=key) for key, shape in self.plan.state_shapes.items()}
+        inputs = {FRAME: frame, WINDOW: position, **states} if states else {FRAME: frame}
+        super().__init__(inputs, self.plan.run(frame, position, states), name=name or f"{network.name}_patched")
+
+    def initial_state(self, batch_size: int = 1) -> dict:
+        """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
+        return {name: ops.zeros((batch_size, *shape)) for name, shape in self.plan.state_shapes.items()}
+
+    def step(self, frame, window, state):
+        """One frame.
+
+        Args:
+            frame: (B, H, W, C) float32.
+            window: (B, 2) int32, row and column of the window's top left cell. None looks at the whole frame, at the
+                cost of the network that was patched, and makes all memory anew.
+            state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
+
+        Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
+        for each, which are tried on one frame. All that comes out has B K items then.
+
+        Returns:
+            outputs: by the names of the network's outputs, maps (B, H, W, C) of the full frame.
+            state: the new state, same names and shapes.
+        """
+        return self.plan.run(ops.convert_to_tensor(frame), window, state)
+
+    @property
+    def input_spec(self):
+        """None: inputs come in two forms, a dict and a frame."""
+        return None
+
+    def call(self, inputs, training=None, mask=None):
+        if isinstance(inputs, dict) and WINDOW in inputs:
+            return super().call(inputs, training=training, mask=mask)
+        outputs, _ = self.plan.run(inputs[FRAME] if isinstance(inputs, dict) else inputs, None, {})
+        return outputs
+
+    def get_config(self):
+        network, on_map = self._made_of.values
+        return {
+            "network": keras.saving.serialize_keras_object(network),
+            "cells": self.grid.cells,
+            "window": self.grid.window,
+            "on_map": list(on_map),
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_config(cls, config):
+        return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
+
+
+class _Untracked:
+    """What Keras shall not take for a part of a model."""
+
+    def __init__(self, *values):
+        self.values = values
+
+
+def patch(network: keras.Model, cells: int = 4, window: int = 2, on_map=()) -> PatchedModel:
+    """Makes a network that looks at one window of each frame and remembers the rest, with the same weights.
+
+    Args:
+        network: a functional Keras model of one input (H, W, C); it shares its variables with what is returned.
+        cells: M, the frame is a grid of M x M cells.
+        window: N, one step looks at N x N cells. M = N looks at whole frames.
+        on_map: names of layers that run, as does all that follows them alone, on the map of the full frame, which is
+            put together before them; where features from there meet those of a window, they are cut to it.
+
+    Raises:
+        UsageError: names the first layer that cannot run on windows, and what to do about it.
+    """
+    return PatchedModel(network, cells, window, on_map)
