@@ -13,6 +13,7 @@ registry.register_with_keras()
 
 # Name -> where it is. Loaded when first asked for: a command's --help need not wait for TensorFlow.
 _WHERE = {
+    "Border": "layers.rules",
     "ModelConfig": "models.config",
     "StreamConfig": "models.config",
     "System": "zoo.systems",
@@ -23,7 +24,9 @@ _WHERE = {
     "list_systems": "zoo.systems",
     "load": "zoo.checkpoints",
     "load_backbone_weights": "models.weights",
+    "patch": "models.patch",
     "register": "zoo.systems",
+    "register_layer_rule": "layers.rules",
     "DatasetInfo": "data.datasets",
     "register_backbone": "models.backbone",
     "register_dataset": "data.datasets",

@@ -28,8 +28,8 @@ class PatchworkCell(layers.Layer):
     """A layer that looks at neighbours, on a window: its border is filled from a memory of the full frame.
 
     Args:
-        layer: such as a `layers.Conv2D` or `layers.DepthwiseConv2D` with padding 'same', or any other that has a rule
-            (`rules.py`). It is not changed.
+        layer: such as a `layers.Conv2D` or `layers.DepthwiseConv2D` with padding 'same', or any other that has a
+            rule (`rules.py`). It is not changed.
         grid: the frame's grid. If its window is the whole frame, the cell is the plain layer and keeps no memory.
         frame_shape: (H, W, C) of the full-frame feature map at the layer's input.
         border: what it looks at around the window; by default what its rule says.

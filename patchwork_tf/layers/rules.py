@@ -39,8 +39,8 @@ class Border:
 
     Attributes:
         rows: how many above and below, columns: left and right.
-        run: function of the layer and a window with its border (B, h, w, C) to the layer's output for the window alone;
-            by default the layer runs on all of it, and what is more than the window is cut off.
+        run: function of the layer and a window with its border (B, h, w, C) to the layer's output for the window
+            alone; by default the layer runs on all of it, and what is more than the window is cut off.
         fill: what is outside of the frame: a number, or EDGE.
         counts: whether `run` also takes which pixels (1, h, w, 1) are inside of the frame, as ones and zeros.
     """
@@ -50,10 +50,6 @@ class Border:
     run: Callable | None = None
     fill: float | str = 0.0
     counts: bool = False
-
-    @property
-    def is_none(self) -> bool:
-        return not any((*self.rows, *self.columns))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,10 +69,10 @@ _OPERATIONS: dict[str, Rule] = {}  # of keras.ops in a graph, whose classes are 
 
 
 def register_layer_rule(layer: type, rule: Rule | Need | Border):
-    """Says what layers of a class need, those of its subclasses included.
+    """Says what layers of a class need.
 
     Args:
-        layer: the class.
+        layer: the class; layers of its subclasses may need something else, and have no rule by this.
         rule: a Need, a Border, or a function of a layer and the shape (H, W, C) of its full-frame input to one.
     """
     _RULES[layer] = rule if callable(rule) else lambda *_: rule
@@ -88,24 +84,24 @@ def need_of(layer, shape, padding=None) -> Need | Border | Instead:
     Args:
         layer: a Keras layer, or an operation of keras.ops.
         shape: (H, W, C) of the map of the full frame that it runs on.
-        padding: ((top, bottom), (left, right)) that a ZeroPadding2D before it adds to that, for what has padding 'valid'.
+        padding: ((top, bottom), (left, right)) that a ZeroPadding2D before it adds to that.
 
     Raises:
         Refused: if it has no rule, or cannot run on windows.
     """
+    kind = type(layer)
+    if getattr(layer, "data_format", None) == "channels_first":
+        raise Refused("its data_format is 'channels_first'; maps are (batch, height, width, channels) here")
     if padding is not None:
-        rule = next((_AFTER_PADDING[kind] for kind in type(layer).__mro__ if kind in _AFTER_PADDING), None)
-        if rule is None or layer.padding != "valid":
+        if kind not in _AFTER_PADDING or layer.padding != "valid":
             raise Refused("ZeroPadding2D goes before convolutions and max-pooling with padding 'valid' alone")
-        return rule(layer, shape, padding)
-    for kind in type(layer).__mro__:
-        if kind in _RULES:
-            return _RULES[kind](layer, shape)
-    if not isinstance(layer, layers.Layer) and type(layer).__name__ in _OPERATIONS:
-        return _OPERATIONS[type(layer).__name__](layer, shape)
-    raise Refused(
-        f"there is no rule for {type(layer).__name__}: pw.register_layer_rule({type(layer).__name__}, ...) gives one"
-    )
+        return _AFTER_PADDING[kind](layer, shape, padding)
+    rule = _RULES.get(kind)
+    if rule is None and kind.__module__.startswith("keras."):
+        rule = _OPERATIONS.get(kind.__name__)
+    if rule is None:
+        raise Refused(f"there is no rule for it; pw.register_layer_rule({kind.__name__}, ...) gives one")
+    return rule(layer, shape)
 
 
 # Convolution and pooling
@@ -118,21 +114,24 @@ def _same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
 
 
 def _sliding(layer, shape, kernel, strides, rates, padding=None, **how) -> Border | Need:
-    """The border of what slides kernels over a map, with SAME padding or `padding` ((top, bottom), (left, right))."""
-    if padding is None and layer.padding != "same" and any(side > 1 for side in kernel):
-        raise Refused(
-            "its padding is 'valid', which makes maps smaller: 'same', or ZeroPadding2D before it, keeps them"
-        )
+    """The border of what slides kernels over a map that is padded as the layer says.
+
+    With 'valid' that is by `padding` ((top, bottom), (left, right)) of a ZeroPadding2D before it, or not at all.
+    """
     sides = []
     for axis, (size, side, stride, rate) in enumerate(zip(shape, kernel, strides, rates, strict=False)):
         extent = (side - 1) * rate + 1
         if size % stride:
-            raise Refused(f"its stride {stride} does not divide a map of {size} pixels")
-        before, after = padding[axis] if padding else _same_padding(size, extent, stride)
-        if padding and (
-            (size + before + after - extent) // stride + 1 != size // stride or before + stride > extent
-        ):
-            raise Refused(f"after the padding before it, {size} pixels do not become {size // stride}")
+            raise Refused(f"its stride of {stride} pixels does not divide a map of {size}")
+        before, after = (padding or ((0, 0), (0, 0)))[axis]
+        if layer.padding == "same":
+            before, after = _same_padding(size, extent, stride)
+        outputs = (size + before + after - extent) // stride + 1
+        if outputs != size // stride or (before and before + stride > extent):
+            raise Refused(
+                f"it makes {outputs} pixels of {size} with stride {stride}: padding 'same', or a ZeroPadding2D "
+                f"before it, makes {size // stride}, and windows stay in their places"
+            )
         sides.append((before, max(extent - stride - before, 0)))
     return Border(*sides, **how) if any(map(any, sides)) else POINTWISE
 
@@ -322,37 +321,7 @@ for _layer in (
     register_layer_rule(_layer, _over_channels)
 register_layer_rule(layers.PReLU, _prelu)
 register_layer_rule(layers.GlobalAveragePooling2D, MEAN)
-_OPERATIONS |= dict.fromkeys(
-    (
-        *(
-            "Add",
-            "Subtract",
-            "Multiply",
-            "Divide",
-            "TrueDivide",
-            "Maximum",
-            "Minimum",
-            "Negative",
-            "Power",
-            "Square",
-        ),
-        *(
-            "Abs",
-            "Absolute",
-            "Clip",
-            "Exp",
-            "Log",
-            "Sqrt",
-            "Tanh",
-            "Sigmoid",
-            "Silu",
-            "Relu",
-            "Relu6",
-            "Gelu",
-            "Elu",
-        ),
-        *("HardSigmoid", "HardSilu", "LeakyRelu", "Softplus"),
-    ),
-    lambda *_: POINTWISE,
-)
+_ARITHMETIC = """Add Subtract Multiply Divide TrueDivide Maximum Minimum Negative Power Square Abs Absolute Clip
+Exp Log Sqrt Tanh Sigmoid Silu Relu Relu6 Gelu Elu HardSigmoid HardSilu LeakyRelu Softplus"""
+_OPERATIONS |= dict.fromkeys(_ARITHMETIC.split(), lambda *_: POINTWISE)
 _OPERATIONS["Mean"] = _mean_over

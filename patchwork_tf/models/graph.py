@@ -65,24 +65,22 @@ class Graph:
 def graph_of(network: keras.Model) -> Graph:
     """The calls of a functional or sequential model. Raises UsageError if it is something else."""
     if not getattr(network, "inputs", None):
+        raise UsageError(f"{network.name} is no functional Keras model, or is not built yet")
+    shapes = [x.shape for x in network.inputs]
+    if len(shapes) != 1 or len(shapes[0]) != 4 or None in shapes[0][1:]:
         raise UsageError(
-            f"{network.name} is no functional Keras model, or is not built: its layers cannot be gone through"
-        )
-    if len(network.inputs) != 1 or None in network.inputs[0].shape[1:] or len(network.inputs[0].shape) != 4:
-        shapes = ", ".join(str(x.shape) for x in network.inputs)
-        raise UsageError(
-            f"{network.name}: needs one input (batch, height, width, channels) of a fixed size, not {shapes}"
+            f"{network.name} has inputs of {', '.join(map(str, shapes))}; windows are of one input of a fixed "
+            "size, (None, height, width, channels)"
         )
     calls, inputs, outputs = _recorded(network)
-    if isinstance(network.output, dict):
-        names = list(network.output)
-    else:
-        names = [path.split("/")[-1] for path in network.output_names]
+    names = network.output_names
+    if isinstance(network, keras.Model) and isinstance(network.output, dict):
+        names = keras.tree.flatten({name: name for name in network.output})
     return Graph(inputs[0], calls, dict(zip(names, outputs, strict=True)))
 
 
 class _Recorded(keras.Operation):
-    """Stands for a call while a graph is gone through: it has the shapes of the layer's outputs and nothing else."""
+    """Stands for a call while a graph is gone through: it has the layer's outputs' shapes, and nothing else."""
 
     def __init__(self, layer):
         super().__init__()
@@ -104,7 +102,7 @@ def _recorded(network):
         calls.append(Call(layer, args, kwargs, keras.tree.flatten(outputs)))
         return outputs
 
-    plain = keras.Model(network.inputs, network.output)  # whatever its class
+    plain = keras.Model(network.inputs, network.outputs)  # whatever its class
     clone = keras.models.clone_model(plain, clone_function=lambda layer: layer, call_function=record)
     calls, outputs = _flat(calls, clone.outputs)
     return calls, clone.inputs, outputs

@@ -1,4 +1,4 @@
-"""`pw.patch`: any functional Keras network becomes one that looks at a window of each frame and remembers the rest.
+"""`pw.patch`: any functional Keras network becomes one that looks at windows of frames and remembers the rest.
 
 The network is gone through once. A layer that looks at neighbours becomes a `PatchworkCell`, a mean over the map
 `CellMeans`; of what is on the map, after `Remember`, layers run as they are, and so do pointwise layers
@@ -186,10 +186,9 @@ class _Planner:
         if step.remembers:
             self.plan.state_shapes[step.state] = step.call.layer.memory_shape
         for symbol in step.call.outputs:
-            is_map = len(symbol.shape) == 4 and symbol.shape[1:3] != (1, 1)
             if place == ON_WINDOW and any(side % self.grid.cells for side in symbol.shape[1:3]):
                 raise rules.Refused(self._size_advice(symbol.shape))
-            self.places[id(symbol)] = place if is_map or place == ON_WINDOW else NOWHERE
+            self.places[id(symbol)] = place if _is_map(symbol) or place == ON_WINDOW else NOWHERE
             self.names[id(symbol)] = step.call.layer.name
 
     def _size_advice(self, shape) -> str:
@@ -199,19 +198,26 @@ class _Planner:
             if call.layer.name in self.on_map or any(id(x) in later for x in call.inputs):
                 later |= {id(x) for x in call.outputs}
                 continue
-            maps = [x.shape for x in call.outputs if len(x.shape) == 4 and x.shape[1:3] != (1, 1)]
-            stride = max(
-                [stride, *(round(side / small) for x in maps for side, small in zip(frame, x[1:3], strict=True))]
-            )
+            maps = [x.shape[1:3] for x in call.outputs if _is_map(x)]
+            stride = max([stride, *(round(frame[0] / height) for height, _ in maps)])
         multiple = stride * self.grid.cells
         sizes = "x".join(str(max(1, round(side / multiple)) * multiple) for side in frame)
         cells = f"{self.grid.cells} x {self.grid.cells} cells"
         return f"its map of {shape[1]}x{shape[2]} pixels does not divide into {cells}, frames of {sizes} would"
 
     def _unused(self, name) -> str:
-        taken = {FRAME, WINDOW, *(call.layer.name for call in self.graph.calls if call.layer.name != name), *self.names.values()}
+        taken = {
+            FRAME,
+            WINDOW,
+            *(call.layer.name for call in self.graph.calls if call.layer.name != name),
+            *self.names.values(),
+        }
         numbered = (f"{name}_{number}" for number in itertools.count(2))
         return name if name not in taken else next(other for other in numbered if other not in taken)
+
+
+def _is_map(symbol) -> bool:
+    return len(symbol.shape) == 4 and symbol.shape[1:3] != (1, 1)
 
 
 @keras.saving.register_keras_serializable("patchwork_tf")
@@ -238,7 +244,7 @@ class PatchedModel(keras.Model):
         frame = keras.Input(graph.input.shape[1:], name=FRAME)
         position = keras.Input((2,), dtype="int32", name=WINDOW)
         states = {key: keras.Input(shape, name=key) for key, shape in self.plan.state_shapes.items()}
-        inputs = {FRAME: frame, WINDOW: position, **states} if states else {FRAME: frame}
+        inputs = {FRAME: frame, WINDOW: position, **states}
         super().__init__(inputs, self.plan.run(frame, position, states), name=name or f"{network.name}_patched")
 
     def initial_state(self, batch_size: int = 1) -> dict:
@@ -250,8 +256,8 @@ class PatchedModel(keras.Model):
 
         Args:
             frame: (B, H, W, C) float32.
-            window: (B, 2) int32, row and column of the window's top left cell. None looks at the whole frame, at the
-                cost of the network that was patched, and makes all memory anew.
+            window: (B, 2) int32, row and column of the window's top left cell. None looks at the whole frame, at
+                the cost of the network that was patched, and makes all memory anew.
             state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
 
         Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
@@ -269,9 +275,9 @@ class PatchedModel(keras.Model):
         return None
 
     def call(self, inputs, training=None, mask=None):
-        if isinstance(inputs, dict) and WINDOW in inputs:
+        if isinstance(inputs, dict):
             return super().call(inputs, training=training, mask=mask)
-        outputs, _ = self.plan.run(inputs[FRAME] if isinstance(inputs, dict) else inputs, None, {})
+        outputs, _ = self.plan.run(inputs, None, {})
         return outputs
 
     def get_config(self):
@@ -303,8 +309,8 @@ def patch(network: keras.Model, cells: int = 4, window: int = 2, on_map=()) -> P
         network: a functional Keras model of one input (H, W, C); it shares its variables with what is returned.
         cells: M, the frame is a grid of M x M cells.
         window: N, one step looks at N x N cells. M = N looks at whole frames.
-        on_map: names of layers that run, as does all that follows them alone, on the map of the full frame, which is
-            put together before them; where features from there meet those of a window, they are cut to it.
+        on_map: names of layers that run on the map of the full frame, which is put together before them, as does
+            what follows them alone; where features from there meet those of a window, they are cut to it.
 
     Raises:
         UsageError: names the first layer that cannot run on windows, and what to do about it.

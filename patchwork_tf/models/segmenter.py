@@ -8,7 +8,6 @@ cell: the dilated convolutions, whose border is as wide as their rate, and the u
 import keras
 from keras import layers, ops
 
-from patchwork_tf.grid import Grid
 from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
 from patchwork_tf.layers.cell import PatchworkCell, read, remember, window_corner
 from patchwork_tf.models.config import ModelConfig, ModelInfo

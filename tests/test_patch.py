@@ -1,0 +1,265 @@
+"""Any functional Keras network on windows: still video (I2), whole frames (I1), batches (I4), and refusals."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from conftest import random_frames, randomise
+from keras import layers, ops
+
+import patchwork_tf as pw
+from patchwork_tf.errors import UsageError
+from patchwork_tf.grid import Grid
+
+SIZE = 64
+
+
+def conv(filters, kernel=3, **options):
+    return layers.Conv2D(filters, kernel, **{"padding": "same", "activation": "relu6", **options})
+
+
+def unet(x):
+    """5 x 5, dilation, max-pooling of 2 and of overlapping 3, bilinear and nearest up, skips, a transposed one."""
+    a = conv(4, 5, activation="swish")(x)
+    b = conv(6)(layers.MaxPooling2D(2)(a))
+    c = conv(8, dilation_rate=2)(layers.MaxPooling2D(3, 2, padding="same")(b))
+    up = layers.UpSampling2D(2, interpolation="bilinear")(c)
+    b = layers.Concatenate()([up, b])
+    b = conv(6, (1, 5))(b)
+    a = layers.Concatenate()([layers.Conv2DTranspose(4, 4, 2, padding="same")(b), a, layers.UpSampling2D(2)(b)])
+    return layers.Conv2D(2, 1, activation="softmax", name="classes")(a)
+
+
+def squeeze_and_excite(x):
+    """ZeroPadding2D before VALID, 7 x 7, means in both forms, arithmetic, norms, separable, averages."""
+    x = layers.ZeroPadding2D(((3, 3), (3, 3)))(layers.Rescaling(0.5)(x))
+    x = layers.BatchNormalization()(layers.Conv2D(6, 7, 2)(x))
+    x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(layers.PReLU(shared_axes=[1, 2])(x)))
+    s = layers.Dense(6, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
+    x = x * layers.Reshape((1, 1, 6))(s) + 0.5
+    x = layers.SeparableConv2D(8, 5, padding="same", activation="tanh")(x)
+    s = layers.Conv2D(8, 1, activation="hard_sigmoid")(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    x = layers.LayerNormalization()(layers.Multiply()([x, s]))
+    x = layers.AveragePooling2D(3, 1, padding="same")(x)
+    return layers.Activation("relu")(layers.DepthwiseConv2D((3, 5), padding="same")(x))
+
+
+def spatial_pyramid(x):
+    """Max-pooling of 5, 9 and 13 (SPP), and a mean that is enlarged again (DeepLab's image pooling)."""
+    x = conv(6, strides=4)(x)
+    pooled = [layers.MaxPooling2D(size, 1, padding="same")(x - 1.0) for size in (5, 9, 13)]
+    mean = layers.Conv2D(3, 1)(layers.GlobalAveragePooling2D(keepdims=True)(x))
+    mean = layers.Resizing(SIZE // 4, SIZE // 4, interpolation="bilinear")(mean)
+    x = layers.Conv2D(4, 1)(layers.Concatenate()([x, *pooled, mean]))
+    return layers.Resizing(SIZE, SIZE, interpolation="bilinear")(x)
+
+
+def feature_pyramid(x):
+    """BiFPN's nodes: levels that do not divide into cells are on the map, and come down to windows again."""
+    p3 = conv(6, strides=4)(x)
+    p4 = conv(6, strides=4)(p3)
+    p5 = layers.MaxPooling2D(3, 2, padding="same", name="p5")(p4)
+    p4 = conv(6)(layers.Add()([p4, layers.UpSampling2D(2)(p5)]))
+    out3 = conv(6)(layers.Add()([p3, layers.UpSampling2D(4)(p4)]))
+    down = layers.MaxPooling2D(3, 4, padding="same")(out3)
+    out4 = layers.Average()([p4, down])
+    out5 = conv(6, name="out5")(layers.Add()([p5, layers.MaxPooling2D(3, 2, padding="same", name="down5")(out4)]))
+    shared = conv(3, name="shared")
+    return {"level3": shared(out3), "level4": shared(out4), "level5": shared(out5)}
+
+
+def nested(x):
+    """A model in a model, twice, and a sequential one; a vector at the end."""
+    inner = keras.Input((SIZE // 2, SIZE // 2, 4))
+    block = keras.Model(inner, layers.Add()([conv(4)(inner), inner]), name="block")
+    x = block(block(conv(4, strides=2)(x)))
+    x = keras.Sequential([conv(4, strides=2), layers.BatchNormalization()], name="chain")(x)
+    return layers.Dense(5, name="logits")(layers.GlobalAveragePooling2D()(x))
+
+
+NETWORKS = {
+    "unet": (unet, {}),
+    "squeeze_and_excite": (squeeze_and_excite, {}),
+    "spatial_pyramid": (spatial_pyramid, {}),
+    "feature_pyramid": (feature_pyramid, {"on_map": ("p5", "down5", "out5")}),
+    "nested": (nested, {}),
+}
+
+
+@pytest.fixture(scope="module")
+def networks():
+    """Each network with random weights."""
+    found = {}
+    for name, (make, options) in NETWORKS.items():
+        keras.utils.set_random_seed(0)
+        frame = keras.Input((SIZE, SIZE, 3))
+        network = keras.Model(frame, make(frame), name=name)
+        randomise(network)
+        found[name] = network, options
+    return found
+
+
+def by_name(network, outputs):
+    if isinstance(outputs, dict):
+        return {name: np.array(value) for name, value in outputs.items()}
+    return {network.output_names[0]: np.array(outputs)}
+
+
+def difference(found, expected):
+    """The largest of all outputs, each relative to the largest number in it."""
+    assert found.keys() == expected.keys()
+    return max(np.abs(np.array(found[key]) - value).max() / np.abs(value).max() for key, value in expected.items())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("cells", "window"), [(4, 2), (4, 1)])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_on_a_still_video_it_becomes_the_network(networks, name, cells, window):
+    network, options = networks[name]
+    model = pw.patch(network, cells, window, **options)
+    frame = random_frames(np.random.default_rng(1), 1, (SIZE, SIZE))
+    expected = by_name(network, network(frame))
+    assert difference(model(frame), expected) <= 1e-5
+    whole, state = model.step(frame, None, {})
+    assert difference(whole, expected) <= 1e-5
+    step = tf.function(model.step, autograph=False)
+    still, _ = step(frame, tf.constant([[1, 0]]), state)
+    assert difference(still, expected) <= 1e-5  # whatever window comes next
+    state, errors = model.initial_state(), []
+    for _ in range(16):
+        for position in Grid(cells, window).raster:
+            found, state = step(frame, tf.constant([position]), state)
+        errors.append(difference(found, expected))
+        if errors[-1] <= 1e-5:
+            break
+    assert errors[0] > 1e-3  # there was something to converge
+    assert errors[-1] <= 1e-4
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["unet", "squeeze_and_excite", "feature_pyramid"])
+def test_batch_items_are_independent_and_windows_may_be_tried(networks, name):
+    network, options = networks[name]
+    model = pw.patch(network, **options)
+    rng = np.random.default_rng(2)
+    frames = random_frames(rng, 2, (SIZE, SIZE))
+    _, state = model.step(frames, None, {})
+    windows = np.array([[0, 1], [2, 2], [1, 0], [1, 2]], np.int32)  # two of each stream
+    found, after = model.step(frames[::-1], windows, state)
+    for number, window in enumerate(windows):
+        stream = slice(number // 2, number // 2 + 1)
+        alone, after_alone = model.step(
+            frames[::-1][stream], window[None], {key: value[stream] for key, value in state.items()}
+        )
+        for mine, others in ((alone, found), (after_alone, after)):
+            for key, value in mine.items():
+                np.testing.assert_allclose(others[key][number], value[0], atol=1e-4, err_msg=key)
+
+
+def test_it_is_a_keras_model(networks, tmp_path):
+    network, _ = networks["squeeze_and_excite"]
+    model = pw.patch(network, 4, 1)
+    frames = random_frames(np.random.default_rng(3), 3, (SIZE, SIZE))
+    assert {variable.path for variable in model.variables} == {variable.path for variable in network.variables}
+    assert model.count_params() == network.count_params()
+    lines = []
+    model.summary(print_fn=lines.append)
+    assert any("separable_conv2d" in line for line in lines)
+    (name,) = model.predict(frames, batch_size=2, verbose=0)
+    np.testing.assert_allclose(model.predict(frames, batch_size=2, verbose=0)[name], network(frames), atol=1e-5)
+    model.save(tmp_path / "patched.keras")
+    loaded = keras.saving.load_model(tmp_path / "patched.keras")
+    state, window = model.initial_state(3), np.array([[0, 3], [1, 1], [2, 0]], np.int32)
+    (expected, _), (found, _) = model.step(frames, window, state), loaded.step(frames, window, state)
+    np.testing.assert_array_equal(found[name], expected[name])
+    outputs, after = loaded({"frame": tf.constant(frames), "window": tf.constant(window), **state})
+    np.testing.assert_array_equal(outputs[name], expected[name])
+    assert after.keys() == state.keys()
+
+
+def test_it_trains_through_the_memory(networks):
+    network, _ = networks["unet"]
+    model = pw.patch(network)
+    frames = tf.constant(random_frames(np.random.default_rng(4), 2, (SIZE, SIZE)))
+    with tf.GradientTape() as tape:
+        state = model.initial_state(2)
+        for windows in ([[0, 0], [1, 2]], [[2, 1], [0, 1]]):
+            inputs = {"frame": frames, "window": tf.constant(windows), **state}
+            outputs, state = model(inputs, training=True)
+        loss = tf.reduce_mean(outputs["classes"] ** 2)
+    gradients = tape.gradient(loss, model.trainable_variables)
+    assert all(gradient is not None and np.all(np.isfinite(gradient)) for gradient in gradients)
+
+
+def test_whole_frames_have_no_memory(networks):
+    network, _ = networks["nested"]
+    model = pw.patch(network, 1, 1)
+    frame = random_frames(np.random.default_rng(5), 1, (SIZE, SIZE))
+    assert model.initial_state() == {}
+    found, state = model.step(frame, None, {})
+    assert state == {}
+    assert difference(found, by_name(network, network(frame))) == 0
+
+
+class Blur(layers.Layer):
+    """A layer of one's own that looks one pixel far."""
+
+    def call(self, x):
+        return ops.average_pool(x, 3, 1, "same", "channels_last")
+
+
+class Gain(layers.Dense):
+    """Of a class that has a rule, and something else."""
+
+
+def test_a_rule_of_one_s_own():
+    frame = keras.Input((SIZE, SIZE, 3))
+    network = keras.Model(frame, Blur(name="blur")(layers.ReLU()(frame)))
+    with pytest.raises(UsageError, match=r"blur \(Blur\) cannot run on windows: there is no rule for it; pw\.reg"):
+        pw.patch(network)
+    pw.register_layer_rule(Blur, pw.Border((1, 1), (1, 1)))
+    model = pw.patch(network)
+    image = random_frames(np.random.default_rng(6), 1, (SIZE, SIZE))
+    _, state = model.step(image, None, {})
+    found, _ = model.step(image, np.array([[1, 1]], np.int32), state)
+    inside = np.s_[
+        :, 1:-1, 1:-1
+    ]  # at the frame's edge it averages fewer pixels, which zeros beside it do not show
+    np.testing.assert_allclose(found["blur"][inside], network(image)[inside], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("make", "options", "words"),
+    [
+        (lambda x: layers.Lambda(lambda y: y[:, ::-1])(x), {}, "Lambda.*no rule.*on_map='lambda"),
+        (lambda x: Gain(3)(x), {}, "Gain.*there is no rule"),
+        (lambda x: layers.Flatten(name="flat")(x), {}, "flat .*looks at the whole map; on_map='flat'"),
+        (lambda x: layers.GroupNormalization(3)(x), {}, "looks at the whole map"),
+        (lambda x: conv(3, padding="valid")(x), {}, "makes 62 pixels of 64.*'same', or a ZeroPadding2D"),
+        (lambda x: layers.ReLU()(layers.ZeroPadding2D(1)(x)), {}, "ZeroPadding2D goes before convolutions"),
+        (lambda x: layers.BatchNormalization(axis=1)(x), {}, "axis is 1, not that of the channels"),
+        (lambda x: layers.PReLU()(x), {}, "shared_axes"),
+        (lambda x: layers.UpSampling2D(2, interpolation="bicubic")(x), {}, "not by 'bicubic'"),
+        (lambda x: layers.Resizing(100, 100)(x), {}, "64x64 to 100x100"),
+        (
+            lambda x: conv(3, strides=32)(x),
+            {},
+            "map of 2x2 pixels does not divide into 4 x 4 cells, frames of 128x128",
+        ),
+        (lambda x: conv(3)(x), {"on_map": "nothing"}, "there is no layer 'nothing'"),
+        (lambda x: conv(3)(x), {"cells": 2, "window": 3}, "N must be between 1 and M"),
+    ],
+)
+def test_what_cannot_run_on_windows_is_refused_in_one_line(make, options, words):
+    frame = keras.Input((SIZE, SIZE, 3))
+    with pytest.raises(UsageError, match=words) as error:
+        pw.patch(keras.Model(frame, make(frame)), **options)
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_network_of_one_frame_is_refused():
+    with pytest.raises(UsageError, match="no functional Keras model"):
+        pw.patch(Blur())
+    free = keras.Input((None, None, 3))
+    with pytest.raises(UsageError, match="fixed size"):
+        pw.patch(keras.Model(free, conv(3)(free)))
