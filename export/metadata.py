@@ -98,7 +98,7 @@ def read(path: str) -> dict:
             f"{path}: no Patchwork metadata in it; was it exported by patchwork-export, and is it whole?"
         )
     if place[1] != _digest(content, place):
-        raise DataError(f"{path}: damaged, or changed after its export: another checksum; export it anew")
+        raise DataError(f"{path}: damaged, or changed after its export: its checksum differs; export it anew")
     model = schema.Model.GetRootAs(content, 0)
     entries = [model.Metadata(number) for number in range(model.MetadataLength())]
     (buffer,) = (entry.Buffer() for entry in entries if entry.Name() == _ENTRY)

@@ -6,6 +6,7 @@ folded in such files, so biases become betas of normalisations that do nothing e
 """
 
 import dataclasses
+import warnings
 import zipfile
 
 import numpy as np
@@ -64,7 +65,7 @@ class SsdFile:
             logits = interpreter.get_tensor(self.logits).reshape(-1, 1 + self.num_classes)
             return logits, interpreter.get_tensor(self.codes).reshape(-1, 4)
         except (RuntimeError, ValueError) as error:
-            raise DataError(f"{self.path}: LiteRT cannot run it ({error})") from None
+            raise DataError(f"{self.path}: LiteRT cannot run it ({_one_line(error)})") from None
 
 
 def read(path: str) -> SsdFile:
@@ -149,11 +150,16 @@ def _packed_text(path, where) -> str | None:
 
 def _verified(path) -> Interpreter:
     """LiteRT's interpreter of a file whose structure it has proven. Raises DataError if it is damaged."""
-    with hidden_stderr():
+    with hidden_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # keeping all tensors costs memory: we know
         try:
             return Interpreter(path, experimental_preserve_all_tensors=True)
         except (RuntimeError, ValueError) as error:
-            raise DataError(f"{path}: LiteRT cannot load it, it may be damaged ({error})") from None
+            raise DataError(f"{path}: LiteRT cannot load it, it may be damaged ({_one_line(error)})") from None
+
+
+def _one_line(error) -> str:
+    return " ".join(str(error).split())
 
 
 class _Graph:
