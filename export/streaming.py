@@ -15,8 +15,8 @@ from patchwork_tf.task import get_task
 class ExportedStep:
     """An exported file that is run like a `streaming.step.KerasStep`: state goes in and comes out.
 
-    The state that goes in is changed in place, and is the one that comes out. Several streams may take turns; threads
-    need one each, as LiteRT's buffers are the file's.
+    The state that goes in is changed in place, and is the one that comes out. Several streams may take turns;
+    every thread needs a step of its own.
 
     Args:
         path: of the file.
