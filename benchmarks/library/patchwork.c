@@ -4,6 +4,7 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -180,7 +181,7 @@ static bool is_word(struct text value, const char *word) {
 // ---- models
 
 struct patchwork_model {
-  int users;  // the app, until it closes it, and streams
+  atomic_int users;  // the app, until it closes it, and streams
   struct model model;
   char *path;
   char **labels;
