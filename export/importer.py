@@ -59,6 +59,9 @@ def import_ssd(path: str, labels: str | None, model_dir: str, image_size=None, p
 
 def _proven(source, progress) -> float:
     """How far our network's raw outputs are from the file's. Raises DataError if they are others."""
+    rng, worst = np.random.default_rng(0), 0.0
+    frames = [random_frame(rng, source.image_size) for _ in range(PROOF_FRAMES)]
+    expected = [source.raw_outputs(frame) for frame in frames]  # first: a damaged file may say any size
     single = ModelConfig(
         depth=source.depth, num_classes=source.num_classes, heads="ssd", image_size=source.image_size
     )
@@ -68,11 +71,9 @@ def _proven(source, progress) -> float:
         source.anchors.shape != network.anchors.shape or np.abs(source.anchors - network.anchors).max() > 1e-3
     ):
         raise DataError(f"{source.path}: its anchors are not those of the API's ssd_anchor_generator by default")
-    rng, worst = np.random.default_rng(0), 0.0
-    for _ in range(PROOF_FRAMES):
-        frame = random_frame(rng, source.image_size)
+    for frame, outputs in zip(frames, expected, strict=True):
         levels, _ = network.predict_window(frame, None, {})
-        for ours, theirs in zip(zip(*levels, strict=True), source.raw_outputs(frame), strict=True):
+        for ours, theirs in zip(zip(*levels, strict=True), outputs, strict=True):
             ours = np.concatenate([np.asarray(level[0]) for level in ours])
             worst = max(worst, float(np.abs(ours - theirs).max() / np.abs(theirs).max()))
         if progress:

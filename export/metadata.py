@@ -1,7 +1,13 @@
-"""What an exported file says about itself: a JSON text in the TFLite metadata table."""
+"""What an exported file says about itself: a JSON text in the TFLite metadata table.
+
+It has a checksum of the whole file: who reads it knows that nothing in the file was damaged. LiteRT would refuse
+a file that is cut off, but run one with other weights, and crash on some.
+"""
 
 import dataclasses
+import hashlib
 import json
+import re
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
@@ -14,6 +20,8 @@ from patchwork_tf.task import get_task
 
 _ENTRY = b"patchwork.json"
 VERSION = 4
+_UNSEALED = "0" * 64  # in the place of the checksum, while it is computed
+_CHECKSUM = re.compile(rb'"checksum": "([0-9a-f]{64})"')
 _FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 
 
@@ -60,35 +68,62 @@ def describe(step) -> dict:
 
 
 def insert(tflite_file: bytes, facts: dict) -> bytes:
-    """The file with `facts` in its metadata table, instead of those it may have had."""
+    """The file with `facts` and a checksum in its metadata table, instead of those it may have had."""
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(tflite_file))
-    model.buffers.append(schema.BufferT(np.frombuffer(json.dumps(facts).encode(), np.uint8)))
-    entry = schema.MetadataT()
-    entry.name = _ENTRY
-    entry.buffer = len(model.buffers) - 1
-    model.metadata = [*(old for old in model.metadata or [] if old.name != _ENTRY), entry]
-    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    model.metadata = model.metadata or []
+    entry = next((old for old in model.metadata if old.name == _ENTRY), None)
+    if not entry:
+        entry = schema.MetadataT()
+        entry.name, entry.buffer = _ENTRY, len(model.buffers)
+        model.metadata.append(entry)
+        model.buffers.append(schema.BufferT())
+    text = json.dumps({**facts, "checksum": _UNSEALED})
+    model.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
+    content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+    place = _CHECKSUM.search(content)
+    return _sealed(content, place, _digest(content, place))
 
 
 def read(path: str) -> dict:
-    """The facts in a file.
+    """The facts in a file, all of which is as it was exported.
 
     Raises:
-        DataError: if it is missing, no TFLite file, or was not exported by Patchwork.
+        DataError: if it is missing, no TFLite file, was not exported by Patchwork, or is damaged.
     """
+    content = read_tflite(path)
+    place = _CHECKSUM.search(content)
+    if not place and b'{"patchwork": ' in content:
+        raise DataError(f"{path}: damaged, or of an earlier version without a checksum: export it anew")
+    if not place:
+        raise DataError(
+            f"{path}: no Patchwork metadata in it; was it exported by patchwork-export, and is it whole?"
+        )
+    if place[1] != _digest(content, place):
+        raise DataError(f"{path}: damaged, or changed after its export: its checksum differs; export it anew")
+    model = schema.Model.GetRootAs(content, 0)
+    entries = [model.Metadata(number) for number in range(model.MetadataLength())]
+    (buffer,) = (entry.Buffer() for entry in entries if entry.Name() == _ENTRY)
+    return _checked(json.loads(model.Buffers(buffer).DataAsNumpy().tobytes()), path)
+
+
+def read_tflite(path: str) -> bytes:
+    """A TFLite file's bytes, ours or not. Raises DataError if it is missing, or something else."""
     try:
         with open(path, "rb") as file:
             content = file.read()
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     if content[4:8] != b"TFL3":
-        raise DataError(f"{path}: not a TFLite file")
-    model = schema.Model.GetRootAs(content, 0)
-    for number in range(model.MetadataLength()):
-        entry = model.Metadata(number)
-        if entry.Name() == _ENTRY:
-            return _checked(json.loads(model.Buffers(entry.Buffer()).DataAsNumpy().tobytes()), path)
-    raise DataError(f"{path}: no Patchwork metadata in it; was it exported by patchwork-export?")
+        raise DataError(f"{path}: {'not a TFLite file' if content else 'empty'}")
+    return content
+
+
+def _digest(content, place) -> bytes:
+    return hashlib.sha256(_sealed(content, place, _UNSEALED.encode())).hexdigest().encode()
+
+
+def _sealed(content, place, checksum) -> bytes:
+    return content[: place.start(1)] + checksum + content[place.end(1) :]
 
 
 def _checked(facts, path):

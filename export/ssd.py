@@ -6,7 +6,7 @@ folded in such files, so biases become betas of normalisations that do nothing e
 """
 
 import dataclasses
-import os
+import warnings
 import zipfile
 
 import numpy as np
@@ -16,16 +16,19 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.export.metadata import read_tflite
 from patchwork_tf.layers.blocks import BATCH_NORM_EPSILON, make_divisible
 from patchwork_tf.models.boxes import CODE_SCALES
 from patchwork_tf.models.heads import HEAD_KINDS
 from patchwork_tf.models.mobilenet_v2 import BOTTLENECKS, ENDPOINTS, STEM_CHANNELS
+from patchwork_tf.quiet import hidden_stderr
 
 _KIND = HEAD_KINDS["ssd"]
 _POSTPROCESS = "TFLite_Detection_PostProcess"
 _BACKGROUND_NAMES = ("???", "background", "__background__")
 # Depths to look for: those of published models, then all others of two digits.
 _DEPTHS = (1.0, 0.35, 0.5, 0.75, 1.3, 1.4, *(number / 100 for number in range(10, 201)))
+_MOST_PIXELS = 1 << 12  # of a side
 _DTYPES = {schema.TensorType.FLOAT32: np.float32, schema.TensorType.FLOAT16: np.float16}
 
 
@@ -54,20 +57,31 @@ class SsdFile:
 
     def raw_outputs(self, frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Class logits (A, 1 + classes) and box codes (A, 4) of a frame (1, H, W, 3), by LiteRT."""
-        interpreter = Interpreter(self.path, experimental_preserve_all_tensors=True)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(interpreter.get_input_details()[0]["index"], frame)
-        interpreter.invoke()
-        logits = interpreter.get_tensor(self.logits).reshape(-1, 1 + self.num_classes)
-        return logits, interpreter.get_tensor(self.codes).reshape(-1, 4)
+        interpreter = _verified(self.path)
+        try:
+            interpreter.allocate_tensors()
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], frame)
+            interpreter.invoke()
+            logits = interpreter.get_tensor(self.logits).reshape(-1, 1 + self.num_classes)
+            return logits, interpreter.get_tensor(self.codes).reshape(-1, 4)
+        except (RuntimeError, ValueError) as error:
+            raise DataError(f"{self.path}: LiteRT cannot run it ({_one_line(error)})") from None
 
 
 def read(path: str) -> SsdFile:
     """Reads a detector.
 
     Raises:
-        DataError: if the file is missing or is no float SSD MobileNetV2; says what it is instead, as far as known.
+        DataError: if the file is missing, damaged or no float SSD MobileNetV2; says what it is instead, as far as
+            known.
     """
+    try:
+        return _read(path)
+    except (LookupError, TypeError, ValueError, AttributeError):  # numbers that lead nowhere
+        raise DataError(f"{path}: damaged, or not an SSD MobileNetV2 of the Object Detection API") from None
+
+
+def _read(path) -> SsdFile:
     graph = _Graph(path)
     arrays, predictors = _weights(graph)
     depth = _depth(graph, arrays)
@@ -110,9 +124,7 @@ def read_labels(path: str | None, source: SsdFile) -> list[str]:
             raise DataError(f"{path}: not a text file") from None
     elif zipfile.is_zipfile(source.path):
         where = f"{source.path}'s own labels"
-        with zipfile.ZipFile(source.path) as packed:
-            names = [name for name in packed.namelist() if name.endswith(".txt")]
-            text = packed.read(names[0]).decode() if names else None
+        text = _packed_text(source.path, where)
     if text is None:
         raise DataError(f"{source.path}: no labels are packed into it; name a text file, --labels=FILE")
     labels = [line.strip() for line in text.splitlines() if line.strip()]
@@ -126,20 +138,41 @@ def read_labels(path: str | None, source: SsdFile) -> list[str]:
     return labels
 
 
+def _packed_text(path, where) -> str | None:
+    """The first text that is packed into a file. Raises DataError if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = [name for name in packed.namelist() if name.endswith(".txt")]
+            return packed.read(names[0]).decode() if names else None
+    except Exception as error:  # whatever zipfile and its decoders raise
+        raise DataError(f"{where} are damaged ({error})") from None
+
+
+def _verified(path) -> Interpreter:
+    """LiteRT's interpreter of a file whose structure it has proven. Raises DataError if it is damaged."""
+    with hidden_stderr(), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # keeping all tensors costs memory: we know
+        try:
+            return Interpreter(path, experimental_preserve_all_tensors=True)
+        except (RuntimeError, ValueError) as error:
+            raise DataError(f"{path}: LiteRT cannot load it, it may be damaged ({_one_line(error)})") from None
+
+
+def _one_line(error) -> str:
+    return " ".join(str(error).split())
+
+
 class _Graph:
     """The graph of a .tflite file, to be followed from its input."""
 
     def __init__(self, path: str):
         self.path = path
-        if not os.path.isfile(path):
-            raise DataError(f"{path}: no such file")
-        try:
-            model = flatbuffer_utils.read_model(path)
-            graph = model.subgraphs[0]
-            if len(graph.inputs) != 1:
-                raise ValueError
-        except Exception:  # a flatbuffer that is none raises anything
-            raise DataError(f"{path}: not a TFLite file of one input, or corrupt") from None
+        content = read_tflite(path)
+        _verified(path)
+        model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+        graph = model.subgraphs[0]
+        if len(graph.inputs) != 1:
+            raise self.refused(f"it has {len(graph.inputs)} inputs")
         self.input, self.outputs = graph.inputs[0], list(graph.outputs)
         self._tensors, self._buffers = graph.tensors, model.buffers
         self._operators = graph.operators
@@ -158,6 +191,9 @@ class _Graph:
             raise self.refused("it is quantized to 8 bits; give the float32 or float16 file it was made from")
         if self._tensors[self.input].type != schema.TensorType.FLOAT32:
             raise self.refused("its input is not float32")
+        batch, *sides, channels = self.shape(self.input)
+        if (batch, len(sides), channels) != (1, 2, 3) or not all(0 < side <= _MOST_PIXELS for side in sides):
+            raise self.refused(f"its input is {list(self.shape(self.input))}, not [1, H, W, 3]")
         if "SOFTMAX" in names:
             raise self.refused("its scores are a softmax over classes; those of SSD MobileNetV2 are sigmoids")
 

@@ -1,5 +1,7 @@
 """An exported file in the place of a Keras model, for scoring and showing what ships."""
 
+import threading
+
 import numpy as np
 from keras import ops
 
@@ -13,7 +15,8 @@ from patchwork_tf.task import get_task
 class ExportedStep:
     """An exported file that is run like a `streaming.step.KerasStep`: state goes in and comes out.
 
-    The state that goes in is changed in place, and is the one that comes out.
+    The state that goes in is changed in place, and is the one that comes out. Several streams may take turns;
+    every thread needs a step of its own.
 
     Args:
         path: of the file.
@@ -34,6 +37,7 @@ class ExportedStep:
 
     def __init__(self, path: str):
         self.path = path
+        self._in_use = threading.Lock()
         self._runner = StepRunner(path)
         self.facts = self._runner.facts
         self.config = ModelConfig(**self.facts["model"])
@@ -64,7 +68,15 @@ class ExportedStep:
         return (1 + self.info.stream.flip) * self.facts["mflops"]["start" if whole_frame else "step"]
 
     def __call__(self, frame, window, state):
-        """One frame, as `KerasStep`'s."""
+        """One frame, as `KerasStep`'s. Raises UsageError if another thread is at one."""
+        if not self._in_use.acquire(blocking=False):
+            raise UsageError(f"{self.path}: two threads run one ExportedStep; make one for each thread")
+        try:
+            return self._answer(frame, window, state)
+        finally:
+            self._in_use.release()
+
+    def _answer(self, frame, window, state):
         streams = [self._look(frame, window, state[0])]
         if self.info.stream.flip:
             mirrored = window and (window[0], self.grid.positions - 1 - window[1])

@@ -7,6 +7,7 @@ import json
 import math
 import os
 import platform
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import cv2
@@ -24,7 +25,7 @@ import patchwork_tf as pw
 from patchwork_tf import demo, evaluate
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.data.video import Video
-from patchwork_tf.errors import DataError
+from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import __main__ as command
 from patchwork_tf.export import inspect, metadata, verify
 from patchwork_tf.export.exporting import export
@@ -381,10 +382,21 @@ def test_disagreement_is_refused(exported, small):
         verify.check(comparison, "out.tflite")
 
 
-@pytest.mark.parametrize(("content", "message"), [(None, "No such file"), (b"text", "not a TFLite file")])
-def test_foreign_files_are_named(tmp_path, content, message):
-    path = tmp_path / "some.tflite"
-    if content is not None:
-        path.write_bytes(content)
-    with pytest.raises(DataError, match=message):
-        StepRunner(str(path))
+def test_a_step_that_another_thread_is_at_cannot_be_entered(exported, monkeypatch):
+    """The thread that was first goes on as if nothing had been."""
+    _, path = exported
+    frames = render_clip(0, 4, 64).frames
+    expected = list(pw.stream(path, frames))
+    step, found, refused = ExportedStep(path), [], []
+
+    def enter(frame, window, memory, look=step._look):
+        with ThreadPoolExecutor(1) as other:
+            refused.append(other.submit(step, frame, window, step.initial_state()).exception())
+        return look(frame, window, memory)
+
+    monkeypatch.setattr(step, "_look", enter)
+    found = list(pw.stream(step, frames))
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a.scores, b.scores)
+    assert len(refused) == 4
+    assert all("make one for each thread" in str(error) and isinstance(error, UsageError) for error in refused)

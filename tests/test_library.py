@@ -23,6 +23,7 @@ from patchwork_tf.export.streaming import ExportedStep
 
 LIBRARY, EXAMPLE = ROOT / "benchmarks/library/patchwork.c", ROOT / "examples/stream.c"
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
+THREADS = ("-g", "-O1", "-fsanitize=thread", "-pthread")
 
 
 class Detection(ctypes.Structure):
@@ -58,11 +59,10 @@ class Library:
     def error(self):
         return self.c.patchwork_error().decode()
 
-    def model(self, path, threads=1):
-        opened = ctypes.c_void_p()
-        status = self.c.patchwork_model_open(
-            native.library_path().encode(), str(path).encode(), threads, ctypes.byref(opened)
-        )
+    def model(self, path, threads=1, library=None):
+        opened = ctypes.c_void_p(1)  # of which nothing may be left after a failure
+        library = str(library or native.library_path()).encode()
+        status = self.c.patchwork_model_open(library, str(path).encode(), threads, ctypes.byref(opened))
         return status, opened
 
     def stream(self, model):
@@ -233,7 +233,27 @@ def test_files_that_cannot_be_used_are_an_error(detector, library, tmp_path, sma
         status, model = library.model(path)
         assert (status, model.value) == (2, None), name
         assert message in library.error, name
-    assert library.model(detector, threads=0)[0] == 1
+    status, model = library.model(detector, threads=0)
+    assert (status, model.value) == (1, None)
+    assert library.model(detector)[0] == 0  # loads LiteRT, if nothing before has
+    for other in (library.c._name, tmp_path / "libLiteRt.so"):
+        status, model = library.model(detector, library=other)
+        assert (status, model.value) == (2, None)
+        assert f"{other}: not the LiteRT that this program has loaded" in library.error
+
+
+@pytest.mark.parametrize("flags", [(), ("-fvisibility=hidden",)])
+def test_only_the_library_s_own_names_leave_it(flags, tmp_path):
+    """And an app may have functions of the names that it has inside."""
+    (tmp_path / "app.c").write_text("int fail, litert, litert_load, model_load, model_close, input_memory;\n")
+    output = tmp_path / "libapp.so"
+    sources = [LIBRARY, tmp_path / "app.c"]
+    native.compile_c(or_skip(native.host_compiler), sources, output, "-shared", "-fPIC", *flags)
+    exported = subprocess.run(["nm", "-D", "--defined-only", output], capture_output=True, text=True, check=True)
+    names = {line.split()[-1] for line in exported.stdout.splitlines()}
+    declared = set(re.findall(r"(patchwork_\w+)\(", LIBRARY.with_suffix(".h").read_text()))
+    assert {name for name in names if name.startswith("patchwork")} == declared
+    assert names - declared <= {"fail", "litert", "litert_load", "model_load", "model_close", "input_memory"}
 
 
 def _environment():
@@ -271,6 +291,19 @@ def test_damaged_metadata_never_crashes(segmenter, library, tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, check=False, env=_environment())
     assert done.returncode == 0, done.stderr[-2000:]
     assert int(done.stdout.split()[-1]) < 150
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sanitizer", [THREADS, SANITIZED], ids=["thread", "address"])
+def test_threads_nulls_and_a_model_closed_before_its_stream(sanitizer, detector, tmp_path):
+    program = tmp_path / "threads"
+    sources = [ROOT / "tools/checks/threads.c", LIBRARY]
+    native.compile_c(or_skip(native.host_compiler), sources, program, *sanitizer)
+    done = subprocess.run([program, native.library_path(), detector], capture_output=True, text=True)
+    if "unexpected memory mapping" in done.stderr:
+        pytest.skip("this kernel puts memory where gcc's ThreadSanitizer cannot look: sysctl vm.mmap_rnd_bits=28")
+    assert done.returncode == 0, done.stderr
+    assert "Sanitizer" not in done.stderr
 
 
 def _example(tmp_path, compiler, *flags):
@@ -344,15 +377,20 @@ def test_ten_thousand_frames_without_growth(library, small, small_networks, tmp_
     )
 
 
+@pytest.fixture(scope="module")
+def golden_program(tmp_path_factory):
+    program = tmp_path_factory.mktemp("golden") / "golden"
+    native.compile_c(or_skip(native.host_compiler), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
+    return program
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["detector", "segmenter", "letterboxed", "single_frame"])
-def test_golden_vectors_prove_it_in_python_and_in_c(name, request, library, small, tmp_path):
+def test_golden_vectors_prove_it_in_python_and_in_c(name, request, golden_program, tmp_path):
     path, folder = request.getfixturevalue(name), str(tmp_path / "golden")
     golden.write(path, folder)
     assert golden.check(folder, path) == 0
-    program = tmp_path / "program"
-    native.compile_c(or_skip(native.host_compiler), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
-    command = [program, native.library_path(), path, folder]
+    command = [golden_program, native.library_path(), path, folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert "10 frames agree" in done.stdout

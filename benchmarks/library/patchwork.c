@@ -4,11 +4,13 @@
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 // One source file to build: LiteRT's functions, the file's signatures and a stream's buffers are the runner's.
+#define ONE_SOURCE_FILE
 #include "../runner/context.c"
 #include "../runner/litert.c"
 #include "../runner/model.c"
@@ -31,10 +33,12 @@ void fail(enum failure code, const char *format, ...) {
   longjmp(*boundary, status);
 }
 
-static int bad_argument(const char *text) {
+static int refused(int status, const char *text) {
   snprintf(error_text, sizeof error_text, "%s", text);
-  return PATCHWORK_BAD_ARGUMENT;
+  return status;
 }
+
+static int bad_argument(const char *text) { return refused(PATCHWORK_BAD_ARGUMENT, text); }
 
 const char *patchwork_error(void) { return error_text; }
 
@@ -177,6 +181,7 @@ static bool is_word(struct text value, const char *word) {
 // ---- models
 
 struct patchwork_model {
+  atomic_int users;  // the app, until it closes it, and streams
   struct model model;
   char *path;
   char **labels;
@@ -269,11 +274,12 @@ static void open_model(patchwork_model *model, const char *library, const char *
 }
 
 int patchwork_model_open(const char *library, const char *path, int threads, patchwork_model **opened) {
+  if (opened) *opened = NULL;
   if (!library || !path || !opened || threads < 1) return bad_argument("library, path, model or threads: null, or 0");
-  *opened = NULL;
   error_text[0] = '\0';
   patchwork_model *model = calloc(1, sizeof *model);
-  if (!model) return PATCHWORK_NO_MEMORY;
+  if (!model) return refused(PATCHWORK_NO_MEMORY, "no memory for a model");
+  model->users = 1;
   jmp_buf here;
   boundary = &here;
   int status = setjmp(here);
@@ -287,7 +293,7 @@ int patchwork_model_open(const char *library, const char *path, int threads, pat
 }
 
 void patchwork_model_close(patchwork_model *model) {
-  if (!model) return;
+  if (!model || --model->users) return;  // the last of its streams closes it
   model_close(&model->model);
   free(model->labels);
   free(model->letters);
@@ -296,6 +302,8 @@ void patchwork_model_close(patchwork_model *model) {
 }
 
 void patchwork_model_size(const patchwork_model *model, int *height, int *width, int *cells, int *window) {
+  static const patchwork_model none;
+  model = model ? model : &none;
   *height = model->height;
   *width = model->width;
   *cells = model->cells;
@@ -303,7 +311,7 @@ void patchwork_model_size(const patchwork_model *model, int *height, int *width,
 }
 
 const char *patchwork_label(const patchwork_model *model, int label) {
-  return label >= 0 && label < model->num_labels ? model->labels[label] : NULL;
+  return model && label >= 0 && label < model->num_labels ? model->labels[label] : NULL;
 }
 
 // ---- from a frame to the network's: as patchwork_tf/fitting.py has it, by OpenCV's rules
@@ -499,7 +507,7 @@ static void fit_frame(const struct fitting *fitting, const patchwork_model *mode
 // ---- streams
 
 struct patchwork_stream {
-  const patchwork_model *model;
+  patchwork_model *model;
   struct context context;
   struct fitting fitting;
   patchwork_detection *detections;
@@ -516,12 +524,13 @@ static void open_stream(patchwork_stream *stream) {
 }
 
 int patchwork_stream_open(patchwork_model *model, patchwork_stream **opened) {
+  if (opened) *opened = NULL;
   if (!model || !opened) return bad_argument("model or stream: null");
-  *opened = NULL;
   error_text[0] = '\0';
   patchwork_stream *stream = calloc(1, sizeof *stream);
-  if (!stream) return PATCHWORK_NO_MEMORY;
+  if (!stream) return refused(PATCHWORK_NO_MEMORY, "no memory for a stream");
   stream->model = model;
+  model->users++;
   jmp_buf here;
   boundary = &here;
   int status = setjmp(here);
@@ -539,14 +548,22 @@ void patchwork_stream_close(patchwork_stream *stream) {
   if (stream->context.model) context_close(&stream->context);
   fitting_close(&stream->fitting);
   free(stream->detections);
+  patchwork_model_close(stream->model);
   free(stream);
 }
 
-void patchwork_stream_reset(patchwork_stream *stream) {
+int patchwork_stream_reset(patchwork_stream *stream) {
+  if (!stream) return bad_argument("stream: null");
+  error_text[0] = '\0';
+  jmp_buf here;
+  boundary = &here;
+  int status = setjmp(here);
+  if (status) return status;
   context_reset(&stream->context);
   fitting_close(&stream->fitting);
   stream->number = 0;
   stream->window[0] = stream->window[1] = 0;
+  return PATCHWORK_OK;
 }
 
 static float inside(float value) { return value < 0 ? 0 : value > 1 ? 1 : value; }

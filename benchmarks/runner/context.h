@@ -17,22 +17,22 @@ struct context {
 };
 
 // Makes the buffers of a new stream, all zero. If it fails, what there is until then can be closed.
-void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers);
+SHARED void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers);
 
 // Forgets the video so far: all state is zero.
-void context_reset(struct context *context);
+SHARED void context_reset(struct context *context);
 
 // Frees the buffers.
-void context_close(struct context *context);
+SHARED void context_close(struct context *context);
 
 // Runs one step; its state outputs are the state inputs of the next.
-void context_step(struct context *context);
+SHARED void context_step(struct context *context);
 
 // Runs the first frame of a video, looked at as a whole; its state outputs are the state inputs of the next step.
-void context_start(struct context *context);
+SHARED void context_start(struct context *context);
 
 // Where the content of an input of the next step, or of an output of the last, lies.
-void *input_memory(const struct context *context, int index);
-void *output_memory(const struct context *context, int index);
+SHARED void *input_memory(const struct context *context, int index);
+SHARED void *output_memory(const struct context *context, int index);
 
 #endif

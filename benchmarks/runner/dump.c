@@ -30,7 +30,7 @@ static void write_index(const struct dump *dump, const struct tensor *outputs, i
   for (int context = 0; context < num_contexts; context++) {
     for (int i = 0; i < dump->count; i++) {
       const struct tensor *output = &outputs[dump->order[i]];
-      fprintf(index, "%s%s %s", context ? "mirrored/" : "", output->name, element_name(output->type.element_type));
+      fprintf(index, "%s%s %s", context ? "mirrored/" : "", output->name, element_of(output->type.element_type).name);
       for (unsigned axis = 0; axis < output->type.rank; axis++)
         fprintf(index, " %d", output->type.dimensions[axis]);
       fputc('\n', index);

@@ -3,6 +3,13 @@
 #ifndef PATCHWORK_FAIL_H
 #define PATCHWORK_FAIL_H
 
+// What source files share; static in the library, which is one: an app may have functions of these names.
+#ifdef ONE_SOURCE_FILE
+#define SHARED static
+#else
+#define SHARED extern
+#endif
+
 enum failure {
   BAD_INPUT = 1,         // model, library, frames or windows
   BAD_USAGE = 2,         // flags
@@ -11,7 +18,7 @@ enum failure {
   NO_MEMORY = 5,
 };
 
-_Noreturn void fail(enum failure code, const char *format, ...) __attribute__((format(printf, 2, 3)));
+SHARED _Noreturn void fail(enum failure code, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 // From now on what libraries print to standard error is not shown; the errors among it end up in fail's line.
 void keep_library_messages(void);

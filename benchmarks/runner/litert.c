@@ -1,30 +1,40 @@
 #include "litert.h"
 
 #include <dlfcn.h>
+#include <pthread.h>
 #include <stdbool.h>
 
 #include "fail.h"
 
+#ifndef ONE_SOURCE_FILE  // where its declaration defines it
 struct litert litert;
-static bool is_loaded;
+#endif
+static pthread_mutex_t loading = PTHREAD_MUTEX_INITIALIZER;
+static void *loaded;
 
-static void *function(void *library, const char *path, const char *name) {
-  void *address = dlsym(library, name);
-  if (!address) fail(BAD_INPUT, "%s: no %s in it; LiteRT 2.2 or newer is needed", path, name);
-  return address;
-}
-
-void litert_load(const char *path) {
-  if (is_loaded) return;
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL);
-  if (!library) fail(BAD_INPUT, "cannot load the library: %s", dlerror());
-  // Came with the argument that CreateModelFromBuffer lacks in LiteRT 2.1, which would crash.
-  function(library, path, "LiteRtCreateModelFromFd");
-#define LOAD(name, arguments) *(void **)&litert.name = function(library, path, "LiteRt" #name);
+// Finds all functions; returns the name of one that is missing, else null.
+static const char *find_functions(void *library) {
+#define LOAD(name, arguments) \
+  if (!(*(void **)&litert.name = dlsym(library, "LiteRt" #name))) return "LiteRt" #name;
   LITERT_FUNCTIONS(LOAD)
   LITERT_DESTROYERS(LOAD)
 #undef LOAD
-  is_loaded = true;
+  // Came with the argument that CreateModelFromBuffer lacks in LiteRT 2.1, which would crash.
+  const char *newest = "LiteRtCreateModelFromFd";
+  return dlsym(library, newest) ? NULL : newest;
+}
+
+void litert_load(const char *path) {
+  const char *missing = NULL;
+  pthread_mutex_lock(&loading);
+  bool is_first = !loaded;
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | (is_first ? 0 : RTLD_NOLOAD));
+  bool is_other = !is_first && library != loaded;
+  if (is_first && library && !(missing = find_functions(library))) loaded = library;
+  pthread_mutex_unlock(&loading);
+  if (is_other) fail(BAD_INPUT, "%s: not the LiteRT that this program has loaded, and it can have only one", path);
+  if (!library) fail(BAD_INPUT, "cannot load the library: %s", dlerror());
+  if (missing) fail(BAD_INPUT, "%s: no %s in it; LiteRT 2.2 or newer is needed", path, missing);
 }
 
 const char *litert_status(int status) {
@@ -38,11 +48,7 @@ const char *litert_status(int status) {
   }
 }
 
-static const struct {
-  int type;
-  size_t bytes;
-  const char *name;
-} ELEMENTS[] = {
+static const struct element ELEMENTS[] = {
     {LITERT_FLOAT32, 4, "float32"},
     {LITERT_INT32, 4, "int32"},
     {3, 1, "uint8"},
@@ -54,14 +60,8 @@ static const struct {
 };
 enum { NUM_ELEMENTS = sizeof ELEMENTS / sizeof *ELEMENTS };
 
-const char *element_name(int element_type) {
+struct element element_of(int element_type) {
   for (int i = 0; i < NUM_ELEMENTS; i++)
-    if (ELEMENTS[i].type == element_type) return ELEMENTS[i].name;
-  return NULL;
-}
-
-size_t element_bytes(int element_type) {
-  for (int i = 0; i < NUM_ELEMENTS; i++)
-    if (ELEMENTS[i].type == element_type) return ELEMENTS[i].bytes;
-  return 0;
+    if (ELEMENTS[i].type == element_type) return ELEMENTS[i];
+  return (struct element){element_type, 0, NULL};
 }

@@ -6,6 +6,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "fail.h"
+
 typedef struct LiteRtEnvironmentT *LiteRtEnvironment;
 typedef struct LiteRtModelT *LiteRtModel;
 typedef struct LiteRtSignatureT *LiteRtSignature;
@@ -95,16 +97,22 @@ struct litert {
 #undef LITERT_MEMBER
 #undef LITERT_DESTROYER
 
-extern struct litert litert;
+SHARED struct litert litert;
 
-// Loads the library, as dlopen finds it, unless it is there; fails if it is missing, no LiteRT, or too old.
-void litert_load(const char *path);
+// Loads the library, as dlopen finds it, once in a program; any thread may. Fails if it is missing, no LiteRT, too old,
+// or another than the one that is there.
+SHARED void litert_load(const char *path);
 
 // What a status means, for error messages.
-const char *litert_status(int status);
+SHARED const char *litert_status(int status);
 
-// numpy's name of an element type, and the bytes of an element; null and 0 for those that our files never have.
-const char *element_name(int element_type);
-size_t element_bytes(int element_type);
+struct element {
+  int type;
+  size_t bytes;
+  const char *name;  // numpy's
+};
+
+// What an element type is; no bytes and no name if our files never have it.
+SHARED struct element element_of(int element_type);
 
 #endif

@@ -72,7 +72,7 @@ static int zero_byte(LiteRtTensor tensor, const LiteRtRankedTensorType *type, co
   int kind;
   LiteRtQuantizationPerTensor quantization;
   check(litert.GetQuantizationTypeId(tensor, &kind), path, "read its tensors");
-  if (kind != LITERT_QUANTIZED_PER_TENSOR || element_bytes(type->element_type) != 1) return 0;
+  if (kind != LITERT_QUANTIZED_PER_TENSOR || element_of(type->element_type).bytes != 1) return 0;
   check(litert.GetPerTensorQuantization(tensor, &quantization), path, "read its tensors");
   return (int)quantization.zero_point;
 }
@@ -81,7 +81,7 @@ static struct tensor describe(LiteRtTensor tensor, const char *name, const char 
   struct tensor described = {.name = name, .twin = NONE};
   check(litert.GetRankedTensorType(tensor, &described.type), path, "read its tensors");
   described.zero = zero_byte(tensor, &described.type, path);
-  described.bytes = element_bytes(described.type.element_type);
+  described.bytes = element_of(described.type.element_type).bytes;
   for (unsigned axis = 0; axis < described.type.rank && described.bytes <= MOST_BYTES; axis++) {
     int size = described.type.dimensions[axis];
     described.bytes *= size < 0 ? 0 : (size_t)size;

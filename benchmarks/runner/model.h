@@ -44,12 +44,12 @@ struct model {
 
 // Loads and compiles a file. Fails, naming the file, if it is no model that can be fed; what there is until then can
 // be closed.
-void model_load(struct model *model, const char *path, int threads);
+SHARED void model_load(struct model *model, const char *path, int threads);
 
 // Frees all that a model has. Nothing may use it any more.
-void model_close(struct model *model);
+SHARED void model_close(struct model *model);
 
 // The index of the tensor of that name, or NONE.
-int model_find(struct tensors tensors, const char *name);
+SHARED int model_find(struct tensors tensors, const char *name);
 
 #endif

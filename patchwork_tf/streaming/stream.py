@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
@@ -30,7 +31,7 @@ def stream(
 
     Args:
         model: a model as from `build` or `load`, whose `info` says which frames are processed, and how they get to
-            its size; or an export.streaming.ExportedStep, which knows that, too.
+            its size; or an exported file, which knows that, too: its path, or an export.streaming.ExportedStep.
         frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted, see
             `pictures.as_rgb`.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
@@ -46,11 +47,21 @@ def stream(
 
     Raises:
         UsageError: if the model cannot follow the policy, it chooses no window, or a frame is no such image.
-        DataError: if a frame has another size than those before it.
+        DataError: if a frame has another size than those before it, or the file is none of patchwork-export's.
     """
-    step = step_of(model) if isinstance(model, keras.Model) else model
+    step = _step(model)
     choose = make_policy(policy, step, seed, truth)
     return _answers(step, frames, choose, blind_start)
+
+
+def _step(model):
+    if isinstance(model, keras.Model):
+        return step_of(model)
+    if isinstance(model, str | os.PathLike):
+        from patchwork_tf.export.streaming import ExportedStep  # what is exported stands above the library
+
+        return ExportedStep(os.fspath(model))
+    return model
 
 
 def stream_together(steps, frames, policies, **options) -> Iterator[tuple[np.ndarray, list]]:
