@@ -1,22 +1,15 @@
-"""The detector's heads as the exported graph computes them (paper, Figure 10)."""
+"""The detector's answer as the exported graph computes it: decoding, memory of predictions, suppression."""
 
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.export.lowering import (
-    RESTORED_BORDER,
-    Lowering,
-    constant,
-    in_float,
-    output_of_zeros,
-    predictor,
-)
-from patchwork_tf.layers.blocks import Pointwise
+from patchwork_tf.export.lowering import Lowering, in_float
 from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.backbone import STRIDE
 from patchwork_tf.models.boxes import CODE_SCALES
 from patchwork_tf.models.detector import objects_in_cells
+from patchwork_tf.models.heads import BOX_PREDICTOR
 from patchwork_tf.models.suppression import IOU_THRESHOLD, LEAST_SIDE, MAX_DETECTIONS, SCORE_THRESHOLD, ranked
+from patchwork_tf.models.weights import CLASS_PREDICTOR
 
 
 class DetectorLowering(Lowering):
@@ -32,15 +25,10 @@ class DetectorLowering(Lowering):
     def __init__(self, model, memory, **options):
         super().__init__(model, memory, **options)
         self.kind = model.head_kind
-        self.wanted_contexts = tuple(
-            model.backbone.endpoint(stride)
-            for stride, head in zip(self.kind.strides, model.heads, strict=True)
-            if head.entry
-        )
 
     @property
-    def wants_restored(self):
-        return not isinstance(self.model.pyramid[0].entry[0], Pointwise) or super().wants_restored
+    def by_hand(self):
+        return [name for name in self.model.plan.outputs if name.endswith((CLASS_PREDICTOR, BOX_PREDICTOR))]
 
     @property
     def predictions(self):
@@ -51,8 +39,8 @@ class DetectorLowering(Lowering):
         }
 
     def _answer(self):
-        levels = [self._high_resolution(level) for level in range(len(self.model.heads))]
-        return self._together(levels, self._low_resolution(len(levels)))
+        levels = [self._level(level) for level in range(len(self.model.level_anchors))]
+        return self._together(levels[: self.model.local_levels], levels[self.model.local_levels :])
 
     @in_float
     def _together(self, high, low):
@@ -82,7 +70,7 @@ class DetectorLowering(Lowering):
         """`model.score_weights` (A,); None if all are 1."""
         if self.fresh is None:
             return None
-        cells, in_windows = self.windows.cells, len(self.model.heads)
+        cells, in_windows = self.windows.cells, self.model.local_levels
         fresh = tf.reshape(self.fresh, (cells, 1, cells, 1))
         weights = []
         for height, width, per_location, _ in (a.shape for a in self.model.level_anchors[:in_windows]):
@@ -122,123 +110,36 @@ class DetectorLowering(Lowering):
             count,
         )
 
-    def _high_resolution(self, level):
+    def _level(self, level):
         """Predictions of a level for the full frame, as in `_per_anchor`."""
-        stride, head = self.kind.strides[level], self.model.heads[level]
-        name = self.model.backbone.endpoint(stride)
-        x = self.maps[name]
-        for block in head.entry:
-            x = self.block(x, block, self.contexts.get(name))
-        predicted = self._predict(head, x, level)
-        return self._remember(predicted, stride, head) if self.remembers else _per_anchor(predicted, head)
+        is_remembered = self.remembers and level < self.model.local_levels
+        predicted = self._predict(level, whole_map=not is_remembered)
+        return self._remember(predicted, level) if is_remembered else self._per_anchor(predicted, level)
 
     @in_float
-    def _remember(self, predicted, stride, head):
-        size = head.out_shape[:2]
+    def _remember(self, predicted, level):
+        stride, (*size, n, _) = self.kind.strides[level], self.model.level_anchors[level].shape
         if self.suppression:
             x = self.memory.paste(f"predictions_{stride}", tf.concat(predicted, 3), size, self.at_window(size))
-            n = head.anchors_per_location
             # Boxes, scores and classes, by slices: SPLIT_V is slow.
-            return _per_anchor([x[..., : 4 * n], x[..., 4 * n : 5 * n], x[..., 5 * n :]], head)
-        return _per_anchor(
+            return self._per_anchor([x[..., : 4 * n], x[..., 4 * n : 5 * n], x[..., 5 * n :]], level)
+        return self._per_anchor(
             [
                 self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
                 for part, values in zip(("boxes", "scores"), predicted, strict=True)
             ],
-            head,
+            level,
         )
 
-    def _low_resolution(self, first_level):
-        """Predictions of the levels on the restored map."""
-        predicted, x = [], self.map_of(STRIDE)
-        for number, head in enumerate(self.model.pyramid):
-            if number == 0 and self.remembers:
-                x = self._renewed_entry(head)
-            else:
-                for block in head.entry:
-                    x = self.block(x, block, whole_map=True)
-            predicted.append(_per_anchor(self._predict(head, x, first_level + number, whole_map=True), head))
-        return predicted
-
-    def _renewed_entry(self, head):
-        """The first blocks on the restored map, for the full frame: only what a window changes is computed.
-
-        What comes before the convolution of stride 2 has no neighbours, and is computed on the window alone.
-        """
-        *before, last = head.entry
-        frame_size, blank = (
-            self.model.backbone.out_shape[:2],
-            output_of_zeros(head.entry, self.model.backbone.out_shape),
-        )
-        if not before:
-            context = self.restored
-        else:
-            x = self.map_of(STRIDE)
-            for block in before:
-                x = self.block(x, block)
-            context = self._with_blanks(before, x)
-        part = self._strided_part(context, frame_size)
-        return self.renewed(
-            "pyramid", self.block(part, last, context=part), head.out_shape[:2], self._first_output, blank
-        )
-
-    def _with_blanks(self, blocks, x):
-        """Features x of the window with a RESTORED_BORDER: what is remembered, and zeros outside of the frame.
-
-        Where no window has been, they are what `blocks` make of zeros: their difference from that is remembered.
-        """
-        frame_size = self.model.backbone.out_shape[:2]
-        before, after = RESTORED_BORDER
-        blank = output_of_zeros(blocks, self.model.backbone.out_shape)[:1, :1]
-        context = self.memory.surround("pyramid_input", x - blank, frame_size, before, after)
-        frame_mask = np.pad(np.ones(frame_size, np.float32), (before, after))
-        height, width = context.shape[1:3]
-        corners = [self.at_window(frame_size)(*window) for window in self.windows.windows]
-        insides = np.stack([frame_mask[y : y + height, x : x + width] for y, x in corners])[..., None]
-        return context + tf.gather(insides, self.position)[None] * blank
-
-    def _strided_part(self, context, frame_size):
-        """What the outputs that changed of a convolution of stride 2 look at; `context` has a RESTORED_BORDER."""
-        corner, before = self.at_window(frame_size), RESTORED_BORDER[0]
-
-        def at(row, column):
-            starts = self._first_output(row, column)
-            return tuple(
-                2 * start - side % 2 - (pixel - before)
-                for start, side, pixel in zip(starts, frame_size, corner(row, column), strict=True)
-            )
-
-        # A window of w pixels changes no more outputs than this.
-        counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
-        size = (1, *(2 * count + 1 for count in counts), context.shape[3])
-        # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
-        # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
-        return tf.slice(context, self.memory.place("pyramid_part", at), size)
-
-    def _first_output(self, row, column):
-        """First output of the pyramid's first layer that a window changes; -1 is just outside of the map.
-
-        Output i looks at the pixels 2 i to 2 i + 2; of maps with an odd side at one before: SAME padding.
-        """
-        frame_size = self.model.backbone.out_shape[:2]
-        corner = self.at_window(frame_size)(row, column)
-        return tuple((pixel - 1 + side % 2) // 2 for pixel, side in zip(corner, frame_size, strict=True))
-
-    def _predict(self, head, x, level, whole_map=False):
+    def _predict(self, level, whole_map):
         """Decoded boxes (1, h, w, a 4), and scores (1, h, w, a classes) or best scores, classes (1, h, w, a)."""
-        for block in head.trunk:
-            x = self.block(x, block, whole_map=whole_map)
-        of_classes = of_boxes = x
-        if head.class_block:
-            context = None
-            if self.remembers and not whole_map:  # both look at the same features
-                cell = head.class_block.cell
-                context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border.rows)
-            of_classes = self.block(x, head.class_block, context, whole_map)
-            of_boxes = self.block(x, head.box_block, context, whole_map)
-        logits, codes = predictor(of_classes, head.classes), self._codes(head, of_boxes, level)
-        corners = self._decoded(codes, level, whole_map or not self.remembers)
-        return _boxes(corners), *self._scored(logits, head.anchors_per_location, corners)
+        head = self.kind.heads[level]
+        (classify, of_classes), (locate, of_boxes) = (
+            self.convolution_of(f"{head}{ending}") for ending in (CLASS_PREDICTOR, BOX_PREDICTOR)
+        )
+        logits, codes = classify.convolve(of_classes), self._codes(locate.weights, of_boxes, level)
+        corners = self._decoded(codes, level, whole_map)
+        return _boxes(corners), *self._scored(logits, self.model.level_anchors[level].shape[2], corners)
 
     @in_float
     def _scored(self, logits, anchors, corners):
@@ -262,7 +163,7 @@ class DetectorLowering(Lowering):
         return self.model.level_anchors[level][0, 0, :, 2:].T.reshape(-1)
 
     @in_float
-    def _codes(self, head, x, level):
+    def _codes(self, weights, x, level):
         """Box codes (1, h, w, 4 a) in units of the frame: centres y, centres x, heights, widths of a anchors.
 
         In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes.
@@ -270,12 +171,12 @@ class DetectorLowering(Lowering):
         The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
         relative to.
         """
-        n = head.anchors_per_location
+        n = self.model.level_anchors[level].shape[2]
         order = np.arange(4 * n).reshape(n, 4).T.reshape(-1)
         gain = np.concatenate([self._sizes(level), np.ones(2 * n, np.float32)]) / np.repeat(
             np.float32(CODE_SCALES), n
         )
-        kernel, bias = (constant(v)[..., order] * gain for v in (head.boxes.kernel, head.boxes.bias))
+        kernel, bias = (values[..., order] * gain for values in weights)
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
 
     @in_float
@@ -289,6 +190,16 @@ class DetectorLowering(Lowering):
         largest = box_ops.MAX_SIZE_CODE / CODE_SCALES[2]
         half = tf.exp(tf.minimum(codes[..., 2 * n :], largest)) * (self._sizes(level) / 2)
         return tf.clip_by_value(tf.concat([center - half, center + half], 3), 0.0, 1.0)
+
+    @in_float
+    def _per_anchor(self, predicted, level):
+        """Maps (1, h, w, a n) as rows (h w a, n); of one number per anchor (h w a,)."""
+        boxes, *rest = predicted
+        rows = [tf.reshape(boxes, (-1, 4))]
+        for x in rest:
+            per_anchor = x.shape[3] // self.model.level_anchors[level].shape[2]
+            rows.append(tf.reshape(x, (-1, per_anchor) if per_anchor > 1 else (-1,)))
+        return rows
 
     def _shift(self, anchors):
         """How far (2 a,) a window's anchors are from those of the first window."""
@@ -312,14 +223,3 @@ def _best_classes(scores):
 def _joined(levels):
     """Predictions per anchor of several levels as those of one."""
     return [tf.concat(parts, 0) if len(parts) > 1 else parts[0] for parts in zip(*levels, strict=True)]
-
-
-@in_float
-def _per_anchor(predicted, head):
-    """Maps (1, h, w, a n) as rows (h w a, n); of one number per anchor (h w a,)."""
-    boxes, *rest = predicted
-    rows = [tf.reshape(boxes, (-1, 4))]
-    for x in rest:
-        per_anchor = x.shape[3] // head.anchors_per_location
-        rows.append(tf.reshape(x, (-1, per_anchor) if per_anchor > 1 else (-1,)))
-    return rows

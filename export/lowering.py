@@ -1,39 +1,42 @@
 """A model's step as the exported graph computes it: for one stream, weights folded, memory as strips.
 
-The same function as `model.step`, made for speed on a CPU:
+The same as `model.step`, gone through call by call, and made for speed on a CPU:
 
-- Batch normalisation is folded into the convolution before it.
-- A bottleneck remembers its narrow input instead of its expanded features, six times fewer channels.
-  An indicator comes with it, 1 where there is a pixel, and the expansion's bias is the indicator's weight:
-  outside of the frame, and where no window has been, the expansion gives relu6(0) = 0, which is what the
-  dense memory has there.
-- Layers that look at the same features remember them once.
-- Of what runs on the restored map, the first convolutions are renewed beside the window only.
+- Batch normalisation and activations are folded into the convolution before them (`fusing.py`).
+- Layers that look at the same features remember them once, with a border as wide as the widest needs.
+- A convolution that looks at features which a 1 x 1 convolution has just made many of remembers what that was
+  made of: six times fewer channels in MobileNetV2. An indicator comes with it, 1 where there is a pixel, and the
+  bias is the indicator's weight: outside of the frame, and where no window has been, the activation of 0 is 0, which
+  is what the dense memory has there.
+- Of what runs on the map of the full frame, the first convolutions are renewed beside the window only.
 """
 
 import functools
 from types import MappingProxyType
 
-import keras
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.errors import UsageError
+from patchwork_tf.export.fusing import Operation, constant, fused
 from patchwork_tf.export.memory import number_of
 from patchwork_tf.grid import Grid
-from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell
+from patchwork_tf.layers import rules
+from patchwork_tf.layers.cell import PatchworkCell
+from patchwork_tf.layers.memory import CellMeans, Look, Remember
 from patchwork_tf.models.attention import best_window
-from patchwork_tf.models.backbone import STRIDE
-from patchwork_tf.models.mobilenet_v2 import Bottleneck
+from patchwork_tf.models.patch import plan_of
+from patchwork_tf.models.patchwork_model import RESTORED
 from patchwork_tf.models.rule import FRESHNESS_DECAY
 
 # Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
 # change, and one after it, for a convolution of stride 2 may start at either of two pixels.
 RESTORED_BORDER = (2, 3)
+ATTENTION_BORDER = (2, 2)
 
-# Stride of the features down to which bottlenecks remember their input: deeper windows are so small that expanding
+# Stride of the features down to which narrow features are remembered: deeper windows are so small that expanding
 # their borders anew takes longer than moving six times as many numbers.
-UNEXPANDED_TO = 16
+NARROW_TO = 16
+_LOWEST = -6e4  # in place of minus infinity, within the range of half precision
 
 
 # Everything in this name scope stays in floating point when the rest is quantized.
@@ -52,12 +55,12 @@ def in_float(method):
 
 
 class Lowering:
-    """What all models share: the backbone on a window, and attention on the restored map.
+    """What all models share: the network on a window, and attention on the restored map.
 
     Args:
         model: a model of the zoo.
         memory: memory.Memory, or memory.Plan to find out what must be remembered. None for a single-frame model.
-        unexpanded: whether bottlenecks remember their input; else their expanded features.
+        unexpanded: whether narrow features are remembered in place of what is made of them.
         starts: whether the step looks at the whole frame.
         suppression: of detectors, whether it is in the graph.
     """
@@ -70,13 +73,12 @@ class Lowering:
         self.grid = self.windows if self.remembers else Grid()  # what the layers see of it
         self.memory = memory
         self.unexpanded, self.suppression = unexpanded, suppression
-        self.maps = {}  # features of the window by their keras.applications names
-        self.contexts = {}  # the same with a border of one pixel, of those in `wanted_contexts`
-        self.restored = None  # the last features with their border, see RESTORED_BORDER
+        self.operations = fused(model.plan)
+        self.tensors, self.contexts = {}, {}  # by symbol: features, and features of a window with their border
         self.fresh = None  # freshness of the cells (1, M, M, 1) after this step
+        self.wanted = self._wanted()  # by symbol, the width of the border before and after it
 
-    restored_border = RESTORED_BORDER
-    wanted_contexts = ()
+    by_hand = ()  # names of outputs whose last convolution is not run, but computed by the subclass
     predictions = MappingProxyType({})  # names of the tensors that make up an output, if it is in several
 
     def run(self, frame, window):
@@ -91,7 +93,7 @@ class Lowering:
         """
         self.position = number_of(window, self.windows)
         self.fresh = self._freshness(frame)
-        self._backbone(self._look(frame))
+        self._network(frame)
         outputs, need = self._answer()
         if self.model.attention is None:
             return {**outputs, "next_window": window}  # there is no other
@@ -101,11 +103,6 @@ class Lowering:
     def attention_is_trained(self) -> bool:
         with tf.init_scope():
             return self.model.attention is not None and self.model.attention.is_trained
-
-    @property
-    def wants_restored(self) -> bool:
-        """Whether the last features of the full frame must be remembered."""
-        return self.attention_is_trained
 
     def _answer(self) -> tuple:
         """Outputs by name, and `model.need` (1, M, M, 1) of them; None if there is no window to choose."""
@@ -126,31 +123,6 @@ class Lowering:
         cells = (self.windows.cells, self.windows.cells)
         return self.memory.blend(name, x, cells, self.at_window(cells), decay)
 
-    @in_float
-    def _look(self, frame):
-        config, grid = self.model.config, self.windows
-        if config.network_size != config.image_size:
-            frame = tf.image.resize(frame, config.network_size)
-        if self.model.grid.is_whole_frame:
-            return frame
-        height, width = config.network_size
-        size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
-        at = self.at_window(config.network_size)
-        pixels = self._pixels(frame, at, size)
-        if config.memory == "pixels":
-            return self.memory.paste("pixels", pixels, config.network_size, at)
-        return pixels
-
-    def _pixels(self, frame, at, size):
-        """The pixels (1, h, w, 3) of a window, of `size`, whose first one is `at`.
-
-        Rows first, then a part of each: SLICE would copy three numbers at a time, and take three times as long.
-        """
-        _, y, x, _ = tf.unstack(self.memory.place("frame", at))
-        rows = tf.gather(frame, y + np.arange(size[0], dtype=np.int32), axis=1)
-        rows = tf.reshape(rows, (size[0], -1))
-        return tf.reshape(tf.slice(rows, (0, 3 * x), (size[0], 3 * size[1])), (1, *size, 3))
-
     def at_window(self, frame_size, shift: int = 0):
         """Function of a window's row and column to its first pixel, moved by `shift`, on a map of `frame_size`."""
         cells = self.model.grid.cells
@@ -163,83 +135,260 @@ class Lowering:
         """(h, w) of a window on a map of `frame_size`."""
         return tuple(side * self.grid.window // self.grid.cells for side in frame_size[:2])
 
-    def map_of(self, stride: int):
-        """The window's feature map of a stride (1, h, w, C), without a border."""
-        return self.maps[self.model.backbone.endpoint(stride)]
+    # What is remembered
 
-    def _backbone(self, x):
-        net = self.model.backbone
-        for name, part in zip(net.names, net.parts, strict=True):
-            x = self.maps[name] = (
-                self._bottleneck(x, part) if isinstance(part, Bottleneck) else self.block(x, part)
-            )
-        if not (self.remembers and self.wants_restored):
-            return
-        before, after = self.restored_border
-        self.restored = self.memory.surround("restored", x, net.out_shape[:2], before, after)
-        self.contexts[net.endpoint(STRIDE)] = self.restored_part(1)
+    def _wanted(self) -> dict[int, tuple[int, int]]:
+        wanted = {}
 
-    def restored_part(self, border: int):
-        """The last features of a window (1, h, w, C) and `border` pixels around it."""
-        height, width = self.map_of(STRIDE).shape[1:3]
-        first = self.restored_border[0] - border
-        return self.restored[:, first : first + height + 2 * border, first : first + width + 2 * border]
+        def want(symbol, before, after):
+            first, last = wanted.get(id(symbol), (0, 0))
+            wanted[id(symbol)] = max(first, before), max(last, after)
 
-    def _bottleneck(self, x, block):
-        if not (self.remembers and block.expand):
-            expanded = pointwise(x, block.expand) if block.expand else x
-            y = self.cell(expanded, block.depthwise)
-        else:
-            expanded, y = self._stateful_bottleneck(x, block)
-        self.maps[f"{block.prefix}expand_relu"] = expanded
-        y = pointwise(y, block.project)
-        return x + y if block.has_shortcut else y
+        for operation in self.operations:
+            layer = operation.step.call.layer
+            if isinstance(layer, PatchworkCell) and layer.border.fill != rules.EDGE:
+                sides = (layer.border.rows, layer.border.columns)
+                want(operation.input, max(before for before, _ in sides), max(after for _, after in sides))
+            if isinstance(layer, Remember):
+                chain = self._chain(operation)
+                if chain and not chain[0].is_pointwise:
+                    want(operation.input, *RESTORED_BORDER)
+        if self.remembers and self.attention_is_trained:
+            want(self._last_features, *ATTENTION_BORDER)
+        return wanted
 
-    def _stateful_bottleneck(self, x, block):
-        """Expanded features of the window, and what the depthwise convolution makes of them."""
-        cell, name = block.depthwise.cell, f"{block.prefix}expand_relu"
-        frame_size = cell.frame_shape[:2]
-        wanted = name in self.wanted_contexts
-        before, after = (1, 1) if wanted else cell.border.rows
-        stride = self.model.config.network_size[0] // frame_size[0]
-        if self.unexpanded and stride <= UNEXPANDED_TO:
-            ones = tf.ones((*x.shape[:3], 1))
-            narrow = self.memory.surround(block.prefix, tf.concat([ones, x], 3), frame_size, before, after)
-            context = expand_indicated(narrow, block.expand)
-            height, width = x.shape[1:3]
-            expanded = context[:, before : before + height, before : before + width]
-        else:
-            expanded = pointwise(x, block.expand)
-            context = self.memory.surround(block.prefix, expanded, frame_size, before, after)
-        if wanted:
-            self.contexts[name] = context
-        extra = before - cell.border.rows[0]
-        # A slice that leaves nothing out would be a copy all the same.
-        return expanded, convolve(context[:, extra:, extra:] if extra else context, block.depthwise)
+    @property
+    def _last_features(self):
+        """The symbol of the window's features of which the restored map is put together."""
+        restored = self.model.plan.outputs[RESTORED]
+        return next(op.input for op in self.operations if op.output is restored)
 
-    def cell(self, x, part, context=None):
-        """A ConvCell on the features x of a window; `context` is x with its border if that is known."""
-        if not self.remembers:
-            return convolve(x, part, "SAME")
-        if context is None:
-            cell = part.cell
-            context = self.memory.surround(cell.key, x, cell.frame_shape[:2], *cell.border.rows)
-        return convolve(context, part)
+    def _readers(self, symbol) -> list[Operation]:
+        return [op for op in self.operations if any(x is symbol for x in op.step.call.inputs)]
 
-    def block(self, x, part, context=None, whole_map=False):
-        """A block of `layers.blocks` on the features x of a window, or of the full frame's map.
+    def _chain(self, remember) -> list[Operation]:
+        """What begins on a map that is put together: 1 x 1 convolutions, then one 3 x 3 of stride 2; else nothing."""
+        chain, readers = [], self._readers(remember.output)
+        while len(readers) == 1 and readers[0].is_pointwise:
+            chain += readers
+            readers = self._readers(chain[-1].output)
+        if len(readers) != 1 or not readers[0].is_convolution:
+            return []
+        layer = readers[0].layer
+        is_strided = (layer.kernel_size, layer.strides, layer.dilation_rate) == ((3, 3), (2, 2), (1, 1))
+        return [*chain, readers[0]] if is_strided else []
 
-        `context` is x with its border, if that is known.
+    def _is_narrow(self, operation) -> bool:
+        """Whether a convolution's input is remembered in place of its output."""
+        if not (self.unexpanded and operation.step.on_window and operation.is_pointwise):
+            return False
+        stride = self.model.plan.input.shape[1] // operation.output.shape[1]
+        is_less = 1 + operation.input.shape[3] < operation.output.shape[3]
+        return id(operation.output) in self.wanted and stride <= NARROW_TO and is_less and operation.keeps_zero
+
+    # The network
+
+    def _network(self, frame):
+        pixels = self._pixels(frame)
+        self.tensors[id(self.model.plan.input)] = pixels
+        skipped = {id(self.model.plan.outputs[name]) for name in self.by_hand}
+        for operation in self.operations:
+            if id(operation.output) in skipped:
+                continue
+            layer = operation.step.call.layer
+            if isinstance(layer, Look) and operation.input is self.model.plan.input:
+                x = pixels
+            elif isinstance(layer, Remember):
+                x = self._put_together(operation, skipped)
+            else:
+                x = self._run(operation)
+            self.tensors[id(operation.output)] = x
+
+    def _run(self, operation):
+        layer, x = operation.step.call.layer, self.tensors[id(operation.input)]
+        if isinstance(layer, PatchworkCell):
+            context, border = self.context(operation.input, layer), layer.border
+            if operation.is_convolution:
+                return operation.convolve(context)
+            inside = [self._inside(operation.input, border)] if border.counts else []
+            return border.run(layer.layer, context, *inside)
+        if isinstance(layer, Look):
+            return self._cut(operation, x)
+        if isinstance(layer, CellMeans):
+            means = tf.nn.avg_pool2d(x, layer.cell, layer.cell, "VALID")
+            cells = layer.memory_shape[:2]
+            means = self.memory.blend(layer.name, means, cells, self.at_window(cells))
+            return tf.reduce_mean(means, (1, 2), keepdims=layer.keepdims)
+        if self._is_narrow(operation):
+            return self._expanded(operation, x)
+        if operation.is_convolution:
+            return operation.convolve(x, "VALID" if operation.is_pointwise else "SAME")
+        return operation.step.call.run(self.tensors)
+
+    def _expanded(self, operation, x):
+        """What a convolution makes of features x that are remembered as they are."""
+        before, after = self.wanted[id(operation.output)]
+        ones = tf.ones((*x.shape[:3], 1))
+        size = operation.output.shape[1:3]
+        narrow = self.memory.surround(operation.name, tf.concat([ones, x], 3), size, before, after)
+        context = self.contexts[id(operation.output)] = operation.convolve_indicated(narrow)
+        return _part(context, (before, before), x.shape[1:3])
+
+    def context(self, symbol, layer):
+        """Features of the window with the border that a cell looks at."""
+        border, x = layer.border, self.tensors[id(symbol)]
+        if border.fill == rules.EDGE:
+            surrounded = self.memory.surround(layer.name, x, symbol.shape[1:3], 1, 1)
+            return self.edges_repeated(surrounded)
+        context = self.part(symbol, layer.name, border.rows, border.columns)
+        if border.fill == 0:
+            return context
+        inside = self._inside(symbol, border)
+        return context * inside + (1 - inside) * _LOWEST
+
+    def part(self, symbol, name, rows, columns):
+        """Features of the window with so many pixels around them, of what `name` remembers."""
+        before, after = self.wanted[id(symbol)]
+        x = self.tensors[id(symbol)]
+        if id(symbol) not in self.contexts:
+            size = symbol.shape[1:3]
+            self.contexts[id(symbol)] = self.memory.surround(name, x, size, before, after)
+        size = (rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1])
+        return _part(self.contexts[id(symbol)], (before - rows[0], before - columns[0]), size)
+
+    def _inside(self, symbol, border):
+        """Which pixels (1, h, w, 1) of a window and its border are in the frame, as ones and zeros."""
+        size = symbol.shape[1:3]
+        mask = np.pad(np.ones(size, np.float32), (border.rows, border.columns))
+        height, width = self.window_size(size)
+        corners = [self.at_window(size)(*window) for window in self.windows.windows]
+        parts = [mask[y : y + height + sum(border.rows), x : x + width + sum(border.columns)] for y, x in corners]
+        return tf.gather(np.stack(parts)[..., None], self.position)[None]
+
+    def _cut(self, operation, x):
+        size = operation.input.shape[1:3]
+        begin = self.memory.place(operation.name, self.at_window(size))
+        return tf.slice(x, begin, (1, *self.window_size(size), x.shape[3]))
+
+    def _put_together(self, remember, skipped):
+        """The map of the full frame; None if nothing needs all of it, as what begins on it is renewed."""
+        chain = self._chain(remember)
+        if chain:
+            self.tensors[id(chain[-1].output)] = self._renewed(remember.input, chain)
+            skipped |= {id(operation.output) for operation in chain}
+        others = len(self._readers(remember.output)) - (1 if chain else 0)
+        if others == 0:
+            return None
+        size = remember.output.shape[1:3]
+        return self.memory.paste(remember.name, self.tensors[id(remember.input)], size, self.at_window(size))
+
+    @in_float
+    def _pixels(self, frame):
+        """What the network looks at: the window's pixels, the whole frame, or the pixels that are remembered."""
+        config, grid = self.model.config, self.windows
+        if config.network_size != config.image_size:
+            frame = tf.image.resize(frame, config.network_size)
+        if self.model.grid.is_whole_frame:
+            return frame
+        height, width = config.network_size
+        size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
+        at = self.at_window(config.network_size)
+        pixels = self._window_of(frame, at, size)
+        if config.memory == "pixels":
+            return self.memory.paste("pixels", pixels, config.network_size, at)
+        return pixels
+
+    def _window_of(self, frame, at, size):
+        """The pixels (1, h, w, 3) of a window, of `size`, whose first one is `at`.
+
+        Rows first, then a part of each: SLICE would copy three numbers at a time, and take three times as long.
         """
-        if isinstance(part, Pointwise):
-            return pointwise(x, part)
-        if isinstance(part, SepConvCell):
-            return pointwise(self.block(x, part.depthwise, context, whole_map), part.pointwise)
-        if not isinstance(part, ConvCell):
-            raise UsageError(
-                f"{type(part).__name__} cannot be exported: make it of the blocks of patchwork_tf.layers.blocks"
+        _, y, x, _ = tf.unstack(self.memory.place("frame", at))
+        rows = tf.gather(frame, y + np.arange(size[0], dtype=np.int32), axis=1)
+        rows = tf.reshape(rows, (size[0], -1))
+        return tf.reshape(tf.slice(rows, (0, 3 * x), (size[0], 3 * size[1])), (1, *size, 3))
+
+    def edges_repeated(self, x):
+        """x (1, h + 2, w + 2, C), its outermost pixels replaced by those beside them where they are off the frame.
+
+        By arithmetic: a choice between tensors would break the delegate's graph in two.
+        """
+        last = self.grid.positions - 1
+        at_edge = np.float32([[r == 0, r == last, c == 0, c == last] for r, c in self.grid.windows])
+        outside = tf.gather(at_edge, self.position)
+        above, below = _or(x[:, :1], x[:, 1:2], outside[0]), _or(x[:, -1:], x[:, -2:-1], outside[1])
+        x = tf.concat([above, x[:, 1:-1], below], 1)
+        left, right = _or(x[:, :, :1], x[:, :, 1:2], outside[2]), _or(x[:, :, -1:], x[:, :, -2:-1], outside[3])
+        return tf.concat([left, x[:, :, 1:-1], right], 2)
+
+    def convolution_of(self, output: str):
+        """The convolution that makes an output, and the features that it is to be run on."""
+        symbol = self.model.plan.outputs[output]
+        operation = next(operation for operation in self.operations if operation.output is symbol)
+        return operation, self.tensors[id(operation.input)]
+
+    # What begins on the map: renewed beside the window only
+
+    def _renewed(self, features, chain):
+        """The output, for the full frame, of convolutions that end with one of stride 2: what a window changes is computed.
+
+        What comes before that one has no neighbours, and is computed on the window alone.
+        """
+        *before, last = chain
+        frame_size, blank = features.shape[1:3], output_of_zeros(chain, features.shape[1:])
+        if not before:
+            context = self.part(features, RESTORED, (2, 3), (2, 3))
+        else:
+            x = self.tensors[id(features)]
+            for operation in before:
+                x = operation.convolve(x)
+            context = self._with_blanks(features, before, x)
+        part = self._strided_part(context, frame_size)
+        return self.renewed(
+            "pyramid", last.convolve(part), last.output.shape[1:3], self._first_output(frame_size), blank
+        )
+
+    def _with_blanks(self, features, chain, x):
+        """Features x of the window with a RESTORED_BORDER: what is remembered, and zeros outside of the frame.
+
+        Where no window has been, they are what `chain` makes of zeros: their difference from that is remembered.
+        """
+        frame_size = features.shape[1:3]
+        before, after = RESTORED_BORDER
+        blank = output_of_zeros(chain, features.shape[1:])[:1, :1]
+        context = self.memory.surround("pyramid_input", x - blank, frame_size, before, after)
+        frame_mask = np.pad(np.ones(frame_size, np.float32), (before, after))
+        height, width = context.shape[1:3]
+        corners = [self.at_window(frame_size)(*window) for window in self.windows.windows]
+        insides = np.stack([frame_mask[y : y + height, x : x + width] for y, x in corners])[..., None]
+        return context + tf.gather(insides, self.position)[None] * blank
+
+    def _strided_part(self, context, frame_size):
+        """What the outputs that changed of a convolution of stride 2 look at; `context` has a RESTORED_BORDER."""
+        corner, before, first = self.at_window(frame_size), RESTORED_BORDER[0], self._first_output(frame_size)
+
+        def at(row, column):
+            return tuple(
+                2 * start - side % 2 - (pixel - before)
+                for start, side, pixel in zip(first(row, column), frame_size, corner(row, column), strict=True)
             )
-        return convolve(x, part, "SAME") if whole_map else self.cell(x, part, context)
+
+        # A window of w pixels changes no more outputs than this.
+        counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
+        size = (1, *(2 * count + 1 for count in counts), context.shape[3])
+        # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
+        # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
+        return tf.slice(context, self.memory.place("pyramid_part", at), size)
+
+    def _first_output(self, frame_size):
+        """Function of a window to the first output that it changes; -1 is just outside of the map.
+
+        Output i looks at the pixels 2 i to 2 i + 2; of maps with an odd side at one before: SAME padding.
+        """
+        corner = self.at_window(frame_size)
+        return lambda row, column: tuple(
+            (pixel - 1 + side % 2) // 2 for pixel, side in zip(corner(row, column), frame_size, strict=True)
+        )
 
     @in_float
     def renewed(self, name, x, size, at, blank):
@@ -247,17 +396,22 @@ class Lowering:
         remembered = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
         return remembered[..., 1:] + (1 - remembered[..., :1]) * blank
 
+    # Which window is next
+
     def _next_window(self, need):
         attention, grid = self.model.attention, self.model.grid
         values = self._rule_values(need)
         if self.attention_is_trained:  # one that adds nothing need not run
+            reduce = fused(plan_of(attention.reduce, Grid()))
             if self.remembers:
                 at = self.at_window(attention.size, shift=-1)
-                x = self.block(None, attention.reduce, self.restored_part(2))
-                blank = output_of_zeros([attention.reduce], self.model.backbone.out_shape)
+                around, *after = reduce
+                x = self.part(self._last_features, RESTORED, (2, 2), (2, 2))
+                x = run_on_map(after, around.convolve(x))
+                blank = output_of_zeros(reduce, self.model.map_shape)
                 x = self.renewed("attention", x, attention.size, at, blank)
             else:
-                x = self.block(self.map_of(STRIDE), attention.reduce)
+                x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
             values = self._corrected(values, x, need)
         return best_window(values, grid)[0]
 
@@ -270,63 +424,33 @@ class Lowering:
         """Values (1, windows) with what the attention network makes of its first layer's output x (1, H, W, C)."""
         attention = self.model.attention
         cells = tf.image.resize(tf.concat([self.fresh, need], 3), attention.size)
-        x = tf.concat([x, cells], 3)
-        x = pointwise(convolve(x, attention.mix.depthwise, "SAME"), attention.mix.pointwise)
+        x = run_on_map(fused(plan_of(attention.mix, Grid())), tf.concat([x, cells], 3))
         value = attention.value
         features = tf.reshape(x, (1, value.kernel.shape[0]))
         return values + tf.matmul(features, constant(value.kernel)) + constant(value.bias)
 
 
-def constant(variable) -> np.ndarray:
-    """The value of a variable, also while a function is being traced."""
+def run_on_map(operations, x):
+    """Convolutions one after the other, on a map (1, H, W, C) of the full frame."""
+    for operation in operations:
+        x = operation.convolve(x, "VALID" if operation.is_pointwise else "SAME")
+    return x
+
+
+def output_of_zeros(operations, shape) -> np.ndarray:
+    """What convolutions make of a map of zeros of `shape` (H, W, C): (h, w, filters)."""
     with tf.init_scope():
-        return np.array(variable)
+        return run_on_map(operations, tf.zeros((1, *shape)))[0].numpy()
 
 
-def fold(convolution, norm):
-    """Kernel and bias, float32 numpy, of a convolution without a bias and the batch normalisation after it."""
-    gamma, beta, mean, variance = map(constant, (norm.gamma, norm.beta, norm.moving_mean, norm.moving_variance))
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    depthwise = isinstance(convolution, keras.layers.DepthwiseConv2D)
-    kernel = constant(convolution.kernel) * (scale[:, None] if depthwise else scale)
-    return kernel.astype(np.float32), (beta - mean * scale).astype(np.float32)
+def _part(x, corner, size):
+    """A part of `size` of x (1, h, w, C); a slice that leaves nothing out would be a copy all the same."""
+    if x.shape[1:3] == size:
+        return x
+    (top, left), (height, width) = corner, size
+    return x[:, top : top + height, left : left + width]
 
 
-def pointwise(x, part):
-    """`layers.blocks.Pointwise`."""
-    kernel, bias = fold(part.convolution, part.norm)
-    x = tf.nn.bias_add(tf.nn.conv2d(x, kernel, kernel.shape[0], "VALID"), bias)
-    return tf.nn.relu6(x) if part.activation else x
-
-
-def expand_indicated(x, part):
-    """A Pointwise on features (1, h, w, 1 + C) whose first channel is 1 where they are known, and else all 0."""
-    kernel, bias = fold(part.convolution, part.norm)
-    kernel = np.concatenate([bias[None, None, None], kernel], axis=2)
-    return tf.nn.relu6(tf.nn.conv2d(x, kernel, 1, "VALID"))
-
-
-def convolve(context, part, padding="VALID"):
-    """Convolution, normalisation and ReLU6 of a `layers.blocks.ConvCell`."""
-    convolution = part.cell.layer
-    kernel, bias = fold(convolution, part.norm)
-    stride, rate = convolution.strides[0], convolution.dilation_rate[0]
-    if isinstance(convolution, keras.layers.DepthwiseConv2D):
-        x = tf.nn.depthwise_conv2d(context, kernel, (1, stride, stride, 1), padding)
-    else:
-        x = tf.nn.conv2d(context, kernel, stride, padding, dilations=rate)
-    return tf.nn.relu6(tf.nn.bias_add(x, bias))
-
-
-def predictor(x, convolution):
-    """A 1 x 1 convolution with a bias."""
-    return tf.nn.bias_add(tf.nn.conv2d(x, constant(convolution.kernel), 1, "VALID"), constant(convolution.bias))
-
-
-def output_of_zeros(blocks, shape) -> np.ndarray:
-    """What blocks of `layers.blocks` make of a full frame's map of zeros of `shape` (H, W, C): (h, w, filters)."""
-    with tf.init_scope():
-        x = tf.zeros((1, *shape))
-        for block in blocks:
-            x, _ = block.step(x, None, {})
-        return x[0].numpy()
+def _or(first, second, choice):
+    """`second` where `choice` is 1, `first` where it is 0, exactly."""
+    return first * (1 - choice) + second * choice

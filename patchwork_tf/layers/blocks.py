@@ -1,16 +1,16 @@
-"""Convolution blocks: batch normalisation and ReLU6 after every convolution, as in MobileNetV2."""
+"""Blocks of functional networks: a convolution, batch normalisation and ReLU6, as in MobileNetV2.
+
+Each takes a symbolic tensor (B, H, W, C) and returns one. Layers are called NAME, NAME_BN and NAME_relu.
+"""
 
 import keras
 from keras import layers
 
-from patchwork_tf.grid import Grid
-from patchwork_tf.layers.cell import PatchworkCell
-
 # He et al.: keeps the variance of what passes through a ReLU, or through none. Keras counts a depthwise
 # kernel's fan-in as if it were a full convolution's; its fan-out is what one channel really sees.
-RELU_INIT = {"scale": 2.0, "mode": "fan_in"}
-LINEAR_INIT = {"scale": 1.0, "mode": "fan_in"}
-DEPTHWISE_INIT = {"scale": 2.0, "mode": "fan_out"}
+_RELU_INIT = {"scale": 2.0, "mode": "fan_in"}
+_LINEAR_INIT = {"scale": 1.0, "mode": "fan_in"}
+_DEPTHWISE_INIT = {"scale": 2.0, "mode": "fan_out"}
 
 # keras.applications uses 0.999, which needs thousands of steps from scratch; the momentum
 # plays no part in inference, so loaded weights behave the same.
@@ -24,78 +24,34 @@ def make_divisible(value: float, divisor: int = 8) -> int:
     return rounded + divisor if rounded < 0.9 * value else rounded
 
 
-def batch_norm(name: str) -> layers.BatchNormalization:
-    return layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM, name=name)
+def convolution(x, filters: int, kernel=3, *, name: str, linear=False, bn_name=None, relu_name=None, **options):
+    """A convolution with SAME padding; `linear` has no ReLU6 after it."""
+    init = keras.initializers.VarianceScaling(**(_LINEAR_INIT if linear else _RELU_INIT))
+    layer = layers.Conv2D(
+        filters, kernel, padding="same", use_bias=False, kernel_initializer=init, name=name, **options
+    )
+    x = _normalised(layer(x), bn_name or f"{name}_BN")
+    return x if linear else layers.ReLU(6.0, name=relu_name or f"{name}_relu")(x)
 
 
-class Pointwise(layers.Layer):
-    """1 x 1 convolution, batch normalisation and, unless `linear`, ReLU6. Needs no memory.
-
-    With a `size` above 1 it looks at patches of so many pixels a side, which do not overlap and need none either.
-    """
-
-    def __init__(self, filters, *, name, bn_name=None, linear=False, size=1):
-        super().__init__(name=f"{name}_block")
-        init = keras.initializers.VarianceScaling(**(LINEAR_INIT if linear else RELU_INIT))
-        self.convolution = layers.Conv2D(
-            filters, size, strides=size, use_bias=False, kernel_initializer=init, name=name
-        )
-        self.norm = batch_norm(bn_name or f"{name}_BN")
-        self.activation = None if linear else layers.ReLU(6.0, name=f"{name}_relu")
-
-    def call(self, x):
-        x = self.norm(self.convolution(x))
-        return self.activation(x) if self.activation else x
-
-    def compute_output_spec(self, x):
-        return self.call(x)  # each part knows its own; by default TensorFlow traces a graph to find out
-
-    def memory_shapes(self):
-        return {}
-
-    def step(self, x, window, state):
-        """(B, h, w, C) -> (B, h / size, w / size, filters) and the state as it is, whatever the window."""
-        del window
-        return self(x), state
+def pointwise(x, filters: int, *, name: str, **options):
+    """A 1 x 1 convolution."""
+    return convolution(x, filters, 1, name=name, **options)
 
 
-class ConvCell(layers.Layer):
-    """A Patchwork Cell, batch normalisation and ReLU6."""
-
-    def __init__(self, convolution, grid: Grid, frame_shape, *, name, bn_name=None, **kwargs):
-        super().__init__(name=f"{name}_block")
-        if convolution is layers.DepthwiseConv2D:
-            kwargs["depthwise_initializer"] = keras.initializers.VarianceScaling(**DEPTHWISE_INIT)
-        else:
-            kwargs["kernel_initializer"] = keras.initializers.VarianceScaling(**RELU_INIT)
-        layer = convolution(kernel_size=3, padding="same", use_bias=False, name=name, **kwargs)
-        self.cell = PatchworkCell(layer, grid, frame_shape)
-        self.norm = batch_norm(bn_name or f"{name}_BN")
-        self.activation = layers.ReLU(6.0, name=f"{name}_relu")
-
-    def memory_shapes(self):
-        return self.cell.memory_shapes()
-
-    def step(self, x, window, state):
-        """(B, h, w, C) -> (B, h / stride, w / stride, F) and the new state; see PatchworkCell.step."""
-        x, state = self.cell.step(x, window, state)
-        return self.activation(self.norm(x)), state
+def depthwise(x, *, name: str, strides=1):
+    """A depthwise 3 x 3 convolution."""
+    init = keras.initializers.VarianceScaling(**_DEPTHWISE_INIT)
+    layer = layers.DepthwiseConv2D(
+        3, strides, padding="same", use_bias=False, depthwise_initializer=init, name=name
+    )
+    return layers.ReLU(6.0, name=f"{name}_relu")(_normalised(layer(x), f"{name}_BN"))
 
 
-class SepConvCell(layers.Layer):
-    """Depthwise 3 x 3 cell, then 1 x 1 convolution to `filters`: the paper's SepConv3x3."""
+def separable(x, filters: int, *, name: str, strides=1):
+    """The paper's SepConv3x3: a depthwise 3 x 3 convolution, then 1 x 1 to `filters`."""
+    return pointwise(depthwise(x, name=f"{name}_depthwise", strides=strides), filters, name=f"{name}_pointwise")
 
-    def __init__(self, filters, grid: Grid, frame_shape, *, name, strides=1):
-        super().__init__(name=f"{name}_block")
-        self.depthwise = ConvCell(
-            layers.DepthwiseConv2D, grid, frame_shape, strides=strides, name=f"{name}_depthwise"
-        )
-        self.pointwise = Pointwise(filters, name=f"{name}_pointwise")
 
-    def memory_shapes(self):
-        return self.depthwise.memory_shapes()
-
-    def step(self, x, window, state):
-        """(B, h, w, C) -> (B, h / stride, w / stride, filters) and the new state."""
-        x, state = self.depthwise.step(x, window, state)
-        return self.pointwise(x), state
+def _normalised(x, name):
+    return layers.BatchNormalization(epsilon=BATCH_NORM_EPSILON, momentum=BATCH_NORM_MOMENTUM, name=name)(x)

@@ -5,10 +5,11 @@ windows is worth beside what the rule of `rule.py` says. How fresh the memory of
 of the answer is there, go in too.
 """
 
+import keras
 from keras import layers, ops
 
 from patchwork_tf.grid import Grid
-from patchwork_tf.layers.blocks import SepConvCell
+from patchwork_tf.layers.blocks import separable
 from patchwork_tf.layers.cell import window_of
 
 WIDTH = 64
@@ -22,6 +23,10 @@ class AttentionNetwork(layers.Layer):
         grid: the frame's grid.
         frame_shape: (H, W, C) of the restored map.
         name: of the layer, and what its layers' names start with.
+
+    Attributes:
+        reduce, mix: the two SepConv3x3, functional models of maps (H, W, ...).
+        value: the dense layer.
     """
 
     def __init__(self, grid: Grid, frame_shape, name="attention"):
@@ -29,9 +34,11 @@ class AttentionNetwork(layers.Layer):
         height, width, _ = frame_shape
         self.grid = grid
         self.size = (height, width)
-        self.reduce = SepConvCell(WIDTH, Grid(), frame_shape, name=f"{name}_sep1")
-        self.mix = SepConvCell(WIDTH, Grid(), (height, width, WIDTH + CELL_MAPS), name=f"{name}_sep2")
+        self.reduce = _separable(frame_shape, f"{name}_sep1")
+        self.mix = _separable((height, width, WIDTH + CELL_MAPS), f"{name}_sep2")
         self.value = layers.Dense(len(grid.windows), kernel_initializer="zeros", name=f"{name}_value")
+        self.value.build((None, height * width * WIDTH))
+        self.built = True
 
     @property
     def is_trained(self) -> bool:
@@ -46,12 +53,17 @@ class AttentionNetwork(layers.Layer):
             freshness: (B, M, M, 1) float32, see `rule.advance_freshness`.
             need: (B, M, M, 1) float32, see `PatchworkModel.need`.
         """
-        x, _ = self.reduce.step(restored, None, {})
+        x = self.reduce(restored)
         cells = ops.concatenate([freshness, need], axis=-1)
         cells = ops.image.resize(cells, self.size, interpolation="bilinear", data_format="channels_last")
-        x, _ = self.mix.step(ops.concatenate([x, cells], axis=-1), None, {})
+        x = self.mix(ops.concatenate([x, cells], axis=-1))
         height, width = self.size
         return self.value(ops.reshape(x, (-1, height * width * WIDTH)))
+
+
+def _separable(shape, name) -> keras.Model:
+    features = keras.Input(shape)
+    return keras.Model(features, separable(features, WIDTH, name=name), name=name)
 
 
 def best_window(values, grid: Grid):

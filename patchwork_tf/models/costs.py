@@ -1,4 +1,4 @@
-"""What a model costs, counted from its layers after it was built."""
+"""What a model costs, counted from its layers, as they are called."""
 
 import dataclasses
 import math
@@ -6,28 +6,9 @@ import math
 import keras
 
 from patchwork_tf.layers.cell import PatchworkCell
-from patchwork_tf.models.mobilenet_v2 import StatefulMobileNetV2
+from patchwork_tf.models.graph import graph_of
 
-_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
 _FLOAT_BYTES = 4
-
-
-def count_macs(model, whole_frame: bool = False) -> int:
-    """Multiply-adds at batch size 1: all convolutions and dense layers in a model or layer.
-
-    The paper's FLOPs (Tables 4 and 5), before division by 10^6.
-
-    Args:
-        model: a model of the zoo, or any layer if not `whole_frame`.
-        whole_frame: count a step that looks at the whole frame (a warm start), not at one window.
-    """
-    macs = sum(map(_macs, _leaves(model)))
-    if not whole_frame:
-        return macs
-    # What runs on a window grows with its area; what runs on the full map stays.
-    on_full_map = sum(map(count_macs, model.full_map_parts))
-    grid = model.feature_grid
-    return on_full_map + (macs - on_full_map) * grid.cells**2 // grid.window**2
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,27 +34,28 @@ class LayerCost:
     state_bytes: int = 0
 
 
+def count_macs(model, whole_frame: bool = False) -> int:
+    """Multiply-adds at batch size 1: all convolutions and dense layers of a step.
+
+    The paper's FLOPs (Tables 4 and 5), before division by 10^6.
+
+    Args:
+        model: a model of the zoo, or a functional Keras model, for its whole input.
+        whole_frame: count a step that looks at the whole frame (a warm start), not at one window.
+    """
+    return sum(row.macs for row in _rows(model, whole_frame))
+
+
 def layer_costs(model) -> list[LayerCost]:
-    """The bill of a model: every layer with weights in the order of construction, then the other states."""
+    """The bill of a model: every layer with weights in the order of its calls, then the other states."""
     shapes = model.memory_shapes()
-    states = {name: _FLOAT_BYTES * math.prod(shape) for name, shape in shapes.items()}
-    rows = []
-    for layer in _leaves(model):
-        if not layer.weights:
-            continue
-        output = _output_shape(layer)
-        rows.append(
-            LayerCost(
-                layer.name,
-                type(layer).__name__,
-                output,
-                _macs(layer),
-                layer.count_params(),
-                _FLOAT_BYTES * math.prod(output),
-                states.pop(layer.name, 0),
-            )
-        )
-    return rows + [LayerCost(name, "state", shapes[name], state_bytes=size) for name, size in states.items()]
+    rows = [row for row in _rows(model, False) if row.parameters]
+    named = {row.name for row in rows}
+    return rows + [
+        LayerCost(name, "state", shape, state_bytes=_FLOAT_BYTES * math.prod(shape))
+        for name, shape in shapes.items()
+        if name.removesuffix("_memory") not in named
+    ]
 
 
 def state_bytes(model) -> int:
@@ -88,47 +70,67 @@ def backbone_rows(model) -> list[tuple]:
         Of MobileNetV2 one (input (H, W, C) of the window, operator, t, c, n, s) per row of the table; t is None
         where there is no expansion.
     """
-    backbone, grid = model.backbone, model.feature_grid
-    if not isinstance(backbone, StatefulMobileNetV2):
+    layers = {layer.name: layer for layer in model.backbone.network.layers}
+    if model.config.backbone != "mobilenet_v2":
         return []
+    grid = model.feature_grid
 
-    def window(cell: PatchworkCell, channels):
-        height, width, _ = cell.frame_shape
-        return height * grid.window // grid.cells, width * grid.window // grid.cells, channels
+    def window(layer, channels):
+        return *(side * grid.window // grid.cells for side in layer.input.shape[1:3]), channels
 
-    stem = backbone.parts[0].cell
-    rows = [(window(stem, 3), "s-conv2d", None, stem.layer.filters, 1, stem.layer.strides[0])]
-    for block in backbone.blocks:
-        cell = block.depthwise.cell
-        shape = window(cell, cell.frame_shape[-1] // block.expansion)
-        stride = cell.layer.strides[0]
-        key = ("s-bottleneck", block.expansion, block.out_shape[-1])
-        if rows[-1][1:4] == key and stride == 1:
+    stem = layers["Conv1"]
+    rows = [(window(stem, 3), "s-conv2d", None, stem.filters, 1, stem.strides[0])]
+    for name in (name for name in layers if name.endswith("_depthwise")):
+        prefix = name.removesuffix("depthwise")
+        expand, depthwise, project = (layers.get(f"{prefix}{part}") for part in ("expand", "depthwise", "project"))
+        channels = (expand or depthwise).input.shape[3]
+        key = ("s-bottleneck", depthwise.input.shape[3] // channels, project.filters)
+        if rows[-1][1:4] == key and depthwise.strides[0] == 1:
             rows[-1] = (*rows[-1][:4], rows[-1][4] + 1, rows[-1][5])
         else:
-            rows.append((shape, *key, 1, stride))
-    height, width, channels = backbone.blocks[-1].out_shape
-    shape = (height * grid.window // grid.cells, width * grid.window // grid.cells)
-    rows.append(((*shape, channels), "s-conv2d", None, backbone.parts[-1].convolution.filters, 1, 1))
+            rows.append((window(expand or depthwise, channels), *key, 1, depthwise.strides[0]))
+    last = layers["Conv_1"]
+    return [*rows, (window(last, last.input.shape[3]), "s-conv2d", None, last.filters, 1, 1)]
+
+
+def _rows(model, whole_frame) -> list[LayerCost]:
+    """Of every call of a step."""
+    if not hasattr(model, "plan"):
+        return [_row(call) for call in graph_of(model).calls]
+    grid = model.plan.grid
+    rows = []
+    for step in model.plan.steps:
+        scale = grid.window / grid.cells if step.on_window and not whole_frame else 1
+        rows.append(_row(step.call, scale))
+    if attention := getattr(model, "attention", None):
+        for part in (attention.reduce, attention.mix):
+            rows += [_row(call) for call in graph_of(part).calls]
+        rows.append(_cost(attention.value, (1, attention.value.units), math.prod(attention.value.kernel.shape)))
     return rows
 
 
-def _leaves(layer):
-    """The layers that have no parts, in the order of construction."""
-    if not layer._layers:
-        yield layer
-    for part in layer._layers:
-        yield from _leaves(part)
+def _row(call, scale=1) -> LayerCost:
+    """Of a call, of `scale` times as many rows and columns as the full frame's."""
+    layer, shape, memory = call.layer, call.outputs[0].shape, 0
+    if isinstance(layer, PatchworkCell):
+        layer, memory = layer.layer, _FLOAT_BYTES * math.prod(layer.memory_shape)
+    if len(shape) == 4:
+        shape = (None, *(round(side * scale) for side in shape[1:3]), shape[3])
+    pixels = math.prod(shape[1:3]) if len(shape) == 4 else 1
+    if isinstance(layer, keras.layers.SeparableConv2D):
+        kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    elif isinstance(layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense):
+        kernels = (layer.kernel,)
+    elif isinstance(layer, keras.layers.Conv2DTranspose):  # every pixel that goes in meets all of the kernel
+        kernels, pixels = (layer.kernel,), pixels // math.prod(layer.strides)
+    else:
+        kernels = ()
+    return _cost(layer, shape, pixels * sum(math.prod(kernel.shape) for kernel in kernels), memory)
 
 
-def _macs(layer) -> int:
-    if isinstance(layer, _CONVOLUTIONS):
-        height, width, _ = _output_shape(layer)
-        return height * width * math.prod(layer.kernel.shape)
-    if isinstance(layer, keras.layers.Dense):
-        return math.prod(layer.kernel.shape)
-    return 0
-
-
-def _output_shape(layer) -> tuple[int, ...]:
-    return tuple(layer.compute_output_shape(layer.get_build_config()["input_shape"])[1:])
+def _cost(layer, shape, macs, memory=0) -> LayerCost:
+    output = tuple(shape[1:])
+    parameters = sum(math.prod(weight.shape) for weight in getattr(layer, "weights", ()))
+    return LayerCost(
+        layer.name, type(layer).__name__, output, macs, parameters, _FLOAT_BYTES * math.prod(output), memory
+    )

@@ -13,11 +13,13 @@ from keras import ops
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models import boxes as box_ops
+from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.heads import HEAD_KINDS, per_anchor
-from patchwork_tf.models.patchwork_model import PatchworkModel
+from patchwork_tf.models.heads import BOX_PREDICTOR, HEAD_KINDS, per_anchor
+from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel
 from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import best_classes, suppress
+from patchwork_tf.models.weights import CLASS_PREDICTOR
 
 # Score from which on a detection is held for an object, when windows are chosen.
 NEEDED_SCORE = 0.1
@@ -34,55 +36,53 @@ class PatchworkDetector(PatchworkModel):
 
     Attributes:
         head_kind: the HeadKind.
-        heads: DetectionHeads on the window.
-        pyramid: those on the restored map.
+        pyramid: the network of the low-resolution heads, of the restored map.
         level_anchors: (h, w, a, 4) float32 per level, high-resolution levels first.
         anchors: all of them (A, 4) in centre form, row by row.
     """
 
     def __init__(self, config: ModelConfig, info: ModelInfo):
         kind = HEAD_KINDS[config.heads]
-        super().__init__(config, info, "patchwork_detector", kind.last_channels(config.depth))
-        self.head_kind, self.rule = kind, kind.rule
-        self.heads = kind.high_resolution(config, self.feature_grid, self.backbone)
-        self.pyramid = kind.low_resolution(config, self.backbone.out_shape)
+        backbone = make_backbone(
+            config.backbone, config.network_size, config.depth, kind.last_channels(config.depth)
+        )
+        restored = backbone.map_of(STRIDE)
+        high, pyramid = kind.high_resolution(config, backbone), kind.low_resolution(config, restored.shape[1:])
+        network = keras.Model(
+            backbone.network.inputs, {**high, **pyramid(restored), RESTORED: restored}, name="detector"
+        )
+        super().__init__(config, info, backbone, network, on_map=(f"pyramid_0{kind.entry}",), kept=tuple(high))
+        self.head_kind, self.rule, self.pyramid = kind, kind.rule, pyramid
+        sizes = [network.output[f"{head}{BOX_PREDICTOR}"].shape[1:3] for head in kind.heads]
         self.level_anchors = [
-            kind.anchors(level, head.out_shape[:2], config.network_size, config.size_of_training)
-            for level, head in enumerate(self.heads + self.pyramid)
+            kind.anchors(level, size, config.network_size, config.size_of_training)
+            for level, size in enumerate(sizes)
         ]
         self.anchors = np.concatenate([a.reshape(-1, 4) for a in self.level_anchors])
 
     @property
-    def full_map_parts(self) -> list:
-        return [*self.pyramid, *super().full_map_parts]
+    def local_levels(self) -> int:
+        """How many levels are predicted in the window alone."""
+        return len(self.head_kind.strides)
 
     def head_memory_shapes(self):
         shapes = {}
-        for head in self.heads:
-            shapes |= head.memory_shapes()
-        for head, stride in zip(self.heads, self.head_kind.strides, strict=True):
-            height, width, _ = head.out_shape
-            shapes[f"boxes_{stride}"] = (height, width, head.anchors_per_location * 4)
-            shapes[f"scores_{stride}"] = (height, width, head.anchors_per_location * self.config.num_classes)
+        for stride, anchors in zip(self.head_kind.strides, self.level_anchors, strict=False):
+            height, width, count, _ = anchors.shape
+            shapes[f"boxes_{stride}"] = (height, width, count * 4)
+            shapes[f"scores_{stride}"] = (height, width, count * self.config.num_classes)
         return shapes
 
-    def _predict(self, endpoints, restored, window, state):
+    def _predictions(self, outputs):
         """One pair per level, high-resolution levels first: class logits (B, h w a, 1 + classes) and box
         codes (B, h w a, 4), where (h, w) is the window's size on the high-resolution levels and the
-        whole map on the others; and the new state.
+        whole map on the others.
         """
         predictions = []
-        for head, stride in zip(self.heads, self.head_kind.strides, strict=True):
-            prediction, _, state = head.step(endpoints[self.backbone.endpoint(stride)], window, state)
-            predictions.append(prediction)
-        return predictions + self._predict_on_map(restored), state
-
-    def _predict_on_map(self, restored):
-        """Class logits and box codes of each low-resolution level."""
-        predictions, x = [], restored
-        for head in self.pyramid:
-            prediction, x, _ = head.step(x, None, {})
-            predictions.append(prediction)
+        for head, anchors in zip(self.head_kind.heads, self.level_anchors, strict=True):
+            if f"{head}{CLASS_PREDICTOR}" in outputs:
+                pair = (outputs[f"{head}{ending}"] for ending in (CLASS_PREDICTOR, BOX_PREDICTOR))
+                predictions.append(tuple(per_anchor(x, anchors.shape[2]) for x in pair))
         return predictions
 
     def _answer(self, predictions, window, state):
@@ -90,7 +90,7 @@ class PatchworkDetector(PatchworkModel):
         for level, (logits, codes) in enumerate(predictions):
             scores = self.head_kind.scores(logits)
             boxes = box_ops.decode(codes, self._anchors_at(level, window))
-            if level < len(self.heads) and not self.feature_grid.is_whole_frame:
+            if level < self.local_levels and not self.feature_grid.is_whole_frame:
                 boxes, scores, state = self._remember(level, boxes, scores, window, state)
             levels.append((boxes, scores))
         boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
@@ -126,12 +126,12 @@ class PatchworkDetector(PatchworkModel):
 
     @property
     def part_centers(self):
-        count = sum(anchors.size // 4 for anchors in self.level_anchors[: len(self.heads)])
+        count = sum(anchors.size // 4 for anchors in self.level_anchors[: self.local_levels])
         return self.anchors[:count, :2]
 
     def map_answer(self, restored):
-        levels = []
-        for level, (logits, codes) in enumerate(self._predict_on_map(restored), start=len(self.heads)):
+        levels, predictions = [], self._predictions(self.pyramid(restored))
+        for level, (logits, codes) in enumerate(predictions, start=self.local_levels):
             levels.append((box_ops.decode(codes, self._anchors_at(level, None)), self.head_kind.scores(logits)))
         boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
         return {"boxes": boxes, "scores": scores}
@@ -154,7 +154,7 @@ class PatchworkDetector(PatchworkModel):
             count = height * width * per_location
             rows = values[:, first : first + count]
             first += count
-            if level < len(self.heads):
+            if level < self.local_levels:
                 maps = ops.reshape(rows, (-1, height, width, per_location * values.shape[-1]))
                 corner = window_corner(window, self.grid, (height, width))
                 rows = per_anchor(read(maps, corner, self._window_size(level)), per_location)
@@ -164,7 +164,7 @@ class PatchworkDetector(PatchworkModel):
     def _anchors_at(self, level, window):
         """Anchors (B or 1, h w a, 4) under the predictions of one level."""
         anchors = self.level_anchors[level]
-        if level >= len(self.heads) or self.feature_grid.is_whole_frame or window is None:
+        if level >= self.local_levels or self.feature_grid.is_whole_frame or window is None:
             return anchors.reshape(1, -1, 4)
         height, width = self._window_size(level)
         first = anchors[:height, :width].reshape(1, -1, 4)
@@ -174,18 +174,18 @@ class PatchworkDetector(PatchworkModel):
     def _remember(self, level, boxes, scores, window, state):
         """Writes a window's predictions to the prediction memory, and returns the whole of it."""
         stride = self.head_kind.strides[level]
-        height, width = self.heads[level].out_shape[:2] if window is None else self._window_size(level)
+        height, width = self.level_anchors[level].shape[:2] if window is None else self._window_size(level)
         answers = []
         for key, values in ((f"boxes_{stride}", boxes), (f"scores_{stride}", scores)):
             memory = state[key]
             values = ops.reshape(values, (-1, height, width, memory.shape[-1]))
             memory = remember(memory, values, window, self.grid)
             state = {**state, key: memory}
-            answers.append(per_anchor(memory, self.heads[level].anchors_per_location))
+            answers.append(per_anchor(memory, self.level_anchors[level].shape[2]))
         return *answers, state
 
     def _window_size(self, level):
-        height, width, _ = self.heads[level].out_shape
+        height, width = self.level_anchors[level].shape[:2]
         return height * self.grid.window // self.grid.cells, width * self.grid.window // self.grid.cells
 
 

@@ -1,8 +1,7 @@
 """Detection heads: the paper's (Figure 10), and those of the TensorFlow Object Detection API's SSD MobileNetV2.
 
-A head is a list of blocks and two 1 x 1 predictors. High-resolution heads run on the window, at a feature map of
-the backbone; low-resolution heads follow one another on the restored map of the full frame, each half the
-size of the one before. A `HeadKind` says what is where.
+High-resolution heads run on the window, at a feature map of the backbone. Low-resolution heads follow one another
+on the map of the full frame, each half the size of the one before. A `HeadKind` says what is where.
 """
 
 import dataclasses
@@ -12,8 +11,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from patchwork_tf.grid import Grid
-from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
+from patchwork_tf.layers.blocks import convolution, depthwise, make_divisible, pointwise, separable
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.mobilenet_v2 import LAST_CHANNELS
 from patchwork_tf.models.rule import FRESHNESS_DECAY, Rule
@@ -22,124 +20,25 @@ from patchwork_tf.truth import BACKGROUND
 
 # Focal loss starts from "everything is background, with this doubt" (Lin et al., Section 4.1).
 FOREGROUND_PRIOR = 0.01
+BOX_PREDICTOR = "_boxes"  # ends the names of layers that predict boxes
 _WIDTH = 128  # of the paper's heads: times depth on the window, fixed on the full map
 _SSD_EXTRA_WIDTHS = (512, 256, 256, 128)
 
 
-@dataclasses.dataclass(frozen=True)
-class Predictors:
-    """What a head predicts.
-
-    Attributes:
-        anchors: per location.
-        num_classes: foreground classes.
-        prior: initializer of the class predictor's biases.
-    """
-
-    anchors: int
-    num_classes: int
-    prior: keras.initializers.Initializer
+def _patchwork_head(x, width, strides, name):
+    """SepConv3x3 -> width, two Conv3x3 width -> width, then what SSDLite predictors have before them."""
+    entry = x = separable(x, width, strides=strides, name=f"{name}_sep")
+    for number in (1, 2):
+        x = convolution(x, width, name=f"{name}_conv{number}")
+    return entry, *(depthwise(x, name=f"{name}_{what}_depthwise") for what in ("class", "box"))
 
 
-class DetectionHead(layers.Layer):
-    """Blocks, then 1 x 1 predictors of classes and boxes.
-
-    Args:
-        out_shape: (H, W, C) of the full frame's map that anchors stand on.
-        name: what the names of its layers start with.
-        predictors: Predictors.
-        entry: blocks before the map that the next low-resolution head takes.
-        trunk: blocks that both predictors share.
-        own: block before the class predictor and block before the box predictor, or None.
-    """
-
-    def __init__(self, out_shape, name, predictors, *, entry, trunk=(), own=(None, None)):
-        super().__init__(name=name)
-        self.out_shape = out_shape
-        self.entry, self.trunk = list(entry), list(trunk)
-        self.class_block, self.box_block = own
-        self.anchors_per_location = anchors = predictors.anchors
-        self.classes = layers.Conv2D(
-            anchors * (1 + predictors.num_classes),
-            1,
-            bias_initializer=predictors.prior,
-            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
-            name=f"{name}{CLASS_PREDICTOR}",
-        )
-        self.boxes = layers.Conv2D(anchors * 4, 1, name=f"{name}_boxes")
-
-    def memory_shapes(self):
-        shapes = {}
-        for block in (*self.entry, *self.trunk, self.class_block, self.box_block):
-            shapes |= block.memory_shapes() if block else {}
-        return shapes
-
-    def step(self, x, window, state):
-        """One step.
-
-        Args:
-            x: (B, h, w, C) float32, window: (B, 2) int32, state: dict.
-
-        Returns:
-            Class logits (B, h w a, 1 + classes) and box codes (B, h w a, 4) of a anchors per location, the entry's
-            output (B, h, w, width) at the same (strided) size, and the new state.
-        """
-        for block in self.entry:
-            x, state = block.step(x, window, state)
-        entry = x
-        for block in self.trunk:
-            x, state = block.step(x, window, state)
-        predictions = []
-        for block, predictor in ((self.class_block, self.classes), (self.box_block, self.boxes)):
-            y = x
-            if block:
-                y, state = block.step(x, window, state)
-            predictions.append(per_anchor(predictor(y), self.anchors_per_location))
-        return tuple(predictions), entry, state
-
-
-def per_anchor(x, anchors):
-    """(B, h, w, anchors n) -> (B, h w anchors, n)."""
-    _, height, width, channels = x.shape
-    return ops.reshape(x, (-1, height * width * anchors, channels // anchors))
-
-
-def _patchwork_head(grid, frame_shape, width, strides, name, predictors):
-    """SepConv3x3 -> width, two Conv3x3 width -> width, then SSDLite predictors, which are depthwise first."""
-    shape = (-(-frame_shape[0] // strides), -(-frame_shape[1] // strides), width)
-    return DetectionHead(
-        shape,
-        name,
-        predictors,
-        entry=[SepConvCell(width, grid, frame_shape, strides=strides, name=f"{name}_sep")],
-        trunk=[
-            ConvCell(layers.Conv2D, grid, shape, filters=width, name=f"{name}_conv{number}") for number in (1, 2)
-        ],
-        own=[
-            ConvCell(layers.DepthwiseConv2D, grid, shape, name=f"{name}_{what}_depthwise")
-            for what in ("class", "box")
-        ],
-    )
-
-
-def _ssd_head(grid, frame_shape, width, strides, name, predictors):
+def _ssd_head(x, width, strides, name):
     """On the window nothing but predictors; on the map a 1 x 1 and a 3 x 3 convolution of stride 2 before them."""
-    height, width_of_map, channels = frame_shape
-    entry = []
     if strides > 1:
-        middle, height, width_of_map, channels = width // 2, -(-height // 2), -(-width_of_map // 2), width
-        entry = [
-            Pointwise(middle, name=f"{name}_reduce"),
-            ConvCell(
-                layers.Conv2D,
-                grid,
-                (*frame_shape[:2], middle),
-                strides=strides,
-                filters=width,
-                name=f"{name}_conv",
-            ),
-        ]
-    return DetectionHead((height, width_of_map, channels), name, predictors, entry=entry)
+        x = pointwise(x, width // 2, name=f"{name}_reduce")
+        x = convolution(x, width, strides=strides, name=f"{name}_conv")
+    return x, x, x
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,7 +47,9 @@ class HeadKind:
 
     Attributes:
         strides: of the feature maps under the high-resolution heads.
-        make_head: function of grid, frame shape, width, stride, name and Predictors to a DetectionHead.
+        make_head: function of a map, width, stride and name to what the next low-resolution head takes, and what
+            predicts classes, and boxes.
+        entry: end of the name of the layer that a low-resolution head begins with.
         window_width: of high-resolution heads, by depth.
         map_widths: of low-resolution heads, by depth.
         last_channels: of the backbone's last map, by depth; None for keras.applications' number.
@@ -162,6 +63,7 @@ class HeadKind:
 
     strides: tuple[int, ...]
     make_head: Callable
+    entry: str
     window_width: Callable[[float], int]
     map_widths: Callable[[float], tuple[int, ...]]
     last_channels: Callable[[float], int | None]
@@ -170,34 +72,43 @@ class HeadKind:
     rule: Rule
     sigmoid: bool
 
-    def high_resolution(self, config, grid: Grid, backbone) -> list[DetectionHead]:
-        """The heads on the window, on a Backbone."""
-        height, width = config.network_size
-        return [
-            self.make_head(
-                grid,
-                (-(-height // stride), -(-width // stride), backbone.endpoint_channels[backbone.endpoint(stride)]),
-                self.window_width(config.depth),
-                1,
-                f"head_{stride}",
-                self._predictors(level, config),
+    def high_resolution(self, config, backbone) -> dict:
+        """Predictions, symbolic, of the heads on the window, on a Backbone; see `_predicted`."""
+        found = {}
+        for level, stride in enumerate(self.strides):
+            _, *features = self.make_head(
+                backbone.map_of(stride), self.window_width(config.depth), 1, f"head_{stride}"
             )
-            for level, stride in enumerate(self.strides)
-        ]
+            found |= self._predicted(level, f"head_{stride}", features, config)
+        return found
 
-    def low_resolution(self, config, shape) -> list[DetectionHead]:
-        """The heads on the restored map, of `shape` (H, W, C)."""
-        heads = []
+    def low_resolution(self, config, shape) -> keras.Model:
+        """The heads on the map of the full frame, of `shape` (H, W, C): a network of their predictions."""
+        restored = x = keras.Input(shape, name="restored")
+        found = {}
         for number, width in enumerate(self.map_widths(config.depth)):
-            predictors = self._predictors(len(self.strides) + number, config)
-            head = self.make_head(Grid(), shape, width, 2, f"pyramid_{number}", predictors)
-            heads.append(head)
-            shape = head.out_shape
-        return heads
+            x, *features = self.make_head(x, width, 2, f"pyramid_{number}")
+            found |= self._predicted(len(self.strides) + number, f"pyramid_{number}", features, config)
+        return keras.Model(restored, found, name="pyramid")
 
-    def _predictors(self, level, config) -> Predictors:
-        prior = _BackgroundPrior(config.num_classes, self.sigmoid)
-        return Predictors(len(self.anchor_shapes[level]), config.num_classes, prior)
+    def _predicted(self, level, name, features, config) -> dict:
+        """Class logits (B, h, w, a (1 + classes)) and box codes (B, h, w, a 4) of a anchors per location, by layer."""
+        anchors, of_classes, of_boxes = len(self.anchor_shapes[level]), *features
+        classes = layers.Conv2D(
+            anchors * (1 + config.num_classes),
+            1,
+            bias_initializer=_BackgroundPrior(config.num_classes, self.sigmoid),
+            kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
+            name=f"{name}{CLASS_PREDICTOR}",
+        )
+        boxes = layers.Conv2D(anchors * 4, 1, name=f"{name}{BOX_PREDICTOR}")
+        return {classes.name: classes(of_classes), boxes.name: boxes(of_boxes)}
+
+    @property
+    def heads(self) -> list[str]:
+        """Names of the heads, high-resolution levels first."""
+        low = range(len(self.anchor_shapes) - len(self.strides))
+        return [*(f"head_{stride}" for stride in self.strides), *(f"pyramid_{number}" for number in low)]
 
     def anchors(self, level: int, feature_size, image_size, trained_size) -> np.ndarray:
         """Anchors of one level, as fractions of images of `image_size` (H, W), see `boxes.level_anchors`."""
@@ -208,6 +119,12 @@ class HeadKind:
     def scores(self, logits):
         """Scores (..., classes) in [0, 1] of logits (..., 1 + classes)."""
         return (ops.sigmoid(logits) if self.sigmoid else ops.softmax(logits))[..., 1:]
+
+
+def per_anchor(x, anchors):
+    """(B, h, w, anchors n) -> (B, h w anchors, n)."""
+    _, height, width, channels = x.shape
+    return ops.reshape(x, (-1, height * width * anchors, channels // anchors))
 
 
 class _BackgroundPrior(keras.initializers.Initializer):
@@ -234,6 +151,7 @@ HEAD_KINDS = {
     "patchwork": HeadKind(
         strides=(8, 16, 32),
         make_head=_patchwork_head,
+        entry="_sep_depthwise",
         window_width=lambda depth: make_divisible(_WIDTH * depth),
         map_widths=lambda depth: (_WIDTH,) * 4,
         last_channels=lambda depth: None,
@@ -250,6 +168,7 @@ HEAD_KINDS = {
     "ssd": HeadKind(
         strides=(16, 32),
         make_head=_ssd_head,
+        entry="_reduce",
         window_width=lambda depth: 0,
         map_widths=lambda depth: tuple(max(16, int(width * depth)) for width in _SSD_EXTRA_WIDTHS),
         last_channels=lambda depth: make_divisible(LAST_CHANNELS * depth),

@@ -34,11 +34,13 @@ class Step:
         call: Call.
         looks: whether the window is one of its arguments.
         remembers: whether it takes the window and the memory of its layer's name, and returns that renewed.
+        on_window: whether what it returns is features of the window.
     """
 
     call: Call
     looks: bool = False
     remembers: bool = False
+    on_window: bool = False
 
     @property
     def state(self) -> str:
@@ -93,7 +95,7 @@ class _Planner:
     Symbols are those of the graph, and have shapes of the full frame wherever they are.
     """
 
-    def __init__(self, graph, grid: Grid, on_map):
+    def __init__(self, graph, grid: Grid, on_map, kept):
         self.grid, self.graph, self.on_map = grid, graph, on_map
         self.plan = Plan(grid, graph.input)
         self.places = {id(graph.input): ON_MAP}
@@ -106,7 +108,8 @@ class _Planner:
         for call in graph.calls:
             self._add(call.with_inputs(self._known))
         for name, symbol in graph.outputs.items():
-            self.plan.outputs[name] = self._to(ON_MAP, self._known(symbol))
+            symbol = self._known(symbol)
+            self.plan.outputs[name] = symbol if name in kept else self._to(ON_MAP, symbol)
 
     def _known(self, symbol):
         return self.instead.get(id(symbol), symbol)
@@ -182,7 +185,7 @@ class _Planner:
 
     def _take(self, step, place):
         """Adds a step whose outputs are in a place, if they have any."""
-        self.plan.steps.append(step)
+        self.plan.steps.append(dataclasses.replace(step, on_window=place == ON_WINDOW))
         if step.remembers:
             self.plan.state_shapes[step.state] = step.call.layer.memory_shape
         for symbol in step.call.outputs:
@@ -216,6 +219,23 @@ class _Planner:
         return name if name not in taken else next(other for other in numbered if other not in taken)
 
 
+def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
+    """How a network runs on windows.
+
+    Args:
+        network, on_map: as for `patch`.
+        grid: the frame's.
+        kept: names of outputs that stay those of the window, and are not put together to maps of the full frame.
+
+    Raises:
+        UsageError: as `patch`.
+    """
+    graph = graph_of(network)
+    if unknown := set(on_map) - {call.layer.name for call in graph.calls}:
+        raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
+    return _Planner(graph, grid, on_map, kept).plan
+
+
 def _is_map(symbol) -> bool:
     return len(symbol.shape) == 4 and symbol.shape[1:3] != (1, 1)
 
@@ -235,13 +255,10 @@ class PatchedModel(keras.Model):
     def __init__(self, network, cells: int, window: int, on_map=(), name: str | None = None):
         backend.check_precision()
         self.grid = Grid(cells, window)
-        names = (on_map,) if isinstance(on_map, str) else tuple(on_map)
-        graph = graph_of(network)
-        if unknown := set(names) - {call.layer.name for call in graph.calls}:
-            raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
-        self.plan = _Planner(graph, self.grid, names).plan
-        self._made_of = _Untracked(network, names)
-        frame = keras.Input(graph.input.shape[1:], name=FRAME)
+        on_map = (on_map,) if isinstance(on_map, str) else tuple(on_map)
+        self.plan = plan_of(network, self.grid, on_map)
+        self._made_of = _Untracked(network, on_map)
+        frame = keras.Input(self.plan.input.shape[1:], name=FRAME)
         position = keras.Input((2,), dtype="int32", name=WINDOW)
         states = {key: keras.Input(shape, name=key) for key, shape in self.plan.state_shapes.items()}
         inputs = {FRAME: frame, WINDOW: position, **states}

@@ -1,6 +1,7 @@
 """What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -11,56 +12,66 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.cell import crop_window, remember
 from patchwork_tf.models import mobilenet_v2  # noqa: F401  makes it known
 from patchwork_tf.models.attention import AttentionNetwork, best_window
-from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
 from patchwork_tf.models.costs import layer_costs
+from patchwork_tf.models.patch import plan_of
 from patchwork_tf.models.rule import Rule, advance_freshness
+from patchwork_tf.task import get_task
+
+RESTORED = "restored"  # the network's output that is the backbone's last map
 
 
 class PatchworkModel(keras.Model):
     """A video model that looks at one window per frame and remembers the rest.
 
-    A subclass adds heads: `head_memory_shapes`, `_predict`, which runs them on the window,
-    `_answer`, which turns what they predict into the answer for the full frame, and `need`.
+    A subclass makes the network, and adds `head_memory_shapes`, `_predictions`, what of the network's outputs losses
+    want, `_answer`, which turns that into the answer for the full frame, and `need`.
+
+    Args:
+        config: the ModelConfig.
+        info: the ModelInfo.
+        backbone: Backbone, of which the network is made.
+        network: functional Keras model of one frame; its output RESTORED is the backbone's last map.
+        on_map: as for `patch`.
+        kept: names of outputs that stay those of the window.
 
     Attributes:
         config: the ModelConfig.
         info: the ModelInfo; may be set.
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
-        backbone: the Backbone; `backbone.step` gives its feature maps by layer name.
+        network: likewise.
+        plan: how it runs on windows.
+        backbone: `backbone.step` gives the feature maps of windows by layer name.
         attention: AttentionNetwork; None in single-frame models.
     """
 
     rule: Rule
 
-    def __init__(self, config: ModelConfig, info: ModelInfo, name: str, last_channels: int | None = None):
+    def __init__(self, config: ModelConfig, info: ModelInfo, backbone, network, on_map=(), kept=()):
         backend.check_precision()
-        super().__init__(name=name)
+        super().__init__(name=f"patchwork_{network.name}")
         self.config = config
         self.info = info.completed(config)
         self.grid = config.grid
         self.feature_grid = config.feature_grid
-        self.backbone = make_backbone(
-            config.backbone, self.feature_grid, config.network_size, config.depth, last_channels
-        )
-        self.attention = None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.backbone.out_shape)
-
-    @property
-    def full_map_parts(self) -> list:
-        """The layers that run on the map of the full frame in every step, whatever the window."""
-        return [self.attention] if self.attention else []
+        self.network = network
+        self.plan = plan_of(network, self.feature_grid, on_map, kept)
+        self.backbone = BackboneOnWindows(backbone, self.feature_grid)
+        self.map_shape = network.output[RESTORED].shape[1:]
+        self.attention = None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.map_shape)
+        self.built = True
 
     def head_memory_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape (H, W, C) of the heads' memories by name, for models with a cell at every convolution."""
         raise NotImplementedError
 
-    def _predict(self, endpoints, restored, window, state):
-        """Runs the heads; returns what they predict freshly, and the new state."""
+    def _predictions(self, outputs):
+        """What the heads freshly predict, of the network's outputs."""
         raise NotImplementedError
 
     def _answer(self, predictions, window, state):
-        """Returns the outputs for the full frame, and the new state; has no weights of its own, see `build`."""
+        """Returns the outputs for the full frame, and the new state."""
         raise NotImplementedError
 
     def need(self, answer, freshness):
@@ -105,8 +116,7 @@ class PatchworkModel(keras.Model):
         if self.config.memory == "pixels":
             shapes = {"pixels": (*self.config.network_size, 3)}
         else:
-            shapes = self.backbone.memory_shapes() | self.head_memory_shapes()
-            shapes["restored"] = self.backbone.out_shape
+            shapes = self.plan.state_shapes | self.head_memory_shapes()
         return {**shapes, "freshness": (self.grid.cells, self.grid.cells, 1)}
 
     def initial_state(self, batch_size: int = 1) -> dict:
@@ -186,26 +196,7 @@ class PatchworkModel(keras.Model):
         """A model as `build` makes it, from what `get_config` returns."""
         info = dict(config["info"])
         info |= {"stream": StreamConfig(**info["stream"]), "class_names": tuple(info["class_names"])}
-        model = cls(ModelConfig(**config["config"]), ModelInfo(**info))
-        model.build()
-        return model
-
-    def build(self, input_shape=None):
-        """Gives all layers their weights, by a step on shapes alone: a window's, by which costs are counted."""
-        del input_shape  # the config knows
-        if self.built:
-            return
-        frame = keras.KerasTensor((1, *self.config.image_size, 3))
-        window = keras.KerasTensor((1, 2), dtype="int32")
-        state = {name: keras.KerasTensor((1, *shape)) for name, shape in self.memory_shapes().items()}
-        for layer in self._flatten_layers():  # composite layers have nothing of their own to build,
-            if layer._layers:  # their parts do when they are first called: here, on shapes alone
-                layer.built = True
-        # What has weights, and no more: not called as a layer either, for which TensorFlow would trace a graph.
-        _, restored, _ = self.look(frame, window, state)
-        if self.attention is not None:
-            cells = keras.KerasTensor((1, self.grid.cells, self.grid.cells, 1))
-            self.attention.corrections(restored, freshness=cells, need=cells)
+        return get_task(config["config"]["task"]).build(ModelConfig(**config["config"]), ModelInfo(**info))
 
     def summary(self, print_fn=print, **kwargs):
         """Prints every layer with the shape of its output, its parameters and multiply-adds.
@@ -251,13 +242,42 @@ class PatchworkModel(keras.Model):
         if "pixels" in state:
             pixels = remember(state["pixels"], crop_window(frame, window, self.grid), window, self.grid)
             frame, window, state = pixels, None, {**state, "pixels": pixels}
-        endpoints, state = self.backbone.step(frame, window, state)
-        restored = endpoints[self.backbone.endpoint(STRIDE)]
-        if "restored" in state:
-            restored = remember(state["restored"], restored, window, self.grid)
-            state = {**state, "restored": restored}
-        predictions, state = self._predict(endpoints, restored, window, state)
-        return predictions, restored, state
+        outputs, renewed = self.plan.run(frame, window, state)
+        return self._predictions(outputs), outputs[RESTORED], {**state, **renewed}
+
+
+class BackboneOnWindows:
+    """A backbone alone, for whoever wants its feature maps.
+
+    Attributes:
+        network: functional Keras model, which shares its layers with the model's.
+    """
+
+    def __init__(self, backbone, grid):
+        network = backbone.network
+        maps = {
+            layer.name: layer.output for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)
+        }
+        self.network = keras.Model(network.inputs, maps, name=network.name)
+        self._make_plan = functools.cache(lambda: plan_of(self.network, grid, kept=tuple(maps)))
+
+    @property
+    def variables(self) -> list:
+        return self.network.variables
+
+    def step(self, frame, window, state):
+        """One step.
+
+        Args:
+            frame: (B, H, W, 3) float32 in [-1, 1]; only the window's pixels are looked at.
+            window: (B, 2) int32, row and column of the window's top left cell, or None to look at the whole frame.
+            state: dict name -> tensor, of the model.
+
+        Returns:
+            The window's feature maps by the names of their layers, and the new state.
+        """
+        maps, renewed = self._make_plan().run(frame, window, state)
+        return maps, {**state, **renewed}
 
 
 def pixel_centers(shape) -> np.ndarray:

@@ -8,10 +8,11 @@ cell: the dilated convolutions, whose border is as wide as their rate, and the u
 import keras
 from keras import layers, ops
 
-from patchwork_tf.layers.blocks import ConvCell, Pointwise, SepConvCell, make_divisible
-from patchwork_tf.layers.cell import PatchworkCell, read, remember, window_corner
+from patchwork_tf.layers.blocks import convolution, make_divisible, pointwise, separable
+from patchwork_tf.layers.cell import read, remember, window_corner
+from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.patchwork_model import PatchworkModel, pixel_centers
+from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import Rule
 from patchwork_tf.truth import FOREGROUND
 
@@ -19,6 +20,20 @@ ASPP_STRIDE, REFINE_STRIDE = 32, 4  # of the feature maps of the pyramid, and of
 ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth
 ASPP_RATES = (1, 2, 3)
 OUTPUTS = 2  # background, foreground
+LOGITS = "mask_logits"
+
+
+def _decoder(x, early, depth):
+    """Logits at REFINE_STRIDE, of symbolic maps at ASPP_STRIDE and REFINE_STRIDE."""
+    width, early_width, refined = (make_divisible(w * depth) for w in (ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH))
+    branches = [pointwise(x, width, name="aspp_rate_0")]
+    branches += [convolution(x, width, dilation_rate=rate, name=f"aspp_rate_{rate}") for rate in ASPP_RATES]
+    x = pointwise(layers.Concatenate(name="aspp")(branches), width, name="aspp_join")
+    x = layers.UpSampling2D(ASPP_STRIDE // REFINE_STRIDE, interpolation="bilinear", name="upsample")(x)
+    x = layers.Concatenate(name="refine")([x, pointwise(early, early_width, name="early")])
+    for number in (1, 2):
+        x = separable(x, refined, name=f"refine_{number}")
+    return layers.Conv2D(OUTPUTS, 1, name=LOGITS)(x)
 
 
 @keras.saving.register_keras_serializable("patchwork_tf")
@@ -35,58 +50,21 @@ class PatchworkSegmenter(PatchworkModel):
     rule = Rule(background=0.02, neighbours=1.0)
 
     def __init__(self, config: ModelConfig, info: ModelInfo):
-        super().__init__(config, info, "patchwork_segmenter")
-        grid = self.feature_grid
-        channels = self.backbone.endpoint_channels[self.backbone.endpoint(ASPP_STRIDE)]
-        height, width = config.network_size
-        low = (height // ASPP_STRIDE, width // ASPP_STRIDE)
-        high = (height // REFINE_STRIDE, width // REFINE_STRIDE)
-        aspp, early, refine = (
-            make_divisible(width * config.depth) for width in (ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH)
+        backbone = make_backbone(config.backbone, config.network_size, config.depth, None)
+        logits = _decoder(backbone.map_of(ASPP_STRIDE), backbone.map_of(REFINE_STRIDE), config.depth)
+        network = keras.Model(
+            backbone.network.inputs, {LOGITS: logits, RESTORED: backbone.map_of(STRIDE)}, name="segmenter"
         )
-        self.aspp_pointwise = Pointwise(aspp, name="aspp_rate_0")
-        self.aspp_dilated = [
-            ConvCell(
-                layers.Conv2D,
-                grid,
-                (*low, channels),
-                filters=aspp,
-                dilation_rate=rate,
-                name=f"aspp_rate_{rate}",
-            )
-            for rate in ASPP_RATES
-        ]
-        self.aspp_join = Pointwise(aspp, name="aspp_join")
-        enlarge = layers.UpSampling2D(ASPP_STRIDE // REFINE_STRIDE, interpolation="bilinear", name="upsample")
-        self.upsample = PatchworkCell(enlarge, grid, (*low, aspp))
-        self.early = Pointwise(early, name="early")
-        self.refine = [
-            SepConvCell(refine, grid, (*high, aspp + early), name="refine_1"),
-            SepConvCell(refine, grid, (*high, refine), name="refine_2"),
-        ]
-        self.classify = layers.Conv2D(OUTPUTS, 1, name="mask_logits")
-        self.logits_shape = (*high, OUTPUTS)
+        # Segmenting is local (supplement, Section A): nothing but attention is on the map.
+        super().__init__(config, info, backbone, network, kept=(LOGITS,))
+        self.logits_shape = logits.shape[1:]
 
     def head_memory_shapes(self):
-        shapes = {}
-        for part in (*self.aspp_dilated, self.upsample, *self.refine):
-            shapes |= part.memory_shapes()
-        return {**shapes, "logits": self.logits_shape}
+        return {"logits": self.logits_shape}
 
-    def _predict(self, endpoints, restored, window, state):
-        """Logits (B, h, w, 2) of background and foreground at stride 4 in the window, and the new state."""
-        del restored  # segmenting is local (supplement, Section A)
-        x = endpoints[self.backbone.endpoint(ASPP_STRIDE)]
-        branches = [self.aspp_pointwise(x)]
-        for part in self.aspp_dilated:
-            branch, state = part.step(x, window, state)
-            branches.append(branch)
-        x = self.aspp_join(ops.concatenate(branches, axis=-1))
-        x, state = self.upsample.step(x, window, state)
-        x = ops.concatenate([x, self.early(endpoints[self.backbone.endpoint(REFINE_STRIDE)])], axis=-1)
-        for part in self.refine:
-            x, state = part.step(x, window, state)
-        return self.classify(x), state
+    def _predictions(self, outputs):
+        """Logits (B, h, w, 2) of background and foreground at stride 4 in the window."""
+        return outputs[LOGITS]
 
     def _answer(self, predictions, window, state):
         logits = predictions

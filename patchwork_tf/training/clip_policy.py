@@ -181,10 +181,7 @@ class _MeanMap(keras.layers.Layer):
 
 def target_network(network) -> AttentionNetwork:
     """A copy of a model's attention network, with names of its own."""
-    target = AttentionNetwork(network.grid, network.backbone.out_shape, name="target")
-    cells = network.grid.cells
-    maps = ops.zeros((1, cells, cells, 1))
-    target.corrections(ops.zeros((1, *network.backbone.out_shape)), maps, maps)  # builds it
+    target = AttentionNetwork(network.grid, network.map_shape, name="target")
     for copy, original in zip(target.variables, network.attention.variables, strict=True):
         copy.assign(ops.convert_to_numpy(original))  # its own numbers: JAX would share the buffer
     return target

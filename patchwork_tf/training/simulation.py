@@ -35,9 +35,7 @@ class Simulation(keras.layers.Layer):
         self.drawn = keras.random.SeedGenerator(0, name="map_dropout")
         self.covered = network.grid.coverage
         self.cell_of_part = cell_of(network.part_centers, network.grid)
-        self.cell_of_pixel = cell_of(
-            pixel_centers(network.backbone.out_shape), network.grid
-        )  # of the restored map
+        self.cell_of_pixel = cell_of(pixel_centers(network.map_shape), network.grid)  # of the restored map
         self._whole_frames, self._look = traced_once(self._whole_frames), traced_once(self._look)
         self.built = True
 
@@ -86,9 +84,12 @@ class Simulation(keras.layers.Layer):
 
     def _whole_frames(self, frames):
         """What the network says of whole frames (B T, H, W, 3): the answer, and the 'restored' map."""
-        state = self.network.initial_state(frames.shape[0])
-        outputs, state = self.network.step(model_frame(frames), None, state)
-        return {**{key: outputs[key] for key in self.network.blank_answer(1)}, "restored": state["restored"]}
+        network = self.network
+        predictions, restored, state = network.look(
+            model_frame(frames), None, network.initial_state(frames.shape[0])
+        )
+        outputs, _ = network.conclude(predictions, restored, None, state)
+        return {**{key: outputs[key] for key in network.blank_answer(1)}, "restored": restored}
 
     def _look(self, whole, action, state, truth):
         """Tries all windows on one frame, `whole`, each on its own.

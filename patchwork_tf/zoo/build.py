@@ -26,6 +26,4 @@ def build(model: System | ModelConfig | str, **overrides) -> PatchworkModel:
         system = get_system(model) if isinstance(model, str) else model
         config, info = system.model, ModelInfo(system.name, system.stream, system.reference)
     config = dataclasses.replace(config, **overrides)
-    network = get_task(config.task).build(config, info)
-    network.build()
-    return network
+    return get_task(config.task).build(config, info)

@@ -1,0 +1,152 @@
+"""First pass of the export: a plan's calls as operations, batch normalisation and activations folded into convolutions."""
+
+import dataclasses
+import functools
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from patchwork_tf.layers.cell import PatchworkCell
+from patchwork_tf.models.patch import Plan, Step
+
+_CONVOLUTIONS = (keras.layers.Conv2D, keras.layers.DepthwiseConv2D)
+_ACTIVATIONS = (keras.layers.ReLU, keras.layers.Activation)
+
+
+@dataclasses.dataclass(eq=False)
+class Operation:
+    """A call, and what is folded into it if it is a convolution.
+
+    Attributes:
+        step: of the plan.
+        output: the symbol of what it computes.
+        norm: the BatchNormalization after it, if that is folded.
+        activation: the layer after these, likewise.
+    """
+
+    step: Step
+    output: keras.KerasTensor
+    norm: keras.layers.BatchNormalization | None = None
+    activation: keras.layers.Layer | None = None
+
+    @property
+    def layer(self):
+        """The Keras layer, without a cell around it."""
+        layer = self.step.call.layer
+        return layer.layer if isinstance(layer, PatchworkCell) else layer
+
+    @property
+    def name(self) -> str:
+        return self.layer.name
+
+    @property
+    def input(self) -> keras.KerasTensor:
+        return self.step.call.inputs[0]
+
+    @property
+    def is_convolution(self) -> bool:
+        return type(self.layer) in _CONVOLUTIONS and getattr(self.layer, "groups", 1) == 1
+
+    @property
+    def is_pointwise(self) -> bool:
+        """Whether it is a convolution without neighbours."""
+        return self.is_convolution and tuple(self.layer.kernel_size) == tuple(self.layer.strides) == (1, 1)
+
+    @functools.cached_property
+    def weights(self) -> tuple[np.ndarray, np.ndarray]:
+        """Kernel and bias of the convolution with the normalisation after it, float32."""
+        kernel, bias = constant(self.layer.kernel), 0.0
+        if self.layer.use_bias:
+            bias = constant(self.layer.bias)
+        if self.norm:
+            scale, shift = _scale_and_shift(self.norm)
+            bias = shift + bias * scale
+            kernel = kernel * (scale[:, None] if self.is_depthwise else scale)
+        elif not self.layer.use_bias:
+            bias = np.zeros(kernel.shape[2] if self.is_depthwise else kernel.shape[3])
+        return kernel.astype(np.float32), bias.astype(np.float32)
+
+    @property
+    def is_depthwise(self) -> bool:
+        return isinstance(self.layer, keras.layers.DepthwiseConv2D)
+
+    def convolve(self, x, padding: str = "VALID"):
+        """Convolution, normalisation and activation of features x (1, h, w, C)."""
+        kernel, bias = self.weights
+        (stride, _), (rate, _) = self.layer.strides, self.layer.dilation_rate
+        if self.is_depthwise:
+            x = tf.nn.depthwise_conv2d(x, kernel, (1, stride, stride, 1), padding, dilations=(rate, rate))
+        else:
+            x = tf.nn.conv2d(x, kernel, self.layer.strides, padding, dilations=rate)
+        return self.activated(tf.nn.bias_add(x, bias))
+
+    def convolve_indicated(self, x):
+        """A pointwise convolution of features (1, h, w, 1 + C) whose first channel is 1 where they are known, else 0."""
+        kernel, bias = self.weights
+        kernel = np.concatenate([bias[None, None, None], kernel], axis=2)
+        return self.activated(tf.nn.conv2d(x, kernel, 1, "VALID"))
+
+    def activated(self, x):
+        """What comes after the convolution and the normalisation."""
+        if self.layer.activation is not keras.activations.linear:
+            x = self.layer.activation(x)
+        if self.activation is None:
+            return x
+        if isinstance(self.activation, keras.layers.ReLU) and self.activation.max_value == 6:
+            return tf.nn.relu6(x)
+        return self.activation(x)
+
+    @functools.cached_property
+    def keeps_zero(self) -> bool:
+        """Whether the activation of 0 is 0."""
+        with tf.init_scope():
+            return not np.any(self.activated(tf.zeros((1, 1, 1, 1))).numpy())
+
+
+def fused(plan: Plan) -> list[Operation]:
+    """The calls of a plan in their order, those that are folded into others left out."""
+    readers = readers_of(plan)
+    found, folded = [], set()
+    for step in plan.steps:
+        if id(step) in folded:
+            continue
+        operation = Operation(step, step.call.outputs[0])
+        if operation.is_convolution:
+            for kinds, part in ((keras.layers.BatchNormalization, "norm"), (_ACTIVATIONS, "activation")):
+                following = readers[id(operation.output)]
+                if len(following) != 1 or not isinstance(following[0], Step):
+                    continue
+                layer = following[0].call.layer
+                if isinstance(layer, kinds) and operation.layer.activation is keras.activations.linear:
+                    setattr(operation, part, layer)
+                    operation.output = following[0].call.outputs[0]
+                    folded.add(id(following[0]))
+        found.append(operation)
+    return found
+
+
+def readers_of(plan: Plan) -> dict[int, list]:
+    """By `id` of a symbol the steps that read it, and for outputs of the plan their names."""
+    readers = {id(symbol): [] for step in plan.steps for symbol in step.call.outputs}
+    readers[id(plan.input)] = []
+    for step in plan.steps:
+        for symbol in step.call.inputs:
+            readers[id(symbol)].append(step)
+    for name, symbol in plan.outputs.items():
+        readers[id(symbol)].append(name)
+    return readers
+
+
+def constant(variable) -> np.ndarray:
+    """The value of a variable, also while a function is being traced."""
+    with tf.init_scope():
+        return np.array(variable)
+
+
+def _scale_and_shift(norm):
+    """By which a batch normalisation multiplies, and what it adds then, (C,) each."""
+    mean, variance = constant(norm.moving_mean), constant(norm.moving_variance)
+    gamma = constant(norm.gamma) if norm.scale else 1.0
+    scale = gamma / np.sqrt(variance + norm.epsilon)
+    return scale, (constant(norm.beta) if norm.center else 0.0) - mean * scale
