@@ -167,16 +167,13 @@ class Lowering:
         return [op for op in self.operations if any(x is symbol for x in op.step.call.inputs)]
 
     def _chain(self, remember) -> list[Operation]:
-        """What begins on a map that is put together: 1 x 1 convolutions, then one 3 x 3 of stride 2; else nothing."""
-        chain, readers = [], self._readers(remember.output)
-        while len(readers) == 1 and readers[0].is_pointwise:
+        """What begins on a map that is put together: 1 x 1 convolutions and amid them one 3 x 3 of stride 2; or nothing."""
+        chain, strided, readers = [], 0, self._readers(remember.output)
+        while len(readers) == 1 and (readers[0].is_pointwise or (_is_strided(readers[0]) and not strided)):
             chain += readers
+            strided += not readers[0].is_pointwise
             readers = self._readers(chain[-1].output)
-        if len(readers) != 1 or not readers[0].is_convolution:
-            return []
-        layer = readers[0].layer
-        is_strided = (layer.kernel_size, layer.strides, layer.dilation_rate) == ((3, 3), (2, 2), (1, 1))
-        return [*chain, readers[0]] if is_strided else []
+        return chain if strided else []
 
     def _is_narrow(self, operation) -> bool:
         """Whether a convolution's input is remembered in place of its output."""
@@ -330,23 +327,20 @@ class Lowering:
     # What begins on the map: renewed beside the window only
 
     def _renewed(self, features, chain):
-        """The output, for the full frame, of convolutions that end with one of stride 2: what a window changes is computed.
+        """What the convolutions of a chain make of the full frame: only what a window changes is computed.
 
-        What comes before that one has no neighbours, and is computed on the window alone.
+        Those before the one of stride 2 have no neighbours, and run on the window alone.
         """
-        *before, last = chain
+        number = next(k for k, operation in enumerate(chain) if not operation.is_pointwise)
+        before, (strided, *after) = chain[:number], chain[number:]
         frame_size, blank = features.shape[1:3], output_of_zeros(chain, features.shape[1:])
         if not before:
-            context = self.part(features, RESTORED, (2, 3), (2, 3))
+            context = self.part(features, RESTORED, RESTORED_BORDER, RESTORED_BORDER)
         else:
-            x = self.tensors[id(features)]
-            for operation in before:
-                x = operation.convolve(x)
-            context = self._with_blanks(features, before, x)
-        part = self._strided_part(context, frame_size)
-        return self.renewed(
-            "pyramid", last.convolve(part), last.output.shape[1:3], self._first_output(frame_size), blank
-        )
+            context = self._with_blanks(features, before, run_on_map(before, self.tensors[id(features)]))
+        x = run_on_map(after, strided.convolve(self._strided_part(context, frame_size)))
+        at = self._first_output(frame_size)
+        return self.renewed("pyramid", x, strided.output.shape[1:3], at, blank)
 
     def _with_blanks(self, features, chain, x):
         """Features x of the window with a RESTORED_BORDER: what is remembered, and zeros outside of the frame.
@@ -428,6 +422,13 @@ class Lowering:
         value = attention.value
         features = tf.reshape(x, (1, value.kernel.shape[0]))
         return values + tf.matmul(features, constant(value.kernel)) + constant(value.bias)
+
+
+def _is_strided(operation) -> bool:
+    layer = operation.layer
+    if not operation.is_convolution:
+        return False
+    return (layer.kernel_size, layer.strides, layer.dilation_rate) == ((3, 3), (2, 2), (1, 1))
 
 
 def run_on_map(operations, x):
