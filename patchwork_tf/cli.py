@@ -105,7 +105,7 @@ class _ImageSize(flags.ArgumentParser):
         if isinstance(argument, tuple):
             return argument
         sides = argument.lower().split("x")
-        if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
             raise ValueError(f"give {self.syntactic_help}")
         return int(sides[0]), int(sides[-1])
 

@@ -33,6 +33,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
 
     Attributes:
         unknown: names of the frames that no annotation is about, and which were left out.
+        cut: places of the boxes that reached beyond their frames, and were cut off there.
     """
 
     name = "folder"
@@ -69,7 +70,10 @@ class Folder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        self.unknown = []
+        self.unknown, self.cut = [], []
+        bad = self._content[1].bad
+        if bad and not self.skip_bad:  # before pictures are read
+            raise next(iter(bad.values()))
         splits = collections.defaultdict(list)
         for clip in self._clips:
             splits[clip.split].append(clip)
@@ -111,6 +115,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     def _read(self, frame, image):
         """What `VideoExample.add` wants of a frame."""
         found = self._content[1]
+        if frame in found.bad:
+            raise found.bad[frame]
         image, size = image()
         if found.sizes.get(frame, size) != size:
             said = found.sizes[frame]
@@ -120,9 +126,9 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         mask = (read_mask(found.masks[frame]) > 0).astype("uint8") if found.masks else None
         if not found.class_names:
             return (image, size), mask, None
-        objects = [
-            thing.described(size, found.class_names.index(thing.name)) for thing in found.things.get(frame, ())
-        ]
+        things = found.things.get(frame, ())
+        objects = [thing.described(size, found.class_names.index(thing.name)) for thing in things]
+        self.cut += [thing.where for thing in things if thing.sticks_out(size)]
         return (image, size), mask, objects
 
 
