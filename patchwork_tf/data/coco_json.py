@@ -101,7 +101,7 @@ def _frame_of(annotation, found, where) -> Frame:
 
 
 def _check_used(names, used, path):
-    """That classes of objects have names of their own. Roboflow lists one that has no objects by another's name."""
+    """Refuses two classes of one name, if both have objects: Roboflow lists one without any."""
     keys = {}
     for key in used:
         if keys.setdefault(names[key], key) != key:
@@ -118,4 +118,6 @@ def _thing(annotation, names, where) -> Thing:
     if crowd not in (0, 1):
         raise DataError(f"{where}: iscrowd is 0 or 1, not {crowd!r:.60}")
     box = (ymin, xmin, ymin + height, xmin + width)
-    return Thing(names[annotation["category_id"]], box, where, track_id=whole_number(track, where), crowd=bool(crowd))
+    return Thing(
+        names[annotation["category_id"]], box, where, track_id=whole_number(track, where), crowd=bool(crowd)
+    )

@@ -76,21 +76,33 @@ class Folder(tfds.core.GeneratorBasedBuilder):
             raise next(iter(bad.values()))
         splits = collections.defaultdict(list)
         for clip in self._clips:
-            splits[clip.split].append(clip)
-        return {split: self._generate_examples(clips) for split, clips in splits.items()}
+            if clip.path or any(map(self._is_known, clip.frames)):
+                splits[clip.split].append(clip)
+            else:
+                self.unknown += [frame.name for frame in clip.frames]
+        return {split: self._generate_examples(split, clips) for split, clips in splits.items()}
 
-    def _generate_examples(self, clips):
+    def _generate_examples(self, split, clips):
+        count, why = 0, ""
         for number, clip in enumerate(clips):
-            collected = VideoExample(clip.name, self.skip_bad)
-            for frame, image in self._pictures(clip):
-                if self._is_known(frame):
-                    collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
-                else:
-                    self.unknown.append(frame.name)
-            if sum(map(len, collected.example["frames"])) > _MOST_BYTES:
-                raise DataError(f"{clip.name}: more than 2 GB of frames in one clip; cut it into several")
-            if collected.example["frames"]:
-                yield number, collected.example
+            example = self._example(clip)
+            why = why or next(iter(example["skipped"]), "no annotation is about one")
+            if example["frames"]:
+                count += 1
+                yield number, example
+        if not count:
+            raise DataError(f"no frame of {split} can be used: {why}")
+
+    def _example(self, clip) -> dict:
+        collected = VideoExample(clip.name, self.skip_bad)
+        for frame, image in self._pictures(clip):
+            if self._is_known(frame):
+                collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
+            else:
+                self.unknown.append(frame.name)
+        if sum(map(len, collected.example["frames"])) > _MOST_BYTES:
+            raise DataError(f"{clip.name}: more than 2 GB of frames in one clip; cut it into several")
+        return collected.example
 
     def _pictures(self, clip):
         """Frames of a clip, each with a function to its stored picture and size."""

@@ -154,7 +154,7 @@ class Frames:
     def find(self, name: str, where: str, folders: tuple[str, ...] = ()) -> Frame:
         """The frame that an annotation calls `name`, a path of which the end counts.
 
-        Folders in the path are taken at their word: where there are frames in one of that name, it is none of others.
+        Folders in the path count: where frames are in one of that name, it is none that is elsewhere.
 
         Args:
             name: the path, with or without extension.
@@ -214,7 +214,7 @@ def frame_of_video(clip: Clip, number: int) -> Frame:
 
 
 def _walk(root) -> Iterator[tuple[str, list[str]]]:
-    """Every folder, also where links lead to, and the names of its files, in natural order, without hidden ones."""
+    """Every folder, by links too, and the names of its files, in natural order, without what is hidden."""
     seen = {}
     for folder, below, names in os.walk(root, followlinks=True, onerror=_cannot_read):
         other = seen.setdefault(os.path.realpath(folder), folder)
