@@ -103,7 +103,7 @@ def _frame_of(annotation, found, where) -> Frame:
 def _check_used(names, used, path):
     """Refuses two classes of one name, if both have objects: Roboflow lists one without any."""
     keys = {}
-    for key in used:
+    for key in sorted(used):
         if keys.setdefault(names[key], key) != key:
             raise DataError(f"{path}: categories {keys[names[key]]} and {key} are both called {names[key]}")
 

@@ -121,7 +121,7 @@ def read_text(path: str) -> str:
     try:
         return epath.Path(path).read_bytes().decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read this list ({error})") from None
+        raise DataError(f"{path}: cannot read this text ({error})") from None
 
 
 def read_lines(path: str) -> list[str]:

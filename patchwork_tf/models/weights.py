@@ -151,7 +151,7 @@ def check_backbone_weights(config, source: str):
     """Raises UsageError for ImageNet weights of a backbone that keras.applications has none of."""
     if source == "imagenet" and config.backbone != "mobilenet_v2":
         raise UsageError(
-            f"imagenet weights are mobilenet_v2's, the backbone is {config.backbone}; give its own file"
+            f"imagenet weights are mobilenet_v2's; the backbone is {config.backbone}, give a file of it"
         )
 
 
