@@ -258,6 +258,19 @@ def test_exports_of_roboflow_have_equal_names_in_splits(make, tmp_path):
         assert [len(boxes) for boxes in video.boxes] == [0, 1, 0]
 
 
+def test_clips_of_which_nothing_is_said_are_left_out(tmp_path, capsys):
+    """They may be full of objects. A whole split may be so, as MOT's own test."""
+    mot(f"{tmp_path}/own")
+    frames_of(f"{tmp_path}/own/test/street/img1", "{:06d}.jpg")
+    assert ready(f"{tmp_path}/own", tmp_path / "data") == 0
+    assert "left out 3 frames without annotation, such as test/street/img1/000000" in capsys.readouterr().out
+    assert list(read(tmp_path / "data")[0]) == [*CLIPS]
+    label_studio_yolo(f"{tmp_path}/yolo")
+    frames_of(f"{tmp_path}/yolo/more", "{:d}.jpg")
+    assert ready(f"{tmp_path}/yolo", tmp_path / "data", "--overwrite") == 0
+    assert "left out 3 frames without annotation, such as more/0" in capsys.readouterr().out
+
+
 def test_mot_s_boxes_are_cut_to_the_frame_and_counted(tmp_path, capsys):
     mot(f"{tmp_path}/own")
     write(f"{tmp_path}/own/kitchen/gt/gt.txt", "1,3,-9,10,20,16,1,1,0.5\n2,3,50,40,20,16,1,1,0.5\n")

@@ -45,11 +45,12 @@ def read(frames: Frames) -> Annotations:
 
 def _read_mot(frames):
     """gt.txt of the MOT challenge: lines frame,id,left,top,width,height,considered,class,visibility."""
-    result = Annotations("MOT", tells_all=True)
+    result = Annotations("MOT")
     for path in (path for path in frames.others(".txt") if os.path.basename(path) == "gt.txt"):
         folder = os.path.dirname(path)
         clip = frames.clip_of(os.path.dirname(folder) if os.path.basename(folder) == "gt" else folder, path)
         result.note(clip.name, path)
+        result.told.add(clip.place)
         labels = os.path.join(folder, "labels.txt")
         listed = list(read_class_list(labels).values()) if os.path.exists(labels) else []
         used = set()
@@ -83,12 +84,13 @@ def _mot_things(where, words, names) -> list[Thing]:
 def _read_yolo(frames):
     """Text files of lines class x y width height [track] in fractions, x y the centre, and names beside them."""
     names, source = _yolo_names(frames)
-    result = Annotations("YOLO", list(names.values()), tells_all=True)
+    result = Annotations("YOLO", list(names.values()))
     for path in frames.others(".txt") if names else ():
         if not _is_of_labels(path, frames):
             continue
         frame = frames.find(frames.relative(path), path)
         result.note(frame, path)
+        result.told.add(frame.place)
         with result.reading(frame):
             result.things[frame] = [
                 _yolo_thing(where, words, names, source) for where, words in numbered_lines(path)

@@ -76,7 +76,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
             raise next(iter(bad.values()))
         splits = collections.defaultdict(list)
         for clip in self._clips:
-            if clip.path or any(map(self._is_known, clip.frames)):
+            if clip.path or any(map(self._content[1].knows, clip.frames)):
                 splits[clip.split].append(clip)
             else:
                 self.unknown += [frame.name for frame in clip.frames]
@@ -96,7 +96,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     def _example(self, clip) -> dict:
         collected = VideoExample(clip.name, self.skip_bad)
         for frame, image in self._pictures(clip):
-            if self._is_known(frame):
+            if self._content[1].knows(frame):
                 collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
             else:
                 self.unknown.append(frame.name)
@@ -119,10 +119,6 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                 frame,
                 functools.partial(_missing, f"{clip.path}: no frame {missing}, it has {number + 1} frames"),
             )
-
-    def _is_known(self, frame) -> bool:
-        found = self._content[1]
-        return found.tells_all or frame in found.things or frame in found.masks
 
     def _read(self, frame, image):
         """What `VideoExample.add` wants of a frame."""

@@ -40,6 +40,11 @@ class Frame:
     path: str
     number: int | None = None
 
+    @property
+    def place(self) -> str:
+        """The folder of its picture, or its video file."""
+        return os.path.dirname(self.path) if self.number is None else self.path
+
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
@@ -54,6 +59,11 @@ class Clip:
     name: str
     frames: list[Frame]
     path: str | None = None
+
+    @property
+    def place(self) -> str:
+        """That of its frames."""
+        return self.path or self.frames[0].place
 
     @property
     def split(self) -> str:

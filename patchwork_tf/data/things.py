@@ -84,7 +84,7 @@ class Annotations:
         clips: by name, the frames of videos, where files say what these are.
         told_by: by frame or clip, the place that tells about it.
         bad: by frame, what is wrong with its annotation.
-        tells_all: whether frames that are not mentioned have no things; else nobody knows.
+        told: places (`Frame.place`) where frames that are not mentioned have no things; elsewhere nobody knows.
     """
 
     format: str
@@ -95,11 +95,15 @@ class Annotations:
     clips: dict[str, list[Frame]] = dataclasses.field(default_factory=dict)
     told_by: dict[Frame | str, str] = dataclasses.field(default_factory=dict)
     bad: dict[Frame, DataError] = dataclasses.field(default_factory=dict)
-    tells_all: bool = False
+    told: set[str] = dataclasses.field(default_factory=set)
 
     def add_classes(self, names: Iterable[str]):
         """Adds names that are new."""
         self.class_names += [name for name in dict.fromkeys(names) if name not in self.class_names]
+
+    def knows(self, frame: Frame) -> bool:
+        """Whether it is known what is in a frame."""
+        return frame in self.things or frame in self.masks or frame.place in self.told
 
     def note(self, frame: Frame | str, where: str):
         """Notes which place tells about a frame, or a clip. Raises DataError if another one does, too."""
