@@ -19,6 +19,36 @@ def test_labels_of_a_split_are_not_of_a_frame_in_another(tmp_path):
         annotations.read(Frames(f"{tmp_path}/own"))
 
 
+def test_what_links_leave_out_is_said(tmp_path):
+    frames_of(f"{tmp_path}/own/a", "{:d}.jpg")
+    os.symlink(tmp_path / "own/a", tmp_path / "own/b")
+    with pytest.raises(DataError, match="own/b and .*own/a are one folder"):
+        Frames(f"{tmp_path}/own")
+    os.remove(tmp_path / "own/b")
+    os.symlink(tmp_path / "nothing", tmp_path / "own/b")
+    with pytest.raises(DataError, match="own/b: a link to what is not there"):
+        Frames(f"{tmp_path}/own")
+
+
+def test_videos_of_equal_names_are_told_apart_by_their_folders(tmp_path):
+    for split in ("train", "valid"):
+        os.makedirs(tmp_path / split)
+        (tmp_path / split / "walk.mp4").touch()
+    frames = Frames(str(tmp_path))
+    frame = frames.find("valid/labels/walk/frame_7.txt", "x")
+    assert (frame.path, frame.number) == (f"{tmp_path}/valid/walk.mp4", 7)
+    with pytest.raises(DataError, match=r"may be .*train/walk.mp4 or .*valid/walk.mp4"):
+        frames.find("labels/walk/frame_7.txt", "x")
+
+
+def test_folders_name_splits_and_files_do_not(tmp_path):
+    frames_of(f"{tmp_path}/own/street", "train{:d}.jpg")
+    frames_of(f"{tmp_path}/own/val2017", "a{:d}.jpg")
+    (tmp_path / "own/test.mp4").touch()
+    splits = {name: clip.split for name, clip in Frames(f"{tmp_path}/own").clips.items()}
+    assert splits == {"test": "train", "street": "train", "val2017": "validation"}
+
+
 def test_mot_is_read_in_linear_time():
     frames = [Frame(f"a/{number:06d}", f"a/{number:06d}.jpg") for number in range(1, 20_001)]
     clip, start = Clip("a", frames), time.monotonic()

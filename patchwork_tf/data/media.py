@@ -139,6 +139,8 @@ class Frames:
             if extension in VIDEOS:
                 self.clips[called] = Clip(called, [], path)
             elif extension not in EXTENSIONS:
+                if not os.path.exists(path):
+                    raise DataError(f"{path}: a link to what is not there; mend or remove it")
                 self._others.append(path)
             elif is_of_masks or _MASK_NAME.search(stem) or _is_beside(_composed(name), there):
                 self.masks[path] = _MASK_NAME.sub("", called)

@@ -150,11 +150,8 @@ def numbered_lines(path: str, separator: str | None = None) -> Iterator[tuple[st
 
 def number(value, where: str) -> float:
     """The number that a text is, or a value of JSON. Raises DataError for all else: 0,5, nan, true."""
-    is_one = _NUMBER.fullmatch(value.strip()) if isinstance(value, str) else type(value) in (int, float)
-    try:
-        found = float(value) if is_one else math.nan
-    except OverflowError:
-        found = math.inf
+    text = str(value).strip()
+    found = float(text) if _NUMBER.fullmatch(text) else math.nan
     if not math.isfinite(found):
         raise DataError(f"{where}: {value!r:.60} is not a finite number")
     return found
