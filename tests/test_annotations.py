@@ -205,6 +205,15 @@ def test_what_is_wrong_with_a_frame_is_said_of_it_alone(case, tmp_path):
     assert len(said) < 400
 
 
+def test_two_files_may_have_videos_of_one_name(tmp_path):
+    for split in ("train", "valid"):
+        coco(f"{tmp_path}/{split}")
+    found = annotations.read(Frames(str(tmp_path)))
+    expected = ["kitchen", "pond", "valid/frames/kitchen", "valid/frames/pond"]
+    assert {name: len(frames) for name, frames in found.clips.items()} == dict.fromkeys(expected, 4)
+    assert {len(things) for things in found.things.values()} == {0, 1}
+
+
 @pytest.mark.parametrize("size", ["<size><width>0</width><height>0</height></size>", "<size/>", ""])
 def test_a_voc_size_of_nothing_is_unknown(size, tmp_path):
     voc(f"{tmp_path}/own")

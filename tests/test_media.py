@@ -22,11 +22,11 @@ def test_labels_of_a_split_are_not_of_a_frame_in_another(tmp_path):
 def test_what_links_leave_out_is_said(tmp_path):
     frames_of(f"{tmp_path}/own/a", "{:d}.jpg")
     os.symlink(tmp_path / "own/a", tmp_path / "own/b")
-    with pytest.raises(DataError, match="own/b and .*own/a are one folder"):
+    with pytest.raises(DataError, match=r"own/b and .*own/a are one folder"):
         Frames(f"{tmp_path}/own")
     os.remove(tmp_path / "own/b")
     os.symlink(tmp_path / "nothing", tmp_path / "own/b")
-    with pytest.raises(DataError, match="own/b: a link to what is not there"):
+    with pytest.raises(DataError, match=r"own/b: a link to what is not there"):
         Frames(f"{tmp_path}/own")
 
 

@@ -36,7 +36,8 @@ def _by_number(rows: Iterable[tuple[int, str | None, str]]) -> dict[int, str]:
     for number, text, where in rows:
         name = checked_name(text, where)
         if number in names or name in seen:
-            raise DataError(f"{where}: class {number if number in names else name} is there twice")
+            twice = str(number) if number in names else name
+            raise DataError(f"{where}: class {twice:.60} is there twice")
         names[number] = name
         seen.add(name)
     return dict(sorted(names.items()))

@@ -90,7 +90,7 @@ def _add_clips(result, images, videos, found, path):
     for key in sorted(found, key=lambda key: places[key] if places else key):
         name = videos[images[key]["video_id"]]
         if result.told_by.setdefault(name, path) != path:  # another file has a video of this name
-            name = f"{os.path.basename(os.path.dirname(path))}/{name}"
+            name = os.path.dirname(found[key].name)
         result.clips.setdefault(name, []).append(found[key])
 
 

@@ -86,12 +86,12 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         count, why = 0, ""
         for number, clip in enumerate(clips):
             example = self._example(clip)
-            why = why or next(iter(example["skipped"]), "no annotation is about one")
+            why = why or next(iter(example["skipped"]), "")
             if example["frames"]:
                 count += 1
                 yield number, example
         if not count:
-            raise DataError(f"no frame of {split} can be used: {why}")
+            raise DataError(f"no frame of {split} can be used: {why or 'no annotation is about one'}")
 
     def _example(self, clip) -> dict:
         collected = VideoExample(clip.name, self.skip_bad)
