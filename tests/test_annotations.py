@@ -205,6 +205,24 @@ def test_what_is_wrong_with_a_frame_is_said_of_it_alone(case, tmp_path):
     assert len(said) < 400
 
 
+@pytest.mark.parametrize(
+    ("names", "number", "expected"),
+    [
+        ("{0: cat, 2: dog, 3: bus}", 2, "dog"),
+        ("{0: cat, 2: dog, 3: bus}", 1, None),
+        (str({str(n): f"n{n}" for n in range(12)}), 10, "n10"),
+    ],
+)
+def test_the_number_of_a_class_is_data_yaml_s(names, number, expected, tmp_path):
+    yolo(f"{tmp_path}/own")
+    write(f"{tmp_path}/own/data.yaml", f"names: {names}")
+    write(f"{tmp_path}/own/{_TXT}", f"{number} 0.5 0.5 0.1 0.1")
+    frames = Frames(f"{tmp_path}/own")
+    found, frame = annotations.read(frames), frames.find(_TXT, "x")
+    assert [thing.name for thing in found.things[frame]] == ([expected] if expected else [])
+    assert (frame in found.bad) == (expected is None)
+
+
 def test_two_files_may_have_videos_of_one_name(tmp_path):
     for split in ("train", "valid"):
         coco(f"{tmp_path}/{split}")
