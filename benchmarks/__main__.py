@@ -51,10 +51,10 @@ flags.DEFINE_integer(
 )
 cli.define(_FLAGS, "json")
 flags.DEFINE_string("html", None, "The page with plots to write.", _FLAGS)
-flags.DEFINE_list(
+cli.define_list(
     "scores", "", "Accuracies to show beside latencies: files that patchwork-evaluate --json wrote.", _FLAGS
 )
-flags.DEFINE_list("report", "", "Measure nothing: show this report, or compare BEFORE.json,AFTER.json.", _FLAGS)
+cli.define_list("report", "", "Measure nothing: show this report, or compare BEFORE.json,AFTER.json.", _FLAGS)
 cli.define(_FLAGS, "tflite", "checkpoint", "image_size", "depth")
 flags.DEFINE_integer(
     "repeats", None, "How often every system runs; by default once, and 3 times on phones.", 1, flag_values=_FLAGS
@@ -67,7 +67,7 @@ flags.DEFINE_enum(
     "policy", "model", WINDOWS, "Who chooses windows: the model itself, as in use, or a blind policy.", _FLAGS
 )
 cli.define(_FLAGS, "seed")
-flags.DEFINE_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
+cli.define_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
 flags.DEFINE_enum("cluster", "big", CHOICES, "Phones: CPUs to run on; all does not pin.", _FLAGS)
 flags.DEFINE_boolean("fixed_performance", True, "Phones: hold the clocks at what they can sustain.", _FLAGS)
 flags.DEFINE_float("cool_seconds", 600.0, "Phones: how long to wait for a hot one.", 0, flag_values=_FLAGS)

@@ -12,7 +12,7 @@ from patchwork_tf.choices import CALIBRATION_FRAMES, QUANTIZATIONS
 from patchwork_tf.data import moving_objects
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
-from patchwork_tf.export.quantize import quantize
+from patchwork_tf.export.quantize import load_quantizer, quantize
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.streaming.stream import model_input
@@ -58,10 +58,12 @@ def export(
 
     Raises:
         DataError: if the file in float32 does not agree with Keras, or cannot be written.
-        UsageError: if int8 is wanted and ai-edge-quantizer not installed.
+        UsageError: if int8 is wanted and ai-edge-quantizer, or what it needs, is not installed.
     """
     if quantization not in QUANTIZATIONS:
         raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
+    if quantization == "int8":
+        load_quantizer()  # if it is missing, that is said before minutes of work
     step = Step(model, suppression, unexpanded=quantization != "int8")
     facts = {**metadata.describe(step), "quantization": quantization}
     content = convert(step, facts)

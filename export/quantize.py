@@ -38,6 +38,16 @@ _MOMENTS_OF = 24  # samples, or up to twice as many, whose inputs weigh the erro
 _VALUES = 4000  # of a tensor, drawn at random per sample, that stand for all
 
 
+def load_quantizer():
+    """The module of ai-edge-quantizer. Raises UsageError that says what is not installed: it, or what it needs."""
+    try:
+        from ai_edge_quantizer import quantizer
+    except ImportError as error:
+        package = (error.name or "").partition(".")[0].replace("_", "-") or "ai-edge-quantizer"
+        raise UsageError(f"--quantize=int8 needs {package} ({error}): pip install {package}") from None
+    return quantizer
+
+
 def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     """An exported file in int8.
 
@@ -53,13 +63,9 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
         The file, and what its metadata should say of its states.
 
     Raises:
-        UsageError: if ai-edge-quantizer is not installed.
+        UsageError: as `load_quantizer`.
     """
-    try:
-        from ai_edge_quantizer import quantizer
-    except ImportError:
-        raise UsageError("--quantize=int8 needs ai-edge-quantizer: pip install ai-edge-quantizer") from None
-
+    quantizer = load_quantizer()
     graphs = {signature: _Graph(content, signature) for signature in _signatures(content)}
     inputs = {
         signature: [{name: sample[name] for name in graph.inputs} for sample in samples]

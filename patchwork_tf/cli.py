@@ -105,7 +105,7 @@ class _ImageSize(flags.ArgumentParser):
         if isinstance(argument, tuple):
             return argument
         sides = argument.lower().split("x")
-        if len(sides) > 2 or not all(side.isdigit() for side in sides):
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
             raise ValueError(f"give {self.syntactic_help}")
         return int(sides[0]), int(sides[-1])
 
@@ -119,22 +119,45 @@ def _define_image_size(name, default, help, flag_values):
     flags.DEFINE(_ImageSize(), name, default, help, flag_values, _ImageSizeSerializer())
 
 
+class _List(flags.ListParser):
+    """Items separated by commas; but a path that exists is one item, commas and all."""
+
+    def parse(self, argument):
+        is_path = isinstance(argument, str) and os.path.exists(os.path.expanduser(argument))
+        return [argument] if is_path else super().parse(argument)
+
+
+class _ListFlag(flags.Flag):
+    """A flag that may be given more than once: a list of all items."""
+
+    def parse(self, argument):
+        before = self.value if self.present else []
+        super().parse(argument)
+        self.value = [*before, *self.value]
+
+
+def define_list(name, default, help, flag_values):
+    """Defines a flag of items, separated by commas or each in a flag."""
+    flag = _ListFlag(_List(), flags.CsvListSerializer(","), name, default, help)
+    flags.DEFINE_flag(flag, flag_values)
+
+
 # Name -> how it is defined, default, help.
 _SHARED = {
     "system": (
-        flags.DEFINE_list,
+        define_list,
         "vid-pw-m4n2",
         "Systems of the zoo, separated by commas; of demo and evaluate by default the checkpoint's.",
     ),
     "checkpoint": (
-        flags.DEFINE_list,
+        define_list,
         "",
         "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, "
         "or one each. Without it patchwork-demo takes the weights that are shipped, and others random ones, good "
         "for latency only.",
     ),
     "tflite": (
-        flags.DEFINE_list,
+        define_list,
         "",
         "Exported files, separated by commas, to run by LiteRT in place of systems; they say what they are.",
     ),
@@ -157,9 +180,14 @@ _SHARED = {
         "by default the first. Of generated moving_objects the kind of scenes: varied, sparse or mixed.",
     ),
     "split": (flags.DEFINE_string, "train", "Part of the data set, such as validation or train[:90%]."),
-    "video": (flags.DEFINE_list, "", "Video files that FFmpeg reads, or folders of frames, separated by commas."),
+    "video": (
+        define_list,
+        "",
+        "Video files that FFmpeg reads, or folders of frames, separated by commas; one whose name has a comma, in "
+        "a flag of its own.",
+    ),
     "policy": (
-        flags.DEFINE_list,
+        define_list,
         "",
         f"Who chooses windows, {', '.join(POLICIES)}; or of a plugin; by default the model itself.",
     ),
@@ -183,7 +211,7 @@ _SHARED = {
     "output": (flags.DEFINE_string, None, "The file to write."),
     "json": (flags.DEFINE_string, None, "The JSON file to write results to."),
     "plugins": (
-        flags.DEFINE_list,
+        define_list,
         "",
         "Python modules to import first, from this folder or installed: they may register systems, backbones, "
         "tasks, policies and data sets of your own.",

@@ -21,7 +21,7 @@ _OPAQUE = 128  # alpha from here on
 
 def natural_order(name: str):
     """Sorting key: frame10 comes after frame9, zero-padded or not."""
-    return [(not part.isdigit(), int(part) if part.isdigit() else part) for part in re.split(r"(\d+)", name)]
+    return [(not part.isdecimal(), int(part) if part.isdecimal() else part) for part in re.split(r"(\d+)", name)]
 
 
 def list_folder(path: str) -> list[str]:

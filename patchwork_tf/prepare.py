@@ -30,7 +30,7 @@ flags.DEFINE_boolean(
     "of stopping at the first.",
     flag_values=_FLAGS,
 )
-flags.DEFINE_list(
+cli.define_list(
     "beam_options",
     [],
     "Options of Apache Beam, separated by commas: runner=DataflowRunner,project=P,temp_location=gs://B/tmp; by "

@@ -96,7 +96,8 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "backbone_weights",
     None,
-    "MobileNetV2 weights to start from: imagenet, or a .npz or .keras file.",
+    "Weights of the backbone to start from: imagenet (MobileNetV2), a .keras or .npz file, or a checkpoint as for "
+    "--init_checkpoint.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_enum(

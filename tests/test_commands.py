@@ -1,6 +1,7 @@
 """The commands as users run them: end to end, and what they say to bad input."""
 
 import csv
+import importlib.util
 import json
 import os
 import re
@@ -9,17 +10,21 @@ import sys
 
 import numpy as np
 import pytest
+from absl import flags
 
-from patchwork_tf import demo, evaluate, train
+from patchwork_tf import cli, demo, evaluate, train
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import host, native, workloads
 from patchwork_tf.benchmarks.plan import Settings
+from patchwork_tf.commands import training
 from patchwork_tf.data.video import Video
-from patchwork_tf.errors import DataError
+from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import __main__ as export
 from patchwork_tf.export import exporting, metadata
 from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.models.weights import read_npz
 from patchwork_tf.zoo import checkpoints
+from patchwork_tf.zoo.systems import get_system
 
 
 @pytest.fixture(scope="module")
@@ -308,6 +313,61 @@ def test_full_disk(trained, tmp_path, capsys, monkeypatch):
     fails(export, [*flags, f"--output={tmp_path}/x.tflite"], 1, "x.tflite", "No space left")(capsys)
     monkeypatch.undo()
     assert os.listdir(tmp_path) == []
+
+
+LISTS = {
+    "none": ([], []),
+    "commas": (["--video=x,y"], ["x", "y"]),
+    "twice": (["--video=x", "--video=y"], ["x", "y"]),
+    "a name with a comma": (["--video=a,b.mp4"], ["a,b.mp4"]),
+    "and another": (["--video=a,b.mp4", "--video=x,y"], ["a,b.mp4", "x", "y"]),
+    "quoted": (['--video="a,b.mp4",x'], ["a,b.mp4", "x"]),
+}
+
+
+@pytest.mark.parametrize("case", LISTS)
+def test_lists_of_files_and_names_with_commas(case, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a,b.mp4").touch()
+    given, expected = LISTS[case]
+    values = flags.FlagValues()
+    cli.define(values, "video")
+    values(["x", *given])
+    assert values.video == expected
+    values(["x", values["video"].serialize()])  # as a report's command has it
+    assert values.video[len(expected) :] == expected
+
+
+def test_backbone_weights_are_found_as_checkpoints_are(tmp_path, small_networks):
+    config = get_system("vid-sf").model
+    for step in (1, 2):
+        (tmp_path / f"checkpoint-0000000{step}.npz").touch()
+    assert training._backbone_weights(str(tmp_path), config) == str(tmp_path / "checkpoint-00000002.npz")
+    assert training._backbone_weights("oid-sf", config) == checkpoints.find_pretrained("oid-sf")
+    for source in ("imagenet", "x.npz", "x.keras", None):
+        assert training._backbone_weights(source, config) == source
+    with pytest.raises(DataError, match=r"no checkpoint-\*.npz in this folder"):
+        training._backbone_weights(os.path.dirname(__file__), config)
+    with pytest.raises(UsageError, match="imagenet weights are mobilenet_v2's; the backbone is four layers"):
+        training._backbone_weights("imagenet", get_system("small-sf").model)
+
+
+def test_packed_weights_are_unpacked_wherever_they_are_read():
+    arrays = read_npz(checkpoints.find("oid-sf"))
+    kernels = [array for key, array in arrays.items() if key.endswith("/kernel")]
+    assert not any(key.endswith("_scale") for key in arrays)
+    assert all(np.issubdtype(kernel.dtype, np.floating) and np.abs(kernel).max() < 100 for kernel in kernels)
+
+
+@pytest.mark.parametrize(("module", "package"), [("ai_edge_quantizer", "ai-edge-quantizer"), ("scipy", "scipy")])
+def test_what_int8_lacks_is_said_by_its_name_before_anything_is_exported(module, package, monkeypatch, tmp_path):
+    if not importlib.util.find_spec("ai_edge_quantizer"):
+        package = "ai-edge-quantizer"
+    for name in [name for name in sys.modules if name.partition(".")[0] in ("ai_edge_quantizer", "scipy")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, module, None)
+    with pytest.raises(UsageError, match=f"needs {package} .*: pip install {package}$"):
+        exporting.export(None, str(tmp_path / "x.tflite"), quantization="int8")
 
 
 COMMANDS = ("train", "evaluate", "export", "export.importing", "benchmarks", "demo", "prepare", "tables")

@@ -52,13 +52,13 @@ def run(flags):
         raise
     except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
         raise DataError(_cause(flags, error)) from error
-    left_out = getattr(builder, "listed", ()), getattr(builder, "unknown", ())
+    about = {name: getattr(builder, name, ()) for name in ("listed", "unknown", "cut")}
     if builder is not prepared:
         tf.io.gfile.rmtree(str(prepared.data_path))
         tf.io.gfile.rename(str(builder.data_path), str(prepared.data_path))
         tf.io.gfile.rmtree(os.path.join(folder, _NEW))
         builder = tfds.builder_from_directory(prepared.data_path)
-    _report(flags, builder, *left_out)
+    _report(flags, builder, **about)
 
 
 def _beam_options(flags):
@@ -82,10 +82,12 @@ def _cause(flags, error: Exception) -> str:
     return f"preparing {flags.dataset} failed: {type(error).__name__}: {textwrap.shorten(str(error), _LONGEST)}"
 
 
-def _report(flags, builder, listed, unknown):
+def _report(flags, builder, listed, unknown, cut):
     """What was prepared, and what was left out: of videos that were listed, and frames without annotation."""
     if unknown:
         print(f"left out {len(unknown)} frames without annotation, such as {unknown[0]}")
+    if cut:
+        print(f"cut {len(cut)} boxes that reached beyond their frames, such as {cut[0]}")
     for split, info in builder.info.splits.items():
         print(f"{tfds_name(builder)} {split}: {info.num_examples} examples, {info.num_bytes / 1e6:.1f} MB")
     if not flags.skip_bad:

@@ -179,7 +179,7 @@ def _open(source: str, size: int, max_frames: int | None):
         video = Video(source)
         return video.shown(), video.num_frames
     index = source.removeprefix(_GENERATED)
-    if not index.isdigit():
+    if not index.isdecimal():
         raise UsageError(f"--video={source}: give a number, such as {_GENERATED}3")
     count = min(_GENERATED_FRAMES, max_frames or _GENERATED_FRAMES)
     clip = moving_objects.render_clip(int(index), count, max(256, size), "validation")

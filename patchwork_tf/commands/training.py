@@ -14,6 +14,7 @@ from patchwork_tf.models.weights import (
     are_folded,
     assign_weights,
     carry_classes,
+    check_backbone_weights,
     get_weights,
     load_backbone_weights,
 )
@@ -63,6 +64,7 @@ def run(flags):
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
+    backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = contextlib.nullcontext()
     if source.dataset == videos.NAME:
         cli.required(flags, "data_dir")
@@ -77,7 +79,7 @@ def run(flags):
     resume_from = _resume_point(flags, config, weights) if begun else None
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
-        _initialise(flags, model, weights, names)
+        _initialise(model, weights, names, backbone)
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
@@ -221,7 +223,15 @@ def _difference(a, b) -> str:
     return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])
 
 
-def _initialise(flags, model, checkpoint, names):
+def _backbone_weights(source, config) -> str | None:
+    """Where backbone weights are: those of a folder or a pretrained system in a file, as --init_checkpoint's."""
+    if not source:
+        return None
+    check_backbone_weights(config, source)
+    return source if source == "imagenet" or source.endswith((".keras", ".npz")) else checkpoints.find(source)
+
+
+def _initialise(model, checkpoint, names, backbone):
     if checkpoint:
         arrays = checkpoint.arrays
         if list(checkpoint.class_names) != list(names):
@@ -232,5 +242,5 @@ def _initialise(flags, model, checkpoint, names):
                 f"{len(anew)} start anew ({', '.join(anew) or 'none'})"
             )
         assign_weights(model.variables, arrays, checkpoint.path)
-    if flags.backbone_weights:
-        load_backbone_weights(model, flags.backbone_weights)
+    if backbone:
+        load_backbone_weights(model, backbone)

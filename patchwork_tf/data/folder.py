@@ -33,6 +33,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
 
     Attributes:
         unknown: names of the frames that no annotation is about, and which were left out.
+        cut: places of the boxes that reached beyond their frames, and were cut off there.
     """
 
     name = "folder"
@@ -69,24 +70,39 @@ class Folder(tfds.core.GeneratorBasedBuilder):
 
     def _split_generators(self, dl_manager):
         del dl_manager
-        self.unknown = []
+        self.unknown, self.cut = [], []
+        bad = self._content[1].bad
+        if bad and not self.skip_bad:  # before pictures are read
+            raise next(iter(bad.values()))
         splits = collections.defaultdict(list)
         for clip in self._clips:
-            splits[clip.split].append(clip)
-        return {split: self._generate_examples(clips) for split, clips in splits.items()}
+            if clip.path or any(map(self._content[1].knows, clip.frames)):
+                splits[clip.split].append(clip)
+            else:
+                self.unknown += [frame.name for frame in clip.frames]
+        return {split: self._generate_examples(split, clips) for split, clips in splits.items()}
 
-    def _generate_examples(self, clips):
+    def _generate_examples(self, split, clips):
+        count, why = 0, ""
         for number, clip in enumerate(clips):
-            collected = VideoExample(clip.name, self.skip_bad)
-            for frame, image in self._pictures(clip):
-                if self._is_known(frame):
-                    collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
-                else:
-                    self.unknown.append(frame.name)
-            if sum(map(len, collected.example["frames"])) > _MOST_BYTES:
-                raise DataError(f"{clip.name}: more than 2 GB of frames in one clip; cut it into several")
-            if collected.example["frames"]:
-                yield number, collected.example
+            example = self._example(clip)
+            why = why or next(iter(example["skipped"]), "")
+            if example["frames"]:
+                count += 1
+                yield number, example
+        if not count:
+            raise DataError(f"no frame of {split} can be used: {why or 'no annotation is about one'}")
+
+    def _example(self, clip) -> dict:
+        collected = VideoExample(clip.name, self.skip_bad)
+        for frame, image in self._pictures(clip):
+            if self._content[1].knows(frame):
+                collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
+            else:
+                self.unknown.append(frame.name)
+        if sum(map(len, collected.example["frames"])) > _MOST_BYTES:
+            raise DataError(f"{clip.name}: more than 2 GB of frames in one clip; cut it into several")
+        return collected.example
 
     def _pictures(self, clip):
         """Frames of a clip, each with a function to its stored picture and size."""
@@ -104,13 +120,11 @@ class Folder(tfds.core.GeneratorBasedBuilder):
                 functools.partial(_missing, f"{clip.path}: no frame {missing}, it has {number + 1} frames"),
             )
 
-    def _is_known(self, frame) -> bool:
-        found = self._content[1]
-        return found.tells_all or frame in found.things or frame in found.masks
-
     def _read(self, frame, image):
         """What `VideoExample.add` wants of a frame."""
         found = self._content[1]
+        if frame in found.bad:
+            raise found.bad[frame]
         image, size = image()
         if found.sizes.get(frame, size) != size:
             said = found.sizes[frame]
@@ -120,9 +134,9 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         mask = (read_mask(found.masks[frame]) > 0).astype("uint8") if found.masks else None
         if not found.class_names:
             return (image, size), mask, None
-        objects = [
-            thing.described(size, found.class_names.index(thing.name)) for thing in found.things.get(frame, ())
-        ]
+        things = found.things.get(frame, ())
+        objects = [thing.described(size, found.class_names.index(thing.name)) for thing in things]
+        self.cut += [thing.where for thing in things if thing.sticks_out(size)]
         return (image, size), mask, objects
 
 

@@ -81,7 +81,7 @@ def _training_videos(root, config) -> list[tuple[str, list[str]]]:
     frames = {}
     for number, line in enumerate(read_list(path), start=1):
         words = line.split()
-        if len(words) != 4 or not words[2].isdigit():
+        if len(words) != 4 or not words[2].isdecimal():
             raise DataError(f"{path}:{number}: expected 'video 1 frame frames', found '{line}'")
         frames.setdefault(words[0], []).append(f"{int(words[2]):06d}")
     return list(frames.items())
@@ -150,9 +150,12 @@ def read_annotation(path: str, size: tuple[int, int] | None = None, in_pixels: b
         DataError: if it is missing, no VOC XML, names an unknown class, or a box is outside.
     """
     things, said = read_voc(path)
-    if size is not None and size != said:
+    size = size or said
+    if size is None:
+        raise DataError(f"{path}: does not say how large the frame is")
+    if said and size != said:
         raise DataError(f"{path}: says {said[1]}x{said[0]}, but the frame has {size[1]}x{size[0]} pixels")
-    return [_described(thing, said, in_pixels) for thing in things]
+    return [_described(thing, size, in_pixels) for thing in things]
 
 
 def _described(thing, size, in_pixels) -> dict:

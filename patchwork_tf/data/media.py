@@ -2,8 +2,11 @@
 
 import collections
 import dataclasses
+import functools
 import os
 import re
+import unicodedata
+from collections.abc import Iterator
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import EXTENSIONS, natural_order
@@ -27,7 +30,8 @@ class Frame:
     """A picture, or a frame of a video file.
 
     Attributes:
-        name: its path below the folder, without extension; of a video file's frame <video>/<number>.
+        name: its path below the folder, without extension, composed (NFC); of a video file's frame
+            <video>/<number>.
         path: of the file.
         number: in the video file, from 0; None of a picture.
     """
@@ -35,6 +39,11 @@ class Frame:
     name: str
     path: str
     number: int | None = None
+
+    @property
+    def place(self) -> str:
+        """The folder of its picture, or its video file."""
+        return os.path.dirname(self.path) if self.number is None else self.path
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,11 +61,37 @@ class Clip:
     path: str | None = None
 
     @property
+    def place(self) -> str:
+        """That of its frames."""
+        return self.path or self.frames[0].place
+
+    @property
     def split(self) -> str:
         """The part of the data set that it belongs to, which a folder in its path names; else 'train'."""
-        path = self.frames[0].name if self.frames else self.name
-        words = (re.split(r"\d", part.lower())[0] for part in path.split("/"))
+        name = self.frames[0].name if self.frames else self.name
+        file = name.rpartition("/")[0] if self.frames and self.path else name
+        words = (re.split(r"\d", part.lower())[0] for part in file.split("/")[:-1])
         return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
+
+    def numbered(self, number: int, where: str) -> Frame:
+        """Frame `number`, from 1, as MOT counts: by the numbers in the frames' names, else by their order.
+
+        Raises:
+            DataError: if there is none; `where` begins its message.
+        """
+        if self.path:
+            return frame_of_video(self, number - 1)
+        if number not in self._by_number:
+            raise DataError(f"{where} is of frame {number}, which is not in {self.name}")
+        return self._by_number[number]
+
+    @functools.cached_property
+    def _by_number(self) -> dict[int, Frame]:
+        numbers = [re.search(r"\d+$", frame.name) for frame in self.frames]
+        by_number = {int(n[0]): frame for n, frame in zip(numbers, self.frames, strict=True) if n}
+        if len(by_number) < len(self.frames):
+            return dict(enumerate(self.frames, start=1))
+        return {number + (0 in by_number): frame for number, frame in by_number.items()}
 
 
 def without_extension(path: str) -> str:
@@ -79,23 +114,24 @@ class Frames:
     def __init__(self, root: str):
         self.root = root.rstrip("/")
         self.clips, self.masks, self._others = {}, {}, []
-        for folder, below, names in os.walk(root):
-            below[:] = sorted((b for b in below if b[0] != "." and b.lower() not in _IGNORED), key=natural_order)
-            self._add_folder(folder, sorted((name for name in names if name[0] != "."), key=natural_order))
+        for folder, names in _walk(root):
+            self._add_folder(folder, names)
         if not self.clips:
             raise DataError(
                 f"{root}: neither pictures ({', '.join(EXTENSIONS)}) nor videos ({', '.join(VIDEOS)}) there"
             )
-        self._folders = {part for name in self.clips for part in name.split("/")}
+        self._videos = [clip for clip in self.clips.values() if clip.path]
+        self._folders = {part for clip in self._videos for part in clip.name.split("/")}
         self._by_end = collections.defaultdict(list)  # end of a name, from some folder on -> frames
         for frame in self.pictures():
             parts = frame.name.split("/")
+            self._folders.update(parts[:-1])
             for start in range(len(parts)):
                 self._by_end["/".join(parts[start:])].append(frame)
 
     def _add_folder(self, folder, names):
         below = self.relative(folder)
-        is_of_masks, there, clip = bool(_MASKS & set(below.lower().split("/"))), set(names), []
+        is_of_masks, there, clip = bool(_MASKS & set(below.lower().split("/"))), set(map(_composed, names)), []
         for name in names:
             stem, extension = os.path.splitext(name)
             path, extension = os.path.join(folder, name), extension.lower()
@@ -103,13 +139,15 @@ class Frames:
             if extension in VIDEOS:
                 self.clips[called] = Clip(called, [], path)
             elif extension not in EXTENSIONS:
+                if not os.path.exists(path):
+                    raise DataError(f"{path}: a link to what is not there; mend or remove it")
                 self._others.append(path)
-            elif is_of_masks or _MASK_NAME.search(stem) or _is_beside(name, there):
+            elif is_of_masks or _MASK_NAME.search(stem) or _is_beside(_composed(name), there):
                 self.masks[path] = _MASK_NAME.sub("", called)
             else:
                 clip.append(Frame(called, path))
         if clip:
-            name = below or os.path.basename(self.root)
+            name = below or _composed(os.path.basename(os.path.abspath(self.root)))
             self.clips[name] = Clip(name, clip)
 
     def pictures(self) -> list[Frame]:
@@ -117,49 +155,60 @@ class Frames:
         return [frame for clip in self.clips.values() for frame in clip.frames]
 
     def relative(self, path: str) -> str:
-        """A path below the folder."""
-        below = os.path.relpath(path, self.root).replace(os.sep, "/")
+        """A path below the folder, as names of frames are."""
+        below = _composed(os.path.relpath(path, self.root).replace(os.sep, "/"))
         return "" if below == "." else below
 
     def others(self, *endings: str) -> list[str]:
         """The paths of files that are neither pictures nor videos and end so."""
         return [path for path in self._others if path.lower().endswith(endings)]
 
-    def find(self, name: str, where: str, folder: str = "") -> Frame:
+    def find(self, name: str, where: str, folders: tuple[str, ...] = ()) -> Frame:
         """The frame that an annotation calls `name`, a path of which the end counts.
+
+        Folders in the path count: where frames are in one of that name, it is none that is elsewhere.
 
         Args:
             name: the path, with or without extension.
             where: what the message of an error begins with.
-            folder: that the name is below, if it does not say so.
+            folders: that the frame is in, whether the name says so or not.
 
         Raises:
             DataError: if there is none, or more than one.
         """
-        called = without_extension(name)
-        path = called if folder in called.split("/") else f"{folder}/{called}"
-        parts = [part for part in path.split("/") if part not in ("", ".", "..")]
-        for start in range(len(parts)):
-            found = self._by_end.get("/".join(parts[start:]), ())
-            if len(found) == 1:
-                return found[0]
-            if found:
-                raise DataError(f"{where} is of {name}, which may be {found[0].path} or {found[1].path}")
-            if parts[start] in self._folders:  # what is missing in it is not looked for elsewhere
-                break
-        if frame := self._frame_of_video(parts):
-            return frame
-        raise DataError(f"{where} is of {name}, which is not among the pictures below {self.root}")
+        parts = _parts("/".join((*folders, without_extension(name))))
+        found = self._pictures_called(parts) or self._frames_of_videos(parts)
+        if len(found) > 1:
+            raise DataError(f"{where} is of {name}, which may be {found[0].path} or {found[1].path}")
+        if not found:
+            raise DataError(f"{where} is of {name}, which is not among the pictures below {self.root}")
+        return found[0]
 
-    def _frame_of_video(self, parts):
-        """The frame that <video file>/<name with a number> is, or <name with a number> of the only video file."""
-        number = re.search(r"\d+$", parts[-1])
+    def knows(self, name: str) -> bool:
+        """Whether a file of this name, in whatever folder, may be about a frame."""
+        parts = _parts(without_extension(name))
+        return parts[-1] in self._by_end or bool(self._frames_of_videos(parts))
+
+    def _pictures_called(self, parts) -> list[Frame]:
+        """The picture at a path, or those whose names share the longest end with it."""
+        folders = self._folders.intersection(parts[:-1])
+        for start in range(len(parts)):
+            path = "/".join(parts[start:])
+            found = [frame for frame in self._by_end.get(path, ()) if folders.issubset(frame.name.split("/"))]
+            if found:
+                return [frame for frame in found if not start and frame.name == path] or found
+        return []
+
+    def _frames_of_videos(self, parts) -> list[Frame]:
+        """What <video file>/<name with a number> is, or <name with a number> of the only video file."""
+        number = re.search(r"\d+$", parts[-1]) if parts else None
         if not number:
-            return None
-        videos = [clip for clip in self.clips.values() if clip.path]
-        of_folder = [clip for clip in videos if clip.name.split("/")[-1] in parts[:-1]]
-        found = of_folder or (videos if len(videos) == len(self.clips) else [])
-        return frame_of_video(found[0], int(number[0])) if len(found) == 1 else None
+            return []
+        folders = self._folders.intersection(parts[:-1])
+        videos = [clip for clip in self._videos if folders.issubset(clip.name.split("/"))]
+        called = [clip for clip in videos if clip.name.split("/")[-1] in folders]
+        found = called or (videos if len(self.clips) == 1 else [])
+        return [frame_of_video(clip, int(number[0])) for clip in found]
 
     def clip_of(self, folder: str, where: str) -> Clip:
         """The one clip that is in a folder, or is called like it. Raises DataError if there is none, or more."""
@@ -176,22 +225,28 @@ def frame_of_video(clip: Clip, number: int) -> Frame:
     return Frame(f"{clip.name}/{number:06d}", clip.path, number)
 
 
-def numbered(clip: Clip, number: int, where: str) -> Frame:
-    """Frame `number`, from 1, of a clip, as MOT counts: by the numbers in the frames' names, else by their order.
+def _walk(root) -> Iterator[tuple[str, list[str]]]:
+    """Every folder, by links too, and the names of its files, in natural order, without what is hidden."""
+    seen = {}
+    for folder, below, names in os.walk(root, followlinks=True, onerror=_cannot_read):
+        other = seen.setdefault(os.path.realpath(folder), folder)
+        if other != folder:
+            raise DataError(f"{folder} and {other} are one folder, by a link; remove one of them")
+        below[:] = sorted((b for b in below if b[0] != "." and b.lower() not in _IGNORED), key=natural_order)
+        yield folder, sorted((name for name in names if name[0] != "."), key=natural_order)
 
-    Raises:
-        DataError: if there is none.
-    """
-    if clip.path:
-        return frame_of_video(clip, number - 1)
-    numbers = [re.search(r"\d+$", frame.name) for frame in clip.frames]
-    by_number = {int(n[0]): frame for n, frame in zip(numbers, clip.frames, strict=True) if n}
-    if len(by_number) < len(clip.frames):
-        by_number = dict(enumerate(clip.frames, start=1))
-    found = by_number.get(number - 1 if 0 in by_number else number)
-    if found is None:
-        raise DataError(f"{where} is of frame {number}, which is not in {clip.name}")
-    return found
+
+def _cannot_read(error):
+    raise DataError(f"{error.filename}: {error.strerror}")
+
+
+def _composed(name: str) -> str:
+    """A name in Unicode's composed form: macOS writes u and two dots where others write one letter."""
+    return unicodedata.normalize("NFC", name)
+
+
+def _parts(path: str) -> list[str]:
+    return [part for part in _composed(path).split("/") if part not in ("", ".", "..")]
 
 
 def _is_beside(name, names) -> bool:

@@ -1,5 +1,7 @@
 """How a video is stored in every TFDS data set of ours, so that one reader serves all."""
 
+import math
+import re
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -11,6 +13,7 @@ from patchwork_tf.pictures import check_size
 
 FOREGROUND = "foreground"  # the class of masks
 MASKS, OBJECTS = "masks", "objects"  # kinds of truth
+_NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNORECASE)  # float() reads 1_0, too
 
 
 def video_features(classes: Sequence[str] = (), masks: bool = False, encoding: str = "jpeg"):
@@ -113,14 +116,22 @@ def _check_object(thing, where):
         raise DataError(f"{where}: label {thing['label']}; labels count from 0")
 
 
+def read_text(path: str) -> str:
+    """What is in a text file. Raises DataError if it cannot be read, or is none."""
+    try:
+        return epath.Path(path).read_bytes().decode("utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: cannot read this text ({error})") from None
+
+
+def read_lines(path: str) -> list[str]:
+    """The lines of a text file. Raises DataError as `read_text` does."""
+    return re.split(r"\r\n|\r|\n", read_text(path))
+
+
 def read_list(path: str) -> list[str]:
     """The lines of a list file that are not blank. Raises DataError if it is missing or empty."""
-    try:
-        lines = [
-            line.strip() for line in epath.Path(path).read_bytes().decode("utf-8-sig").splitlines() if line.strip()
-        ]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: cannot read this list ({error})") from None
+    lines = [line.strip() for line in read_lines(path) if line.strip()]
     if not lines:
         raise DataError(f"{path}: the list is empty")
     return lines
@@ -135,6 +146,23 @@ def numbered_lines(path: str, separator: str | None = None) -> Iterator[tuple[st
                     yield f"{path}:{number}", line.strip().split(separator)
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: cannot read these lines ({error})") from None
+
+
+def number(value, where: str) -> float:
+    """The number that a text is, or a value of JSON. Raises DataError for all else: 0,5, nan, true."""
+    text = str(value).strip()
+    found = float(text) if _NUMBER.fullmatch(text) else math.nan
+    if not math.isfinite(found):
+        raise DataError(f"{where}: {value!r:.60} is not a finite number")
+    return found
+
+
+def whole_number(value, where: str) -> int:
+    """Likewise, of 32 bits and without a fraction."""
+    found = number(value, where)
+    if found != int(found) or abs(found) >= 2**31:
+        raise DataError(f"{where}: {value!r:.60} is not a whole number of 32 bits")
+    return int(found)
 
 
 def is_folder(path: str) -> bool:

@@ -97,7 +97,7 @@ def read_image_set(path: str) -> dict[int, str]:
     frames = {}
     for number, line in enumerate(read_list(path), start=1):
         words = line.split()
-        if len(words) != 2 or not words[1].isdigit():
+        if len(words) != 2 or not words[1].isdecimal():
             raise DataError(f"{path}:{number}: expected 'video/frame frame_id', found '{line}'")
         if int(words[1]) in frames:
             raise DataError(f"{path}:{number}: frame id {words[1]} is there twice")

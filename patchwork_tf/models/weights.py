@@ -7,10 +7,11 @@ from collections.abc import Sequence
 import keras
 import numpy as np
 
-from patchwork_tf.errors import DataError
+from patchwork_tf.errors import DataError, UsageError
 
 # keras.applications' width multipliers for which ImageNet weights are published.
 IMAGENET_DEPTHS = (0.35, 0.5, 0.75, 1.0, 1.3, 1.4)
+SCALE = "_scale"  # ends the name of what a packed kernel is multiplied by
 _ATTENTION = "attention_"  # its layers' names start with this
 _ATTENTION_OUTPUT = "attention_value/"  # all zero until it is trained
 CLASS_PREDICTOR = "_classes"  # layers' names that end so predict classes, the background first
@@ -112,14 +113,18 @@ def _fits(variable, arrays) -> bool:
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file.
+    """All arrays of an .npz file, packed kernels as they were.
 
     Raises:
         DataError: if it is missing, unreadable or corrupt.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            return {key: file[key] for key in file.files}
+            arrays = {key: file[key] for key in file.files}
+        for key in [key for key in arrays if key.endswith(SCALE)]:
+            scale = arrays.pop(key)
+            arrays[key.removesuffix(SCALE)] = arrays[key.removesuffix(SCALE)] * scale
+        return arrays
     except FileNotFoundError:
         raise DataError(f"{path}: no such file") from None
     except (OSError, ValueError, EOFError, KeyError, AttributeError, zipfile.BadZipFile) as error:
@@ -127,7 +132,7 @@ def read_npz(path: str) -> dict[str, np.ndarray]:
 
 
 def load_backbone_weights(model, source: str):
-    """Loads MobileNetV2 weights into a model's backbone by layer name.
+    """Loads weights into a model's backbone by layer name.
 
     Args:
         model: a model of the zoo.
@@ -136,8 +141,18 @@ def load_backbone_weights(model, source: str):
 
     Raises:
         DataError: if the file is unreadable, the download fails, or the weights do not fit.
+        UsageError: as `check_backbone_weights`.
     """
+    check_backbone_weights(model.config, source)
     assign_weights(model.backbone.variables, _backbone_arrays(source, model.config.depth), source)
+
+
+def check_backbone_weights(config, source: str):
+    """Raises UsageError for ImageNet weights of a backbone that keras.applications has none of."""
+    if source == "imagenet" and config.backbone != "mobilenet_v2":
+        raise UsageError(
+            f"imagenet weights are mobilenet_v2's; the backbone is {config.backbone}, give a file of it"
+        )
 
 
 def _backbone_arrays(source: str, depth: float) -> dict[str, np.ndarray]:

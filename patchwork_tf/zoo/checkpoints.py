@@ -20,12 +20,11 @@ from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
 from patchwork_tf.models.config import ModelConfig, StreamConfig
 from patchwork_tf.models.patchwork_model import PatchworkModel
-from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
+from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read_npz
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import System, get_system, list_systems
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
-_SCALE = "_scale"  # ends the name of what a packed kernel is multiplied by
 # Fields of a model that its weights decide.
 _OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone")
 _FLAGS = ("depth", "image_size")  # those that a flag sets
@@ -134,7 +133,7 @@ def pack(checkpoint: Checkpoint, path: str):
             continue
         if key.endswith("/kernel") and array.size > _LARGE:
             scale = np.maximum(np.abs(array).max(axis=tuple(range(array.ndim - 1))), 1e-12) / 127
-            arrays[key + _SCALE] = scale.astype(np.float32)
+            arrays[key + SCALE] = scale.astype(np.float32)
             array = np.round(array / scale).astype(np.int8)
         elif key.endswith("/kernel"):
             array = array.astype(np.float16)
@@ -174,11 +173,8 @@ def read(source: str) -> Checkpoint:
     Raises:
         DataError: if there is none, or it is corrupt or of another kind.
     """
-    path = _find(source)
+    path = find(source)
     arrays = read_npz(path)
-    for key in [key for key in arrays if key.endswith(_SCALE)]:
-        scale = arrays.pop(key)
-        arrays[key.removesuffix(_SCALE)] = arrays[key.removesuffix(_SCALE)] * scale
     try:
         metadata = json.loads(str(arrays.pop("metadata")))
         checkpoint = Checkpoint(path, arrays, metadata)
@@ -190,8 +186,8 @@ def read(source: str) -> Checkpoint:
     return checkpoint
 
 
-def _find(source: str) -> str:
-    """Path of the checkpoint file that a source names."""
+def find(source: str) -> str:
+    """Path of the checkpoint file that a source of `read` names. Raises DataError if there is none."""
     if os.path.isdir(source):
         path = latest(source)
         if path is None:
