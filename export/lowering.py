@@ -6,8 +6,8 @@ The same as `model.step`, gone through call by call, and made for speed on a CPU
 - Layers that look at the same features remember them once, with a border as wide as the widest needs.
 - A convolution that looks at features which a 1 x 1 convolution has just made many of remembers what that was
   made of: six times fewer channels in MobileNetV2. An indicator comes with it, 1 where there is a pixel, and the
-  bias is the indicator's weight: outside of the frame, and where no window has been, the activation of 0 is 0, which
-  is what the dense memory has there.
+  bias is the indicator's weight: outside of the frame, and where no window has been, the activation of 0 is 0,
+  which is what the dense memory has there.
 - Of what runs on the map of the full frame, the first convolutions are renewed beside the window only.
 """
 
@@ -167,7 +167,7 @@ class Lowering:
         return [op for op in self.operations if any(x is symbol for x in op.step.call.inputs)]
 
     def _chain(self, remember) -> list[Operation]:
-        """What begins on a map that is put together: 1 x 1 convolutions and amid them one 3 x 3 of stride 2; or nothing."""
+        """What begins on a map: 1 x 1 convolutions, and amid them one 3 x 3 of stride 2; else nothing."""
         chain, strided, readers = [], 0, self._readers(remember.output)
         while len(readers) == 1 and (readers[0].is_pointwise or (_is_strided(readers[0]) and not strided)):
             chain += readers

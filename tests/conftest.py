@@ -137,7 +137,7 @@ def small():
 @pytest.fixture(scope="module")
 def small_networks():
     """The systems of small_network.py are the zoo's for a module; they and what it registers are gone after it."""
-    registries = (systems._BY_NAME, task._TASKS, backbone._BACKBONES, policies._OWN, datasets.DATASETS)
+    registries = (systems._BY_NAME, task._TASKS, backbone._MAKERS, policies._OWN, datasets.DATASETS)
     before = [dict(registry) for registry in registries]
     importlib.import_module("small_network")
     yield

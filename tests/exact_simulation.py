@@ -15,7 +15,7 @@ class ExactSimulation(Simulation):
 
     def _begin(self, clip):
         answer, memory = start(self.network, clip)
-        return {"frames": clip["frames"]}, _state(answer, memory)
+        return {"frames": clip["frames"]}, self._state(answer, memory)
 
     def _look(self, seen, action, state, truth):
         network, count = self.network, len(self.covered)
@@ -23,7 +23,7 @@ class ExactSimulation(Simulation):
         answers, memories = network.step(model_frame(seen["frames"]), windows, state["memory"])
         truths = {key: ops.repeat(x, count, axis=0) for key, x in truth.items()}
         scores = ops.reshape(answer_score(network, answers, truths), (-1, count))
-        after = _state({key: answers[key] for key in state["answer"]}, memories)
+        after = self._state({key: answers[key] for key in state["answer"]}, memories)
         found = {"rewards": scores - answer_score(network, state["answer"], truth)[:, None]}
         for name, attention in (("next_online", network.attention), ("next_target", self.target)):
             found[name] = ops.reshape(self._values(attention, after)["q_values"], (-1, count, count))
@@ -32,4 +32,9 @@ class ExactSimulation(Simulation):
 
 
 def _state(answer, memory):
-    return {"restored": memory["restored"], "freshness": memory["freshness"], "answer": answer, "memory": memory}
+    return {
+        "restored": memory[network.restored_state],
+        "freshness": memory["freshness"],
+        "answer": answer,
+        "memory": memory,
+    }

@@ -5,28 +5,23 @@ A plugin: --plugins=small_network --system=small, or small-boxes, or one of thei
 
 import dataclasses
 
-from keras import layers
+import keras
 
 import patchwork_tf as pw
-from patchwork_tf.layers.blocks import ConvCell, Pointwise
-from patchwork_tf.models.backbone import Backbone
+from patchwork_tf.layers.blocks import convolution
 
 
-class FourLayers(Backbone):
+def four_layers(image_size, depth, last_channels):
     """Patches of 4 x 4 pixels, then three convolutions of stride 2."""
-
-    def __init__(self, grid, image_size, depth, last_channels):
-        filters = int(32 * depth)
-        parts = [("stride_4", Pointwise(filters, size=4, name="stride_4"))]
-        for stride in (8, 16, 32):
-            shape = (*(2 * side // stride for side in image_size), filters)
-            name = f"stride_{stride}"
-            parts.append((name, ConvCell(layers.Conv2D, grid, shape, strides=2, filters=filters, name=name)))
-        names = {stride: f"stride_{stride}" for stride in (4, 8, 16, 32)}
-        super().__init__(grid, parts, names, {name: filters for name, _ in parts}, image_size)
+    frame = keras.Input((*image_size, 3))
+    filters = int(32 * depth)
+    x = convolution(frame, filters, 4, strides=4, name="stride_4")
+    for stride in (8, 16, 32):
+        x = convolution(x, filters, strides=2, name=f"stride_{stride}")
+    return keras.Model(frame, x)
 
 
-pw.register_backbone("four layers", FourLayers)
+pw.register_backbone("four layers", four_layers, {stride: f"stride_{stride}_relu" for stride in (4, 8, 16, 32)})
 _MASKS = pw.ModelConfig("segmentation", depth=0.5, image_size=64, backbone="four layers")
 _BOXES = dataclasses.replace(_MASKS, task="detection", heads="ssd", num_classes=30)
 _STREAMS = {"": {}, "-int4": {"interval": 4}, "-int4-delay3": {"interval": 4, "delay": 3}}

@@ -1,8 +1,10 @@
 """What others add without touching ours: a system, a backbone, a task."""
 
+import keras
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
+from conftest import randomise
 from keras import layers
 
 import patchwork_tf as pw
@@ -11,8 +13,7 @@ from patchwork_tf.data import datasets
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.schema import VideoExample, video_features
 from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.layers.blocks import ConvCell, Pointwise
-from patchwork_tf.models.backbone import Backbone
+from patchwork_tf.models.weights import assign_weights, get_weights
 from patchwork_tf.tasks.segmentation import Segmentation
 
 pytestmark = pytest.mark.usefixtures("small_networks")
@@ -54,37 +55,42 @@ def test_a_name_is_taken_once_and_references_see_whole_frames(own_system):
         pw.register(pw.System("other", own_system.model, reference="vid-pw-m4n2"))
 
 
-class ThreeLayers(Backbone):
+def three_layers(image_size, depth, last_channels):
     """Patches of 8 x 8 pixels, then two convolutions of stride 2."""
+    frame = keras.Input((*image_size, 3))
+    x = layers.Conv2D(int(32 * depth), 8, 8, activation="relu", name="patches")(frame)
+    for name in ("middle", "last"):
+        x = layers.Conv2D(int(32 * depth), 3, 2, padding="same", activation="relu", name=name)(x)
+    return keras.Model(frame, x)
 
-    def __init__(self, grid, image_size, depth, last_channels):
-        sides = {stride: tuple(side // stride for side in image_size) for stride in (8, 16)}
-        filters = int(32 * depth)
-        parts = [("patches", Pointwise(filters, size=8, name="patches"))]
-        for name, stride in (("middle", 8), ("last", 16)):
-            shape = (*sides[stride], filters)
-            parts.append((name, ConvCell(layers.Conv2D, grid, shape, strides=2, filters=filters, name=name)))
-        channels = {name: filters for name, _ in parts}
-        super().__init__(grid, parts, {8: "patches", 16: "middle", 32: "last"}, channels, image_size)
+
+def mobilenet_v3(image_size, depth, last_channels):
+    return keras.applications.MobileNetV3Small((*image_size, 3), depth, include_top=False, weights=None)
+
+
+BACKBONES = {
+    "three": (three_layers, {8: "patches", 16: "middle", 32: "last"}),
+    "v3": (mobilenet_v3, {8: "expanded_conv_2_add", 16: "expanded_conv_7_add", 32: "expanded_conv_10_add"}),
+}
 
 
 @pytest.mark.slow
-def test_an_own_backbone_of_three_layers_is_patchwork_and_exports(tmp_path):
-    pw.register_backbone("three", ThreeLayers)
-    small = {"backbone": "three", "image_size": 128, "depth": 0.5, "num_classes": 3}
+@pytest.mark.parametrize("backbone", BACKBONES)
+def test_any_keras_network_is_a_backbone_and_exports(backbone, tmp_path):
+    pw.register_backbone(backbone, *BACKBONES[backbone])
+    small = {"backbone": backbone, "image_size": 128, "depth": 0.75, "num_classes": 3}
     single, model = (pw.build(name, **small) for name in ("oid-sf", "oid-pw-m4n2"))
-    for ours, theirs in zip(model.backbone.variables, single.backbone.variables, strict=True):
-        ours.assign(theirs)
+    randomise(single)
+    assign_weights(model.variables, get_weights(single.variables), "the single-frame twin")
     frame = np.random.default_rng(0).uniform(-1, 1, (1, 128, 128, 3)).astype(np.float32)
-    whole, _ = single.backbone.step(frame, None, {})
-    state = model.initial_state()
-    for window in model.grid.windows * 2:  # as often as it is deep
-        maps, state = model.backbone.step(frame, np.array([window], np.int32), state)
-    np.testing.assert_allclose(maps["last"], whole["last"][:, 2:, 2:], atol=1e-4)
-    compared = pw.export(model, f"{tmp_path}/three.tflite", verify_steps=5).comparison
+    (whole, _), (_, state) = single.step(frame, None, {}), model.step(frame, None, model.initial_state())
+    found, _ = model.step(frame, np.array([[1, 2]], np.int32), state)
+    for key in ("boxes", "scores"):
+        np.testing.assert_allclose(found[key], whole[key], atol=1e-4)
+    compared = pw.export(model, f"{tmp_path}/own.tflite", suppression=False, verify_steps=5).comparison
     assert compared.passed
     with pytest.raises(ValueError, match="no feature map of stride 4"):
-        pw.build("davis-sf", backbone="three", image_size=128)
+        pw.build("davis-sf", backbone=backbone, image_size=128)
 
 
 class Salience(Segmentation):

@@ -88,7 +88,7 @@ def test_other_precisions_and_layouts_are_refused_when_a_model_is_built(setting)
     name, value = setting
     for make in (
         lambda: pw.build("vid-sf", image_size=64, depth=0.35),
-        lambda: PatchworkCell(keras.layers.Conv2D, Grid(2, 1), (8, 8, 3), name="cell", filters=2),
+        lambda: PatchworkCell(keras.layers.Conv2D(2, 3, padding="same"), Grid(2, 1), (8, 8, 3)),
     ):
         with pytest.raises(
             UsageError, match=rf"keras\.config\.{name}\(\) is {value}; models are built in \w+32|last"

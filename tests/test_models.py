@@ -287,8 +287,8 @@ def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
     pw.load_backbone_weights(model, path)
     image = random_frames(np.random.default_rng(0), 1, (128, 128))
     endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
-    assert len(endpoints) == 62
-    assert model.backbone.count_params() == reference.count_params()
+    assert len(endpoints) > 100
+    assert model.backbone.network.count_params() == reference.count_params()
     expected = keras.Model(reference.input, [reference.get_layer(name).output for name in endpoints])(image)
     for name, value in zip(endpoints, expected, strict=True):
         np.testing.assert_allclose(endpoints[name], value, atol=1e-4, err_msg=name)

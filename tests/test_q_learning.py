@@ -314,9 +314,9 @@ def composed_by_hand(model, whole, last_seen, now):
         sources = np.stack([*(np.asarray(value)[0] for value in values), np.asarray(blank)])
         return sources[np.asarray(last_seen)[cells], np.arange(len(cells))].astype(np.float32)
 
-    height, width, channels = model.backbone.out_shape
+    height, width, channels = model.map_shape
     assert (height, width) == (2, 2)  # one pixel per cell
-    maps = [ops.reshape(state["restored"], (1, 4, channels)) for _, state in whole]
+    maps = [ops.reshape(state[model.restored_state], (1, 4, channels)) for _, state in whole]
     restored = put_together(maps, np.zeros((4, channels)), np.arange(4)).reshape(1, 2, 2, channels)
     freshness = np.where(last_seen < 0, 0.0, 0.9 ** (now - last_seen)).astype(np.float32).reshape(1, 2, 2, 1)
     memory = {"restored": restored, "freshness": freshness}

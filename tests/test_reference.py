@@ -88,7 +88,7 @@ def test_every_endpoint_equals_the_reference(name, small):
         window = rng.integers(0, grid.positions, 2, dtype=np.int32)
         found, state = model.backbone.step(frame[None], window[None], state)
         expected = reference.step(frame, window)
-        assert found.keys() == expected.keys()
+        assert expected.keys() <= found.keys()
         assert len(expected) == 62
         for key, value in expected.items():
             np.testing.assert_allclose(found[key][0], value, atol=1e-4 * max(1, np.abs(value).max()), err_msg=key)

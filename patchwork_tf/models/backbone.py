@@ -44,8 +44,8 @@ def register_backbone(name: str, make: Callable[..., keras.Model], endpoints: Ma
 
     Args:
         name: its name.
-        make: function of (H, W) in pixels, depth, and the channels of the last map or None for its own number, to a
-            functional Keras model, one of keras.applications for example.
+        make: function of (H, W) in pixels, depth, and the channels of the last map or None for its own number, to
+            a functional Keras model, one of keras.applications for example.
         endpoints: stride -> name of the layer whose output heads of that stride look at; 32 is the last.
 
     Raises:

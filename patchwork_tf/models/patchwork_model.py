@@ -24,8 +24,8 @@ RESTORED = "restored"  # the network's output that is the backbone's last map
 class PatchworkModel(keras.Model):
     """A video model that looks at one window per frame and remembers the rest.
 
-    A subclass makes the network, and adds `head_memory_shapes`, `_predictions`, what of the network's outputs losses
-    want, `_answer`, which turns that into the answer for the full frame, and `need`.
+    A subclass makes the network, and adds `head_memory_shapes`, `_predictions`, what of the network's outputs
+    losses want, `_answer`, which turns that into the answer for the full frame, and `need`.
 
     Args:
         config: the ModelConfig.
@@ -108,6 +108,12 @@ class PatchworkModel(keras.Model):
         """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
         del restored
         return {}
+
+    @property
+    def restored_state(self) -> str:
+        """The name of the state that is the map of the full frame of RESTORED."""
+        restored = self.plan.outputs[RESTORED]
+        return next(step.state for step in self.plan.steps if step.call.outputs[0] is restored)
 
     def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape (H, W, C) of every state tensor by name; empty for a single-frame model."""
