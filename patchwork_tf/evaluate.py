@@ -21,7 +21,6 @@ in the format of the VID devkit, or COCO's.
   patchwork-evaluate --task=detection --predictions=detections.json --ground_truth=instances_val2017.json
 """
 
-import json
 import sys
 
 from absl import flags
@@ -92,14 +91,12 @@ def _evaluate():
     from patchwork_tf.commands import agreement, scoring, scoring_files
 
     _check_mode()
-    if _FLAGS.json:
-        files.check_output(_FLAGS.json)
+    cli.check_outputs(_FLAGS, "json", "save_predictions")
     score = scoring_files.run if _FLAGS.task else agreement.run if _FLAGS.against else scoring.run
     result, table = score(_FLAGS)
-    print(table)
     if _FLAGS.json:
-        with files.atomic_file(_FLAGS.json, "w") as file:
-            json.dump(result, file, indent=1)
+        files.write_json(_FLAGS.json, result, indent=1)
+    print(table)
 
 
 def _check_mode():

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 
 import keras
 
@@ -45,6 +46,7 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     system = get_system(cli.single("system", flags.system))
     cli.required(flags, "model_dir")
+    _check_model_dir(flags)
     if flags.stage != "supervised":
         _check_patchwork(flags, system.model)
     if flags.photos and flags.dataset != videos.NAME:
@@ -74,6 +76,7 @@ def run(flags):
     else:
         clips.open_source(source, config.image_size)
     files.make_folder(flags.model_dir)
+    _tell_of_warmup(flags)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
     resume_from = _resume_point(flags, config, weights) if begun else None
@@ -103,6 +106,26 @@ def run(flags):
             resume_from,
         )
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
+
+
+def _check_model_dir(flags):
+    """Raises UsageError if weights to begin with would be lost, as old checkpoints of the run are."""
+    cli.check_outputs(flags, "model_dir")
+    for name in ("init_checkpoint", "teacher", "backbone_weights"):
+        path = flags[name].value or ""
+        if os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(flags.model_dir):
+            raise UsageError(
+                f"--{name}={path} is in --model_dir, where old checkpoints are removed: name another one"
+            )
+
+
+def _tell_of_warmup(flags):
+    if flags.warmup_steps >= flags.steps:
+        reached = flags.learning_rate * flags.steps / flags.warmup_steps
+        print(
+            f"--warmup_steps={flags.warmup_steps} is not below --steps={flags.steps}: the learning rate rises to "
+            f"{reached:g} at the end, and never falls"
+        )
 
 
 def _of_weights(flags, weights, begun) -> dict:
