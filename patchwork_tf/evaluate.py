@@ -7,6 +7,9 @@ per policy.
   patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=/tmp/sf --policy=rule,raster \\
       --json=/tmp/scores.json
 
+--json has every row as soon as it is there. The same command, given again after Ctrl-C or an error, takes over the
+rows that were made of the same weights, data, settings and code: remove the file to score them again.
+
 With --against it needs no labels: it tells how well systems agree, on any video, with what a
 single-frame network says of every whole frame.
 
