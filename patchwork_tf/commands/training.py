@@ -76,7 +76,6 @@ def run(flags):
     else:
         clips.open_source(source, config.image_size)
     files.make_folder(flags.model_dir)
-    _tell_of_warmup(flags)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
     resume_from = _resume_point(flags, config, weights) if begun else None
@@ -86,6 +85,7 @@ def run(flags):
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
+    _tell_of_warmup(flags)
     is_folded = are_folded(resume_from.arrays if resume_from else get_weights(model.variables))
 
     metadata = {
