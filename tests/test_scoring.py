@@ -14,7 +14,7 @@ from pycocotools.cocoeval import COCOeval
 
 from patchwork_tf import evaluate, prepare, train
 from patchwork_tf.commands import scoring
-from patchwork_tf.commands.rows import file_digest
+from patchwork_tf.commands.resuming import file_digest
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.data.moving_objects import CLASSES

@@ -13,7 +13,7 @@ from patchwork_tf import cli
 from patchwork_tf.bars import progress
 from patchwork_tf.choices import POLICIES
 from patchwork_tf.commands.given import given_systems, policies_of, policy_name
-from patchwork_tf.commands.rows import Rows, code_digest, file_digest, folder_digest
+from patchwork_tf.commands.resuming import Rows, code_digest, file_digest, folder_digest
 from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names, dataset_info, open_prepared
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import ModelConfig

@@ -8,8 +8,8 @@ import types
 import pytest
 from etils import epath
 
-from patchwork_tf.commands import rows
-from patchwork_tf.commands.rows import Rows
+from patchwork_tf.commands import resuming
+from patchwork_tf.commands.resuming import Rows
 
 RUN = {"data": "some", "size": (64, 64)}
 
@@ -113,10 +113,10 @@ def test_digests_tell_changes(tmp_path, monkeypatch):
         path = tmp_path / f"{number}.py"
         path.write_text(text)
         monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(__file__=str(path)))
-        digests.add(rows.code_digest(["mine"]))
+        digests.add(resuming.code_digest(["mine"]))
     assert len(digests) == 2
     folder = epath.Path(tmp_path)
-    before = rows.folder_digest(folder)
-    assert rows.folder_digest(folder) == before
+    before = resuming.folder_digest(folder)
+    assert resuming.folder_digest(folder) == before
     os.utime(tmp_path / "0.py", (1, 1))
-    assert rows.folder_digest(folder) != before
+    assert resuming.folder_digest(folder) != before
