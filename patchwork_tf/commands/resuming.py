@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from patchwork_tf import files
+from patchwork_tf import files, provenance
 from patchwork_tf.errors import DataError
 
 
@@ -64,10 +64,7 @@ def _plain(facts):
     return json.loads(json.dumps(facts))
 
 
-@functools.cache
-def file_digest(path: str) -> str:
-    """SHA-256 of a file."""
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+file_digest = functools.cache(provenance.sha256)  # files are not written while they are scored
 
 
 def folder_digest(folder) -> str:
