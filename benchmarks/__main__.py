@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from absl import flags
 from tqdm import tqdm
 
-from patchwork_tf import bars, cli, files
+from patchwork_tf import bars, cli
 from patchwork_tf.benchmarks.clusters import CHOICES
 from patchwork_tf.choices import WINDOWS
 from patchwork_tf.errors import DataError, UsageError
@@ -81,8 +81,7 @@ flags.DEFINE_string(
 def _benchmark():
     from patchwork_tf.benchmarks import compare, report
 
-    for path in filter(None, (_FLAGS.json, _FLAGS.html)):
-        files.check_output(path)
+    cli.check_outputs(_FLAGS, "json", "html")
     scores = report.read_scores(_given("scores"))
     reports = [report.read(path) for path in _given("report")]
     if len(reports) > 2:
@@ -110,10 +109,10 @@ def _publish(shown, scores):
         name: dataclasses.replace(run, accuracy=scores.get(name, run.accuracy)) for name, run in shown.runs.items()
     }
     shown = dataclasses.replace(shown, runs=runs)
-    print(text.table(shown))
     for path, write in ((_FLAGS.json, report.write), (_FLAGS.html, html.write)):
         if path:
             write(shown, _path_of(path, shown))
+    print(text.table(shown))
 
 
 def _path_of(path, shown) -> str:

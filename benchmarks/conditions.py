@@ -6,8 +6,8 @@ from typing import NamedTuple
 
 from patchwork_tf.benchmarks import android
 from patchwork_tf.benchmarks.adb import Device, DeviceLostError
-from patchwork_tf.benchmarks.interrupts import uninterrupted
 from patchwork_tf.errors import DataError
+from patchwork_tf.interrupts import uninterrupted
 
 POLL_SECONDS = 5
 MOVED_CELSIUS = 3.0  # of the surface within one run; it is slow, the clocks have followed long before

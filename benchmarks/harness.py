@@ -7,18 +7,17 @@ finished is kept on disk, whatever happens next, so that a run that broke can be
 import dataclasses
 import datetime
 import itertools
-import json
 import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from patchwork_tf import provenance
-from patchwork_tf.benchmarks.interrupts import interruptible
 from patchwork_tf.benchmarks.plan import Settings, Workload, order, streamed
 from patchwork_tf.benchmarks.report import Repeat, Report, Statistics
 from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.files import atomic_file, make_folder, read_json
+from patchwork_tf.files import make_folder, read_json, write_json
+from patchwork_tf.interrupts import interruptible
 
 _CHECK = "stock"  # in place of a repeat's number
 # Facts of a machine that must be the same when its run is continued.
@@ -117,7 +116,7 @@ def _begin(benchmark, settings):
     if not os.path.exists(path):
         if os.listdir(benchmark.folder):
             raise UsageError(f"{benchmark.folder}: neither empty nor a folder of a benchmark; name another one")
-        _write_json(path, plan)
+        write_json(path, plan)
     begun = read_json(path)
     if differs := _difference(begun, plan, {**begun, **plan}):
         raise UsageError(f"{benchmark.folder}: {differs}; continue it as it was begun, or name another folder")
@@ -170,7 +169,7 @@ class _Measurement:
                 else:
                     repeat = target.run(workload, number, self._lengths[number])
                     result = streamed(repeat, workload.run.stream, target.settings.fps)
-                _write_json(self._path(name, number), result.to_json())
+                write_json(self._path(name, number), result.to_json())
                 self._benchmark.progress(self._total)
 
     def _checked(self, workload) -> Statistics:
@@ -183,7 +182,7 @@ class _Measurement:
     def _check_machine(self, machine):
         """Notes what the machine is, or that it still is what it was when the run began."""
         if not os.path.exists(self._path("machine")):
-            _write_json(self._path("machine"), machine)
+            write_json(self._path("machine"), machine)
         if differs := _difference(read_json(self._path("machine")), machine, _SAME_MACHINE):
             raise DataError(f"{self._kept}: {differs}; begin anew")
 
@@ -230,8 +229,3 @@ class _Measurement:
             runs=runs,
             version=provenance.version(),
         )
-
-
-def _write_json(path, content):
-    with atomic_file(path, "w") as file:
-        json.dump(content, file)

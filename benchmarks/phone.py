@@ -13,11 +13,11 @@ import time
 from patchwork_tf.benchmarks import android, clusters, conditions, native, stock
 from patchwork_tf.benchmarks.adb import Answer, Device
 from patchwork_tf.benchmarks.harness import Target
-from patchwork_tf.benchmarks.interrupts import uninterrupted
 from patchwork_tf.benchmarks.plan import Settings, Workload, write_windows
 from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
+from patchwork_tf.interrupts import uninterrupted
 
 REMOTE = "/data/local/tmp/patchwork_benchmark"  # where anybody may put programs and run them
 _ATTEMPTS, _ENDING = 3, 0.5  # to end what was left behind, and seconds that it may take

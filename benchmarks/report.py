@@ -14,14 +14,13 @@ The JSON has all of it, under the keys of docs/latency.md.
 
 import dataclasses
 import functools
-import json
 
 import numpy as np
 
 from patchwork_tf.benchmarks import latency
 from patchwork_tf.benchmarks.records import Record
 from patchwork_tf.errors import DataError
-from patchwork_tf.files import atomic_file, read_json
+from patchwork_tf.files import read_json, write_json
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.task import get_task
 from patchwork_tf.zoo.paper import PAPER, PaperRow
@@ -279,8 +278,7 @@ def _paper(name):
 
 def write(report: Report, path: str):
     """Writes the report as JSON."""
-    with atomic_file(path, "w") as file:
-        json.dump(report.to_json(), file)
+    write_json(path, report.to_json())
 
 
 def read(path: str) -> Report:

@@ -12,7 +12,7 @@ import sys
 
 from absl import flags
 
-from patchwork_tf import choices, cli, files
+from patchwork_tf import choices, cli
 from patchwork_tf.errors import UsageError
 
 _FLAGS = flags.FlagValues()
@@ -66,7 +66,7 @@ def _export():
         print(inspect.report(_FLAGS.inspect))
         return
     cli.required(_FLAGS, "output")
-    files.check_output(_FLAGS.output)
+    cli.check_outputs(_FLAGS, "output", "golden")
     system = get_system(cli.single("system", _FLAGS.system))
     (source,) = cli.one_per_item("checkpoint", _FLAGS.checkpoint, [system])
     overrides = cli.override(image_size=_FLAGS.image_size, depth=_FLAGS.depth)

@@ -31,6 +31,7 @@ def _import():
     from patchwork_tf.export.importer import PROOF_FRAMES, import_ssd
 
     cli.required(_FLAGS, "tflite", "model_dir")
+    cli.check_outputs(_FLAGS, "model_dir")
     with progress(total=PROOF_FRAMES, unit="frame", desc="proving") as bar:
         source, path, difference = import_ssd(
             _FLAGS.tflite, _FLAGS.labels, _FLAGS.model_dir, _FLAGS.image_size, bar.update

@@ -9,7 +9,7 @@ import textwrap
 
 from absl import flags
 
-from patchwork_tf import backend, quiet
+from patchwork_tf import backend, files, quiet
 from patchwork_tf.choices import POLICIES
 from patchwork_tf.errors import DataError, UsageError
 
@@ -31,6 +31,8 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
     argv = sys.argv[1:] if is_process else argv
     if "plugins" not in flag_values:
         define(flag_values, "plugins")
+    if is_process and hasattr(sys.stdout, "reconfigure"):  # there may be none
+        sys.stdout.reconfigure(errors="replace")  # of names, what it cannot show
     if "--help" in argv or "-h" in argv:
         print(_help(flag_values, name, doc))
         return 0
@@ -44,19 +46,29 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
         with quiet.python_only_stderr(to_the_end=is_process):
             _import_plugins(flag_values.plugins)
             main()
+            print(end="", flush=True)  # that it cannot be written is to be told, too
         return 0
     except (flags.Error, UsageError) as error:
         return _fail(name, f"{error}  (see {name} --help)", 2)
     except DataError as error:
         return _fail(name, error, 1)
     except BrokenPipeError:  # whoever read our lines has read enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _drop_output()
         return 1
     except OSError as error:
+        _drop_output()
         where = f"{error.filename}: " if error.filename else ""
         return _fail(name, f"{where}{error.strerror or error}", 1)
-    except KeyboardInterrupt:
-        return _fail(name, "interrupted", 130)
+    except KeyboardInterrupt as error:
+        return _fail(name, str(error) or "interrupted", 130)
+
+
+def _drop_output():
+    """Drops what cannot be written of the output, which Python would try again when it ends."""
+    try:
+        print(end="", flush=True)
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _import_plugins(names):
@@ -225,6 +237,42 @@ def define(flag_values: flags.FlagValues, *names: str, **defaults):
     for name in names:
         definer, default, help_text = _SHARED[name]
         definer(name, default=defaults.get(name, default), help=help_text, flag_values=flag_values)
+
+
+# Flags that name what a command reads, or programs that it runs; and those that name folders to write to.
+_READ = (
+    *("checkpoint", "init_checkpoint", "teacher", "backbone_weights", "tflite", "labels", "inspect"),
+    *("video", "photos", "calibration", "data_dir", "manual_dir", "predictions", "ground_truth", "image_set"),
+    *("scores", "report", "runner", "stock_tool"),
+)
+_FOLDERS = ("data_dir", "golden", "model_dir", "save_predictions")
+
+
+def check_outputs(flag_values: flags.FlagValues, *names: str):
+    """Makes sure, before anything is read, that what flags name can be written in the end and no input is lost.
+
+    Args:
+        flag_values: of the command.
+        names: of the flags that name files and folders to write; those without a value do not count.
+
+    Raises:
+        UsageError: if one names what another flag names, be it through links.
+        DataError: if it cannot be written.
+    """
+    outputs = {name: flag_values[name].value for name in names if flag_values[name].value}
+    read = [(name, path) for name in _READ if name in flag_values for path in _paths(flag_values[name].value)]
+    for name, output in outputs.items():
+        for other, path in [*read, *outputs.items()]:
+            if other != name and files.would_lose(output, path):
+                raise UsageError(f"--{name}={output} would be written over --{other}={path}: name another one")
+    for name, output in outputs.items():
+        (files.check_folder if name in _FOLDERS else files.check_output)(output)
+
+
+def _paths(value) -> list[str]:
+    """What a flag names that is there."""
+    values = value if isinstance(value, list) else [value]
+    return [path for path in values if path and os.path.exists(path)]
 
 
 def single(flag: str, values: list[str]) -> str:

@@ -7,6 +7,9 @@ per policy.
   patchwork-evaluate --system=vid-sf,vid-sf-int4,vid-pw-m4n2 --checkpoint=/tmp/sf --policy=rule,raster \\
       --json=/tmp/scores.json
 
+--json has every row as soon as it is there. The same command, given again after Ctrl-C or an error, takes over the
+rows that were made of the same weights, data, settings and code: remove the file to score them again.
+
 With --against it needs no labels: it tells how well systems agree, on any video, with what a
 single-frame network says of every whole frame.
 
@@ -21,7 +24,6 @@ in the format of the VID devkit, or COCO's.
   patchwork-evaluate --task=detection --predictions=detections.json --ground_truth=instances_val2017.json
 """
 
-import json
 import sys
 
 from absl import flags
@@ -93,14 +95,12 @@ def _evaluate():
     from patchwork_tf.commands import agreement, scoring, scoring_files
 
     _check_mode()
-    if _FLAGS.json:
-        files.check_output(_FLAGS.json)
+    cli.check_outputs(_FLAGS, "json", "save_predictions")
     score = scoring_files.run if _FLAGS.task else agreement.run if _FLAGS.against else scoring.run
     result, table = score(_FLAGS)
-    print(table)
     if _FLAGS.json:
-        with files.atomic_file(_FLAGS.json, "w") as file:
-            json.dump(result, file, indent=1)
+        files.write_json(_FLAGS.json, result, indent=1)
+    print(table)
 
 
 def _check_mode():

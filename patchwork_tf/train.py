@@ -1,7 +1,7 @@
 """Trains a system's model on clips of video.
 
-Checkpoints, TensorBoard events and history.csv go to --model_dir. The same command resumes a
-run that was stopped, and continues one that is finished if --steps is raised.
+Checkpoints, TensorBoard events and history.csv go to --model_dir. Ctrl-C saves a checkpoint first. The same
+command resumes a run that was stopped, and continues one that is finished if --steps is raised.
 
   patchwork-train --system=vid-pw-m4n2 --image_size=128 --depth=0.35 --model_dir=/tmp/pw --steps=2000
 """
@@ -157,7 +157,11 @@ flags.DEFINE_string(
 )
 flags.DEFINE_integer("log_every", 20, "Steps between log entries.", lower_bound=1, flag_values=_FLAGS)
 flags.DEFINE_integer(
-    "save_every", 500, "Steps between checkpoints, of which three are kept.", lower_bound=1, flag_values=_FLAGS
+    "save_every",
+    None,
+    "Steps between checkpoints, of which three are kept; by default a tenth of --steps, and at most 500.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 
 
@@ -167,6 +171,8 @@ def _train():
     for name, value in _DEFAULTS[_FLAGS.stage].items():
         if _FLAGS[name].value is None:
             _FLAGS[name].value = value
+    if _FLAGS.save_every is None:
+        _FLAGS.save_every = min(500, -(-_FLAGS.steps // 10))
     run(_FLAGS)
 
 

@@ -2,6 +2,7 @@
 
 import csv
 import importlib.util
+import io
 import json
 import os
 import re
@@ -11,8 +12,9 @@ import sys
 import numpy as np
 import pytest
 from absl import flags
+from absl.flags import FlagValues
 
-from patchwork_tf import cli, demo, evaluate, train
+from patchwork_tf import cli, demo, evaluate, prepare, train
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import host, native, workloads
 from patchwork_tf.benchmarks.plan import Settings
@@ -20,7 +22,7 @@ from patchwork_tf.commands import training
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import __main__ as export
-from patchwork_tf.export import exporting, metadata
+from patchwork_tf.export import exporting, importing, metadata
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.models.weights import read_npz
 from patchwork_tf.zoo import checkpoints
@@ -238,6 +240,71 @@ def test_bad_input_is_one_clear_line(case, capsys, tmp_path, monkeypatch):
     command, flags, code, *words = BAD[case]
     fails(command, flags, code, *words)(capsys)
     assert os.listdir(tmp_path) == []
+
+
+OWN_INPUT = {
+    "video": (demo, "--video=moving.mp4,{}", "--output={}"),
+    "answers": (demo, "--video={}", "--json={}"),
+    "exported file": (demo, "--video=moving.mp4", "--tflite=a.tflite,{}", "--json={}"),
+    "scored file": (evaluate, "--tflite={}", "--json={}"),
+    "predictions": (evaluate, "--task=detection", "--predictions={}", "--ground_truth=b.json", "--json={}"),
+    "data": (evaluate, "--data_dir={}", "--save_predictions={}"),
+    "weights": (export, "--checkpoint={}", "--output={}"),
+    "calibration": (export, "--calibration={}", "--quantize=int8", "--output={}"),
+    "golden": (export, "--checkpoint={}", "--golden={}", "--output=x.tflite"),
+    "labels": (importing, "--tflite=x.tflite", "--labels={}", "--model_dir={}"),
+    "report": (benchmark, "--report={}", "--json={}"),
+    "scores": (benchmark, "--scores=other.json,{}", "--html={}"),
+    "two outputs": (benchmark, "--json={}", "--html={}"),
+    "first weights": (train, "--init_checkpoint={}", "--model_dir={}"),
+    "videos": (train, "--data_dir={}", "--model_dir={}"),
+    "folder to prepare": (prepare, "--dataset=folder", "--manual_dir={}", "--data_dir={}"),
+}
+OF_FOLDERS = {"data", "golden", "first weights", "videos", "folder to prepare"}
+
+
+@pytest.mark.parametrize("case", OWN_INPUT)
+def test_what_is_read_is_not_written_over(case, tmp_path, monkeypatch, capsys):
+    """Through a link, and before anything is read: nothing here could be."""
+    monkeypatch.chdir(tmp_path)
+    os.mkdir("own.mp4") if case in OF_FOLDERS else (tmp_path / "own.mp4").write_text("mine")
+    os.symlink("own.mp4", "link.mp4")
+    command, *flags = OWN_INPUT[case]
+    names = iter(("own.mp4", "link.mp4"))
+    flags = [flag.format(next(names)) if "{}" in flag else flag for flag in flags]
+    fails(command, flags, 2, "would be written over --", "own.mp4", "link.mp4")(capsys)
+    assert sorted(os.listdir(tmp_path)) == ["link.mp4", "own.mp4"]
+
+
+def test_first_weights_are_not_among_the_checkpoints_that_are_removed(tmp_path, capsys):
+    path = tmp_path / "checkpoint-00000001.npz"
+    path.write_text("weights")
+    fails(train, [f"--init_checkpoint={path}", f"--model_dir={tmp_path}"], 2, "old checkpoints are removed")(
+        capsys
+    )
+
+
+@pytest.mark.parametrize(("encoding", "shown"), [("ascii", "?a??"), ("cp1252", "?a\xe9?"), ("utf-8", "日aé?")])
+def test_names_that_the_output_cannot_show(encoding, shown, monkeypatch):
+    """The last one is of a file name that is no text."""
+    output = io.TextIOWrapper(io.BytesIO(), encoding)
+    as_a_process(monkeypatch, output)
+    assert cli.run(lambda: print("日aé\udcff"), FlagValues(), "command", "") == 0
+    assert output.buffer.getvalue() == f"{shown}\n".encode(encoding)
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full here")
+def test_output_that_cannot_be_written_is_told(monkeypatch, capsys):
+    with open("/dev/full", "w") as output:
+        as_a_process(monkeypatch, output)
+        assert cli.run(lambda: print("a row"), FlagValues(), "command", "") == 1
+    assert capsys.readouterr().err == "command: No space left on device\n"
+
+
+def as_a_process(monkeypatch, output):
+    monkeypatch.setattr(sys, "argv", ["command"])
+    monkeypatch.setattr(sys, "stdout", output)
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "0")  # leaves standard error alone
 
 
 @pytest.mark.slow

@@ -7,14 +7,18 @@ import os
 import numpy as np
 import PIL.Image
 import pytest
+from conftest import save_fresh
 from published import make_davis, make_vid, write_xml
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from patchwork_tf import evaluate, prepare, train
 from patchwork_tf.commands import scoring
+from patchwork_tf.commands.resuming import file_digest
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
+from patchwork_tf.data.moving_objects import CLASSES
+from patchwork_tf.errors import DataError
 from patchwork_tf.metrics.coco import STATISTICS, CocoMetric
 from patchwork_tf.metrics.formats import DetectionWriter
 from patchwork_tf.tasks.detection import Detections
@@ -174,6 +178,52 @@ def test_coco_numbers_are_pycocotools_own(tmp_path, capsys):
     (tmp_path / "detections.json").write_text("{")
     assert run("--task=detection", *flags) == 1
     assert "not JSON" in capsys.readouterr().err
+
+
+@pytest.fixture
+def scored(tmp_path, monkeypatch, small_networks):
+    """Function that scores two systems, or one, by three policies, and tells which were run; one may raise."""
+    weights = save_fresh(tmp_path / "weights", "small-boxes", CLASSES, num_classes=len(CLASSES))
+
+    def score(*more, raises=None):
+        ran = []
+
+        def fake(step, videos, policy, metric, writer, **options):
+            ran.append((step.info.system, policy))
+            if policy == raises:
+                raise DataError("a policy of one's own")
+            return {"mAP_vid": 0.5, "mAP_50": 0.25, "videos": 1, "frames": 1}
+
+        monkeypatch.setattr(scoring, "score_stream", fake)
+        systems = ["--system=small-boxes-sf,small-boxes", f"--checkpoint={weights}"]
+        code = run(*systems, "--policy=rule,raster,random", f"--json={tmp_path}/scores.json", *more)
+        assert code == (1 if raises else 0)
+        return ran
+
+    return score
+
+
+@pytest.mark.slow
+def test_an_evaluation_goes_on_where_it_was_broken_off_with_what_is_the_same(scored, tmp_path):
+    assert len(scored(raises="random")) == 4
+    before = json.loads((tmp_path / "scores.json").read_text())
+    assert [row["policy"] for row in before] == ["whole frame", "rule", "raster"]
+    assert scored() == [("small-boxes", "random")]
+    rows = json.loads((tmp_path / "scores.json").read_text())
+    assert rows[:3] == before
+    assert scored() == []
+    assert json.loads((tmp_path / "scores.json").read_text()) == rows
+    assert scored("--system=small-boxes", "--policy=random") == []
+    assert json.loads((tmp_path / "scores.json").read_text()) == rows[3]
+    (path,) = (tmp_path / "weights").glob("*.npz")
+    with np.load(path) as arrays:
+        other = {key: array + 1 if key.endswith("/gamma") else array for key, array in arrays.items()}
+    np.savez(path, **other)
+    file_digest.cache_clear()  # as in a new process
+    changes = (["--seed=1"], ["--num_videos=2"], ["--blind_start"], ["--config=sparse"], ["--image_size=128"])
+    for more in ([], *changes):
+        assert scored("--system=small-boxes", "--policy=random", *more) == [("small-boxes", "random")], more
+        assert scored("--system=small-boxes", "--policy=random", *more) == []
 
 
 @pytest.mark.slow

@@ -1,15 +1,19 @@
-"""Training: exact resume, same seed same run, learning at all."""
+"""Training: exact resume after Ctrl-C, same seed same run, learning at all."""
 
 import csv
 import dataclasses
 import os
 import shutil
+import signal
+import types
 
 import numpy as np
 import pytest
 
 from patchwork_tf import train
+from patchwork_tf.commands import training
 from patchwork_tf.models.weights import get_weights
+from patchwork_tf.training.fit import _Progress
 from patchwork_tf.zoo import checkpoints
 
 TINY = [
@@ -17,16 +21,15 @@ TINY = [
     "--depth=0.35",
     "--batch_size=2",
     "--clip_frames=2",
-    "--log_every=1",
     "--warmup_steps=2",
 ]
 
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 
-def run(model_dir, *flags):
+def run(model_dir, *flags, code=0):
     network = ["--system=small-boxes", "--plugins=small_network"]  # nothing that is tried so depends on it
-    assert train.main([*network, f"--model_dir={model_dir}", *TINY, *flags]) == 0
+    assert train.main([*network, f"--model_dir={model_dir}", *TINY, *flags]) == code
 
 
 def history(model_dir):
@@ -34,46 +37,50 @@ def history(model_dir):
         return list(csv.DictReader(file))
 
 
-RUN = ["--steps=4", "--save_every=2"]
-
-
-@pytest.fixture(scope="module")
-def unbroken(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("runs") / "unbroken"
-    run(folder, *RUN)
-    return folder
-
-
-def assert_same_run(a, b):
-    for expected, found in zip(history(a), history(b), strict=True):
-        assert found["step"] == expected["step"]
-        assert float(found["loss"]) == pytest.approx(float(expected["loss"]), rel=1e-5)
-    expected, found = checkpoints.read(str(a)).arrays, checkpoints.read(str(b)).arrays
+@pytest.mark.slow
+def test_after_ctrl_c_a_run_ends_as_if_nothing_was(tmp_path, monkeypatch, capsys, in_a_terminal):
+    """In the middle of step 3 of 4, between two rows of the log, of which a kill may leave one too many."""
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    flags = ["--steps=4", "--log_every=2", "--save_every=4"]
+    run(whole, *flags)
+    monkeypatch.setattr(_Progress, "on_train_batch_begin", interrupt_in_step_3)
+    run(broken, *flags, code=130)
+    said = capsys.readouterr().err
+    assert "a second Ctrl-C stops at once" in said
+    last = f"interrupted at step 3 of 4, saved in {broken}; the same command goes on from there"
+    assert said.splitlines()[-1].endswith(last)
+    with open(broken / "history.csv", "a") as file:
+        file.write("4,9.0,9.0,9.0,0.1\n")
+    run(broken, *flags)
+    assert history(broken) == history(whole)
+    assert [row["step"] for row in history(whole)] == ["2", "4"]
+    expected, found = (checkpoints.read(str(folder)).arrays for folder in (whole, broken))
     assert expected.keys() == found.keys()
     for key in expected:
-        np.testing.assert_allclose(found[key], expected[key], rtol=1e-3, atol=1e-5, err_msg=key)
+        np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
+    names = [name for name in sorted(os.listdir(broken)) if not name.startswith("events")]
+    assert names == [*(f"checkpoint-{step:08d}.npz" for step in (3, 4)), "history.csv"]
 
 
-@pytest.mark.slow
-def test_resume_gives_the_losses_and_weights_of_an_unbroken_run(unbroken, tmp_path):
-    """A run that was killed after step 3: its checkpoint is of step 2, its log one step ahead."""
-    broken = tmp_path / "broken"
-    shutil.copytree(unbroken, broken)
-    os.remove(broken / "checkpoint-00000004.npz")
-    lines = (broken / "history.csv").read_text().splitlines(keepends=True)
-    (broken / "history.csv").write_text("".join(lines[:4]))
-    run(broken, *RUN)
-    assert [row["step"] for row in history(broken)] == ["1", "2", "3", "4"]
-    assert_same_run(unbroken, broken)
-    names = sorted(os.listdir(broken))
-    assert names[:2] == ["checkpoint-00000002.npz", "checkpoint-00000004.npz"]
-    assert any(name.startswith("events") for name in names)
+def interrupt_in_step_3(progress, batch, logs=None):
+    if progress.step == 2:
+        signal.raise_signal(signal.SIGINT)
 
 
-@pytest.mark.slow
-def test_same_seed_same_run(unbroken, tmp_path):
-    run(tmp_path / "again", *RUN)
-    assert_same_run(unbroken, tmp_path / "again")
+@pytest.mark.parametrize(("steps", "every"), [(1, 1), (200, 20), (2600, 260), (200000, 500)])
+def test_a_tenth_of_a_run_is_the_most_that_a_power_cut_costs(steps, every, monkeypatch):
+    seen = []
+    monkeypatch.setattr(training, "run", lambda flags: seen.append(flags.save_every))
+    assert train.main([f"--steps={steps}"]) == 0
+    assert seen == [every]
+
+
+@pytest.mark.parametrize(("steps", "said"), [(50, "rises to 0.001"), (100, "rises to 0.002"), (101, "")])
+def test_a_warmup_that_is_as_long_as_the_run_is_said(steps, said, capsys):
+    training._tell_of_warmup(types.SimpleNamespace(steps=steps, warmup_steps=100, learning_rate=0.002))
+    found = capsys.readouterr().out
+    assert said in found
+    assert bool(found) == bool(said)
 
 
 @pytest.mark.slow

@@ -20,6 +20,7 @@ _LONGEST = 300  # characters of a message that is not ours: TFDS quotes whole vi
 def run(flags):
     """Prepares --dataset in --data_dir."""
     cli.required(flags, "dataset", "data_dir")
+    cli.check_outputs(flags, "data_dir")
     name, folder, info = flags.dataset, flags.data_dir, dataset_info(flags.dataset)
     settings, options = {}, {}
     if info.manual:

@@ -11,9 +11,12 @@ from tabulate import tabulate
 
 from patchwork_tf import cli
 from patchwork_tf.bars import progress
+from patchwork_tf.choices import POLICIES
 from patchwork_tf.commands.given import given_systems, policies_of, policy_name
-from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names
+from patchwork_tf.commands.resuming import Rows, code_digest, file_digest, folder_digest
+from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names, dataset_info, open_prepared
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.streaming.stream import stream
 from patchwork_tf.task import get_task
 
@@ -21,16 +24,49 @@ from patchwork_tf.task import get_task
 def run(flags) -> tuple:
     """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
     given = given_systems(flags, **cli.override(memory=flags.memory))
-    task, rows = given[0].task, []
+    task = given[0].task
     names = class_names(_source(flags), get_task(task).truth)
     for system in given:  # all of them, before any is scored
         _check_classes(system, names, flags.dataset)
+    rows = Rows(flags.json, _made_of_run(flags))
     for system in given:
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
         for policy in policies_of(flags, step):
             several = len(given) > 1 or len(flags.policy) > 1
-            rows.append(_score(flags, system, step, policy, several, names))
-    return rows[0] if len(rows) == 1 else rows, _table(rows, get_task(task))
+            folder = _predictions(flags, system, policy_name(policy, step), several)
+            make = functools.partial(_score, flags, system, step, policy, folder, names)
+            rows.add(_made_of(flags, system, step, policy, folder), make)
+    return rows.done[0] if len(rows.done) == 1 else rows.done, _table(rows.done, get_task(task))
+
+
+def _made_of_run(flags) -> dict:
+    """What all rows of a command depend on."""
+    source, names = _source(flags), ("dataset", "split", "config")
+    data = {} if source.is_generated else {"files": folder_digest(open_prepared(source).data_path)}
+    settings = ("seed", "num_videos", "max_frames", "blind_start", "coco")
+    return {
+        "code": code_digest(["patchwork_tf", "patchwork_tf.export"]),
+        "data": {**{name: flags[name].value for name in names}, **data},
+        "settings": {name: flags[name].value for name in settings},
+    }
+
+
+def _made_of(flags, given, step, policy, folder) -> dict:
+    """What one row depends on beside. Weights at random are never the same."""
+    return {
+        "system": {"name": given.name, **dataclasses.asdict(step.config), **dataclasses.asdict(step.info.stream)},
+        "policy": policy_name(policy, step),
+        "plugins": code_digest(list(filter(None, flags.plugins))) if _takes_plugins(flags, step, policy) else None,
+        "weights": file_digest(given.weights) if os.path.exists(given.weights) else None,
+        "predictions": folder and os.path.abspath(folder),
+    }
+
+
+def _takes_plugins(flags, step, policy) -> bool:
+    """Whether anything that a row depends on is not the project's own."""
+    parts = (type(step.task), dataset_info(flags.dataset).builder or Source)
+    is_ours = policy in (None, *POLICIES) and step.config.backbone == ModelConfig.backbone
+    return not is_ours or not all(part.__module__.startswith("patchwork_tf.") for part in parts)
 
 
 def _source(flags) -> Source:
@@ -46,7 +82,7 @@ def _check_classes(given, names, dataset):
         )
 
 
-def _score(flags, given, step, policy, several, names) -> dict:
+def _score(flags, given, step, policy, folder, names) -> dict:
     """One system by one policy."""
     shown = policy_name(policy, step)
     videos, count = annotated_videos(
@@ -56,7 +92,7 @@ def _score(flags, given, step, policy, several, names) -> dict:
         size=max(step.config.image_size),
         seed=flags.seed,
     )
-    writer = _writer(flags, given, shown, several)
+    writer = get_task(given.task).writer(folder, COCO_IDS if flags.dataset == "coco" else None) if folder else None
     metric = step.task.metric(names, flags.coco)
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
         options = {"seed": flags.seed, "blind_start": flags.blind_start}
@@ -88,13 +124,10 @@ def _counted(videos, bar):
         bar.update()
 
 
-def _writer(flags, given, policy, several):
+def _predictions(flags, given, policy, several) -> str | None:
+    """The folder to write answers to, if they are wanted."""
     folder = flags.save_predictions
-    if not folder:
-        return None
-    if several:
-        folder = os.path.join(folder, f"{given.name}-{policy.replace(' ', '-')}")
-    return get_task(given.task).writer(folder, COCO_IDS if flags.dataset == "coco" else None)
+    return os.path.join(folder, f"{given.name}-{policy.replace(' ', '-')}") if folder and several else folder
 
 
 def score_stream(step, videos, policy, metric, writer=None, **options) -> dict:

@@ -2,7 +2,6 @@
 
 import collections
 import itertools
-import json
 import time
 
 import numpy as np
@@ -26,8 +25,7 @@ def run(flags):
     """Writes --output and --json, and prints a table."""
     if flags.output:
         check_output(flags.output)
-    if flags.json:
-        files.check_output(flags.json)
+    cli.check_outputs(flags, "output", "json")
     source = cli.single("video", flags.video)
     shows = []
     for given in given_systems(flags, shipped=True):
@@ -47,8 +45,7 @@ def run(flags):
             collections.deque(pictures, maxlen=0)
     if flags.json:
         by_name = {name: show.records for name, show in zip(names, shows, strict=True)}
-        with files.atomic_file(flags.json, "w") as file:
-            json.dump(shows[0].records if len(shows) == 1 else by_name, file)
+        files.write_json(flags.json, shows[0].records if len(shows) == 1 else by_name)
     for path in filter(None, (flags.output, flags.json)):
         print(f"wrote {path}: {len(shows[0].records)} frames")
     where = "LiteRT, 1 thread" if any(flags.tflite) else "Keras, all threads; the exported files are faster"

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 
 import keras
 
@@ -46,6 +47,7 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     system = get_system(cli.single("system", flags.system))
     cli.required(flags, "model_dir")
+    _check_model_dir(flags)
     if flags.stage != "supervised":
         _check_patchwork(flags, system.model)
     if flags.photos and flags.dataset != videos.NAME:
@@ -83,6 +85,7 @@ def run(flags):
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
+    _tell_of_warmup(flags)
     is_folded = are_folded(resume_from.arrays if resume_from else get_weights(model.variables))
 
     metadata = {
@@ -104,6 +107,26 @@ def run(flags):
             resume_from,
         )
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
+
+
+def _check_model_dir(flags):
+    """Raises UsageError if weights to begin with would be lost, as old checkpoints of the run are."""
+    cli.check_outputs(flags, "model_dir")
+    for name in ("init_checkpoint", "teacher", "backbone_weights"):
+        path = flags[name].value or ""
+        if os.path.isfile(path) and os.path.dirname(os.path.realpath(path)) == os.path.realpath(flags.model_dir):
+            raise UsageError(
+                f"--{name}={path} is in --model_dir, where old checkpoints are removed: name another one"
+            )
+
+
+def _tell_of_warmup(flags):
+    if flags.warmup_steps >= flags.steps:
+        reached = flags.learning_rate * flags.steps / flags.warmup_steps
+        print(
+            f"--warmup_steps={flags.warmup_steps} is not below --steps={flags.steps}: the learning rate rises to "
+            f"{reached:g} at the end, and never falls"
+        )
 
 
 def _of_weights(flags, system, weights, begun, given) -> dict:

@@ -11,6 +11,7 @@ from PIL import Image
 
 from patchwork_tf import pictures
 from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.files import atomic_file
 
 FOLDER_FPS = 25.0  # of a folder of frames, which does not say
 _CLOCK = 90_000  # ticks per second of files that are written
@@ -158,25 +159,16 @@ def write_video(path: str, frames: Iterable[np.ndarray], seconds: float | Iterab
         seconds: for how long each is shown, one number for all or one each.
     """
     check_output(path)
-    stem, extension = os.path.splitext(path)
-    folder = os.path.dirname(os.path.abspath(path))
-    temporary = os.path.join(folder, f".{os.path.basename(stem)}.{os.getpid()}{extension}")
+    shown = zip(frames, itertools.repeat(seconds) if isinstance(seconds, float | int) else seconds, strict=False)
     try:
-        os.makedirs(folder, exist_ok=True)
-        shown = zip(
-            frames, itertools.repeat(seconds) if isinstance(seconds, float | int) else seconds, strict=False
-        )
-        (_write_gif if extension.lower() == ".gif" else _write_mp4)(temporary, shown)
-        os.replace(temporary, path)
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{path}: cannot write ({error.strerror or error})") from None
-    finally:
-        if os.path.exists(temporary):
-            os.remove(temporary)
+        with atomic_file(path) as file:
+            (_write_gif if path.lower().endswith(".gif") else _write_mp4)(file, shown)
+    except av.FFmpegError as error:
+        raise DataError(f"{path}: cannot write there ({error.strerror or error})") from None
 
 
-def _write_mp4(path, shown):
-    with av.open(path, "w") as container:
+def _write_mp4(file, shown):
+    with av.open(file, "w", format="mp4") as container:
         track, time, lasting = container.add_stream("libx264", rate=25), 0.0, {}
         track.pix_fmt, track.codec_context.time_base = "yuv420p", Fraction(1, _CLOCK)
         for number, (picture, seconds) in enumerate(shown):
@@ -198,9 +190,10 @@ def _mux(container, packets, lasting):
         container.mux(packet)
 
 
-def _write_gif(path, shown):
+def _write_gif(file, shown):
     images, milliseconds = [], []
     for picture, seconds in shown:
         images.append(Image.fromarray(picture).quantize(128, dither=Image.Dither.NONE))
         milliseconds.append(max(20, round(1000 * seconds)))
-    images[0].save(path, save_all=True, append_images=images[1:], duration=milliseconds, loop=0, optimize=True)
+    options = {"append_images": images[1:], "duration": milliseconds, "loop": 0, "optimize": True}
+    images[0].save(file, "GIF", save_all=True, **options)

@@ -92,24 +92,31 @@ def check_agreement(step: int, processes: Processes):
 
 @contextmanager
 def loss_of_others_reported(processes: Processes, model_dir: str):
-    """Turns the runtime's error over a process that went away into a DataError."""
+    """Turns the runtime's error over a process that went away into a DataError.
+
+    One that is to end, by Ctrl-C say, does not wait for the others.
+    """
     try:
         yield
+    except KeyboardInterrupt:
+        if processes.count > 1:
+            atexit.register(_leave, 130)
+        raise
     except Exception as error:
         if processes.count == 1 or not _is_lost(error):
             raise
         # Runs before JAX's farewell to the others, which aborts the process if one of them is gone.
-        atexit.register(_leave)
+        atexit.register(_leave, 1)
         raise DataError(
             f"process {processes.index} lost another one of {processes.count}; start all of them again with the "
             f"same flags, they resume from the last checkpoint in {model_dir}  ({str(error)[:200]})"
         ) from error
 
 
-def _leave():
+def _leave(code):
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(1)
+    os._exit(code)
 
 
 def _is_lost(error) -> bool:

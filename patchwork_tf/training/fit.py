@@ -1,4 +1,4 @@
-"""The training loop: keras `fit`, with exact resume, checkpoints, TensorBoard and a progress bar."""
+"""The training loop: keras `fit`, exact resume, after Ctrl-C too, checkpoints, TensorBoard, a progress bar."""
 
 import csv
 import dataclasses
@@ -10,8 +10,10 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf import interrupts
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
+from patchwork_tf.files import atomic_file
 from patchwork_tf.models.weights import variable_key
 from patchwork_tf.zoo import checkpoints
 
@@ -19,6 +21,8 @@ _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _KEPT = 3  # checkpoints
 _MOMENTUM = 0.99  # of the running mean of weights
 _HISTORY = "history.csv"
+_RUNNING = "running/"  # begins the names of arrays of what the next row of the history is a mean of
+_STOPPING = "stopping when this step is done and saved; a second Ctrl-C stops at once, without saving"
 _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
@@ -72,6 +76,7 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
 
     Raises:
         DataError: if the loss is not finite; the last checkpoint stays good.
+        KeyboardInterrupt: after Ctrl-C or a kill, when the step is done and a checkpoint is saved; says so.
     """
     optimizer.build(trainer.trainable_variables)
     start = 0
@@ -82,21 +87,26 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
-    progress = _Progress(start, run)
-    try:
-        trainer.fit(
-            make_batches(start), steps_per_epoch=run.steps - start, callbacks=[progress], verbose=0, shuffle=False
-        )
-    finally:  # an error's message is to be the last thing on the screen
-        progress.close()
+    with interrupts.deferred(_STOPPING) as is_interrupted:
+        progress = _Progress(start, run, is_interrupted, resume_from.arrays if resume_from else {})
+        try:
+            trainer.fit(
+                make_batches(start),
+                steps_per_epoch=run.steps - start,
+                callbacks=[progress],
+                verbose=0,
+                shuffle=False,
+            )
+        finally:  # an error's message is to be the last thing on the screen
+            progress.close()
 
 
 class _Progress(keras.callbacks.Callback):
     """Logs, watches and saves a run, step by step: the one process that `writes` does. To be closed."""
 
-    def __init__(self, start, run: Run):
+    def __init__(self, start, run: Run, is_interrupted, before: dict):
         super().__init__()
-        self.step, self.run = start, run
+        self.step, self.run, self.is_interrupted, self.before = start, run, is_interrupted, before
         self.bar = progress(total=run.steps, initial=start, unit="step", desc="compiling", disable=not run.writes)
         self.history = os.path.join(run.model_dir, _HISTORY)
         self.events = tf.summary.create_noop_writer()
@@ -104,6 +114,12 @@ class _Progress(keras.callbacks.Callback):
             self.events = tf.summary.create_file_writer(run.model_dir)
             _truncate_history(self.history, start)
         self.since = time.monotonic()
+
+    def on_epoch_begin(self, epoch, logs=None):
+        """Goes on with the means of a checkpoint, if it has them: Keras has just reset them."""
+        for key, variable in _running(self.model).items():
+            if key in self.before:
+                variable.assign(self.before[key])
 
     def on_train_batch_end(self, batch, logs=None):
         """Raises DataError if the loss is not finite; what was saved before stays good."""
@@ -120,13 +136,20 @@ class _Progress(keras.callbacks.Callback):
             if self.run.writes:
                 self._log(logs)
             self.model.reset_metrics()
-        if self.run.writes and (self.step % self.run.save_every == 0 or self.step == self.run.steps):
+        is_last = self.step == self.run.steps
+        is_stopped = not is_last and self.is_interrupted()
+        if self.run.writes and (self.step % self.run.save_every == 0 or is_last or is_stopped):
             self.save()
+        if is_stopped:
+            saved = f", saved in {self.run.model_dir}; the same command goes on from there"
+            at = f"interrupted at step {self.step} of {self.run.steps}"
+            raise KeyboardInterrupt(at + saved if self.run.writes else at)
 
     def save(self):
         model = self.model
         arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
         arrays = _means_swapped(arrays, model.trainable_variables, model.optimizer)
+        arrays |= {key: keras.ops.convert_to_numpy(variable) for key, variable in _running(model).items()}
         metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
         checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
 
@@ -151,6 +174,11 @@ class _Progress(keras.callbacks.Callback):
             for key, values in self.model.window_maps().items():
                 tf.summary.image(f"windows/{key}", _enlarged(values))
         self.since = now
+
+
+def _running(trainer) -> dict:
+    """The variables of means that are logged and reset now and then, by their names in a checkpoint."""
+    return {f"{_RUNNING}{number:04d}": variable for number, variable in enumerate(trainer.metrics_variables)}
 
 
 def _means_swapped(arrays, variables, optimizer) -> dict[str, np.ndarray]:
@@ -182,5 +210,5 @@ def _truncate_history(path: str, step: int):
     with open(path, newline="") as file:
         rows = list(csv.reader(file))
     kept = rows[:1] + [row for row in rows[1:] if int(row[0]) <= step]
-    with open(path, "w", newline="") as file:
+    with atomic_file(path, "w") as file:
         csv.writer(file).writerows(kept if len(kept) > 1 else [])
