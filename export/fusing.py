@@ -82,7 +82,7 @@ class Operation:
         return self.activated(tf.nn.bias_add(x, bias))
 
     def convolve_indicated(self, x):
-        """A pointwise convolution of features (1, h, w, 1 + C), the first channel 1 where they are known, else 0."""
+        """A pointwise convolution of features (1, h, w, 1 + C); the first channel is 1 where they are known."""
         kernel, bias = self.weights
         kernel = np.concatenate([bias[None, None, None], kernel], axis=2)
         return self.activated(tf.nn.conv2d(x, kernel, 1, "VALID"))

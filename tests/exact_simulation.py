@@ -30,11 +30,6 @@ class ExactSimulation(Simulation):
         chosen = ops.arange(action.shape[0], dtype="int32") * count + action
         return found, keras.tree.map_structure(lambda x: ops.take(x, chosen, axis=0), after)
 
-
-def _state(answer, memory):
-    return {
-        "restored": memory[network.restored_state],
-        "freshness": memory["freshness"],
-        "answer": answer,
-        "memory": memory,
-    }
+    def _state(self, answer, memory):
+        restored = memory[self.network.restored_state]
+        return {"restored": restored, "freshness": memory["freshness"], "answer": answer, "memory": memory}

@@ -129,6 +129,10 @@ class PatchworkDetector(PatchworkModel):
         count = sum(anchors.size // 4 for anchors in self.level_anchors[: self.local_levels])
         return self.anchors[:count, :2]
 
+    @property
+    def answer_cells(self):
+        return dict.fromkeys(("boxes", "scores"), cell_of(self.part_centers, self.grid))
+
     def map_answer(self, restored):
         levels, predictions = [], self._predictions(self.pyramid(restored))
         for level, (logits, codes) in enumerate(predictions, start=self.local_levels):

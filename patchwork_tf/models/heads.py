@@ -92,7 +92,7 @@ class HeadKind:
         return keras.Model(restored, found, name="pyramid")
 
     def _predicted(self, level, name, features, config) -> dict:
-        """Class logits (B, h, w, a (1 + classes)) and box codes (B, h, w, a 4), by layer; a anchors per location."""
+        """Class logits (B, h, w, a (1 + classes)) and box codes (B, h, w, a 4) of a anchors each, by layer."""
         anchors, of_classes, of_boxes = len(self.anchor_shapes[level]), *features
         classes = layers.Conv2D(
             anchors * (1 + config.num_classes),

@@ -104,6 +104,11 @@ class PatchworkModel(keras.Model):
         """Centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew."""
         raise NotImplementedError
 
+    @property
+    def answer_cells(self) -> dict:
+        """By key of `blank_answer`, which cells, by number, the parts are in that windows renew of it."""
+        raise NotImplementedError
+
     def map_answer(self, restored) -> dict:
         """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
         del restored

@@ -6,6 +6,7 @@ cell: the dilated convolutions, whose border is as wide as their rate, and the u
 """
 
 import keras
+import numpy as np
 from keras import layers, ops
 
 from patchwork_tf.layers.blocks import convolution, make_divisible, pointwise, separable
@@ -13,7 +14,7 @@ from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel, pixel_centers
-from patchwork_tf.models.rule import Rule
+from patchwork_tf.models.rule import Rule, cell_of
 from patchwork_tf.truth import FOREGROUND
 
 ASPP_STRIDE, REFINE_STRIDE = 32, 4  # of the feature maps of the pyramid, and of the refinement
@@ -106,6 +107,12 @@ class PatchworkSegmenter(PatchworkModel):
     @property
     def part_centers(self):
         return pixel_centers(self.config.image_size)
+
+    @property
+    def answer_cells(self):
+        cells = self.grid.cells
+        of_pixels = cell_of(self.part_centers, self.grid).reshape(self.config.image_size)
+        return {"mask": of_pixels, "undecided": np.arange(cells**2).reshape(cells, cells)}
 
     def select_window(self, values, window):
         """Keeps of full-frame values (B, H / 4, W / 4, C) those (B, h, w, C) that one step predicts freshly."""

@@ -34,7 +34,6 @@ class Simulation(keras.layers.Layer):
         self.dropout = dropout
         self.drawn = keras.random.SeedGenerator(0, name="map_dropout")
         self.covered = network.grid.coverage
-        self.cell_of_part = cell_of(network.part_centers, network.grid)
         self.cell_of_pixel = cell_of(pixel_centers(network.map_shape), network.grid)  # of the restored map
         self._whole_frames, self._look = traced_once(self._whole_frames), traced_once(self._look)
         self.built = True
@@ -124,14 +123,7 @@ class Simulation(keras.layers.Layer):
         restored = _renewed(by_pixel, whole["restored"], state["restored"])
         answer = {}
         for key, stale in remembered.items():
-            if key == "undecided":
-                by_part = ops.reshape(covered, (*covered.shape[:2], *stale.shape[1:3]))
-            elif key == "mask":
-                by_part = ops.reshape(
-                    ops.take(covered, self.cell_of_part, axis=2), (*covered.shape[:2], *stale.shape[1:])
-                )
-            else:
-                by_part = ops.take(covered, self.cell_of_part, axis=2)
+            by_part = ops.take(covered, network.answer_cells[key], axis=2)
             parts = by_part.shape[2]
             answer[key] = _renewed(by_part, whole[key][:, :parts], stale[:, :parts])
         for key, x in network.map_answer(restored).items():
