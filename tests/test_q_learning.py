@@ -214,7 +214,7 @@ def test_every_window_is_rewarded_and_only_attention_learns():
             answer, state = model.step(image_of(clip, item, 0), None, state)
         for t in range(3):
             before = score_of(model, answer, truth_of(clip, item, t))
-            expected = model.window_values(answer, state["restored"], state["freshness"])
+            expected = model.window_values(answer, state[model.restored_state], state["freshness"])
             for key, values in expected.items():
                 np.testing.assert_allclose(found[key][item, t], values[0], atol=1e-4)
             steps = [
