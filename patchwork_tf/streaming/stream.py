@@ -1,6 +1,7 @@
 """Running a model or an exported file over a video, one answer per frame."""
 
 import dataclasses
+import importlib
 import itertools
 import os
 from collections import deque
@@ -58,9 +59,8 @@ def _step(model):
     if isinstance(model, keras.Model):
         return step_of(model)
     if isinstance(model, str | os.PathLike):
-        from patchwork_tf.export.streaming import ExportedStep  # what is exported stands above the library
-
-        return ExportedStep(os.fspath(model))
+        exported = importlib.import_module("patchwork_tf.export.streaming")  # it stands above: loaded if need be
+        return exported.ExportedStep(os.fspath(model))
     return model
 
 
