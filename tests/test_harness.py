@@ -21,7 +21,7 @@ from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import StreamConfig
 
 
-@pytest.fixture(scope="module", params=adb_clients.paths())
+@pytest.fixture(scope="module", params=adb_clients.CLIENTS)
 def adb(request, tmp_path_factory):
     with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
         yield adb

@@ -1,6 +1,7 @@
 """The C library for apps against Python: answers, streams, errors, memory."""
 
 import ctypes
+import itertools
 import os
 import re
 import subprocess
@@ -8,10 +9,11 @@ import sys
 from pathlib import Path
 
 import cv2
+import needs
 import numpy as np
 import pytest
-from native_runner import CROSS_COMPILER, ROOT, or_skip
-from test_runner_builds import CORTEX_A53, bundle_or_skip, emulator_or_skip
+from arm64 import CORTEX_A53
+from native_runner import ROOT
 
 import patchwork_tf as pw
 from patchwork_tf.benchmarks import native
@@ -83,7 +85,7 @@ class Library:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("library") / "libpatchwork.so"
-    native.compile_c(or_skip(native.host_compiler), [LIBRARY], path, "-shared", "-fPIC")
+    native.compile_c(needs.compiler(), [LIBRARY], path, "-shared", "-fPIC")
     return Library(path)
 
 
@@ -115,13 +117,10 @@ def letterboxed(detector, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def frames(real_data):
+def frames(clip):
     """100 frames of a real clip."""
-    found = [
-        cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA)
-        for frame in Video(real_data("vid_clip_00007010/frames"))
-    ]
-    return found[:100]
+    few = itertools.islice(Video(clip), 100)
+    return [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA) for frame in few]
 
 
 def noise(count, height=180, width=240):
@@ -279,6 +278,11 @@ def _example(tmp_path, compiler, *flags):
     return program
 
 
+@pytest.fixture(scope="module")
+def plain_example(tmp_path_factory):
+    return _example(tmp_path_factory.mktemp("example"), needs.compiler())
+
+
 def _run(command, frames, cwd=None):
     done = subprocess.run(list(map(str, command)), input=np.stack(frames).tobytes(), capture_output=True, cwd=cwd)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
@@ -286,25 +290,26 @@ def _run(command, frames, cwd=None):
 
 
 @pytest.mark.slow
-def test_the_example_is_clean_under_sanitizers_and_the_same_on_arm64(detector, tmp_path):
-    frames = noise(8)
-    plain = _example(tmp_path, or_skip(native.host_compiler))
-    arguments = [detector, 180, 240]
-    expected = _run([plain, native.library_path(), *arguments], frames)
+def test_the_example_is_clean_under_sanitizers(plain_example, detector, tmp_path):
+    sanitized = _example(tmp_path, needs.compiler(), *SANITIZED)
+    arguments = [native.library_path(), detector, 180, 240]
+    expected = _run([plain_example, *arguments], noise(8))
     assert expected.count("frame ") == 8
     assert "frame 0 whole" in expected
-    os.makedirs(tmp_path / "sanitized")
-    sanitized = _example(tmp_path / "sanitized", or_skip(native.host_compiler), *SANITIZED)
-    assert _run([sanitized, native.library_path(), *arguments], frames) == expected
+    assert _run([sanitized, *arguments], noise(8)) == expected
     wrong = subprocess.run([sanitized, native.library_path(), EXAMPLE, "9", "9"], capture_output=True, text=True)
     assert wrong.returncode == 1
     assert wrong.stderr.splitlines()[-1].startswith(f"stream: {EXAMPLE}: cannot load it")
-    qemu = emulator_or_skip(tmp_path / "root", *CORTEX_A53)
-    bundle = bundle_or_skip(tmp_path / "bundle", "arm64")
-    program = _example(tmp_path / "bundle", CROSS_COMPILER)
+
+
+@pytest.mark.slow
+def test_the_example_says_the_same_on_arm64(arm64, plain_example, detector):
+    bundle, frames, arguments = arm64.bundle, noise(8), [detector, 180, 240]
+    expected = _run([plain_example, native.library_path(), *arguments], frames)
+    program = _example(Path(bundle.folder), arm64.compiler)
     loader = [part for part in bundle.command if "ld-linux" in part]
-    start = [*qemu, *loader, "--library-path", ".", f"./{program.name}", f"./{native.LIBRARY}"]
-    found = _run([*start, *arguments], frames, cwd=bundle.folder)
+    start = [*arm64.start(*CORTEX_A53), *loader, "--library-path", "."]
+    found = _run([*start, f"./{program.name}", f"./{native.LIBRARY}", *arguments], frames, cwd=bundle.folder)
     numbers = [
         [float(word) for word in text.split() if word.replace(".", "").isdigit()] for text in (found, expected)
     ]
@@ -351,7 +356,7 @@ def test_golden_vectors_prove_it_in_python_and_in_c(name, request, library, smal
     golden.write(path, folder)
     assert golden.check(folder, path) == 0
     program = tmp_path / "program"
-    native.compile_c(or_skip(native.host_compiler), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
+    native.compile_c(needs.compiler(), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
     command = [program, native.library_path(), path, folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -369,7 +374,6 @@ def test_golden_vectors_prove_it_in_python_and_in_c(name, request, library, smal
 
 @pytest.mark.slow
 def test_an_eight_bit_file_looks_at_its_first_frame_as_a_whole(library, small, tmp_path):
-    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
     path, frames = str(tmp_path / "int8.tflite"), noise(6, 80, 80)
     export(small("oid-pw-m2n1", image_size=64), path, True, 1, "int8", frames)
     stream = library.stream(library.model(path)[1])
