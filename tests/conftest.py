@@ -98,6 +98,7 @@ def pytest_collection_modifyitems(items):
     """Long files first. With --dist=loadfile a file stays on one worker, which shares its fixtures and models."""
     places = {name: place for place, name in enumerate(_LONGEST_FILES)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    items[:] = [item for item in items if item.name != "test_session"]  # TensorFlow's, which is no test
 
 
 @pytest.fixture(scope="session")
