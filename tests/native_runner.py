@@ -7,10 +7,10 @@ import needs
 import numpy as np
 import overhead
 import pytest
+from exports import export
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
-from patchwork_tf.export.exporting import export
 from patchwork_tf.export.runner import StepRunner
 
 ROOT = Path(__file__).parents[1]

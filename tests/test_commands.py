@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 
+import exports
 import numpy as np
 import pytest
 
@@ -17,7 +18,7 @@ from patchwork_tf.benchmarks.plan import Settings
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import __main__ as export
-from patchwork_tf.export import exporting, metadata
+from patchwork_tf.export import metadata
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.zoo import checkpoints
 
@@ -119,7 +120,7 @@ def test_types_of_numbers_are_compared_in_one_run(small, tmp_path, capsys):
     model, path = small("oid-sf", image_size=64), tmp_path / "latency.json"
     files = {kind: str(tmp_path / f"{kind}.tflite") for kind in ("none", "float16")}
     for kind, file in files.items():
-        exporting.export(model, file, verify_steps=1, quantization=kind)
+        exports.export(model, file, verify_steps=1, quantization=kind)
     both = f"--tflite={','.join(files.values())}"
     assert benchmark.main([both, "--steps=4", f"--json={path}", f"--html={tmp_path}/latency.html"]) == 0
     result = json.loads(path.read_text())["systems"]
@@ -166,7 +167,7 @@ def test_benchmark_says_what_takes_the_native_runner(flag, monkeypatch, capsys):
 @pytest.mark.slow
 def test_benchmark_looks_where_its_policy_says(small, small_networks, tmp_path, monkeypatch):
     path = str(tmp_path / "pw.tflite")
-    exporting.export(small("small", image_size=64), path, verify_steps=2)
+    exports.export(small("small", image_size=64), path, verify_steps=2)
     wanted, loaded, started = [], [], []
 
     class Watched(StepRunner):

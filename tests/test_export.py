@@ -19,6 +19,7 @@ from ai_edge_litert.cpu_options import CpuOptions
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.options import Options
 from conftest import fresh_model, random_frames, untrain_attention
+from exports import export
 
 import patchwork_tf as pw
 from patchwork_tf import demo, evaluate
@@ -27,7 +28,6 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import __main__ as command
 from patchwork_tf.export import inspect, metadata, verify
-from patchwork_tf.export.exporting import export
 from patchwork_tf.export.runner import CopyingRunner, StepRunner
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.export.tflite import Step, convert

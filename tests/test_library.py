@@ -13,6 +13,7 @@ import needs
 import numpy as np
 import pytest
 from arm64 import CORTEX_A53
+from exports import export
 from native_runner import ROOT
 
 import patchwork_tf as pw
@@ -20,7 +21,6 @@ from patchwork_tf.benchmarks import native
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import golden, metadata
-from patchwork_tf.export.exporting import export
 from patchwork_tf.export.streaming import ExportedStep
 
 LIBRARY, EXAMPLE = ROOT / "benchmarks/library/patchwork.c", ROOT / "examples/stream.c"

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from arm64 import CORTEX_A53, CORTEX_A76, bundle_for
 from conftest import random_frames
+from exports import export
 from native_runner import ROOT, STEPS, call, host_command, steps_in_python, write_frames
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.export.exporting import export
 
 
 @pytest.mark.parametrize("compiler", ["C compiler", "clang", "gcc for arm64"])

@@ -14,6 +14,7 @@ import av
 import cv2
 import numpy as np
 import pytest
+from exports import export
 from playwright.sync_api import sync_playwright
 
 from patchwork_tf.benchmarks import __main__ as benchmark
@@ -21,7 +22,7 @@ from patchwork_tf.benchmarks import latency, serving, workloads
 from patchwork_tf.benchmarks import report as reports
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
-from patchwork_tf.export import metadata
+from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.fitting import fit_frame
 from patchwork_tf.streaming.stream import stream
@@ -365,9 +366,6 @@ def test_wrong_files(browser, address, site, tmp_path):
 
 def test_file_of_ones_own_with_its_golden_vectors(browser, address, small, tmp_path):
     """A segmenter, which is proven, seen and measured."""
-    from patchwork_tf.export import golden
-    from patchwork_tf.export.exporting import export
-
     path = str(tmp_path / "mine.tflite")
     export(small("davis-pw-m2n1"), path, verify_steps=3)
     golden.write(path, str(tmp_path))
