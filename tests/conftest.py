@@ -11,6 +11,7 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as patchwork_tf does; JAX, which Keras imports, sets another
 
 import keras
 import numpy as np
