@@ -32,7 +32,12 @@ setup: $(VENV)/installed
 $(VENV)/installed: setup.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --upgrade pip
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --editable .
+	touch $@
+
+# What tests and lint need on top.
+$(VENV)/tests: $(VENV)/installed
+	$(BIN)/pip install --quiet --editable '.[test]'
 	touch $@
 
 # The shipped detector on a clip, or on yours (VIDEO=clip.mp4): on every frame, on every fourth, and as Patchwork.
@@ -108,17 +113,17 @@ build/native/patchwork_runner: $(wildcard benchmarks/runner/*.[ch])
 bundle: $(VENV)/installed
 	$(BIN)/python -m patchwork_tf.benchmarks.native --bundle=$(BUNDLE)
 
-test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+test: $(VENV)/tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder $(TESTS)
 
-test-fast: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m 'not slow'
+test-fast: TESTS := -m 'not slow'
+test-fast: test
 
-lint: $(VENV)/installed
+lint: $(VENV)/tests
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
-format: $(VENV)/installed
+format: $(VENV)/tests
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -9,6 +9,12 @@ ROOT = Path(__file__).parent
 # Folder at the top -> its name below patchwork_tf; one name lands in site-packages.
 SUBPACKAGES = {"export": "patchwork_tf.export", "benchmarks": "patchwork_tf.benchmarks"}
 
+EXTRAS = {
+    "beam": ["apache-beam>=2.60"],
+    "int8": ["ai-edge-quantizer>=0.10"],
+    "jax": ["jax>=0.4.30"],
+}
+
 setup(
     name="patchwork-tf",
     version="0.1.0",
@@ -27,6 +33,8 @@ setup(
         "absl-py>=2.0",
         "ai-edge-litert>=2.3",
         "av>=15.0",
+        "etils[epath]>=1.6",
+        "flatbuffers>=24.3",
         "importlib_resources>=6.0",  # tensorflow-datasets 4.9 needs it and does not say so
         "keras>=3.8",
         "matplotlib>=3.8",
@@ -42,17 +50,18 @@ setup(
         "tqdm>=4.65",
     ],
     extras_require={
-        "beam": ["apache-beam>=2.60"],
-        "dev": [
-            "dill>=0.3",
+        **EXTRAS,
+        "test": [
+            *(package for packages in EXTRAS.values() for package in packages),
+            # It brings adb along.
+            "adbutils>=2.8; platform_machine == 'x86_64' or sys_platform == 'darwin'",
+            "dill>=0.3",  # tensorflow_datasets.testing needs it
             "hypothesis>=6.100",
             "playwright>=1.50",
             "pytest>=8.0",
             "pytest-xdist>=3.5",
             "ruff>=0.6",
         ],
-        "int8": ["ai-edge-quantizer>=0.10"],
-        "jax": ["jax>=0.4.30"],
     },
     entry_points={
         "console_scripts": [

@@ -1,30 +1,32 @@
-"""The adb clients that tests can use, each with a server of its own."""
+"""The adb clients that tests use, each with a server of its own."""
 
 import importlib.util
-import os
-import shutil
 import socket
 from contextlib import contextmanager
 from pathlib import Path
 
+import needs
 import pytest
 
 from patchwork_tf.benchmarks.adb import Adb
 
+# Of fixtures for tests of what clients differ in: the package adbutils brings one along for most machines.
+CLIENTS = ["packaged", pytest.param("installed", marks=pytest.mark.tool)]
 
-def paths() -> list:
-    """Parameters of a fixture: the adb on the PATH, that of the package adbutils, those in PATCHWORK_TEST_ADB."""
-    named = os.environ.get("PATCHWORK_TEST_ADB", "").split(os.pathsep)
-    package = importlib.util.find_spec("adbutils")
-    packed = Path(package.origin).with_name("binaries") / "adb" if package else ""
-    found = [shutil.which(path) for path in ("adb", str(packed), *named) if path]
-    missing = pytest.param(None, marks=pytest.mark.skip(reason="no adb: apt-get install adb"))
-    return list(dict.fromkeys(filter(None, found))) or [missing]
+
+@pytest.fixture(scope="module")
+def adb(tmp_path_factory):
+    """A real adb client."""
+    with client("packaged" if _packaged() else "installed", tmp_path_factory.mktemp("home")) as adb:
+        yield adb
 
 
 @contextmanager
-def client(path: str, home):
+def client(kind: str, home):
     """An Adb whose server and keys are nobody else's."""
+    path = _packaged() if kind == "packaged" else needs.program("adb")
+    if not path:
+        pytest.skip("no adb in adbutils for this machine")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(home))
         patch.setenv("ANDROID_ADB_SERVER_PORT", str(_free_port()))
@@ -33,6 +35,12 @@ def client(path: str, home):
         adb.run("start-server")
         yield adb
         adb.run("kill-server")
+
+
+def _packaged() -> str | None:
+    package = importlib.util.find_spec("adbutils")
+    path = package and Path(package.origin).with_name("binaries") / "adb"
+    return str(path) if path and path.exists() else None
 
 
 def _free_port() -> int:

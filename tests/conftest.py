@@ -11,8 +11,8 @@ from pathlib import Path
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # there is a worker for every core
     os.environ |= {"TF_NUM_INTRAOP_THREADS": "1", "TF_NUM_INTEROP_THREADS": "1"}
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # as patchwork_tf does; JAX, which Keras imports, sets another
 
-import adb_clients
 import keras
 import numpy as np
 import pytest
@@ -28,37 +28,9 @@ from patchwork_tf.models.weights import get_weights
 from patchwork_tf.streaming import policies
 from patchwork_tf.zoo import checkpoints, systems
 
-pytest_plugins = ["native_runner", "published"]
-
-
 CHECKOUT = Path(__file__).parents[1]
 
-
-def _data_folder() -> Path:
-    """Real files to try things on, which are not part of the project.
-
-    The folder that PATCHWORK_TEST_DATA names; else `data` in a folder beside the checkout; else tests/data.
-    """
-    if named := os.environ.get("PATCHWORK_TEST_DATA"):
-        return Path(named)
-    beside = CHECKOUT.parent.glob("*/data/imagenet_photos")
-    return next((photos.parent for photos in beside), CHECKOUT / "tests/data")
-
-
-DATA = _data_folder()
-
-
-@pytest.fixture(scope="session")
-def real_data():
-    """Function of a path below the folder of real files, to the path; skips the test if it is missing."""
-
-    def find(relative):
-        path = DATA / relative
-        if not path.exists():
-            pytest.skip(f"no {relative}: put it into tests/data, or set PATCHWORK_TEST_DATA to a folder with it")
-        return str(path)
-
-    return find
+pytest_plugins = ["needs", "adb_clients", "arm64", "native_runner", "published"]
 
 
 def small_model(name, seed=0, **overrides):
@@ -127,6 +99,7 @@ def pytest_collection_modifyitems(items):
     """Long files first. With --dist=loadfile a file stays on one worker, which shares its fixtures and models."""
     places = {name: place for place, name in enumerate(_LONGEST_FILES)}
     items.sort(key=lambda item: places.get(item.path.stem, len(places)))
+    items[:] = [item for item in items if item.name != "test_session"]  # TensorFlow's, which is no test
 
 
 @pytest.fixture(scope="session")
@@ -156,7 +129,6 @@ def on_tensorflow():
 @pytest.fixture(scope="session")
 def on_jax(on_tensorflow, tmp_path_factory):
     """The environment of processes on JAX, which compile quickly rather than well, and for one another."""
-    pytest.importorskip("jax", reason="JAX is an extra: pip install -e .[jax]")
     return {
         **on_tensorflow,
         "KERAS_BACKEND": "jax",
@@ -206,13 +178,6 @@ def random_frames(rng, count, image_size):
     height, width = image_size
     coarse = rng.uniform(-1, 1, (count, height // 16, width // 16, 3)).repeat(16, axis=1).repeat(16, axis=2)
     return (0.7 * coarse + 0.3 * rng.uniform(-1, 1, (count, height, width, 3))).astype(np.float32)
-
-
-@pytest.fixture(scope="module", params=adb_clients.paths()[:1])
-def adb(request, tmp_path_factory):
-    """A real adb client. Tests of what clients differ in have a fixture of all that there are."""
-    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
-        yield adb
 
 
 @pytest.fixture

@@ -3,25 +3,24 @@
 import subprocess
 from pathlib import Path
 
+import needs
 import numpy as np
 import overhead
 import pytest
+from exports import export
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
-from patchwork_tf.errors import DataError
-from patchwork_tf.export.exporting import export
 from patchwork_tf.export.runner import StepRunner
 
 ROOT = Path(__file__).parents[1]
-CROSS_COMPILER = native.ARCHITECTURES["arm64"].compiler
 STEPS = 100
 
 
 @pytest.fixture(scope="module")
 def program():
     """The runner's path."""
-    or_skip(native.host_compiler)
+    needs.compiler()
     return native.runner_path()
 
 
@@ -59,14 +58,6 @@ def run(program, tmp_path):
 
 def host_command(program):
     return [program, f"--library={native.library_path()}"]
-
-
-def or_skip(function, *arguments):
-    """What a function returns; skips the test if what it needs is not installed here."""
-    try:
-        return function(*arguments)
-    except DataError as error:
-        pytest.skip(str(error))
 
 
 def call(command, cwd=None):

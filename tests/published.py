@@ -79,7 +79,6 @@ def make_davis(root, frames=5, layout=2016):
 
 @pytest.fixture(scope="session")
 def vid(tmp_path_factory):
-    pytest.importorskip("apache_beam", reason="Beam is an extra: pip install -e .[beam]")
     return make_vid(tmp_path_factory.mktemp("vid"))
 
 

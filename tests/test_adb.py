@@ -13,7 +13,7 @@ from patchwork_tf.errors import DataError, UsageError
 TMP = "/data/local/tmp"
 
 
-@pytest.fixture(scope="module", params=adb_clients.paths())
+@pytest.fixture(scope="module", params=adb_clients.CLIENTS)
 def adb(request, tmp_path_factory):
     with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
         yield adb

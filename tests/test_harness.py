@@ -12,16 +12,16 @@ import pytest
 from bench import RUNS, STEPS, SYSTEMS, left_as_it_was, runs_of
 from conftest import small_model
 from emulated_device import EmulatedDevice
+from exports import export
 from runs import run_of
 
 from patchwork_tf.benchmarks.phone import REMOTE
 from patchwork_tf.benchmarks.plan import Workload
-from patchwork_tf.export.exporting import export
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import StreamConfig
 
 
-@pytest.fixture(scope="module", params=adb_clients.paths())
+@pytest.fixture(scope="module", params=adb_clients.CLIENTS)
 def adb(request, tmp_path_factory):
     with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
         yield adb

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import shutil
 import subprocess
 from html.parser import HTMLParser
 
@@ -126,7 +125,6 @@ def test_page_with_the_stock_tools_times():
     assert "135500" in words  # 135 ms of 500 runs
 
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 PROBE = """<script>
 const svg = document.querySelector('svg'), path = svg.querySelector('use'), text = svg.querySelector('text');
 document.title = [innerWidth, document.documentElement.scrollWidth, document.querySelector('.scroll').tabIndex,
@@ -138,14 +136,13 @@ LIGHT = ["rgb(0, 114, 178)", "rgb(93, 99, 107)", "false", "rgb(255, 255, 255)"]
 DARK = ["rgb(86, 180, 233)", "rgb(160, 167, 176)", "true", "rgb(21, 23, 26)"]
 
 
-@pytest.mark.skipif(not CHROMIUM, reason="no Chromium here")
 @pytest.mark.slow
 @pytest.mark.parametrize(("width", "dark"), [(1280, False), (500, True)])
-def test_page_in_a_browser(phone_page, width, dark, tmp_path):
+def test_page_in_a_browser(phone_page, width, dark, chromium, tmp_path):
     """It fits its window, two plots a row or one, in the reader's colours, and tables scroll by keyboard."""
     path = tmp_path / "page.html"
     path.write_text(phone_page.replace("</body>", PROBE))
-    command = [CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
+    command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--hide-scrollbars"]
     command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
     command += [f"--user-data-dir={tmp_path}/profile", f"--window-size={width},900"]
     command += ["--blink-settings=preferredColorScheme=0"] if dark else []

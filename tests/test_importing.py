@@ -53,6 +53,19 @@ def test_raw_outputs_are_the_source_files_on_real_photos(real_data):
 
 
 @pytest.mark.slow
+def test_raw_outputs_are_those_recorded_of_the_source_file():
+    """On photographs; tests/data/README.md says how they were recorded."""
+    model = pw.build("oid-sf", image_size=300)
+    assign_weights(model.variables, checkpoints.read("oid-sf").arrays, "the shipped weights")
+    frame = cv2.cvtColor(cv2.imread("tests/data/photographs.png"), cv2.COLOR_BGR2RGB)
+    levels, _ = model.predict_window((frame / 127.5 - 1)[None].astype(np.float32), None, {})
+    recorded = np.load("tests/data/oid_raw_outputs.npz")
+    for ours, name in zip(zip(*levels, strict=True), ("logits", "codes"), strict=True):
+        ours, theirs = np.concatenate(ours, 1)[0, ::5], recorded[name]
+        np.testing.assert_allclose(ours, theirs, atol=5e-4 * np.abs(theirs).max())
+
+
+@pytest.mark.slow
 def test_the_shipped_weights_are_what_the_importer_makes(real_data, tmp_path):
     assert run(real_data(REAL), tmp_path / "run", f"--labels={real_data(LABELS)}") == 0
     made, shipped = checkpoints.read(str(tmp_path / "run")), checkpoints.read("oid-sf")

@@ -1,7 +1,10 @@
-"""Imports point one way: what a part of the package may import is below it."""
+"""Imports point one way: what a part of the package may import is below it. And other packages are asked for."""
 
 import ast
 import functools
+import re
+import sys
+from importlib.metadata import packages_distributions, requires
 from pathlib import Path
 
 import pytest
@@ -77,3 +80,32 @@ def test_every_part_has_its_place():
 @pytest.mark.parametrize("part", ["training", "models", "layers"])
 def test_what_trains_does_not_draw(part):
     assert not [path for name, path, names in modules() if name == part and "drawing" in names]
+
+
+def foreign(folders, lazily) -> set[str]:
+    """Packages that are neither Python's nor ours, imported anywhere in files, or when these are imported."""
+    paths = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    ours = {path.stem for path in paths} | {*folders}
+    names = set()
+    for tree in (ast.parse(path.read_text()) for path in paths):
+        for node in ast.walk(tree) if lazily else tree.body:
+            if isinstance(node, ast.Import):
+                names |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names.add(node.module.split(".")[0])
+    return names - ours - sys.stdlib_module_names
+
+
+@pytest.mark.parametrize(
+    ("folders", "lazily", "extras"),
+    [(list(FOLDERS), False, False), ([*FOLDERS, "tests", "tools", "results", "examples"], True, True)],
+)
+def test_every_package_that_is_imported_is_asked_for(folders, lazily, extras):
+    """None is there only because another one needs it. The package itself can be imported without any extra."""
+    lines = [line for line in requires("patchwork-tf") if extras or "extra ==" not in line]
+    wanted = {re.match(r"[\w-]+", line)[0].lower() for line in lines}
+    brought_by = packages_distributions()
+    unasked = [
+        name for name in foreign(folders, lazily) if not wanted & {*map(str.lower, brought_by.get(name, ()))}
+    ]
+    assert not unasked

@@ -1,6 +1,7 @@
 """The C library for apps against Python: answers, streams, errors, memory."""
 
 import ctypes
+import itertools
 import os
 import re
 import subprocess
@@ -8,17 +9,18 @@ import sys
 from pathlib import Path
 
 import cv2
+import needs
 import numpy as np
 import pytest
-from native_runner import CROSS_COMPILER, ROOT, or_skip
-from test_runner_builds import CORTEX_A53, bundle_or_skip, emulator_or_skip
+from arm64 import CORTEX_A53
+from exports import export
+from native_runner import ROOT
 
 import patchwork_tf as pw
 from patchwork_tf.benchmarks import native
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import golden, metadata
-from patchwork_tf.export.exporting import export
 from patchwork_tf.export.streaming import ExportedStep
 
 LIBRARY, EXAMPLE = ROOT / "benchmarks/library/patchwork.c", ROOT / "examples/stream.c"
@@ -83,7 +85,7 @@ class Library:
 @pytest.fixture(scope="module")
 def library(tmp_path_factory):
     path = tmp_path_factory.mktemp("library") / "libpatchwork.so"
-    native.compile_c(or_skip(native.host_compiler), [LIBRARY], path, "-shared", "-fPIC")
+    native.compile_c(needs.compiler(), [LIBRARY], path, "-shared", "-fPIC")
     return Library(path)
 
 
@@ -115,13 +117,10 @@ def letterboxed(detector, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def frames(real_data):
+def frames(clip):
     """100 frames of a real clip."""
-    found = [
-        cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA)
-        for frame in Video(real_data("vid_clip_00007010/frames"))
-    ]
-    return found[:100]
+    few = itertools.islice(Video(clip), 100)
+    return [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA) for frame in few]
 
 
 def noise(count, height=180, width=240):
@@ -248,7 +247,7 @@ def test_only_the_library_s_own_names_leave_it(flags, tmp_path):
     (tmp_path / "app.c").write_text("int fail, litert, litert_load, model_load, model_close, input_memory;\n")
     output = tmp_path / "libapp.so"
     sources = [LIBRARY, tmp_path / "app.c"]
-    native.compile_c(or_skip(native.host_compiler), sources, output, "-shared", "-fPIC", *flags)
+    native.compile_c(needs.compiler(), sources, output, "-shared", "-fPIC", *flags)
     exported = subprocess.run(["nm", "-D", "--defined-only", output], capture_output=True, text=True, check=True)
     names = {line.split()[-1] for line in exported.stdout.splitlines()}
     declared = set(re.findall(r"(patchwork_\w+)\(", LIBRARY.with_suffix(".h").read_text()))
@@ -298,7 +297,7 @@ def test_damaged_metadata_never_crashes(segmenter, library, tmp_path):
 def test_threads_nulls_and_a_model_closed_before_its_stream(sanitizer, detector, tmp_path):
     program = tmp_path / "threads"
     sources = [ROOT / "tools/checks/threads.c", LIBRARY]
-    native.compile_c(or_skip(native.host_compiler), sources, program, *sanitizer)
+    native.compile_c(needs.compiler(), sources, program, *sanitizer)
     done = subprocess.run([program, native.library_path(), detector], capture_output=True, text=True)
     if "unexpected memory mapping" in done.stderr:
         pytest.skip("this kernel puts memory where gcc's ThreadSanitizer cannot look: sysctl vm.mmap_rnd_bits=28")
@@ -312,6 +311,11 @@ def _example(tmp_path, compiler, *flags):
     return program
 
 
+@pytest.fixture(scope="module")
+def plain_example(tmp_path_factory):
+    return _example(tmp_path_factory.mktemp("example"), needs.compiler())
+
+
 def _run(command, frames, cwd=None):
     done = subprocess.run(list(map(str, command)), input=np.stack(frames).tobytes(), capture_output=True, cwd=cwd)
     assert done.returncode == 0, done.stderr.decode()[-3000:]
@@ -319,25 +323,26 @@ def _run(command, frames, cwd=None):
 
 
 @pytest.mark.slow
-def test_the_example_is_clean_under_sanitizers_and_the_same_on_arm64(detector, tmp_path):
-    frames = noise(8)
-    plain = _example(tmp_path, or_skip(native.host_compiler))
-    arguments = [detector, 180, 240]
-    expected = _run([plain, native.library_path(), *arguments], frames)
+def test_the_example_is_clean_under_sanitizers(plain_example, detector, tmp_path):
+    sanitized = _example(tmp_path, needs.compiler(), *SANITIZED)
+    arguments = [native.library_path(), detector, 180, 240]
+    expected = _run([plain_example, *arguments], noise(8))
     assert expected.count("frame ") == 8
     assert "frame 0 whole" in expected
-    os.makedirs(tmp_path / "sanitized")
-    sanitized = _example(tmp_path / "sanitized", or_skip(native.host_compiler), *SANITIZED)
-    assert _run([sanitized, native.library_path(), *arguments], frames) == expected
+    assert _run([sanitized, *arguments], noise(8)) == expected
     wrong = subprocess.run([sanitized, native.library_path(), EXAMPLE, "9", "9"], capture_output=True, text=True)
     assert wrong.returncode == 1
     assert wrong.stderr.splitlines()[-1].startswith(f"stream: {EXAMPLE}: cannot load it")
-    qemu = emulator_or_skip(tmp_path / "root", *CORTEX_A53)
-    bundle = bundle_or_skip(tmp_path / "bundle", "arm64")
-    program = _example(tmp_path / "bundle", CROSS_COMPILER)
+
+
+@pytest.mark.slow
+def test_the_example_says_the_same_on_arm64(arm64, plain_example, detector):
+    bundle, frames, arguments = arm64.bundle, noise(8), [detector, 180, 240]
+    expected = _run([plain_example, native.library_path(), *arguments], frames)
+    program = _example(Path(bundle.folder), arm64.compiler)
     loader = [part for part in bundle.command if "ld-linux" in part]
-    start = [*qemu, *loader, "--library-path", ".", f"./{program.name}", f"./{native.LIBRARY}"]
-    found = _run([*start, *arguments], frames, cwd=bundle.folder)
+    start = [*arm64.start(*CORTEX_A53), *loader, "--library-path", "."]
+    found = _run([*start, f"./{program.name}", f"./{native.LIBRARY}", *arguments], frames, cwd=bundle.folder)
     numbers = [
         [float(word) for word in text.split() if word.replace(".", "").isdigit()] for text in (found, expected)
     ]
@@ -380,7 +385,7 @@ def test_ten_thousand_frames_without_growth(library, small, small_networks, tmp_
 @pytest.fixture(scope="module")
 def golden_program(tmp_path_factory):
     program = tmp_path_factory.mktemp("golden") / "golden"
-    native.compile_c(or_skip(native.host_compiler), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
+    native.compile_c(needs.compiler(), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
     return program
 
 
@@ -407,7 +412,6 @@ def test_golden_vectors_prove_it_in_python_and_in_c(name, request, golden_progra
 
 @pytest.mark.slow
 def test_an_eight_bit_file_looks_at_its_first_frame_as_a_whole(library, small, tmp_path):
-    pytest.importorskip("ai_edge_quantizer", reason="an extra: pip install -e .[int8]")
     path, frames = str(tmp_path / "int8.tflite"), noise(6, 80, 80)
     export(small("oid-pw-m2n1", image_size=64), path, True, 1, "int8", frames)
     stream = library.stream(library.model(path)[1])

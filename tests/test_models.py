@@ -1,7 +1,9 @@
 """The networks against keras.applications (I1), on still video (I2), and each item of a batch alone (I4)."""
 
 import functools
+from pathlib import Path
 
+import cv2
 import keras
 import numpy as np
 import pytest
@@ -9,11 +11,14 @@ import tensorflow as tf
 from conftest import fresh_model, random_frames, randomise, small_model, traced_step
 
 import patchwork_tf as pw
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.weights import assign_weights, get_weights, read_npz
 
-WEIGHTS = "mobilenet_v2_keras/mobilenet_v2_1.0_224_imagenet_float32.npz"
+ROOT = Path(__file__).parents[1]
+TRAINED = str(ROOT / "patchwork_tf/pretrained/oid.npz")
+IMAGENET = "mobilenet_v2_keras/mobilenet_v2_1.0_224_imagenet_float32.npz"
 NO_WINDOW = np.zeros((1, 2), np.int32)
 
 
@@ -28,18 +33,27 @@ def keras_mobilenet(size, weights_path):
 
 
 def photo(path, size):
-    image = keras.utils.img_to_array(keras.utils.load_img(path, target_size=(size, size)))
+    return scaled(keras.utils.img_to_array(keras.utils.load_img(path, target_size=(size, size))))
+
+
+def cat_and_cup(size):
+    """Photographs, as the demo's clip shows them."""
+    return scaled(cv2.resize(next(iter(Video(str(ROOT / "docs/photos.mp4")))), (size, size)))
+
+
+def scaled(image):
     return (image / 127.5 - 1)[None].astype(np.float32)
 
 
 @pytest.mark.slow
-def test_i1_single_frame_backbone_is_keras_mobilenet(real_data):
-    size, weights = 384, real_data(WEIGHTS)
+def test_i1_single_frame_backbone_is_keras_mobilenet():
+    """With trained weights, on photographs."""
+    size = 384
     model = pw.build(pw.get_system("vid-sf").model, image_size=size)
-    pw.load_backbone_weights(model, weights)
-    image = photo(real_data("imagenet_photos/beagle.jpg"), size)
+    pw.load_backbone_weights(model, TRAINED)
+    image = cat_and_cup(size)
     endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
-    reference = keras_mobilenet(size, weights)
+    reference = keras_mobilenet(size, TRAINED)
     outputs = [reference.get_layer(name).output for name in endpoints]
     expected = keras.Model(reference.input, outputs)(image)
     assert len(endpoints) > 50
@@ -50,7 +64,7 @@ def test_i1_single_frame_backbone_is_keras_mobilenet(real_data):
 @pytest.mark.slow
 def test_i1_classifies_photos_like_keras(real_data):
     """The published classifier on top of our backbone names real photos as the published network does."""
-    weights = real_data(WEIGHTS)
+    weights = real_data(IMAGENET)
     arrays = read_npz(weights)
     model = pw.build(pw.get_system("vid-sf").model, image_size=224)
     pw.load_backbone_weights(model, weights)
@@ -137,10 +151,10 @@ def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid
 
 
 @pytest.mark.slow
-def test_i2_with_real_weights_on_a_photo(small, real_data):
-    frame = photo(real_data("imagenet_photos/beagle.jpg"), 128)
+def test_i2_with_trained_weights_on_photographs():
+    frame = cat_and_cup(128)
     single = fresh_model("vid-sf", depth=1.0)
-    pw.load_backbone_weights(single, real_data(WEIGHTS))
+    pw.load_backbone_weights(single, TRAINED)
     expected, _ = single.step(frame, NO_WINDOW, {})
     found = converge(twin("vid-pw-m4n2", single), frame, LONGEST_PATH["vid"])
     for key in ("boxes", "scores"):

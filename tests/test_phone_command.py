@@ -12,10 +12,10 @@ import pytest
 from bench import RUNS, STEPS, left_as_it_was, runs_of
 from conftest import small_model
 from emulated_device import EmulatedDevice
+from exports import export
 
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import report
-from patchwork_tf.export.exporting import export
 
 SAID_BY_STOCK_TOOL = """count=1000 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358
 Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inference (avg): 3790.92

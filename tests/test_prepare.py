@@ -1,6 +1,5 @@
 """Preparing data sets: what bad files and wrong flags are told, and what is kept."""
 
-import importlib.util
 import os
 import shutil
 
@@ -133,12 +132,7 @@ def test_bad_davis_files_are_named(case, davis, tmp_path, capsys):
         (["--dataset=davis2016", "--data_dir=D"], 2, "--manual_dir is required"),
         (["--dataset=davis2016", "--data_dir=D/data", "--manual_dir=D"], 1, "not the folder of DAVIS 2016"),
         (["--dataset=davis2016", "--data_dir=D", "--manual_dir=/nowhere"], 1, "/nowhere: no such folder"),
-        pytest.param(
-            ["--dataset=imagenet_vid", "--data_dir=D/data", "--manual_dir=D"],
-            1,
-            "not the folder of ImageNet VID",
-            marks=pytest.mark.skipif(not importlib.util.find_spec("apache_beam"), reason="Beam is an extra"),
-        ),
+        (["--dataset=imagenet_vid", "--data_dir=D/data", "--manual_dir=D"], 1, "not the folder of ImageNet VID"),
         (["--dataset=imagenet_vid", "--data_dir=D/data", "--manual_dir=D", "--config=x"], 2, "videos, frames15"),
         (["--data_dir=D"], 2, "--dataset is required"),
     ],

@@ -22,30 +22,33 @@ def read_mask(path):
 
 
 @pytest.mark.slow
-def test_osvos_masks_get_the_official_numbers(real_data):
-    root = real_data("davis2016_dev")
+@pytest.mark.parametrize(
+    ("data", "masks", "frames"), [("davis2016_dev", "osvos_masks", 359), ("generated_masks", "found", 27)]
+)
+def test_masks_get_the_official_numbers(data, masks, frames, real_data):
+    root = real_data(data)
     metric = SegmentationMetric()
-    sequences = sorted(os.listdir(f"{root}/osvos_masks"))
+    sequences = sorted(os.listdir(f"{root}/{masks}"))
     for sequence in sequences:
         for name in sorted(os.listdir(f"{root}/Annotations/480p/{sequence}")):
             truth = read_mask(f"{root}/Annotations/480p/{sequence}/{name}")
-            metric.add_frame(sequence, read_mask(f"{root}/osvos_masks/{sequence}/{name}"), truth)
+            metric.add_frame(sequence, read_mask(f"{root}/{masks}/{sequence}/{name}"), truth)
     result = metric.result()
     compared = 0
-    with open(f"{root}/osvos_masks_jf_per_sequence.csv", newline="") as file:
+    with open(f"{root}/{masks}_jf_per_sequence.csv", newline="") as file:
         for row in csv.DictReader(file):
             for measure in "JF":
                 found = result[measure]["per_sequence"][row["sequence"]]
                 for key in STATISTICS:
                     assert found[key] == pytest.approx(float(row[f"{measure}_{key}"]), abs=1e-6)
                     compared += 1
-    with open(f"{root}/osvos_masks_jf_per_frame.csv", newline="") as file:
+    with open(f"{root}/{masks}_jf_per_frame.csv", newline="") as file:
         for row in csv.DictReader(file):
             for measure in "JF":
                 found = result[measure]["per_sequence"][row["sequence"]]["per_frame"][int(row["frame"])]
                 assert found == pytest.approx(float(row[measure]), abs=1e-6)
                 compared += 1
-    assert compared == 6 * 6 + 2 * 359
+    assert compared == 6 * len(sequences) + 2 * frames
     for measure in "JF":
         for key in STATISTICS:
             per_sequence = [result[measure]["per_sequence"][sequence][key] for sequence in sequences]

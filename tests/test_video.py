@@ -56,6 +56,12 @@ def test_real_mp4(real_data):
     assert frames[0].shape == (1080, 1920, 3)
 
 
+def test_mp4_of_the_demo():
+    frames = list(Video("docs/photos.mp4"))
+    assert len(frames) == 192
+    assert frames[0].shape == (384, 512, 3)
+
+
 def test_real_folder(real_data):
     video = Video(real_data("vid_clip_00007010/frames"))
     assert video.num_frames == 144

@@ -5,7 +5,6 @@ import functools
 import http.server
 import json
 import re
-import shutil
 import subprocess
 import threading
 from contextlib import contextmanager
@@ -15,39 +14,36 @@ import av
 import cv2
 import numpy as np
 import pytest
+from exports import export
+from playwright.sync_api import sync_playwright
 
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import latency, serving, workloads
 from patchwork_tf.benchmarks import report as reports
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
-from patchwork_tf.export import metadata
+from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.fitting import fit_frame
 from patchwork_tf.streaming.stream import stream
-
-sync_api = pytest.importorskip("playwright.sync_api", reason="no Playwright: pip install -e '.[dev]'")
 
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "docs/photos.mp4"
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 SYSTEMS = ["oid-pw-m4n2", "oid-sf"]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SECONDS = 1000  # in Playwright's units
 
 
 @pytest.fixture(scope="module")
-def site(tmp_path_factory):
+def site(chromium, tmp_path_factory):
     """The folder that `make web` makes, with two systems."""
-    if not CHROMIUM:
-        pytest.skip("no Chromium here")
     folder = tmp_path_factory.mktemp("web") / "site"
     command = ["make", "web", f"WEB={folder}", f"WEB_SYSTEMS={' '.join(SYSTEMS)}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=600)
     if "curl: (" in done.stderr:
-        pytest.skip(f"npm's registry cannot be reached: {done.stderr}")
+        pytest.skip("npm's registry cannot be reached")
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -86,15 +82,15 @@ def camera(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def playwright():
-    with sync_api.sync_playwright() as playwright:
+    with sync_playwright() as playwright:
         yield playwright
 
 
 @pytest.fixture(scope="module")
-def browser(playwright, camera):
+def browser(playwright, chromium, camera):
     fake = ["--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream"]
     fake += [f"--use-file-for-fake-video-capture={camera}"]
-    with playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS, *fake]) as browser:
+    with playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *fake]) as browser:
         yield browser
 
 
@@ -370,9 +366,6 @@ def test_wrong_files(browser, address, site, tmp_path):
 
 def test_file_of_ones_own_with_its_golden_vectors(browser, address, small, tmp_path):
     """A segmenter, which is proven, seen and measured."""
-    from patchwork_tf.export import golden
-    from patchwork_tf.export.exporting import export
-
     path = str(tmp_path / "mine.tflite")
     export(small("davis-pw-m2n1"), path, verify_steps=3)
     golden.write(path, str(tmp_path))
@@ -421,12 +414,12 @@ def test_memory_does_not_grow(browser, address):
     assert after == before
 
 
-def test_browsers_that_lack_something(playwright, browser, address):
+def test_browsers_that_lack_something(playwright, chromium, browser, address):
     no_simd = "WebAssembly.validate = () => false"
     with opened(browser, address, wait=False, prepare=lambda page: page.add_init_script(no_simd)) as page:
         assert "no SIMD in WebAssembly. Take a newer one" in alert(page)
     with (
-        playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS) as plain,
+        playwright.chromium.launch(executable_path=chromium, args=FLAGS) as plain,
         opened(plain, address) as page,
     ):
         page.click("#camera")
