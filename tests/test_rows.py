@@ -50,12 +50,7 @@ TRAINED_SMALL = ("vid-sf", {"depth": 0.35, "image_size": 128, "num_classes": 10}
 )
 def test_what_sets_a_system_apart_is_not_replaced_by_other_weights(trained, run_as, overrides, refused):
     name, fields = trained
-    given = (
-        pw.get_system(run_as),
-        weights_of(name, **fields),
-        ("depth", "num_classes", "heads", "memory"),
-        overrides,
-    )
+    given = (pw.get_system(run_as), weights_of(name, **fields), overrides)
     if refused:
         with pytest.raises(UsageError, match=refused):
             checkpoints.fields_of_weights(*given)

@@ -1,5 +1,6 @@
 """patchwork-evaluate --against: how well systems agree with a single-frame network. It takes no labels."""
 
+import functools
 import itertools
 
 import numpy as np
@@ -7,11 +8,12 @@ import numpy as np
 from patchwork_tf import cli, provenance
 from patchwork_tf.bars import progress
 from patchwork_tf.commands.given import Given, given_systems, policies_of, policy_name
-from patchwork_tf.commands.scoring import per_cent, size_text, table_of
+from patchwork_tf.commands.resuming import Rows, project_digest, video_digest
+from patchwork_tf.commands.scoring import made_of, per_cent, size_text, table_of
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.streaming.step import step_of
-from patchwork_tf.streaming.stream import stream_together
+from patchwork_tf.streaming.stream import stream
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
@@ -30,26 +32,79 @@ def run(flags) -> tuple[list[dict], str]:
     for one in given:
         if one.class_names != tuple(checkpoint.class_names):
             raise UsageError(f"{one.name} and {system.name} tell other classes apart: they cannot agree")
-    runs = []
-    for one in given:
-        step = one.make_step()
-        runs += [(one, step, policy) for policy in policies_of(flags, step)]
-    _, steps, policies = zip(*runs, strict=True)
-    reference = _reference(system, checkpoint, steps)
+    reference = step_of(checkpoints.build_from(system, checkpoint))
     about = Given(system.name, system.task, reference, checkpoint.path).facts(reference)
     videos = [Video(path) for path in flags.video if path]
-    scores = _scores(flags, reference, steps, policies, videos)
-    rows = [
-        {
-            **one.facts(step),
-            "policy": policy_name(policy, step),
-            "against": about,
-            "dataset": f"{system.name} at {size_text(about)} on {', '.join(video.path for video in videos)}",
-            **score,
-        }
-        for (one, step, policy), score in zip(runs, scores, strict=True)
-    ]
-    return rows, _table(rows, reference.task)
+    believed = functools.cache(functools.partial(_believed, flags, reference, videos))  # if a row is made at all
+    rows = Rows(flags.json, _made_of_run(flags, about, videos))
+    for one in given:
+        step = one.make_step()
+        for policy in policies_of(flags, step):
+            make = functools.partial(_row, flags, one, step, policy, videos, about, believed)
+            rows.add(made_of(flags, one, step, policy, None), make)
+    return rows.done, _table(rows.done, reference.task)
+
+
+def _made_of_run(flags, about, videos) -> dict:
+    """What all rows of a command depend on."""
+    return {
+        "code": project_digest(),
+        "against": about,
+        "videos": [(video.path, video_digest(video.path)) for video in videos],
+        "settings": {name: flags[name].value for name in ("seed", "max_frames", "blind_start")},
+    }
+
+
+def _row(flags, given, step, policy, videos, about, believed) -> dict:
+    """One system by one policy."""
+    paths = ", ".join(video.path for video in videos)
+    return {
+        **given.facts(step),
+        "policy": policy_name(policy, step),
+        "against": about,
+        "dataset": f"{about['system']} at {size_text(about)} on {paths}",
+        **_score(flags, step, policy, videos, believed()),
+    }
+
+
+def _believed(flags, reference, videos) -> list[list]:
+    """What the reference says of every frame of every video."""
+    found = []
+    with _bar(flags, videos, reference, None) as bar:
+        for video in videos:
+            answers = stream(reference, itertools.islice(video, flags.max_frames))
+            found.append([_counted(answer, bar) for answer in answers])
+    return found
+
+
+def _score(flags, step, policy, videos, believed) -> dict:
+    """How well a step agrees: 'agreement' in [0, 1], see `Task.agreement_metric`, and what its frames cost."""
+    metric, costs = step.task.agreement_metric(step.info.class_names), []
+    with _bar(flags, videos, step, policy) as bar:
+        for video, truths in zip(videos, believed, strict=True):
+            shown, copy = itertools.tee(itertools.islice(video, flags.max_frames))
+            answers = stream(step, copy, policy, seed=flags.seed, blind_start=flags.blind_start)
+            for frame, answer, truth in zip(shown, answers, truths, strict=True):
+                metric.add_frame(answer, truth, frame.shape[:2])
+                costs.append(_counted(answer, bar).mflops)
+    return {
+        "agreement": metric.result(),
+        "videos": len(videos),
+        "frames": len(costs),
+        "mflops_max": max(costs),
+        "mflops_avg": float(np.mean(costs)),
+    }
+
+
+def _bar(flags, videos, step, policy):
+    counts, limit = [video.num_frames for video in videos], flags.max_frames
+    total = None if None in counts else sum(min(count, limit or count) for count in counts)
+    return progress(total=total, unit="frame", desc=f"{step.info.system}, {policy_name(policy, step)}")
+
+
+def _counted(answer, bar):
+    bar.update()
+    return answer
 
 
 def _weights_of_reference(flags, system, given) -> str:
@@ -75,60 +130,6 @@ def _weights_of_reference(flags, system, given) -> str:
             "--checkpoint=FOLDER"
         )
     return system.name
-
-
-def _reference(system, checkpoint, steps):
-    """The step that is held against, at the size of its weights: one of the others if it is there."""
-    wanted = system.name, checkpoint.sha256, checkpoint.config.image_size
-    for step in steps:
-        if wanted == (step.info.system, step.info.weights_sha256, step.config.image_size) and step.model:
-            return step
-    return step_of(checkpoints.build_from(system, checkpoint))
-
-
-def _scores(flags, reference, steps, policies, videos):
-    counts, limit = [video.num_frames for video in videos], flags.max_frames
-    total = None if None in counts else sum(min(count, limit or count) for count in counts)
-    with progress(total=total, unit="frame", desc=f"against {flags.against}") as bar:
-        options = {"seed": flags.seed, "blind_start": flags.blind_start}
-        frames = ((itertools.islice(video, limit)) for video in videos)
-        return score_agreement(steps, policies, reference, frames, progress=bar.update, **options)
-
-
-def score_agreement(steps, policies, reference, videos, *, progress=None, **options) -> list[dict]:
-    """Holds the answers of steps against what a single-frame network says of every frame.
-
-    Args:
-        steps: KerasSteps or ExportedSteps.
-        policies: of each, as for `stream`.
-        reference: likewise a step, of a single-frame network that sees every frame.
-        videos: iterables of frames (h, w, 3) uint8.
-        progress: called after every frame.
-        **options: of `stream`.
-
-    Returns:
-        Per step 'agreement' in [0, 1], see `Task.agreement_metric`; 'videos', 'frames', 'mflops_max' and
-        'mflops_avg'.
-    """
-    metrics = [reference.task.agreement_metric(reference.info.class_names) for _ in steps]
-    costs, number = [], 0
-    for number, video in enumerate(videos, start=1):  # noqa: B007  the last one counts
-        for frame, (truth, *answers) in stream_together([reference, *steps], video, [None, *policies], **options):
-            for metric, answer in zip(metrics, answers, strict=True):
-                metric.add_frame(answer, truth, frame.shape[:2])
-            costs.append([answer.mflops for answer in answers])
-            if progress:
-                progress()
-    return [
-        {
-            "agreement": metric.result(),
-            "videos": number,
-            "frames": len(costs),
-            "mflops_max": max(column),
-            "mflops_avg": float(np.mean(column)),
-        }
-        for metric, column in zip(metrics, zip(*costs, strict=True), strict=True)
-    ]
 
 
 def _table(rows, task) -> str:

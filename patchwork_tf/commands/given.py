@@ -113,6 +113,7 @@ def _built(flags, shipped, **overrides) -> list[Given]:
             source = system.name
         checkpoint = read(source) if source else None
         if checkpoint:
+            checkpoints.fields_of_weights(system, checkpoint, overrides)  # before any system is run
             about = (checkpoint.path, checkpoint.sha256, checkpoint.step, tuple(checkpoint.class_names))
         else:
             about = ()

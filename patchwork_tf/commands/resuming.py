@@ -8,6 +8,8 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from etils import epath
+
 from patchwork_tf import files, provenance
 from patchwork_tf.errors import DataError
 
@@ -71,6 +73,16 @@ def folder_digest(folder) -> str:
     """SHA-256 of names, sizes and times of what is in a folder, an epath.Path: contents may be large."""
     facts = ((path.name, path.stat().length, path.stat().mtime) for path in sorted(folder.iterdir()))
     return hashlib.sha256(repr(list(facts)).encode()).hexdigest()
+
+
+def video_digest(path: str) -> str:
+    """SHA-256 of a video file; of a folder of frames as `folder_digest`."""
+    return folder_digest(epath.Path(path)) if os.path.isdir(path) else file_digest(path)
+
+
+def project_digest() -> str:
+    """SHA-256 of the project's own code."""
+    return code_digest(["patchwork_tf", "patchwork_tf.export"])
 
 
 def code_digest(modules: list[str]) -> str:

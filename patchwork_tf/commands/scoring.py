@@ -13,7 +13,7 @@ from patchwork_tf import cli
 from patchwork_tf.bars import progress
 from patchwork_tf.choices import POLICIES
 from patchwork_tf.commands.given import given_systems, policies_of, policy_name
-from patchwork_tf.commands.resuming import Rows, code_digest, file_digest, folder_digest
+from patchwork_tf.commands.resuming import Rows, code_digest, file_digest, folder_digest, project_digest
 from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names, dataset_info, open_prepared
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import ModelConfig
@@ -35,7 +35,7 @@ def run(flags) -> tuple:
             several = len(given) > 1 or len(flags.policy) > 1
             folder = _predictions(flags, system, policy_name(policy, step), several)
             make = functools.partial(_score, flags, system, step, policy, folder, names)
-            rows.add(_made_of(flags, system, step, policy, folder), make)
+            rows.add(made_of(flags, system, step, policy, folder), make)
     return rows.done[0] if len(rows.done) == 1 else rows.done, _table(rows.done, get_task(task))
 
 
@@ -45,13 +45,13 @@ def _made_of_run(flags) -> dict:
     data = {} if source.is_generated else {"files": folder_digest(open_prepared(source).data_path)}
     settings = ("seed", "num_videos", "max_frames", "blind_start", "coco")
     return {
-        "code": code_digest(["patchwork_tf", "patchwork_tf.export"]),
+        "code": project_digest(),
         "data": {**{name: flags[name].value for name in names}, **data},
         "settings": {name: flags[name].value for name in settings},
     }
 
 
-def _made_of(flags, given, step, policy, folder) -> dict:
+def made_of(flags, given, step, policy, folder) -> dict:
     """What one row depends on beside. Weights at random are never the same."""
     return {
         "system": {"name": given.name, **dataclasses.asdict(step.config), **dataclasses.asdict(step.info.stream)},

@@ -135,7 +135,7 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
         return {}
     trained_size = weights.config.trained_size if begun else weights.config.size_of_training
     names = ("depth", "image_size") if flags.init_checkpoint else ()
-    return {"trained_size": trained_size, **checkpoints.fields_of_weights(system, weights, names, given)}
+    return {"trained_size": trained_size, **checkpoints.fields_of_weights(system, weights, given, names)}
 
 
 def _run_of(flags, processes, metadata) -> Run:

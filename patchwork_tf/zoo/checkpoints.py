@@ -263,7 +263,7 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
             raise DataError(
                 f"{checkpoint.path}: weights for {trained.task}, but {system.name} is for {system.task}"
             )
-        fields = fields_of_weights(system, checkpoint, _OF_WEIGHTS, overrides)
+        fields = fields_of_weights(system, checkpoint, overrides)
         overrides = {"trained_size": trained.size_of_training, **fields, **overrides}
     model = build(system, **overrides)
     if checkpoint is not None:
@@ -278,7 +278,9 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
     return model
 
 
-def fields_of_weights(system: System, checkpoint: Checkpoint, fields: Sequence[str], overrides: dict) -> dict:
+def fields_of_weights(
+    system: System, checkpoint: Checkpoint, overrides: dict, fields: Sequence[str] = _OF_WEIGHTS
+) -> dict:
     """What a checkpoint says of the model that a system is run with: ModelConfig fields that nobody overrides.
 
     A checkpoint may differ from the system that it was trained as: `patchwork-train --system=vid-sf --depth=0.35`.
