@@ -3,6 +3,7 @@
 import collections
 import itertools
 import json
+import os
 import time
 
 import numpy as np
@@ -175,11 +176,11 @@ def _unzipped(shown):
 
 def _open(source: str, size: int, max_frames: int | None):
     """Frames and for how many seconds each is shown; and their number, if it is known."""
-    if not source.startswith(_GENERATED):
+    index = source.removeprefix(_GENERATED)
+    if index == source or os.path.exists(source):
         video = Video(source)
         return video.shown(), video.num_frames
-    index = source.removeprefix(_GENERATED)
-    if not index.isdigit():
+    if not index.isdecimal():
         raise UsageError(f"--video={source}: give a number, such as {_GENERATED}3")
     count = min(_GENERATED_FRAMES, max_frames or _GENERATED_FRAMES)
     clip = moving_objects.render_clip(int(index), count, max(256, size), "validation")

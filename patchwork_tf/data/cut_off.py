@@ -75,4 +75,11 @@ def _of_page(head):
     return None if lengths is None else 27 + len(lengths) + sum(lengths)
 
 
-_LENGTHS = {"mov": _of_box, "matroska": _of_element, "avi": _of_chunk, "asf": _of_object, "flv": _of_tag, "ogg": _of_page}
+_LENGTHS = {
+    "mov": _of_box,
+    "matroska": _of_element,
+    "avi": _of_chunk,
+    "asf": _of_object,
+    "flv": _of_tag,
+    "ogg": _of_page,
+}

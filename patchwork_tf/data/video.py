@@ -49,7 +49,7 @@ class Video:
         return self._decode() if self._file else self._read_pictures()
 
     def read(self, choose) -> np.ndarray:
-        """Some of the frames (T, h, w, 3) uint8 RGB that `shown` gives. The first time, a file is decoded as a whole.
+        """Some of the frames (T, h, w, 3) uint8 RGB that `shown` gives. The first time all of a file is decoded.
 
         Args:
             choose: function of how many frames there are to the numbers (T,) that are wanted, rising.

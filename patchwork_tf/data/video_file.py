@@ -123,7 +123,7 @@ class VideoFile:
         return [found[number] for number in numbers]
 
     def _read_from(self, start, wanted):
-        """The wanted frames by their numbers; None if they are not what follows when one seeks the time `start`."""
+        """The wanted frames by their numbers; None if they are not what follows after seeking the time `start`."""
         found = {}
         with self._open() as (container, stream), contextlib.suppress(DataError, av.FFmpegError):
             container.seek(start, stream=stream, backward=True)
@@ -165,7 +165,7 @@ class _Index:
 
 
 def _decoded_if_complete(packet):
-    """What is before the first key frame of a video that was cut out of another may depend on what is not there."""
+    """What precedes the first key frame, where a video was cut out of another, may need what is not there."""
     try:
         return packet.decode()
     except av.InvalidDataError:
@@ -186,7 +186,7 @@ def _copied(path):
         raise DataError(f"{path}: no such file or folder")
     if not stat.S_ISFIFO(os.stat(path).st_mode):
         raise DataError(f"{path}: neither a file, a folder nor a pipe")
-    copy = tempfile.NamedTemporaryFile()
+    copy = tempfile.NamedTemporaryFile()  # noqa: SIM115  it lives as long as the VideoFile
     with open(path, "rb") as pipe:
         shutil.copyfileobj(pipe, copy)
     copy.flush()
