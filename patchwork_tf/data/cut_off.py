@@ -71,8 +71,10 @@ def _of_tag(head):
 
 def _of_page(head):
     """Ogg (RFC 3533): a header of 27 bytes, of which the last says how many segments follow, and their lengths."""
-    lengths = head[27 : 27 + head[26]] if head[:4] == b"OggS" and len(head) > 26 else None
-    return None if lengths is None else 27 + len(lengths) + sum(lengths)
+    if head[:4] != b"OggS":
+        return None
+    segments = int.from_bytes(head[26:27], "big")
+    return 27 + segments + sum(head[27 : 27 + segments])
 
 
 _LENGTHS = {

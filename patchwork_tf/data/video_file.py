@@ -169,6 +169,7 @@ def _decoded_if_complete(packet):
     try:
         return packet.decode()
     except av.InvalidDataError:
+        packet.stream.codec_context.flush_buffers()
         return []
 
 
