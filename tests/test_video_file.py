@@ -1,6 +1,7 @@
 """Training gets the frames that the demo shows, whatever the file: in them frame n is as bright as n says."""
 
 import contextlib
+import itertools
 import os
 import threading
 from fractions import Fraction
@@ -10,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from patchwork_tf.commands import showing
 from patchwork_tf.data import videos
 from patchwork_tf.data.media import Frames
 from patchwork_tf.data.video import Video
@@ -167,6 +169,37 @@ def test_a_file_that_is_cut_off_is_named(ending, codec, options, tmp_path):
             list(Video(str(path)))
 
 
+@pytest.mark.parametrize("codec", ["mpeg2video", "mpeg4"])
+def test_a_frame_that_is_damaged_is_named(codec, tmp_path):
+    """Decoders make something up where a part of it is missing."""
+    path = tmp_path / "x.mkv"
+    write(path, codec)
+    content = bytearray(path.read_bytes())
+    with av.open(str(path)) as container:
+        packet = bytes(next(itertools.islice(container.demux(video=0), 20, None)))
+    middle = content.index(packet) + len(packet) // 2
+    content[middle : middle + 4] = b"\xff" * 4
+    path.write_bytes(content)
+    for read in (list, lambda video: video.read(lambda count: [0])):
+        with pytest.raises(DataError, match=r"x\.mkv: corrupt after 20 frames"):
+            read(Video(str(path)))
+
+
+def test_what_no_decoder_is_there_for_is_named(tmp_path):
+    path = tmp_path / "x.avi"
+    write(path, "mjpeg")
+    path.write_bytes(path.read_bytes().replace(b"MJPG", b"ZZZZ"))
+    with pytest.raises(DataError, match=r"x\.avi: .* decode"):
+        list(Video(str(path)))
+
+
+def test_titles_may_be_in_any_encoding(tmp_path):
+    path = tmp_path / "x.avi"
+    write(path, "mjpeg")
+    path.write_bytes(path.read_bytes().replace(b"Lavf", b"L\xe4vf"))
+    assert len(list(Video(str(path)))) == FRAMES
+
+
 @pytest.mark.parametrize("codec", ["aac", "pcm_s16le"])
 def test_sound_may_be_longer_than_the_pictures(codec, tmp_path):
     path = tmp_path / "x.mkv"
@@ -191,11 +224,15 @@ def clip(tmp_path):
     return tmp_path / "clip.mp4"
 
 
-@pytest.mark.parametrize("name", ["clip:30.mp4", "pipe:0", "clip%03d.mp4", "concat:a|b", "no ending", "größe.MP4"])
+NAMES = ["clip:30.mp4", "pipe:0", "clip%03d.mp4", "concat:a|b", "no ending", "größe.MP4", "moving_objects:7.mp4"]
+
+
+@pytest.mark.parametrize("name", NAMES)
 def test_a_file_may_have_any_name(name, clip, monkeypatch):
     monkeypatch.chdir(clip.parent)
     os.rename("clip.mp4", name)
-    assert numbers_in(Video(name)) == list(range(FRAMES))
+    shown, _ = showing._open(name, HEIGHT, None)
+    assert numbers_in(frame for frame, _ in shown) == list(range(FRAMES))
 
 
 def test_pipes_are_read_once(clip, tmp_path):
@@ -227,6 +264,7 @@ def test_all_who_look_for_videos_find_the_same(tmp_path):
         (tmp_path / f"clip{ending[1:]}{ending.upper()}").touch()
     assert len(videos.find(str(tmp_path))) == len(Frames(str(tmp_path)).clips) == len(VIDEOS)
     assert {".3gp", ".flv", ".mts", ".wmv", ".y4m"} < set(VIDEOS)
+    assert f"`{' '.join(VIDEOS)}`" in (Path(__file__).parents[1] / "docs/own_videos.md").read_text()
     (tmp_path / "none").mkdir()
     for look in (videos.find, Frames):
         with pytest.raises(DataError, match=", ".join(VIDEOS)):

@@ -55,7 +55,8 @@ class VideoFile:
     def _open(self):
         """The container and its video stream."""
         try:
-            container = av.open(f"file:{self._file}")  # lest FFmpeg take clip:30.mp4 for an address
+            # As file: lest FFmpeg take clip:30.mp4 for an address; titles may be in any encoding.
+            container = av.open(f"file:{self._file}", metadata_errors="replace")
         except (av.FFmpegError, OSError) as error:
             raise DataError(f"{self.path}: not a readable video ({error.strerror or error})") from None
         with container:
@@ -74,6 +75,8 @@ class VideoFile:
         with self._open() as (container, stream):
             for number, frame in enumerate(self._decoded(container, stream)):
                 size = size or (frame.height, frame.width)
+                if frame.is_corrupt:  # and what is missing in it is anything
+                    raise DataError(f"{self.path}: corrupt after {number} frames")
                 pictures.check_size((frame.height, frame.width), size, f"{self.path}: frame {number}")
                 yield frame
         if number < 0:
@@ -175,10 +178,14 @@ def _decoded_if_complete(packet):
 
 def upright(frame: av.VideoFrame, where: str) -> np.ndarray:
     """The picture (h, w, 3) uint8 RGB, turned as the file says that it is to be shown."""
-    picture, quarters = frame.to_ndarray(format="rgb24"), frame.rotation / 90
+    quarters = frame.rotation / 90
     if quarters != int(quarters):
         raise DataError(f"{where}: it is to be turned by {frame.rotation} degrees; only quarter turns are known")
-    return np.ascontiguousarray(np.rot90(picture, int(quarters))) if quarters else picture
+    try:
+        picture = frame.to_ndarray(format="rgb24")
+    except av.FFmpegError as error:
+        raise DataError(f"{where}: its colours cannot be made RGB ({error.strerror})") from None
+    return np.ascontiguousarray(np.rot90(picture, int(quarters)))
 
 
 def _copied(path):
