@@ -51,9 +51,9 @@ def _of_element(head):
 
 
 def _of_chunk(head):
-    """AVI: RIFF, size; of even length."""
+    """AVI: RIFF, size."""
     size = int.from_bytes(head[4:8], "little")
-    return 8 + size + size % 2 if head[:4] == b"RIFF" and 0 < size < 2**32 - 1 else None
+    return 8 + size if head[:4] == b"RIFF" and 0 < size < 2**32 - 1 else None
 
 
 def _of_object(head):
