@@ -4,9 +4,9 @@
   patchwork-demo --system=oid-sf,oid-sf-int4,oid-pw-m4n2 --video=clip.mp4 --output=annotated.mp4 --json=boxes.json
 
 Several systems are shown side by side, and a table says what each costs and how well it agrees with the first.
---video is any file that FFmpeg reads, or a folder of frames, of any size and shape. For
-moving_objects, `moving_objects:K` is clip K of the validation set. Systems without --checkpoint take the
-weights that are shipped, where there are some.
+--video is any file that FFmpeg reads, also out of a pipe (/dev/stdin), which is read to its end first, or a
+folder of frames, of any size and shape. For moving_objects, `moving_objects:K` is clip K of the validation set.
+Systems without --checkpoint take the weights that are shipped, where there are some.
 """
 
 import sys

@@ -16,6 +16,7 @@ from patchwork_tf.errors import DataError, UsageError
 
 EXTENSIONS = (".bmp", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp")
 _QUALITY = {"quality": 95, "subsampling": 0}  # of JPEGs that have to be written anew
+_OF_MANY = ("MPO", "TIFF")  # formats of pictures that may bring views and previews with them; the first counts
 _OPAQUE = 128  # alpha from here on
 
 
@@ -145,10 +146,15 @@ def _opened(path, content) -> PIL.Image.Image:
     try:
         image = PIL.Image.open(io.BytesIO(content))
         image.load()
-        return image
     except (OSError, SyntaxError, ValueError, PIL.Image.DecompressionBombError) as error:
         reason = str(error).partition(" <")[0]  # the rest is about our own buffer
         raise DataError(f"{path}: not a readable image, or cut off ({reason})") from None
+    if getattr(image, "is_animated", False) and image.format not in _OF_MANY:
+        raise DataError(
+            f"{path}: an animation of {image.n_frames} frames, not a picture; make it a folder of pictures, such "
+            "as by ImageMagick's `magick FILE FOLDER/%04d.png`, or a video"
+        )
+    return image
 
 
 def _is_upright(image) -> bool:

@@ -104,7 +104,7 @@ def test_videos_give_the_frames_that_are_asked_for(folder):
     every = np.stack(list(Video(PHOTOS)))
     for numbers in ([0, 1, 2], [5, 9, 13], [40, 41], [len(every) - 1]):
         np.testing.assert_array_equal(found.read(1, lambda count, numbers=numbers: numbers), every[numbers])
-    assert len(videos._times(found.paths[1])) == len(every)
+    np.testing.assert_array_equal(found.read(1, lambda count: [count - 1]), every[-1:])
     np.testing.assert_array_equal(found.read(2, lambda count: [count - 1]), every[8:9, :200])
 
 
@@ -226,7 +226,7 @@ def test_videos_that_turn_out_to_be_broken_are_left_out(folder, damaged, tmp_pat
     for _ in range(2):
         frames = found.read(1, lambda count: [count // 2])
         np.testing.assert_array_equal(frames[0], every[len(every) // 2])
-    assert capsys.readouterr().out.count("damaged.mp4: corrupt") == 1
+    assert capsys.readouterr().out.count("damaged.mp4: cannot be decoded") == 1
 
 
 @pytest.mark.slow
@@ -235,7 +235,7 @@ def test_the_command_names_a_video_that_turns_out_to_be_broken(teachers, damaged
     command = [sys.executable, "-m", "patchwork_tf.train", *flags]
     done = subprocess.run(command, env=on_tensorflow, stderr=subprocess.PIPE, text=True, timeout=300)
     assert done.returncode == 1
-    assert "damaged.mp4: corrupt" in done.stderr.splitlines()[-1]
+    assert "damaged.mp4: cannot be decoded" in done.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

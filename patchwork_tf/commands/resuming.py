@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -76,7 +77,9 @@ def folder_digest(folder) -> str:
 
 
 def video_digest(path: str) -> str:
-    """SHA-256 of a video file; of a folder of frames as `folder_digest`."""
+    """SHA-256 of a video file; of a folder of frames as `folder_digest`; of a pipe something else every time."""
+    if files.is_stream(path):
+        return str(time.time_ns())
     return folder_digest(epath.Path(path)) if os.path.isdir(path) else file_digest(path)
 
 

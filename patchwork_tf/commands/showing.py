@@ -2,6 +2,7 @@
 
 import collections
 import itertools
+import os
 import time
 
 import numpy as np
@@ -172,10 +173,10 @@ def _unzipped(shown):
 
 def _open(source: str, size: int, max_frames: int | None):
     """Frames and for how many seconds each is shown; and their number, if it is known."""
-    if not source.startswith(_GENERATED):
+    index = source.removeprefix(_GENERATED)
+    if index == source or os.path.exists(source):
         video = Video(source)
         return video.shown(), video.num_frames
-    index = source.removeprefix(_GENERATED)
     if not index.isdecimal():
         raise UsageError(f"--video={source}: give a number, such as {_GENERATED}3")
     count = min(_GENERATED_FRAMES, max_frames or _GENERATED_FRAMES)

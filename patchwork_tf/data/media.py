@@ -8,10 +8,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 
+from patchwork_tf.data.video_file import VIDEOS
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import EXTENSIONS, natural_order
 
-VIDEOS = (".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpg", ".mpeg", ".mts", ".ts", ".webm")
 # Folders of masks, and of pictures of objects, which CVAT writes beside those of classes.
 _MASKS = {"annotations", "annotation", "mask", "masks", "segmentationclass", "gt", "labels", "instance_maps"}
 _IGNORED = {"segmentationobject", "__macosx"}

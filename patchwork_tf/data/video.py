@@ -10,17 +10,16 @@ import numpy as np
 from PIL import Image
 
 from patchwork_tf import pictures
+from patchwork_tf.data.video_file import VideoFile, upright
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
 
 FOLDER_FPS = 25.0  # of a folder of frames, which does not say
 _CLOCK = 90_000  # ticks per second of files that are written
-_STATES_DURATION = ("matroska", "mov", "avi")  # formats whose headers do; of others FFmpeg guesses
-_TS_PACKETS = (188, 192, 204)  # bytes; a whole MPEG transport stream is so many of one of them
 
 
 class Video:
-    """Frames of a video file or folder, upright, decoded as they are needed.
+    """Frames of a video file, a folder of pictures, or one picture, upright, decoded as they are needed.
 
     Attributes:
         path: of the file or folder.
@@ -28,22 +27,15 @@ class Video:
         num_frames: as far as is known before decoding, else None.
 
     Raises:
-        DataError: if there is nothing there, or no frame in it.
+        DataError: if there is nothing there, or no frame in it; if a file is cut off.
     """
 
     def __init__(self, path: str):
         self.path = path
-        if os.path.isdir(path):
-            self._images = image_files(path)
-            self.fps, self.num_frames = FOLDER_FPS, len(self._images)
-        elif os.path.exists(path):
-            self._images = None
-            with open_container(path) as container:
-                video = container.streams.video[0]
-                self.fps = float(video.average_rate or FOLDER_FPS)
-                self.num_frames = video.frames or None
-        else:
-            raise DataError(f"{path}: no such file or folder")
+        self._pictures = _pictures(path)
+        self._file = None if self._pictures else VideoFile(path)
+        self.fps = self._file.fps if self._file and self._file.fps else FOLDER_FPS
+        self.num_frames = self._file.num_frames if self._file else len(self._pictures)
 
     def __iter__(self) -> Iterator[np.ndarray]:
         """Yields (h, w, 3) uint8 RGB frames. Raises DataError as `shown` does."""
@@ -53,92 +45,56 @@ class Video:
         """Yields every frame (h, w, 3) uint8 RGB and for how many seconds it is shown.
 
         Raises:
-            DataError: at the first frame that is corrupt or of another size than those before, and where a file
-                ends before its header says.
+            DataError: at the first frame that is corrupt or of another size than those before.
         """
-        timed = self._read_images() if self._images is not None else self._decode()
+        return self._decode() if self._file else self._read_pictures()
+
+    def read(self, choose) -> np.ndarray:
+        """Some of the frames (T, h, w, 3) uint8 RGB that `shown` gives. The first time all of a file is decoded.
+
+        Args:
+            choose: function of how many frames there are to the numbers (T,) that are wanted, rising.
+
+        Raises:
+            DataError: as `shown` does.
+        """
+        if self._file:
+            return np.stack(self._file.read(choose(self._file.count())))
+        return np.stack([frame for frame, _ in self._read_pictures(choose(len(self._pictures)))])
+
+    def _read_pictures(self, numbers=None):
         first = None
-        for number, (frame, seconds) in enumerate(timed):
+        for number in range(len(self._pictures)) if numbers is None else numbers:
+            frame = pictures.read_picture(self._pictures[number])
             first = first or frame.shape[:2]
             pictures.check_size(frame.shape[:2], first, f"{self.path}: frame {number}")
-            yield frame, seconds
-
-    def _read_images(self):
-        for path in self._images:
-            yield pictures.read_picture(path), 1 / self.fps
+            yield frame, 1 / self.fps
 
     def _decode(self):
-        """Frames are shown until the next one's time; the last one until its own, or the stream's, end."""
+        """Frames are shown until the next one's time; the last one for as long as it says.
+
+        Where there is no time, or one that is not later than the last, frames follow each other at the usual rate.
+        """
         before, start, seconds = None, 0.0, 1 / self.fps
-        with open_container(self.path) as container:
-            for count, frame in enumerate(_frames(container, self.path)):
-                time = start + seconds if frame.time is None else frame.time
-                if before is not None:
-                    seconds = max(time - start, 0.0)
-                    yield before, seconds
-                before, start = upright(frame, f"{self.path}: frame {count}"), time
-                if frame.duration and frame.time_base:
-                    seconds = float(frame.duration * frame.time_base)
-            if before is None:
-                raise DataError(f"{self.path}: no frame could be decoded")
-            yield before, seconds
+        for frame in self._file.frames():
+            time = frame.time
+            if before is not None:
+                time = time if time is not None and time > start else start + 1 / self.fps
+                yield before, time - start
+            before, start = upright(frame, self.path), time or 0.0
+            if frame.duration and frame.time_base:
+                seconds = float(frame.duration * frame.time_base)
+        yield before, seconds
 
 
-def upright(frame, where) -> np.ndarray:
-    """The picture, turned as the file says that it is to be shown."""
-    picture, quarters = frame.to_ndarray(format="rgb24"), frame.rotation / 90
-    if quarters != int(quarters):
-        raise DataError(f"{where} is to be turned by {frame.rotation} degrees; only quarter turns are known")
-    return np.ascontiguousarray(np.rot90(picture, int(quarters))) if quarters else picture
-
-
-def _frames(container, path):
-    """The decoded frames of a file that is whole. Raises DataError where it is not."""
-    count, end, video = 0, 0.0, container.streams.video[0]
-    try:
-        for packet in container.demux():
-            if packet.pts is not None:
-                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
-            if packet.stream.index != video.index:
-                continue
-            if packet.is_corrupt:
-                raise DataError(f"{path}: corrupt or cut off after {count} frames")
-            for frame in packet.decode():
-                yield frame
-                count += 1
-    except av.FFmpegError as error:
-        raise DataError(f"{path}: corrupt after {count} frames ({error.strerror})") from None
-    if _is_cut_off(container, path, end):
-        raise DataError(f"{path}: cut off after {count} frames; its header says that there are more")
-
-
-def _is_cut_off(container, path, end) -> bool:
-    """Whether a file, whose last packet ends at `end` seconds, is shorter than it should be."""
-    kind = container.format.name
-    if kind == "mpegts":
-        return all(os.path.getsize(path) % size for size in _TS_PACKETS)
-    if not container.duration or not kind.startswith(_STATES_DURATION):
-        return False
-    frame = 1 / float(container.streams.video[0].average_rate or FOLDER_FPS)
-    return container.duration / av.time_base - end > 1.5 * frame
-
-
-def image_files(folder: str) -> list[str]:
-    names = pictures.list_pictures(folder)
+def _pictures(path):
+    """The paths of the pictures that a folder, or one picture, is; None of anything else."""
+    if not os.path.isdir(path):
+        return [path] if path.lower().endswith(pictures.EXTENSIONS) and os.path.isfile(path) else None
+    names = pictures.list_pictures(path)
     if not names:
-        raise DataError(f"{folder}: no images in this folder ({', '.join(pictures.EXTENSIONS)})")
-    return [os.path.join(folder, name) for name in names]
-
-
-def open_container(path: str):
-    try:
-        container = av.open(path)
-    except (av.FFmpegError, OSError) as error:
-        raise DataError(f"{path}: not a readable video ({error.strerror or error})") from None
-    if not container.streams.video:
-        container.close()
-        raise DataError(f"{path}: there is no video stream in it")
-    return container
+        raise DataError(f"{path}: no images in this folder ({', '.join(pictures.EXTENSIONS)})")
+    return [os.path.join(path, name) for name in names]
 
 
 def check_output(path: str):

@@ -7,16 +7,14 @@ import functools
 import os
 from contextlib import contextmanager
 
-import av
 import cv2
-import numpy as np
 
 from patchwork_tf import pictures
-from patchwork_tf.data.video import image_files, open_container, upright
+from patchwork_tf.data.video import Video
+from patchwork_tf.data.video_file import VIDEOS
 from patchwork_tf.errors import DataError
 
 NAME = "video"  # of the data set
-EXTENSIONS = (".3gp", ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".mts", ".ts", ".webm", ".wmv")
 
 
 def find(folder: str) -> list[str]:
@@ -29,9 +27,9 @@ def find(folder: str) -> list[str]:
     for path, files in _folders(folder):
         if pictures.list_pictures(path):
             found.append(path)
-        found += [os.path.join(path, n) for n in files if n.lower().endswith(EXTENSIONS) and not n.startswith(".")]
+        found += [os.path.join(path, n) for n in files if n.lower().endswith(VIDEOS) and not n.startswith(".")]
     if not found:
-        kinds = ", ".join(EXTENSIONS)
+        kinds = ", ".join(VIDEOS)
         raise DataError(f"{folder}: no videos in this folder or below ({kinds}), and no folders of frames")
     return sorted(found, key=pictures.natural_order)
 
@@ -82,7 +80,9 @@ class Videos:
         self._error = None  # that reading ended with
         self._bad = set()  # found so while reading
         self.photos = find_photos(photos) if photos else []
-        self.paths = [path for path in find(folder) if self._tried(_opens, path)]
+        opened = ((path, self._tried(Video, path)) for path in find(folder))
+        self._videos = {path: video for path, video in opened if video}
+        self.paths = list(self._videos)
         if not self.paths:
             raise DataError(f"{folder}: none of the videos in it can be read")
 
@@ -93,7 +93,7 @@ class Videos:
             number: of the video, counted again from the first after the last.
             choose: function of how many frames a video has to the numbers (T,) that are wanted, rising.
         """
-        return self._first_good(self.paths, number, _read, choose)
+        return self._first_good(self.paths, number, lambda path: self._videos[path].read(choose))
 
     def read_photo(self, number: int, max_side: int):
         """A photo (h, w, 3) uint8, at most `max_side` pixels a side; if bad ones are skipped, the next one."""
@@ -130,57 +130,7 @@ class Videos:
             return None
 
 
-def _opens(path) -> bool:
-    """True. Raises DataError if a file cannot be opened."""
-    if not os.path.isdir(path):
-        open_container(path).close()
-    return True
-
-
 def _read_reduced(path, max_side):
     photo = pictures.read_picture(path)
     scale = max_side / max(photo.shape[:2])
     return photo if scale >= 1 else cv2.resize(photo, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-
-
-def _read(path, choose):
-    if os.path.isdir(path):
-        files = image_files(path)
-        frames = [pictures.read_picture(files[number]) for number in choose(len(files))]
-    else:
-        times = _times(path)
-        frames = _frames_at(path, [times[number] for number in choose(len(times))])
-    for frame in frames:
-        pictures.check_size(frame.shape[:2], frames[0].shape[:2], path)
-    return np.stack(frames)
-
-
-@functools.lru_cache(maxsize=10_000)
-def _times(path) -> np.ndarray:
-    """When the frames of a file are shown, in ticks of its clock; it is read through, but not decoded."""
-    with open_container(path) as container:
-        try:
-            times = [packet.pts for packet in container.demux(video=0) if packet.pts is not None]
-        except av.FFmpegError as error:
-            raise DataError(f"{path}: corrupt ({error.strerror})") from None
-    if not times:
-        raise DataError(f"{path}: no frame in it has a time")
-    return np.unique(times)
-
-
-def _frames_at(path, times) -> list[np.ndarray]:
-    """The frames that are shown at rising `times`, decoded from the key frame before the first one on."""
-    frames, wanted = [], list(times)
-    with open_container(path) as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "AUTO"
-        try:
-            container.seek(int(wanted[0]), stream=stream, backward=True)
-            for frame in container.decode(stream):
-                while len(frames) < len(wanted) and frame.pts is not None and frame.pts >= wanted[len(frames)]:
-                    frames.append(upright(frame, path))
-                if len(frames) == len(wanted):
-                    return frames
-        except av.FFmpegError as error:
-            raise DataError(f"{path}: corrupt after {len(frames)} frames of a clip ({error.strerror})") from None
-    raise DataError(f"{path}: corrupt or cut off; frames that it lists cannot be decoded")
