@@ -140,7 +140,7 @@ def _latency_against(report, name, runs) -> str:
     """Figures 5 to 8 of the paper; nothing if the single-frame network was not measured."""
     if runs[0].reference not in report.runs:
         return ""
-    metric = get_task(runs[0].task).measures[0]
+    metric = next(iter(get_task(runs[0].task).measures), None)
     if all(run.accuracy is None or run.accuracy.metrics.get(metric) is None for run in runs):
         metric = None
     title = f"Latency against {'accuracy' if metric else 'multiply-adds'}: {name}"

@@ -8,18 +8,18 @@ import sys
 
 import keras
 
+from patchwork_tf import provenance
 from patchwork_tf.benchmarks.plan import Workload
 from patchwork_tf.benchmarks.report import ExportedFile, Run
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.exporting import export
 from patchwork_tf.export.inspect import state_bytes
-from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.grid import Grid
+from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
 from patchwork_tf.quiet import hidden_stderr
 from patchwork_tf.streaming.schedule import frame_mflops
-from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo import checkpoints
-from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.paper import PAPER
 from patchwork_tf.zoo.systems import System, get_system, list_systems
 
@@ -49,9 +49,9 @@ def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, *
             path = os.path.join(folder, f"{system.name}.tflite")
             with hidden_stderr():  # LiteRT has much to say
                 export(network, path, verify_steps=10)
-            networks[system.model] = network, path
-        network, path = networks[system.model]
-        workloads[system.name] = _workload(system, network, path, metadata.read(path))
+            networks[system.model] = path
+        path = networks[system.model]
+        workloads[system.name] = _workload(system, path, metadata.read(path))
     return workloads
 
 
@@ -96,30 +96,43 @@ def from_file(path: str) -> Workload:
 def _from_facts(path, about) -> Workload:
     config, stream = ModelConfig(**about["model"]), StreamConfig(**about["stream"])
     system = System(about["system"], config, stream, about["reference"])
-    return _workload(system, build(system.model), path, about)
+    return _workload(system, path, about)
 
 
-def _workload(system, network, path, about) -> Workload:
+def _workload(system, path, about) -> Workload:
     """What is known of a system without measuring it."""
-    frames = list(itertools.islice(frame_mflops(KerasStep(network, system.stream)), _RUN_FRAMES))
-    average = statistics.fmean(frames)
+    costs = list(itertools.islice(frame_mflops(_Step(system.stream, about["mflops"])), _RUN_FRAMES))
+    average = statistics.fmean(costs)
+    grid = Grid(**about["grid"])
     run = Run(
         system=system.name,
         task=system.task,
         reference=system.reference,
         stream=system.stream,
-        patchwork=not network.grid.is_whole_frame,
-        depth=network.config.depth,
-        image_size=network.config.image_size,
-        grid=dataclasses.asdict(network.grid),
-        mflops_max=max(frames),
+        patchwork=not grid.is_whole_frame,
+        depth=about["model"]["depth"],
+        image_size=tuple(about["input"]["image_size"]),
+        grid=about["grid"],
+        mflops_max=max(costs),
         mflops_avg=average / (system.stream.delay + 1),
         mflops_avg_run=average,
         file=ExportedFile(
-            "", os.path.getsize(path), state_bytes(about), about["weights"], about.get("weights_sha256")
+            provenance.sha256(path),
+            os.path.getsize(path),
+            state_bytes(about),
+            about["weights"],
+            about.get("weights_sha256"),
         ),
         paper=PAPER.get(system.name),
     )
-    workload = Workload(run, path, network.grid)
-    file = dataclasses.replace(run.file, sha256=workload.digest)
-    return dataclasses.replace(workload, run=dataclasses.replace(run, file=file))
+    return Workload(run, path, grid)
+
+
+class _Step:
+    """What `frame_mflops` asks of a step, from a file's metadata."""
+
+    def __init__(self, stream, mflops):
+        self.info, self._mflops = ModelInfo(stream=stream), mflops
+
+    def mflops(self, whole_frame=False):
+        return (1 + self.info.stream.flip) * self._mflops["start" if whole_frame else "step"]

@@ -15,6 +15,7 @@ from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.quantize import load_quantizer, quantize
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.export.tflite import Step, convert
+from patchwork_tf.models.maps import video_model
 from patchwork_tf.streaming.stream import model_input
 
 _CALIBRATION_CLIPS = 4  # of moving_objects, if no video is given
@@ -49,7 +50,7 @@ def export(
     """Converts, verifies and writes a model.
 
     Args:
-        model: as from `build` or `load`.
+        model: as from `build`, `load` or `patch`.
         output: path of the .tflite file; it appears when everything is good.
         suppression: as for `Step`.
         verify_steps: how many random steps must agree.
@@ -60,6 +61,7 @@ def export(
         DataError: if the file in float32 does not agree with Keras, or cannot be written.
         UsageError: if int8 is wanted and ai-edge-quantizer, or what it needs, is not installed.
     """
+    model = video_model(model)
     if quantization not in QUANTIZATIONS:
         raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
     if quantization == "int8":

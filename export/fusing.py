@@ -138,6 +138,12 @@ def readers_of(plan: Plan) -> dict[int, list]:
     return readers
 
 
+def frozen(layer) -> keras.StatelessScope:
+    """In this scope a layer's variables are constants."""
+    variables = getattr(layer, "variables", ())
+    return keras.StatelessScope([(variable, tf.constant(constant(variable))) for variable in variables])
+
+
 def constant(variable) -> np.ndarray:
     """The value of a variable, also while a function is being traced."""
     with tf.init_scope():

@@ -17,11 +17,11 @@ from types import MappingProxyType
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.export.fusing import Operation, constant, fused
+from patchwork_tf.export.fusing import Operation, constant, frozen, fused
 from patchwork_tf.export.memory import number_of
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import rules
-from patchwork_tf.layers.cell import PatchworkCell
+from patchwork_tf.layers.cell import PatchworkCell, cut
 from patchwork_tf.layers.memory import CellMeans, Look, Remember
 from patchwork_tf.models.attention import best_window
 from patchwork_tf.models.patch import plan_of
@@ -95,7 +95,7 @@ class Lowering:
         self.fresh = self._freshness(frame)
         self._network(frame)
         outputs, need = self._answer()
-        if self.model.attention is None:
+        if self.model.grid.is_whole_frame:
             return {**outputs, "next_window": window}  # there is no other
         return {**outputs, "next_window": self._next_window(need)}
 
@@ -111,7 +111,7 @@ class Lowering:
     @in_float
     def _freshness(self, frame):
         """`rule.advance_freshness`; None if there is no window to choose."""
-        if self.model.attention is None:
+        if self.model.grid.is_whole_frame:
             return None
         fresh = tf.ones((1, self.windows.window, self.windows.window, 1))
         if self.windows.is_whole_frame:  # LiteRT warns of outputs that are constants: make it depend on the frame
@@ -208,7 +208,10 @@ class Lowering:
             if operation.is_convolution:
                 return operation.convolve(context)
             inside = [self._inside(operation.input, border)] if border.counts else []
-            return border.run(layer.layer, context, *inside)
+            with frozen(layer.layer):
+                if border.run is None:
+                    return cut(layer.layer(context), border)
+                return border.run(layer.layer, context, *inside)
         if isinstance(layer, Look):
             return self._cut(operation, x)
         if isinstance(layer, CellMeans):
@@ -220,7 +223,8 @@ class Lowering:
             return self._expanded(operation, x)
         if operation.is_convolution:
             return operation.convolve(x, "VALID" if operation.is_pointwise else "SAME")
-        return operation.step.call.run(self.tensors)
+        with frozen(layer):
+            return operation.step.call.run(self.tensors)
 
     def _expanded(self, operation, x):
         """What a convolution makes of features x that are remembered as they are."""
@@ -273,8 +277,9 @@ class Lowering:
         if chain:
             self.tensors[id(chain[-1].output)] = self._renewed(remember.input, chain)
             skipped |= {id(operation.output) for operation in chain}
-        others = len(self._readers(remember.output)) - (1 if chain else 0)
-        if others == 0:
+        outputs = self.model.plan.outputs.items()
+        is_output = any(symbol is remember.output for name, symbol in outputs if name != RESTORED)
+        if not is_output and len(self._readers(remember.output)) == len(chain[:1]):
             return None
         size = remember.output.shape[1:3]
         return self.memory.paste(remember.name, self.tensors[id(remember.input)], size, self.at_window(size))
@@ -422,6 +427,15 @@ class Lowering:
         value = attention.value
         features = tf.reshape(x, (1, value.kernel.shape[0]))
         return values + tf.matmul(features, constant(value.kernel)) + constant(value.bias)
+
+
+class MapsLowering(Lowering):
+    """The step of a network of one's own: its outputs as they are."""
+
+    def _answer(self):
+        outputs = {name: self.tensors[id(symbol)] for name, symbol in self.model.plan.outputs.items()}
+        outputs = {name: tf.reshape(x, x.shape[1:]) for name, x in outputs.items()}
+        return outputs, None if self.fresh is None else tf.zeros_like(self.fresh)
 
 
 def _is_strided(operation) -> bool:

@@ -18,14 +18,20 @@ import tensorflow as tf
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.detector import DetectorLowering
+from patchwork_tf.export.lowering import MapsLowering
 from patchwork_tf.export.memory import STRIPS_FROM, FirstMemory, Memory, Plan, state_shapes
 from patchwork_tf.export.segmenter import SegmenterLowering
 from patchwork_tf.models.detector import PatchworkDetector
+from patchwork_tf.models.maps import PatchworkMaps
 from patchwork_tf.models.segmenter import PatchworkSegmenter
 
 # The converter sorts them, and what comes first is what tools run that know no signatures: it must be the step.
 SIGNATURE, START = "step", "whole_frame"
-_LOWERINGS = {PatchworkDetector: DetectorLowering, PatchworkSegmenter: SegmenterLowering}
+_LOWERINGS = {
+    PatchworkDetector: DetectorLowering,
+    PatchworkSegmenter: SegmenterLowering,
+    PatchworkMaps: MapsLowering,
+}
 
 
 class Step:

@@ -10,7 +10,11 @@ from importlib.machinery import PathFinder
 
 _PACKAGE = "patchwork_tf"
 # Class -> where it is.
-_CLASSES = {"PatchworkDetector": "models.detector", "PatchworkSegmenter": "models.segmenter"}
+_CLASSES = {
+    "PatchedModel": "models.patch",
+    "PatchworkDetector": "models.detector",
+    "PatchworkSegmenter": "models.segmenter",
+}
 
 
 def _stand_in(name: str):

@@ -39,6 +39,9 @@ class Task(abc.ABC):
         imitation: names of what `imitation_losses` returns.
         measures: names of the paper's measures of accuracy, in per cent in reports.
         agreement: what agreement with a reference is measured by, in words.
+        stride: of the smallest map of a network that runs on windows; frames divide into cells of so many pixels.
+
+    A task without truth leaves out what is about that.
     """
 
     name: str
@@ -48,6 +51,7 @@ class Task(abc.ABC):
     imitation: tuple[str, ...]
     measures: tuple[str, ...]
     agreement: str
+    stride: int = 32
 
     @abc.abstractmethod
     def build(self, config, info):
@@ -59,6 +63,9 @@ class Task(abc.ABC):
 
     def check(self, config):  # noqa: B027  most have nothing to check
         """Raises UsageError if a ModelConfig does not suit the task."""
+
+    def _without_truth(self) -> UsageError:
+        return UsageError(f"there is no truth of {self.name}: they cannot be trained or scored")
 
     # What a step puts out
 
@@ -89,15 +96,14 @@ class Task(abc.ABC):
 
     # How good an answer is, cell by cell: rewards of windows, and the oracle
 
-    @abc.abstractmethod
     def frame_truth(self, video, number: int, size, image_size, fit: str) -> dict:
         """The truth of one frame of an AnnotatedVideo, for a batch of one, in the model's image."""
+        raise self._without_truth()
 
     @abc.abstractmethod
     def believed_truth(self, outputs) -> dict:
         """What a KerasStep said of a whole frame, as if it were the truth, for a batch of one."""
 
-    @abc.abstractmethod
     def count_cells(self, model, answer, truth):
         """Counts (B, cells, n) of what windows renew of an answer, in each cell.
 
@@ -106,18 +112,18 @@ class Task(abc.ABC):
             answer: outputs of `model.step`, for the full frame.
             truth: of the frame.
         """
+        raise self._without_truth()
 
-    @abc.abstractmethod
     def count_map(self, answer, truth):
         """The same (B, 1 or 0, n) of what the map of the full frame shows, see `PatchworkModel.map_answer`."""
+        raise self._without_truth()
 
-    @abc.abstractmethod
     def score_of(self, counts, truth):
         """The score (B,) of answers whose counts, (B, rows, n), are those of `count_cells` and `count_map`."""
+        raise self._without_truth()
 
     # Training
 
-    @abc.abstractmethod
     def clip_losses(self, network, clip, truth, predictions) -> list:
         """The losses named by `losses`, scalars.
 
@@ -127,8 +133,8 @@ class Task(abc.ABC):
             truth: of the frames, see `data.clips`.
             predictions: list over T of what `network.predict_window` predicts.
         """
+        raise self._without_truth()
 
-    @abc.abstractmethod
     def imitation_losses(self, network, windows, predictions, taught) -> list:
         """The losses named by `imitation`, scalars: how far a model is from its teacher in the windows looked at.
 
@@ -138,28 +144,29 @@ class Task(abc.ABC):
             predictions: what `network.look` predicts, each tensor (T, B, ...).
             taught: the same of its single-frame twin, for full frames.
         """
+        raise self._without_truth()
 
     # Scoring, writing and showing answers
 
-    @abc.abstractmethod
     def metric(self, class_names, coco: bool = True):
         """What collects answers by `add_frame(video, t, answer, size)`, and has a `result()`."""
+        raise self._without_truth()
 
     @abc.abstractmethod
     def agreement_metric(self, class_names):
         """The same of answers and a reference's, by `add_frame(answer, reference, size)`."""
 
-    @abc.abstractmethod
     def writer(self, folder: str, coco_ids=None):
         """What writes answers to files, by `add_frame(video, frame, answer, size)` and `close()`."""
+        raise self._without_truth()
 
-    @abc.abstractmethod
     def accuracy(self, score: dict) -> dict:
         """The paper's measures, by their names, in [0, 1] or None, of what `metric` results in."""
+        raise self._without_truth()
 
-    @abc.abstractmethod
     def columns(self, score: dict) -> dict:
         """The same as `patchwork-evaluate` prints it, by title of a column."""
+        raise self._without_truth()
 
     @abc.abstractmethod
     def draw(self, image, answer, class_names, min_score: float) -> np.ndarray:
@@ -171,7 +178,7 @@ class Task(abc.ABC):
 
 
 # Where the zoo's own tasks are; loaded when first asked for, as they need all that a task is made of.
-_MODULES = {"detection": "patchwork_tf.tasks.detection", "segmentation": "patchwork_tf.tasks.segmentation"}
+_MODULES = {name: f"patchwork_tf.tasks.{name}" for name in ("detection", "segmentation", "maps")}
 _TASKS: dict[str, Task] = {}
 
 

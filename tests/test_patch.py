@@ -1,5 +1,7 @@
 """Any functional Keras network on windows: still video (I2), whole frames (I1), batches (I4), and refusals."""
 
+import json
+
 import keras
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ from conftest import random_frames, randomise
 from keras import layers, ops
 
 import patchwork_tf as pw
+from patchwork_tf import demo
+from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 
@@ -154,6 +158,33 @@ def test_batch_items_are_independent_and_windows_may_be_tried(networks, name):
         for mine, others in ((alone, found), (after_alone, after)):
             for key, value in mine.items():
                 np.testing.assert_allclose(others[key][number], value[0], atol=1e-4, err_msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "window"), [*((name, 2) for name in NETWORKS), ("squeeze_and_excite", 1)])
+def test_its_file_answers_as_it_does(networks, name, window, tmp_path):
+    network, options = networks[name]
+    model, path = pw.patch(network, 4, window, **options), str(tmp_path / "own.tflite")
+    comparison = pw.export(model, path, verify_steps=30).comparison
+    assert comparison.max_difference <= 1e-5
+    frames = [np.full((50, 70, 3), value, np.uint8) for value in (0, 90, 180)]
+    for mine, exported in zip(pw.stream(model, frames), pw.stream(path, frames), strict=True):
+        assert mine.window == exported.window
+        assert difference(exported.maps, mine.maps) <= 1e-4
+
+
+def test_its_files_are_shown_and_measured_as_others_are(networks, tmp_path, capsys):
+    network, _ = networks["nested"]
+    paths = [str(tmp_path / f"{name}.tflite") for name in ("sf", "pw")]
+    for path, (cells, window) in zip(paths, ((1, 1), (4, 1)), strict=True):
+        pw.export(pw.patch(network, cells, window), path, verify_steps=2)
+    files = f"--tflite={','.join(paths)}"
+    assert demo.main([files, "--video=moving_objects:1", "--max_frames=3", f"--json={tmp_path}/answers.json"]) == 0
+    assert "pw-m4n1" in capsys.readouterr().out
+    answers = json.loads((tmp_path / "answers.json").read_text())
+    assert answers["pw-m4n1"][0]["logits"]["shape"] == [5]
+    assert benchmark.main([files, "--steps=5", f"--html={tmp_path}/report.html"]) == 0
+    assert "ratios to sf" in capsys.readouterr().out
 
 
 def test_it_is_a_keras_model(networks, tmp_path):

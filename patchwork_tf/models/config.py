@@ -71,14 +71,15 @@ class ModelConfig:
     def _check_image_size(self):
         if self.heads == "ssd" and self.grid.is_whole_frame and min(self.image_size) >= STRIDE:
             return
-        multiple = STRIDE * self.grid.cells / math.sqrt(self.resolution)
+        stride = get_task(self.task).stride
+        multiple = stride * self.grid.cells / math.sqrt(self.resolution)
         if all(side > 0 and side % multiple == 0 for side in self.image_size):
             return
         height, width = self.image_size
         nearest = [max(1, round(side / multiple)) * multiple for side in self.image_size]
         raise UsageError(
             f"image size {height}x{width} does not divide into {self.cells} x {self.cells} cells of "
-            f"whole {STRIDE} pixel blocks: both sides must be multiples of {multiple:g}, "
+            f"whole {stride} pixel blocks: both sides must be multiples of {multiple:g}, "
             f"for example {nearest[0]:g}x{nearest[1]:g}"
         )
 

@@ -257,12 +257,17 @@ class PatchedModel(keras.Model):
         self.grid = Grid(cells, window)
         on_map = (on_map,) if isinstance(on_map, str) else tuple(on_map)
         self.plan = plan_of(network, self.grid, on_map)
-        self._made_of = _Untracked(network, on_map)
+        self.on_map, self._network = on_map, _Untracked(network)
         frame = keras.Input(self.plan.input.shape[1:], name=FRAME)
         position = keras.Input((2,), dtype="int32", name=WINDOW)
         states = {key: keras.Input(shape, name=key) for key, shape in self.plan.state_shapes.items()}
         inputs = {FRAME: frame, WINDOW: position, **states}
         super().__init__(inputs, self.plan.run(frame, position, states), name=name or f"{network.name}_patched")
+
+    @property
+    def network(self) -> keras.Model:
+        """The network that was patched."""
+        return self._network.value
 
     def initial_state(self, batch_size: int = 1) -> dict:
         """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
@@ -298,12 +303,11 @@ class PatchedModel(keras.Model):
         return outputs
 
     def get_config(self):
-        network, on_map = self._made_of.values
         return {
-            "network": keras.saving.serialize_keras_object(network),
+            "network": keras.saving.serialize_keras_object(self.network),
             "cells": self.grid.cells,
             "window": self.grid.window,
-            "on_map": list(on_map),
+            "on_map": list(self.on_map),
             "name": self.name,
         }
 
@@ -315,8 +319,8 @@ class PatchedModel(keras.Model):
 class _Untracked:
     """What Keras shall not take for a part of a model."""
 
-    def __init__(self, *values):
-        self.values = values
+    def __init__(self, value):
+        self.value = value
 
 
 def patch(network: keras.Model, cells: int = 4, window: int = 2, on_map=()) -> PatchedModel:

@@ -31,7 +31,8 @@ class PatchworkModel(keras.Model):
         config: the ModelConfig.
         info: the ModelInfo.
         backbone: Backbone, of which the network is made.
-        network: functional Keras model of one frame; its output RESTORED is the backbone's last map.
+        network: functional Keras model of one frame; its output RESTORED, if there is one, is the map that
+            attention looks at, the backbone's last.
         on_map: as for `patch`.
         kept: names of outputs that stay those of the window.
 
@@ -43,7 +44,7 @@ class PatchworkModel(keras.Model):
         network: likewise.
         plan: how it runs on windows.
         backbone: `backbone.step` gives the feature maps of windows by layer name.
-        attention: AttentionNetwork; None in single-frame models.
+        attention: AttentionNetwork; None in single-frame models, and without a map to look at.
     """
 
     rule: Rule
@@ -57,9 +58,10 @@ class PatchworkModel(keras.Model):
         self.feature_grid = config.feature_grid
         self.network = network
         self.plan = plan_of(network, self.feature_grid, on_map, kept)
-        self.backbone = BackboneOnWindows(backbone, self.feature_grid)
-        self.map_shape = network.output[RESTORED].shape[1:]
-        self.attention = None if self.grid.is_whole_frame else AttentionNetwork(self.grid, self.map_shape)
+        self.backbone = backbone and BackboneOnWindows(backbone, self.feature_grid)
+        self.map_shape = self.plan.outputs[RESTORED].shape[1:] if RESTORED in self.plan.outputs else None
+        attends = self.map_shape and not self.grid.is_whole_frame
+        self.attention = AttentionNetwork(self.grid, self.map_shape) if attends else None
         self.built = True
 
     def head_memory_shapes(self) -> dict[str, tuple[int, int, int]]:
@@ -159,8 +161,9 @@ class PatchworkModel(keras.Model):
     def conclude(self, predictions, restored, window, state):
         """The outputs and the new state of a `step`, of what `look` returns."""
         outputs, state = self._answer(predictions, window, state)
-        if self.attention is None:
-            return {**outputs, "next_window": ops.zeros((ops.shape(restored)[0], 2), "int32")}, state
+        if self.grid.is_whole_frame:
+            batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
+            return {**outputs, "next_window": ops.zeros((batch, 2), "int32")}, state
         freshness = advance_freshness(state["freshness"], window, self.grid)
         outputs |= self.window_values(outputs, restored, freshness)
         outputs["next_window"] = best_window(outputs["q_values"], self.grid)
@@ -176,7 +179,7 @@ class PatchworkModel(keras.Model):
         """
         need = self.need(answer, freshness)
         values = self.rule.values(need, freshness, self.grid)
-        corrections = self.attention.corrections(restored, freshness, need)
+        corrections = self.attention.corrections(restored, freshness, need) if self.attention else 0.0
         return {"rule_values": values, "q_values": values + corrections}
 
     def call(self, inputs, window=None, state=None):
@@ -254,7 +257,7 @@ class PatchworkModel(keras.Model):
             pixels = remember(state["pixels"], crop_window(frame, window, self.grid), window, self.grid)
             frame, window, state = pixels, None, {**state, "pixels": pixels}
         outputs, renewed = self.plan.run(frame, window, state)
-        return self._predictions(outputs), outputs[RESTORED], {**state, **renewed}
+        return self._predictions(outputs), outputs.get(RESTORED), {**state, **renewed}
 
 
 class BackboneOnWindows:

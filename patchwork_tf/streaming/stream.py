@@ -12,6 +12,7 @@ import numpy as np
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.fitting import fit_frame
+from patchwork_tf.models.maps import video_model
 from patchwork_tf.pictures import as_rgb, check_size
 from patchwork_tf.streaming.policies import Policy, View, make_policy
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
@@ -31,8 +32,9 @@ def stream(
     """Answers every frame of a video.
 
     Args:
-        model: a model as from `build` or `load`, whose `info` says which frames are processed, and how they get to
-            its size; or an exported file, which knows that, too: its path, or an export.streaming.ExportedStep.
+        model: a model as from `build`, `load` or `patch`, whose `info` says which frames are processed, and how
+            they get to its size; or an exported file, which knows that, too: its path, or an
+            export.streaming.ExportedStep.
         frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted, see
             `pictures.as_rgb`.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
@@ -57,7 +59,7 @@ def stream(
 
 def _step(model):
     if isinstance(model, keras.Model):
-        return step_of(model)
+        return step_of(video_model(model))
     if isinstance(model, str | os.PathLike):
         exported = importlib.import_module("patchwork_tf.export.streaming")  # it stands above: loaded if need be
         return exported.ExportedStep(os.fspath(model))
