@@ -4,7 +4,7 @@
   python results/own_networks.py --json=results/own_networks.json            # four networks at 384 px
 
 Weights are random, batch normalisation has the statistics of one frame of noise. A still frame is looked at in
-raster sweeps until the answer is the network's own to 1e-4 of the largest number. Files are timed in turn: the whole
+raster sweeps until the answer is the network's own to 1e-4 of the largest number. Files take turns: the whole
 network, the step, and the network on as many pixels as a window has, which is the floor.
 """
 
