@@ -3,7 +3,8 @@
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf.export.lowering import Lowering, in_float
+from patchwork_tf.export.float_scope import in_float
+from patchwork_tf.export.lowering import Lowering
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.boxes import CODE_SCALES
 from patchwork_tf.models.detector import objects_in_cells

@@ -11,14 +11,15 @@ The same as `model.step`, gone through call by call, and made for speed on a CPU
 - Of what runs on the map of the full frame, the first convolutions are renewed beside the window only.
 """
 
-import functools
 from types import MappingProxyType
 
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation, constant, frozen, fused
 from patchwork_tf.export.memory import number_of
+from patchwork_tf.export.renewal import RESTORED_BORDER, Renewal, chain_on, output_of_zeros, run_on_map
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import rules
 from patchwork_tf.layers.cell import PatchworkCell, cut
@@ -28,30 +29,12 @@ from patchwork_tf.models.patch import plan_of
 from patchwork_tf.models.patchwork_model import RESTORED
 from patchwork_tf.models.rule import FRESHNESS_DECAY
 
-# Border of the restored map: one pixel for what looks at it, one more for the outputs beside the window that
-# change, and one after it, for a convolution of stride 2 may start at either of two pixels.
-RESTORED_BORDER = (2, 3)
 ATTENTION_BORDER = (2, 2)
 
 # Stride of the features down to which narrow features are remembered: deeper windows are so small that expanding
 # their borders anew takes longer than moving six times as many numbers.
 NARROW_TO = 16
 _LOWEST = -6e4  # in place of minus infinity, within the range of half precision
-
-
-# Everything in this name scope stays in floating point when the rest is quantized.
-FLOAT_SCOPE = "in_float"
-
-
-def in_float(method):
-    """Puts what a method computes into FLOAT_SCOPE."""
-
-    @functools.wraps(method)
-    def scoped(*args, **kwargs):
-        with tf.name_scope(f"{FLOAT_SCOPE}/"):
-            return method(*args, **kwargs)
-
-    return scoped
 
 
 class Lowering:
@@ -150,7 +133,7 @@ class Lowering:
                 sides = (layer.border.rows, layer.border.columns)
                 want(operation.input, max(before for before, _ in sides), max(after for _, after in sides))
             if isinstance(layer, Remember):
-                chain = self._chain(operation)
+                chain = chain_on(operation.output, self._readers)
                 if chain and not chain[0].is_pointwise:
                     want(operation.input, *RESTORED_BORDER)
         if self.remembers and self.attention_is_trained:
@@ -165,15 +148,6 @@ class Lowering:
 
     def _readers(self, symbol) -> list[Operation]:
         return [op for op in self.operations if any(x is symbol for x in op.step.call.inputs)]
-
-    def _chain(self, remember) -> list[Operation]:
-        """What begins on a map: 1 x 1 convolutions, and amid them one 3 x 3 of stride 2; else nothing."""
-        chain, strided, readers = [], 0, self._readers(remember.output)
-        while len(readers) == 1 and (readers[0].is_pointwise or (_is_strided(readers[0]) and not strided)):
-            chain += readers
-            strided += not readers[0].is_pointwise
-            readers = self._readers(chain[-1].output)
-        return chain if strided else []
 
     def _is_narrow(self, operation) -> bool:
         """Whether a convolution's input is remembered in place of its output."""
@@ -273,9 +247,9 @@ class Lowering:
 
     def _put_together(self, remember, skipped):
         """The map of the full frame; None if nothing needs all of it, as what begins on it is renewed."""
-        chain = self._chain(remember)
+        chain = chain_on(remember.output, self._readers)
         if chain:
-            self.tensors[id(chain[-1].output)] = self._renewed(remember.input, chain)
+            self.tensors[id(chain[-1].output)] = Renewal(self).run(remember.input, chain)
             skipped |= {id(operation.output) for operation in chain}
         outputs = self.model.plan.outputs.items()
         is_output = any(symbol is remember.output for name, symbol in outputs if name != RESTORED)
@@ -329,72 +303,6 @@ class Lowering:
         operation = next(operation for operation in self.operations if operation.output is symbol)
         return operation, self.tensors[id(operation.input)]
 
-    # What begins on the map: renewed beside the window only
-
-    def _renewed(self, features, chain):
-        """What the convolutions of a chain make of the full frame: only what a window changes is computed.
-
-        Those before the one of stride 2 have no neighbours, and run on the window alone.
-        """
-        number = next(k for k, operation in enumerate(chain) if not operation.is_pointwise)
-        before, (strided, *after) = chain[:number], chain[number:]
-        frame_size, blank = features.shape[1:3], output_of_zeros(chain, features.shape[1:])
-        if not before:
-            context = self.part(features, RESTORED, RESTORED_BORDER, RESTORED_BORDER)
-        else:
-            context = self._with_blanks(features, before, run_on_map(before, self.tensors[id(features)]))
-        x = run_on_map(after, strided.convolve(self._strided_part(context, frame_size)))
-        at = self._first_output(frame_size)
-        return self.renewed("pyramid", x, strided.output.shape[1:3], at, blank)
-
-    def _with_blanks(self, features, chain, x):
-        """Features x of the window with a RESTORED_BORDER: what is remembered, and zeros outside of the frame.
-
-        Where no window has been, they are what `chain` makes of zeros: their difference from that is remembered.
-        """
-        frame_size = features.shape[1:3]
-        before, after = RESTORED_BORDER
-        blank = output_of_zeros(chain, features.shape[1:])[:1, :1]
-        context = self.memory.surround("pyramid_input", x - blank, frame_size, before, after)
-        frame_mask = np.pad(np.ones(frame_size, np.float32), (before, after))
-        height, width = context.shape[1:3]
-        corners = [self.at_window(frame_size)(*window) for window in self.windows.windows]
-        insides = np.stack([frame_mask[y : y + height, x : x + width] for y, x in corners])[..., None]
-        return context + tf.gather(insides, self.position)[None] * blank
-
-    def _strided_part(self, context, frame_size):
-        """What the outputs that changed of a convolution of stride 2 look at; `context` has a RESTORED_BORDER."""
-        corner, before, first = self.at_window(frame_size), RESTORED_BORDER[0], self._first_output(frame_size)
-
-        def at(row, column):
-            return tuple(
-                2 * start - side % 2 - (pixel - before)
-                for start, side, pixel in zip(first(row, column), frame_size, corner(row, column), strict=True)
-            )
-
-        # A window of w pixels changes no more outputs than this.
-        counts = [side // 2 + 1 + side % 2 for side in self.window_size(frame_size)]
-        size = (1, *(2 * count + 1 for count in counts), context.shape[3])
-        # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
-        # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
-        return tf.slice(context, self.memory.place("pyramid_part", at), size)
-
-    def _first_output(self, frame_size):
-        """Function of a window to the first output that it changes; -1 is just outside of the map.
-
-        Output i looks at the pixels 2 i to 2 i + 2; of maps with an odd side at one before: SAME padding.
-        """
-        corner = self.at_window(frame_size)
-        return lambda row, column: tuple(
-            (pixel - 1 + side % 2) // 2 for pixel, side in zip(corner(row, column), frame_size, strict=True)
-        )
-
-    @in_float
-    def renewed(self, name, x, size, at, blank):
-        """`memory.blend` of x (1, h, w, C), with `blank` (H, W, C) where nothing has been renewed yet."""
-        remembered = self.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
-        return remembered[..., 1:] + (1 - remembered[..., :1]) * blank
-
     # Which window is next
 
     def _next_window(self, need):
@@ -408,7 +316,7 @@ class Lowering:
                 x = self.part(self._last_features, RESTORED, (2, 2), (2, 2))
                 x = run_on_map(after, around.convolve(x))
                 blank = output_of_zeros(reduce, self.model.map_shape)
-                x = self.renewed("attention", x, attention.size, at, blank)
+                x = Renewal(self).blended("attention", x, attention.size, at, blank)
             else:
                 x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
             values = self._corrected(values, x, need)
@@ -436,26 +344,6 @@ class MapsLowering(Lowering):
         outputs = {name: self.tensors[id(symbol)] for name, symbol in self.model.plan.outputs.items()}
         outputs = {name: tf.reshape(x, x.shape[1:]) for name, x in outputs.items()}
         return outputs, None if self.fresh is None else tf.zeros_like(self.fresh)
-
-
-def _is_strided(operation) -> bool:
-    layer = operation.layer
-    if not operation.is_convolution:
-        return False
-    return (layer.kernel_size, layer.strides, layer.dilation_rate) == ((3, 3), (2, 2), (1, 1))
-
-
-def run_on_map(operations, x):
-    """Convolutions one after the other, on a map (1, H, W, C) of the full frame."""
-    for operation in operations:
-        x = operation.convolve(x, "VALID" if operation.is_pointwise else "SAME")
-    return x
-
-
-def output_of_zeros(operations, shape) -> np.ndarray:
-    """What convolutions make of a map of zeros of `shape` (H, W, C): (h, w, filters)."""
-    with tf.init_scope():
-        return run_on_map(operations, tf.zeros((1, *shape)))[0].numpy()
 
 
 def _part(x, corner, size):

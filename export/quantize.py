@@ -18,7 +18,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import calibration
-from patchwork_tf.export.lowering import FLOAT_SCOPE
+from patchwork_tf.export.float_scope import FLOAT_SCOPE
 from patchwork_tf.export.tflite import SIGNATURE, START
 
 _MOVES = {  # operators that move data: how many of their first inputs are data, None for all

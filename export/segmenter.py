@@ -2,7 +2,8 @@
 
 import tensorflow as tf
 
-from patchwork_tf.export.lowering import Lowering, in_float
+from patchwork_tf.export.float_scope import in_float
+from patchwork_tf.export.lowering import Lowering
 from patchwork_tf.models.segmenter import LOGITS, REFINE_STRIDE
 
 UPSCALE = REFINE_STRIDE  # from logits to pixels, which Patchwork networks see at full resolution

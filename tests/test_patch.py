@@ -62,12 +62,12 @@ def feature_pyramid(x):
     """BiFPN's nodes: levels that do not divide into cells are on the map, and come down to windows again."""
     p3 = conv(6, strides=4)(x)
     p4 = conv(6, strides=4)(p3)
-    p5 = layers.MaxPooling2D(3, 2, padding="same", name="p5")(p4)
+    p5 = conv(6, strides=2, name="p5")(p4)
     p4 = conv(6)(layers.Add()([p4, layers.UpSampling2D(2)(p5)]))
     out3 = conv(6)(layers.Add()([p3, layers.UpSampling2D(4)(p4)]))
     down = layers.MaxPooling2D(3, 4, padding="same")(out3)
     out4 = layers.Average()([p4, down])
-    out5 = conv(6, name="out5")(layers.Add()([p5, layers.MaxPooling2D(3, 2, padding="same", name="down5")(out4)]))
+    out5 = conv(6, name="out5")(layers.Add()([p5, conv(6, strides=2, name="down5")(out4)]))
     shared = conv(3, name="shared")
     return {"level3": shared(out3), "level4": shared(out4), "level5": shared(out5)}
 
