@@ -330,9 +330,9 @@ def test_corrupt_and_foreign_checkpoints(trained, tmp_path, capsys):
 
 
 @pytest.mark.slow
-def test_image_size_that_does_not_divide_the_system_s_grid(trained, tmp_path, capsys):
-    """The checkpoint's 64 pixels suit M=2, but not M=4."""
-    flags = ["--system=oid-pw-m4n2", f"--checkpoint={trained}", f"--output={tmp_path}/x.tflite"]
+def test_image_size_that_does_not_divide_the_system_s_grid(tmp_path, capsys):
+    """64 pixels suit M=2, but not M=4."""
+    flags = ["--system=oid-pw-m4n2", "--image_size=64", f"--output={tmp_path}/x.tflite"]
     fails(export, flags, 2, "64x64", "multiples of 128")(capsys)
 
 

@@ -106,7 +106,7 @@ def test_page_of_systems_of_ones_own():
 
 def test_page_with_accuracies():
     report = report_of(["vid-sf", "vid-pw-m4n2"])
-    scored = Accuracy({"mAP": 54.25}, "vid", "oracle", "weights.h5", [384, 384])
+    scored = Accuracy({"mAP": 54.25}, "vid", "oracle", [384, 384], {"name": "weights.h5"})
     runs = {**report.runs, "vid-sf": dataclasses.replace(report.runs["vid-sf"], accuracy=scored)}
     words = Outline(html.page(dataclasses.replace(report, runs=runs))).words
     assert "Latency against accuracy: Detection" in words

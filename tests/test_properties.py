@@ -44,8 +44,10 @@ def test_windows_write_only_into_themselves_and_items_stay_apart(config, seed):
     assert {name: value.shape for name, value in after.items()} == {
         name: value.shape for name, value in state.items()
     }
-    cells = [layer for layer in model._flatten_layers() if isinstance(layer, PatchworkCell)]
-    borders = {cell.key: cell.border.rows for cell in cells if cell.border and cell.border.fill == 0}
+    cells = {
+        step.state: step.call.layer for step in model.plan.steps if isinstance(step.call.layer, PatchworkCell)
+    }
+    borders = {name: cell.border.rows for name, cell in cells.items() if cell.border.fill == 0}
     for name in after.keys() - {"freshness"}:  # which ages everywhere
         for item, window in enumerate(windows):
             changed = np.any(after[name][item] != state[name][item], axis=-1)
