@@ -14,6 +14,7 @@ registry.register_with_keras()
 # Name -> where it is. Loaded when first asked for: a command's --help need not wait for TensorFlow.
 _WHERE = {
     "Border": "layers.rules",
+    "POINTWISE": "layers.rules",
     "ModelConfig": "models.config",
     "StreamConfig": "models.config",
     "System": "zoo.systems",

@@ -270,6 +270,7 @@ def test_a_rule_of_one_s_own():
         (lambda x: layers.ReLU()(layers.ZeroPadding2D(1)(x)), {}, "ZeroPadding2D goes before convolutions"),
         (lambda x: layers.BatchNormalization(axis=1)(x), {}, "axis is 1, not that of the channels"),
         (lambda x: layers.PReLU()(x), {}, "shared_axes"),
+        (lambda x: x + np.ones((SIZE, SIZE, 3), np.float32), {}, "a map that is not made of the frame"),
         (lambda x: layers.UpSampling2D(2, interpolation="bicubic")(x), {}, "not by 'bicubic'"),
         (lambda x: layers.Resizing(100, 100)(x), {}, "64x64 to 100x100"),
         (

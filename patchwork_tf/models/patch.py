@@ -139,6 +139,8 @@ class _Planner:
             same = self._insert(layers.Identity(name=layer.name), features[0], ON_WINDOW)
             self.instead[id(call.outputs[0])], self.padded[id(same)] = same, call
             return
+        if any(_has_pixels(x) for x in keras.tree.flatten((call.args, call.kwargs))):
+            raise rules.Refused("one of its arguments is a map that is not made of the frame")
         shape = features[0].shape[1:]
         padding = next((self.padded[id(x)].layer.padding for x in features if id(x) in self.padded), None)
         need = rules.need_of(layer, shape, padding)
@@ -234,6 +236,11 @@ def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
     if unknown := set(on_map) - {call.layer.name for call in graph.calls}:
         raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
     return _Planner(graph, grid, on_map, kept).plan
+
+
+def _has_pixels(x) -> bool:
+    """Whether a constant differs from pixel to pixel."""
+    return not isinstance(x, KerasTensor) and any(side != 1 for side in getattr(x, "shape", ())[:-1])
 
 
 def _is_map(symbol) -> bool:
