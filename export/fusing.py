@@ -81,6 +81,10 @@ class Operation:
             x = tf.nn.conv2d(x, kernel, self.layer.strides, padding, dilations=rate)
         return self.activated(tf.nn.bias_add(x, bias))
 
+    def convolve_padded(self, x):
+        """The same of a map of the full frame, padded as the layer says."""
+        return self.convolve(x, "VALID" if self.is_pointwise else self.layer.padding.upper())
+
     def convolve_indicated(self, x):
         """A pointwise convolution of features (1, h, w, 1 + C); the first channel is 1 where they are known."""
         kernel, bias = self.weights

@@ -196,7 +196,7 @@ class Lowering:
         if self._is_narrow(operation):
             return self._expanded(operation, x)
         if operation.is_convolution:
-            return operation.convolve(x, "VALID" if operation.is_pointwise else "SAME")
+            return operation.convolve_padded(x)
         with frozen(layer):
             return operation.step.call.run(self.tensors)
 

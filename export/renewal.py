@@ -116,7 +116,7 @@ def _is_strided(operation) -> bool:
 def run_on_map(operations, x):
     """Convolutions one after the other, on a map (1, H, W, C) of the full frame."""
     for operation in operations:
-        x = operation.convolve(x, "VALID" if operation.is_pointwise else "SAME")
+        x = operation.convolve_padded(x)
     return x
 
 

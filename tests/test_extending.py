@@ -65,7 +65,8 @@ def three_layers(image_size, depth, last_channels):
 
 
 def mobilenet_v3(image_size, depth, last_channels):
-    return keras.applications.MobileNetV3Small((*image_size, 3), depth, include_top=False, weights=None)
+    shape, without = (*image_size, 3), {"include_top": False, "include_preprocessing": False, "weights": None}
+    return keras.applications.MobileNetV3Small(shape, depth, **without)
 
 
 BACKBONES = {

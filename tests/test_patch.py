@@ -161,7 +161,9 @@ def test_batch_items_are_independent_and_windows_may_be_tried(networks, name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "window"), [*((name, 2) for name in NETWORKS), ("squeeze_and_excite", 1)])
+@pytest.mark.parametrize(
+    ("name", "window"), [*((name, 2) for name in NETWORKS), ("squeeze_and_excite", 1), ("squeeze_and_excite", 4)]
+)
 def test_its_file_answers_as_it_does(networks, name, window, tmp_path):
     network, options = networks[name]
     model, path = pw.patch(network, 4, window, **options), str(tmp_path / "own.tflite")
