@@ -114,7 +114,7 @@ def test_an_own_task_is_one_file(tmp_path, capsys):
     assert model.info.class_names == ("salient",)
     (answer,) = pw.stream(model, np.zeros((1, 64, 64, 3), np.uint8))
     assert answer.mask.shape == (64, 64)
-    with pytest.raises(ValueError, match="task must be one of detection, segmentation, salience, not depth"):
+    with pytest.raises(ValueError, match="task must be one of detection, segmentation, maps, salience, not depth"):
         pw.ModelConfig(task="depth")
 
 
