@@ -44,13 +44,17 @@ def network_of(name, side, frame=None):
     return network
 
 
+def noise(side) -> np.ndarray:
+    return np.random.default_rng(0).uniform(-1, 1, (1, side, side, 3)).astype(np.float32)
+
+
 def _takes_bytes(name) -> bool:
     return name.startswith(("EfficientNet", "MobileNetV3", "ConvNeXt"))
 
 
 def still_video(name) -> dict:
     """How a still frame converges; or why the network is refused."""
-    frame = np.random.default_rng(0).uniform(-1, 1, (1, SIDE, SIDE, 3)).astype(np.float32)
+    frame = noise(SIDE)
     try:
         network = network_of(name, SIDE, frame)
         model = pw.patch(network, 4, 2)
@@ -92,7 +96,8 @@ def timed(name, steps) -> dict:
             ("N=1", 4, 1, 384),
         ):
             paths[title] = f"{folder}/{title}.tflite"
-            exported = pw.export(pw.patch(network_of(name, side), cells, window), paths[title], verify_steps=50)
+            network = network_of(name, side, noise(side))
+            exported = pw.export(pw.patch(network, cells, window), paths[title], verify_steps=50)
             found[title] = {
                 "difference": exported.comparison.max_difference,
                 "partitions": inspect.operators(paths[title])[1],

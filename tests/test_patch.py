@@ -36,8 +36,10 @@ def unet(x):
 
 def squeeze_and_excite(x):
     """ZeroPadding2D before VALID, 7 x 7, means in both forms, arithmetic, norms, separable, averages."""
-    x = layers.ZeroPadding2D(((3, 3), (3, 3)))(layers.Rescaling(0.5)(x))
-    x = layers.BatchNormalization()(layers.Conv2D(6, 7, 2)(x))
+    padded = layers.ZeroPadding2D(((3, 3), (3, 3)))(layers.Rescaling(0.5)(x))
+    whole = layers.GlobalMaxPooling2D(keepdims=True, name="max_of_all")(padded)  # on the map, as the test has it
+    x = layers.BatchNormalization()(layers.Conv2D(6, 7, 2)(padded))
+    x = layers.Multiply()([x, layers.Conv2D(6, 1)(whole)])
     x = layers.MaxPooling2D(3, 2)(layers.ZeroPadding2D(1)(layers.PReLU(shared_axes=[1, 2])(x)))
     s = layers.Dense(6, activation="sigmoid")(layers.GlobalAveragePooling2D()(x))
     x = x * layers.Reshape((1, 1, 6))(s) + 0.5
@@ -83,7 +85,7 @@ def nested(x):
 
 NETWORKS = {
     "unet": (unet, {}),
-    "squeeze_and_excite": (squeeze_and_excite, {}),
+    "squeeze_and_excite": (squeeze_and_excite, {"on_map": "max_of_all"}),
     "spatial_pyramid": (spatial_pyramid, {}),
     "feature_pyramid": (feature_pyramid, {"on_map": ("p5", "down5", "out5")}),
     "nested": (nested, {}),
@@ -190,8 +192,8 @@ def test_its_files_are_shown_and_measured_as_others_are(networks, tmp_path, caps
 
 
 def test_it_is_a_keras_model(networks, tmp_path):
-    network, _ = networks["squeeze_and_excite"]
-    model = pw.patch(network, 4, 1)
+    network, options = networks["squeeze_and_excite"]
+    model = pw.patch(network, 4, 1, **options)
     frames = random_frames(np.random.default_rng(3), 3, (SIZE, SIZE))
     assert {variable.path for variable in model.variables} == {variable.path for variable in network.variables}
     assert model.count_params() == network.count_params()

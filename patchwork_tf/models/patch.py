@@ -7,7 +7,6 @@ states out.
 """
 
 import dataclasses
-import functools
 import itertools
 
 import keras
@@ -102,14 +101,13 @@ class _Planner:
         self.names = {}  # by symbol, of the layer that makes it
         self.instead = {}  # by symbol, the one that stands for it on windows
         self.moved = {}  # by place and symbol, the one of the same features there
-        self.padded = {}  # by symbol, the call of a ZeroPadding2D that its reader makes up for
+        self.padded = {}  # by symbol of the graph, the call of the ZeroPadding2D that its reader makes up for
         if not grid.is_whole_frame:
             self._look(graph.input)
         for call in graph.calls:
-            self._add(call.with_inputs(self._known))
+            self._add(call)
         for name, symbol in graph.outputs.items():
-            symbol = self._known(symbol)
-            self.plan.outputs[name] = symbol if name in kept else self._to(ON_MAP, symbol)
+            self.plan.outputs[name] = self._known(symbol) if name in kept else self._map_of(symbol)
 
     def _known(self, symbol):
         return self.instead.get(id(symbol), symbol)
@@ -119,11 +117,17 @@ class _Planner:
         self.instead[id(frame)], self.moved[ON_MAP, id(pixels)] = pixels, frame
 
     def _add(self, call):
-        if call.layer.name in self.on_map or all(self.places[id(x)] != ON_WINDOW for x in call.inputs):
-            self._as_it_is(call.with_inputs(functools.partial(self._to, ON_MAP)))
+        places = {self.places[id(self._known(x))] for x in call.inputs}
+        if call.layer.name in self.on_map or ON_WINDOW not in places:
+            self._as_it_is(call)
             return
+        if isinstance(call.layer, layers.ZeroPadding2D):
+            (symbol,), (padded,) = call.inputs, call.outputs
+            self.instead[id(padded)], self.padded[id(padded)] = self._known(symbol), call
+            return
+        padding = next((self.padded[id(x)].layer.padding for x in call.inputs if id(x) in self.padded), None)
         try:
-            self._on_windows(call.with_inputs(functools.partial(self._to, ON_WINDOW)))
+            self._on_windows(call.with_inputs(self._window_of), padding)
         except rules.Refused as why:
             raise UsageError(
                 f"{call.layer.name} ({type(call.layer).__name__}) cannot run on windows: {why}; on_map="
@@ -131,18 +135,25 @@ class _Planner:
             ) from None
 
     def _as_it_is(self, call):
-        self._take(Step(call), ON_MAP)
+        self._take(Step(call.with_inputs(self._map_of)), ON_MAP)
 
-    def _on_windows(self, call):
+    def _map_of(self, symbol):
+        """What stands for a symbol of the graph on the map of the full frame."""
+        if id(symbol) not in self.padded:
+            return self._to(ON_MAP, self._known(symbol))
+        if id(symbol) not in self.places:  # on windows the padding is made up for; here it is not there yet
+            self._as_it_is(self.padded[id(symbol)])
+        return symbol
+
+    def _window_of(self, symbol):
+        """What stands for a symbol of the graph on windows, without the padding that its reader makes up for."""
+        return self._to(ON_WINDOW, self._known(symbol))
+
+    def _on_windows(self, call, padding):
         layer, features = call.layer, [x for x in call.inputs if self.places[id(x)] == ON_WINDOW]
-        if isinstance(layer, layers.ZeroPadding2D):
-            same = self._insert(layers.Identity(name=layer.name), features[0], ON_WINDOW)
-            self.instead[id(call.outputs[0])], self.padded[id(same)] = same, call
-            return
         if any(_has_pixels(x) for x in keras.tree.flatten((call.args, call.kwargs))):
             raise rules.Refused("one of its arguments is a map that is not made of the frame")
         shape = features[0].shape[1:]
-        padding = next((self.padded[id(x)].layer.padding for x in features if id(x) in self.padded), None)
         need = rules.need_of(layer, shape, padding)
         if isinstance(need, rules.Instead):
             layer, need = need.layer, rules.need_of(need.layer, shape)
@@ -168,10 +179,6 @@ class _Planner:
         return self.moved[place, id(symbol)]
 
     def _put_together(self, symbol):
-        if id(symbol) in self.padded:
-            call = self.padded[id(symbol)]
-            self._as_it_is(call.with_inputs(functools.partial(self._to, ON_MAP)))
-            return call.outputs[0]
         name = self._unused(f"{self.names[id(symbol)]}_map")
         return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP, remembers=True)
 
