@@ -3,9 +3,9 @@
   python results/own_networks.py --still --json=results/still_video.json     # every network of keras.applications
   python results/own_networks.py --json=results/own_networks.json            # four networks at 384 px
 
-Weights are random, batch normalisation has the statistics of one frame of noise. A still frame is looked at in
-raster sweeps until the answer is the network's own to 1e-4 of the largest number. Files take turns: the whole
-network, the step, and the network on as many pixels as a window has, which is the floor.
+Weights and statistics are random. A still frame is looked at in raster sweeps until the answer is the network's
+own, to 1e-4 of the largest number. Files take turns: the whole network, the step, and the network on as many
+pixels as a window has, which is the floor.
 """
 
 import argparse
@@ -30,17 +30,19 @@ SIDE, SWEEPS, CLOSE = 128, 60, 1e-4
 TIMED = ("MobileNetV2", "EfficientNetB0", "MobileNetV3Large", "ResNet50V2")
 
 
-def network_of(name, side, frame=None):
-    """One of keras.applications, of frames in [-1, 1]; its statistics are of a frame, if there is one."""
+def network_of(name, side):
+    """One of keras.applications, of frames in [-1, 1], with random weights and statistics."""
     keras.utils.set_random_seed(0)
     image = keras.Input((side, side, 3))
     scaled = keras.layers.Rescaling(127.5, 127.5)(image) if _takes_bytes(name) else image
     network = getattr(keras.applications, name)(input_tensor=scaled, include_top=False, weights=None)
-    if frame is not None:
-        for layer in network.layers:
-            if isinstance(layer, keras.layers.BatchNormalization):
-                layer.momentum = 0.0
-        network(frame, training=True)
+    rng = np.random.default_rng(0)
+    for variable in network.variables:
+        kind = variable.path.split("/")[-1]
+        if kind in ("gamma", "moving_variance"):
+            variable.assign(rng.uniform(0.8, 1.2, variable.shape))
+        elif kind in ("beta", "moving_mean", "bias"):
+            variable.assign(rng.normal(0, 0.1, variable.shape))
     return network
 
 
@@ -56,7 +58,7 @@ def still_video(name) -> dict:
     """How a still frame converges; or why the network is refused."""
     frame = noise(SIDE)
     try:
-        network = network_of(name, SIDE, frame)
+        network = network_of(name, SIDE)
         model = pw.patch(network, 4, 2)
     except (UsageError, ValueError) as error:
         return {"network": name, "refused": str(error).splitlines()[0]}
@@ -96,7 +98,7 @@ def timed(name, steps) -> dict:
             ("N=1", 4, 1, 384),
         ):
             paths[title] = f"{folder}/{title}.tflite"
-            network = network_of(name, side, noise(side))
+            network = network_of(name, side)
             exported = pw.export(pw.patch(network, cells, window), paths[title], verify_steps=50)
             found[title] = {
                 "difference": exported.comparison.max_difference,
