@@ -35,6 +35,7 @@ class _AfterKeras:
     """Waits in `sys.meta_path` for Keras to be imported."""
 
     def find_spec(self, name, path=None, target=None):
+        """The spec of Keras, whose loader registers our classes once it has run; None for any other module."""
         if name != "keras":
             return None
         sys.meta_path.remove(self)

@@ -115,6 +115,7 @@ def timed(name, steps) -> dict:
 
 
 def main():
+    """Writes a row per network as it comes."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--still", action="store_true")
     parser.add_argument("--networks", default="", help="separated by commas")

@@ -67,14 +67,7 @@ def run(flags):
     distribution.share(flags.batch_size, processes)
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
-    reading = contextlib.nullcontext()
-    if source.dataset == videos.NAME:
-        cli.required(flags, "data_dir")
-        reading = videos.open_videos(source.data_dir, source.skip_bad, source.photos).errors_told()
-    elif source.is_generated:
-        scenes_of(flags.config)
-    else:
-        clips.open_source(source, config.image_size)
+    reading = _check_source(flags, source, config)
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
@@ -107,6 +100,18 @@ def run(flags):
             resume_from,
         )
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
+
+
+def _check_source(flags, source, config):
+    """Opens the source, so that what is wrong with it is said first; the context in which training reads it."""
+    if source.dataset == videos.NAME:
+        cli.required(flags, "data_dir")
+        return videos.open_videos(source.data_dir, source.skip_bad, source.photos).errors_told()
+    if source.is_generated:
+        scenes_of(flags.config)
+    else:
+        clips.open_source(source, config.image_size)
+    return contextlib.nullcontext()
 
 
 def _check_model_dir(flags):
