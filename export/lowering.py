@@ -80,7 +80,7 @@ class Lowering:
         outputs, need = self._answer()
         if self.model.grid.is_whole_frame:
             return {**outputs, "next_window": window}  # there is no other
-        return {**outputs, "next_window": self._next_window(need)}
+        return {**outputs, "need": need, **self._window_values(need)}
 
     @property
     def attention_is_trained(self) -> bool:
@@ -305,9 +305,11 @@ class Lowering:
 
     # Which window is next
 
-    def _next_window(self, need):
+    def _window_values(self, need) -> dict:
+        """What the rule says windows are worth, and the network if it was trained to; and which is next."""
         attention, grid = self.model.attention, self.model.grid
         values = self._rule_values(need)
+        found = {"rule_values": values}
         if self.attention_is_trained:  # one that adds nothing need not run
             reduce = fused(plan_of(attention.reduce, Grid()))
             if self.remembers:
@@ -319,8 +321,8 @@ class Lowering:
                 x = Renewal(self).blended("attention", x, attention.size, at, blank)
             else:
                 x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
-            values = self._corrected(values, x, need)
-        return best_window(values, grid)[0]
+            found["q_values"] = values = self._corrected(values, x, need)
+        return {**found, "next_window": best_window(values, grid)[0]}
 
     @in_float
     def _rule_values(self, need):
@@ -343,7 +345,8 @@ class MapsLowering(Lowering):
     def _answer(self):
         outputs = {name: self.tensors[id(symbol)] for name, symbol in self.model.plan.outputs.items()}
         outputs = {name: tf.reshape(x, x.shape[1:]) for name, x in outputs.items()}
-        return outputs, None if self.fresh is None else tf.zeros_like(self.fresh)
+        # Nothing is known of what is needed; LiteRT warns of outputs that are constants, so it depends on a state.
+        return outputs, None if self.fresh is None else tf.clip_by_value(self.fresh, 0.0, 0.0)
 
 
 def _part(x, corner, size):

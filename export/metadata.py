@@ -53,6 +53,9 @@ def describe(step) -> dict:
         "output": {
             **get_task(model.config.task).outputs(),
             "next_window": "what to pass as window with the next frame",
+            "need": "1, M, M, 1, if windows are chosen: how much of the answer that matters is in each cell",
+            "rule_values": "1, windows: what the rule says windows are worth, row by row; q_values, if a policy "
+            "was learned",
         },
         "labels": list(info.class_names),
         "states": [

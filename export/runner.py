@@ -77,6 +77,10 @@ class _Runner:
         """A copy of all state tensors, by name in the file."""
         return {name: self.output(name) for name in self.states}
 
+    def freshness(self) -> np.ndarray:
+        """That of the cells (1, M, M, 1) after the last step; of files whose windows are chosen."""
+        return self.output(next(name for name in self.states if name.endswith("_freshness")))
+
 
 class StepRunner(_Runner):
     """An exported file in LiteRT's CompiledModel, on one CPU thread.

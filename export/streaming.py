@@ -1,5 +1,6 @@
 """An exported file in the place of a Keras model, for scoring and showing what ships."""
 
+import dataclasses
 import threading
 
 import numpy as np
@@ -9,7 +10,8 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
-from patchwork_tf.task import get_task
+from patchwork_tf.streaming.step import about_windows
+from patchwork_tf.task import WINDOW_OUTPUTS, get_task
 
 
 class ExportedStep:
@@ -59,6 +61,14 @@ class ExportedStep:
                 "--nosuppression"
             )
 
+    def consider_every_class(self):
+        """Lets every class of every anchor enter suppression. Raises UsageError if suppression is in the file."""
+        if "count" in self._runner.output_names:
+            raise UsageError(
+                f"{self.path}: --every_class needs the scores of all classes; export it with --nosuppression"
+            )
+        self.info = dataclasses.replace(self.info, stream=dataclasses.replace(self.info.stream, every_class=True))
+
     def initial_state(self) -> list[dict]:
         """The memory before the first frame: of one stream, or with flip of two."""
         return [self._runner.new_memory() for _ in range(1 + self.info.stream.flip)]
@@ -78,15 +88,25 @@ class ExportedStep:
 
     def _answer(self, frame, window, state):
         streams = [self._look(frame, window, state[0])]
+        chosen = self._about_windows(streams[0])
         if self.info.stream.flip:
             mirrored = window and (window[0], self.grid.positions - 1 - window[1])
             streams.append(self._look(frame[:, :, ::-1], mirrored, state[1]))
-        if "count" in streams[0]:
-            return streams[0], state
-        outputs = {key: np.stack([each[key] for each in streams]) for key in streams[0]}
-        answer = self.task.merged(outputs, outputs.get("weights"), self.info.stream.flip)
+        answers = [{key: x for key, x in outputs.items() if key not in WINDOW_OUTPUTS} for outputs in streams]
+        if "count" in answers[0]:
+            return {**answers[0], **chosen}, state
+        outputs = {key: np.stack([each[key] for each in answers]) for key in answers[0]}
+        answer = self.task.merged(outputs, outputs.get("weights"), self.info.stream)
         answer = {key: ops.convert_to_numpy(value[0]) for key, value in answer.items()}
-        return {**answer, "next_window": streams[0]["next_window"]}, state
+        return {**answer, **chosen}, state
+
+    def _about_windows(self, outputs) -> dict:
+        """Those WINDOW_OUTPUTS that the file has. What it did not learn to correct is as the rule has it."""
+        chosen = {**outputs, "next_window": outputs["next_window"][None]}
+        if "rule_values" in outputs:
+            chosen |= {"freshness": self._runner.freshness()}
+            chosen.setdefault("q_values", outputs["rule_values"])
+        return about_windows(chosen)
 
     def _look(self, frame, window, memory):
         self._runner.use(memory)

@@ -3,7 +3,8 @@
 The file has a signature `step`:
     inputs   frame [1, H, W, 3] float32 in [-1, 1], window [2] int32 (row, column), state_NN_*
     outputs  boxes [100, 4], scores [100], classes [100] int32, count [] int32, or mask [H, W];
-             next_window [2] int32, state_NN_* under the same names
+             next_window [2] int32, state_NN_* under the same names; if windows are chosen also need
+             [1, M, M, 1] and rule_values [1, windows] float32, and, if a policy was learned, q_values
 and, if it has a state, a signature `whole_frame` for the first frame, which is looked at as a whole: the same
 outputs from the frame alone. Both share their weights. Feed the states that come out back as inputs. Who
 starts with a `step` begins with states of zero. Only operators that are built into LiteRT are used.

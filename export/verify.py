@@ -9,7 +9,8 @@ import tensorflow as tf
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.metrics.detection import pairwise_iou
-from patchwork_tf.models.suppression import IOU_THRESHOLD, MAX_DETECTIONS, best_classes, suppress
+from patchwork_tf.models.suppression import IOU_THRESHOLD, best_classes, suppress
+from patchwork_tf.task import WINDOW_OUTPUTS
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
@@ -17,8 +18,6 @@ QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count a
 MIN_AGREEING = 0.99
 _TIE = 1e-6
 _TRACED_FROM = 12  # steps: of fewer, tracing takes longer than it saves
-# Boxes that enter suppression. The file's operator knows no limit, and a real detector sees much in noise.
-_CANDIDATES = (400, 2000)
 
 
 @dataclasses.dataclass
@@ -107,7 +106,7 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
 
 def _judge(result: Comparison, model, state, outputs, exported, tolerance):
     """Takes note of one step: what Keras and the file put out."""
-    raw = outputs.keys() & exported.keys() - {"next_window"}
+    raw = outputs.keys() & exported.keys() - set(WINDOW_OUTPUTS)
     tipped = False
     if "scores" in outputs:
         expected = _detections(outputs["boxes"], outputs["scores"], model.answer_weights(state))
@@ -140,12 +139,8 @@ def check(comparison: Comparison, path: str):
 
 def _detections(boxes, scores, weights) -> dict[str, np.ndarray]:
     """What suppression makes of boxes (1, A, 4) and scores (1, A, classes)."""
-    for candidates in _CANDIDATES:
-        kept = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights, candidates)
-        found = {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
-        if found["count"] == MAX_DETECTIONS:  # more candidates, which rank lower, would change nothing
-            break
-    return found
+    kept = _suppress(tf.convert_to_tensor(boxes), tf.convert_to_tensor(scores), weights)
+    return {key: x[0].numpy() for key, x in zip(("boxes", "scores", "classes", "count"), kept, strict=True)}
 
 
 @functools.lru_cache(maxsize=2)  # quantized files are held against the model a second time
@@ -154,8 +149,8 @@ def _traced(model):
 
 
 @tf.function(autograph=False)
-def _suppress(boxes, scores, weights, candidates):
-    return suppress(boxes, *best_classes(scores), weights, candidates=candidates)
+def _suppress(boxes, scores, weights):
+    return suppress(boxes, *best_classes(scores), weights)
 
 
 def random_frame(rng, image_size) -> np.ndarray:

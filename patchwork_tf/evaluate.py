@@ -52,6 +52,13 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "coco", True, "Compute COCO's numbers of detections too, which takes longer.", flag_values=_FLAGS
 )
+flags.DEFINE_boolean(
+    "every_class",
+    False,
+    "Let every class of every anchor enter suppression, as is usual in papers. By default the best class of each "
+    "anchor does, as in exported files.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_integer(
     "num_videos",
     None,
@@ -88,7 +95,7 @@ flags.DEFINE_string(
     "image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", flag_values=_FLAGS
 )
 _OF_FILES = ("predictions", "ground_truth", "image_set")
-_OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions")
+_OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions", "every_class")
 
 
 def _evaluate():
@@ -112,7 +119,8 @@ def _check_mode():
         raise UsageError(f"--task scores files, --{of_systems[0]} is for scoring systems: give one of them")
     if bool(_FLAGS.against) != any(_FLAGS.video):
         raise UsageError("--against and --video=FILE_OR_FOLDER,... go together")
-    if _FLAGS.against and (given := [name for name in ("dataset", "save_predictions") if _FLAGS[name].present]):
+    of_labels = ("dataset", "save_predictions", "every_class")
+    if _FLAGS.against and (given := [name for name in of_labels if _FLAGS[name].present]):
         raise UsageError(f"--against needs no labels: leave out --{given[0]}")
 
 

@@ -8,6 +8,9 @@ import numpy as np
 
 from patchwork_tf.errors import UsageError
 
+# Outputs of a step that are about windows, not the task's answer; see `PatchworkModel.step`.
+WINDOW_OUTPUTS = ("next_window", "need", "freshness", "rule_values", "q_values")
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Answer:
@@ -19,7 +22,7 @@ class Answer:
         whole_frame: whether this frame was looked at as a whole, to start with.
         mflops: what this frame cost, multiply-adds / 10^6.
         q_values: (windows,) float32, what it is held for worth to look through each window at the next
-            frame; None if the frame was not processed, there is no choice, or an exported file does not say.
+            frame; None if the frame was not processed, or there is no choice.
     """
 
     window: tuple[int, int] | None = None
@@ -74,13 +77,13 @@ class Task(abc.ABC):
         """What an exported file says in its metadata of the answer, by output."""
 
     @abc.abstractmethod
-    def merged(self, outputs, weights, flip: bool) -> dict:
+    def merged(self, outputs, weights, stream) -> dict:
         """The answer of one stream, or of two of which the second is mirrored, for a batch of one.
 
         Args:
             outputs: of `model.step`, of 1 or 2 streams.
             weights: of `model.answer_weights`, or None.
-            flip: whether there are two streams.
+            stream: the StreamConfig; with its `flip` there are two.
         """
 
     @abc.abstractmethod

@@ -24,6 +24,7 @@ from patchwork_tf import cli, files
 from patchwork_tf.bars import progress
 from patchwork_tf.data.video import Video
 from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.streaming.stream import stream_together
 from patchwork_tf.zoo import checkpoints
@@ -76,7 +77,8 @@ def _run():
         ]
         for name in quantized:
             steps[name, f"int8, seed {seed}"] = _step(name, "int8", frames)
-    exact = KerasStep(checkpoints.build_from(pw.get_system("oid-sf"), checkpoints.read("oid-sf")))
+    model = checkpoints.build_from(pw.get_system("oid-sf"), checkpoints.read("oid-sf"))
+    exact = KerasStep(model, StreamConfig(every_class=True))
     metrics = {key: step.task.agreement_metric(step.info.class_names) for key, step in steps.items()}
     together = [exact, *steps.values()]
     count = 0

@@ -19,12 +19,15 @@ def crowd(rng, count, size=0.4):
     return np.concatenate([corner, corner + rng.uniform(0.5 * size, size, (count, 2))], axis=1).astype(np.float32)
 
 
-@pytest.mark.parametrize("size", [0.05, 0.4, 0.9])
-def test_what_is_kept_is_what_tensorflow_keeps(size):
+@pytest.mark.parametrize(("size", "count"), [(0.05, 300), (0.05, 1500), (0.4, 300), (0.9, 1500)])
+def test_what_is_kept_is_what_tensorflow_keeps(size, count):
+    """Of few boxes and of more than are held against each other at once, some of which score the same."""
     rng = np.random.default_rng(0)
-    boxes = np.stack([crowd(rng, 300, size) for _ in range(2)])
-    scores, classes = rng.uniform(0, 0.5, (2, 300)).astype(np.float32), rng.integers(0, 3, (2, 300), np.int32)
-    weights = rng.uniform(0.1, 1, (2, 300)).astype(np.float32)
+    boxes = np.stack([crowd(rng, count, size) for _ in range(2)])
+    scores, classes = rng.uniform(0, 0.5, (2, count)).astype(np.float32), rng.integers(0, 3, (2, count), np.int32)
+    scores[:, 50:] = scores[:, 50:].round(2)
+    weights = rng.uniform(0.1, 1, (2, count)).astype(np.float32)
+    weights[:, 50:] = 1.0
     found = [np.array(x) for x in suppress(boxes, scores, classes, weights, max_detections=60)]
     for item in range(2):
         kept = tf.image.non_max_suppression(

@@ -53,6 +53,7 @@ class Given:
             "depth": step.config.depth,
             "image_size": list(step.config.image_size),
             "grid": dataclasses.asdict(step.grid),
+            "every_class": step.info.stream.every_class,
             "weights": {"name": self.weights, "sha256": self.source and provenance.sha256(self.source)},
             "version": provenance.version(),
         }
@@ -81,7 +82,7 @@ def _exported(flags) -> list[Given]:
     named = [name for name in about_models if flags[name].present]
     if named:
         raise UsageError(f"--tflite: the file says what it is; leave out --{named[0]}")
-    steps = {path: ExportedStep(path) for path in flags.tflite if path}
+    steps = {path: _exported_step(flags, path) for path in flags.tflite if path}
     return [
         Given(
             step.info.system,
@@ -93,6 +94,17 @@ def _exported(flags) -> list[Given]:
         )
         for path, step in steps.items()
     ]
+
+
+def _exported_step(flags, path) -> ExportedStep:
+    step = ExportedStep(path)
+    if _every_class(flags):
+        step.consider_every_class()
+    return step
+
+
+def _every_class(flags) -> bool:
+    return "every_class" in flags and flags.every_class
 
 
 def _same(step):
@@ -118,6 +130,8 @@ def _built(flags, shipped, **overrides) -> list[Given]:
         else:
             about = ()
         # Compiling takes seconds: systems that run one model share it.
+        if _every_class(flags):
+            system = dataclasses.replace(system, stream=dataclasses.replace(system.stream, every_class=True))
         make = functools.cache(functools.partial(_step, system, checkpoint, overrides))
         make = makers.setdefault((system.model, system.stream.flip, source), make)
         given.append(Given(system.name, system.task, functools.partial(_run_as, system, make), *about))
@@ -125,7 +139,7 @@ def _built(flags, shipped, **overrides) -> list[Given]:
 
 
 def _step(system, checkpoint, overrides, **more) -> KerasStep:
-    return KerasStep(checkpoints.build_from(system, checkpoint, **overrides, **more))
+    return KerasStep(checkpoints.build_from(system, checkpoint, **overrides, **more), system.stream)
 
 
 def _run_as(system, make, **more) -> KerasStep:

@@ -26,6 +26,8 @@ def run(flags) -> tuple:
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task = given[0].task
     names = class_names(_source(flags), get_task(task).truth)
+    if flags.every_class and task != "detection":
+        raise UsageError("--every_class is of detectors: masks have no candidates")
     for system in given:  # all of them, before any is scored
         _check_classes(system, names, flags.dataset)
     rows = Rows(flags.json, _made_of_run(flags))
@@ -205,7 +207,8 @@ def table_of(rows, columns) -> str:
     lines = []
     for row, numbers in zip(rows, columns, strict=True):
         network = (f"{row['depth']:g}", size_text(row), row["weights"]["name"])
-        lines.append([row["system"], row["policy"], *numbers.values(), *network])
+        name = f"{row['system']}, every class" if row["every_class"] else row["system"]
+        lines.append([name, row["policy"], *numbers.values(), *network])
     sides = ["left", "left", *["right"] * (len(titles) - 3), "left"]
     return tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)
 

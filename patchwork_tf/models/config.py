@@ -112,11 +112,14 @@ class StreamConfig:
         interval: K, only every K-th frame (the key frames) is processed; others get the last answer.
         delay: frames by which an answer is late; K - 1 spreads one inference over K frames.
         flip: also run the mirrored frame as a second stream, and merge both.
+        every_class: of detectors, every class of every anchor is a candidate of suppression. By default the best
+            class of each anchor is, as in exported files.
     """
 
     interval: int = 1
     delay: int = 0
     flip: bool = False
+    every_class: bool = False
 
 
 EVERY_FRAME = StreamConfig()

@@ -4,10 +4,12 @@ import functools
 
 from keras import ops
 
+from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patch import PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule
+from patchwork_tf.task import WINDOW_OUTPUTS
 
 
 class PatchworkMaps(PatchworkModel):
@@ -29,6 +31,10 @@ class PatchworkMaps(PatchworkModel):
         config = ModelConfig(
             "maps", grid.cells, grid.window, image_size=network.inputs[0].shape[1:3], backbone=network.name
         )
+        if taken := sorted(set(WINDOW_OUTPUTS) & set(network.output_names)):
+            raise UsageError(
+                f"an output of {network.name} is called {taken[0]!r}, which is what a step says of windows"
+            )
         system = "sf" if grid.is_whole_frame else f"pw-m{grid.cells}n{grid.window}"
         info = ModelInfo(system, reference="sf", weights=f"of {network.name}")
         super().__init__(config, info, None, network, on_map)

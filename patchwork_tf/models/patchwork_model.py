@@ -151,8 +151,9 @@ class PatchworkModel(keras.Model):
 
         Returns:
             outputs: the task's answer for the full frame, see the subclass; 'next_window' (B, 2)
-                int32; and of Patchwork models what windows are worth (B, windows): 'rule_values' by the rule, and
-                'q_values' with what the attention network adds.
+                int32; and of Patchwork models how the choice was made, float32: 'need' (B, M, M, 1), see `need`,
+                'freshness' (B, M, M, 1) of the cells, and what windows are worth (B, windows): 'rule_values' by
+                the rule, and 'q_values' with what the attention network adds.
             state: the new state, same names and shapes.
         """
         predictions, restored, state = self.look(frame, window, state)
@@ -165,22 +166,23 @@ class PatchworkModel(keras.Model):
             batch = ops.shape(keras.tree.flatten(outputs)[0])[0]
             return {**outputs, "next_window": ops.zeros((batch, 2), "int32")}, state
         freshness = advance_freshness(state["freshness"], window, self.grid)
-        outputs |= self.window_values(outputs, restored, freshness)
+        outputs |= {**self.window_values(outputs, restored, freshness), "freshness": freshness}
         outputs["next_window"] = best_window(outputs["q_values"], self.grid)
         return outputs, {**state, "freshness": freshness}
 
-    def window_values(self, answer, restored, freshness) -> dict:
-        """What windows are worth (B, windows): 'rule_values' and 'q_values', see `step`.
+    def window_values(self, answer, restored, freshness, attention=None) -> dict:
+        """What windows are worth: 'need', 'rule_values' and 'q_values', see `step`.
 
         Args:
             answer: for the full frame.
             restored: (B, H, W, C), the last feature map of the full frame.
             freshness: (B, M, M, 1), of the cells.
+            attention: AttentionNetwork, by default the model's own.
         """
-        need = self.need(answer, freshness)
+        attention, need = attention or self.attention, self.need(answer, freshness)
         values = self.rule.values(need, freshness, self.grid)
-        corrections = self.attention.corrections(restored, freshness, need) if self.attention else 0.0
-        return {"rule_values": values, "q_values": values + corrections}
+        corrections = attention.corrections(restored, freshness, need) if attention else 0.0
+        return {"need": need, "rule_values": values, "q_values": values + corrections}
 
     def call(self, inputs, window=None, state=None):
         """What Keras calls: `model(frame)` answers whole frames (B, H, W, 3), each on its own, without a memory.

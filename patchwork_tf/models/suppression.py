@@ -10,11 +10,11 @@ SCORE_THRESHOLD = 0.01
 # Of a box, as a fraction of the frame. Exported files shift the boxes of each class elsewhere: in float32, smaller
 # ones have no area there.
 LEAST_SIDE = 1e-4
-# Best-ranked candidates, pairs of anchor and class, that enter suppression.
-_CANDIDATES = 400
+# How many candidates, best-ranked first, are held against each other at once.
+_AT_ONCE = 400
 
 
-def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS, candidates=_CANDIDATES):
+def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS):
     """Keeps of overlapping boxes of the same class the one that ranks first.
 
     Args:
@@ -23,29 +23,50 @@ def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS
         weights: (B, A) float32, by which scores are multiplied when boxes compete, and before they are held
             against SCORE_THRESHOLD: stale ones count less. By default all are 1.
         max_detections: D.
-        candidates: how many boxes enter suppression at most, the best-ranked ones.
 
     Returns:
         boxes (B, D, 4), scores (B, D), classes (B, D) int32 from 0, count (B,) int32: the first `count` rows are
         detections, in the order of their rank; the rest is zero.
     """
     ranks = ranked(boxes, scores, weights)
-    ranks, index = ops.top_k(ranks, min(candidates, ranks.shape[1]))
-    boxes = ops.take_along_axis(boxes, index[..., None], axis=1)
-    scores, classes = (ops.take_along_axis(x, index, axis=1) for x in (scores, classes))
-    kept = _kept(boxes, classes, ranks > SCORE_THRESHOLD)
-    count = ops.minimum(ops.sum(ops.cast(kept, "int32"), axis=1), max_detections)
-    # Sorted by rank already: those that are kept move up, in their order.
-    places = ops.arange(kept.shape[1], dtype="int32")
-    order = ops.argsort(ops.where(kept, places, places + kept.shape[1]), axis=1)
-    order = _padded(order, max_detections)
+    places = ops.arange(ranks.shape[1], dtype="int32")
+    nothing = ops.zeros_like(ranks[:, :1])
+    chosen = ops.cast(ops.tile(nothing, (1, max_detections)), "int32")  # numbers of anchors, the first `count`
+    count = ops.cast(nothing[:, 0], "int32")
+
+    def is_open(left, chosen, count):
+        del chosen
+        return ops.any((ops.max(left, axis=1) > SCORE_THRESHOLD) & (count < max_detections))
+
+    def next_round(left, chosen, count):
+        rank, index = ops.top_k(left, min(_AT_ONCE, left.shape[1]))
+        # The best that are left, of equal ones those that come first, are taken.
+        taken = (left > rank[:, -1:]) | ((left == rank[:, -1:]) & (places <= index[:, -1:]))
+        before, (box, label) = _of(chosen, boxes, classes), _of(index, boxes, classes)
+        is_chosen = ops.arange(max_detections, dtype="int32") < count[:, None]
+        beaten = _overlaps(box, label, *before) & is_chosen[:, None]
+        kept = _kept(box, label, (rank > SCORE_THRESHOLD) & ~ops.any(beaten, axis=2))
+        # Those that are kept move up behind the ones chosen before, in their order.
+        valid, numbers = (ops.concatenate(pair, axis=1) for pair in ((is_chosen, kept), (chosen, index)))
+        order = ops.argsort(ops.where(valid, 0, 1) * valid.shape[1] + ops.arange(valid.shape[1]), axis=1)
+        chosen = ops.take_along_axis(numbers, order[:, :max_detections], axis=1)
+        count = ops.minimum(ops.sum(ops.cast(valid, "int32"), axis=1), max_detections)
+        return ops.where(taken, 0.0, left), chosen, count
+
+    _, chosen, count = ops.while_loop(is_open, next_round, (ranks, chosen, count))
     valid = ops.arange(max_detections, dtype="int32") < count[:, None]
+    boxes, classes = _of(chosen, boxes, classes)
     return (
-        ops.where(valid[..., None], ops.take_along_axis(boxes, order[..., None], axis=1), 0.0),
-        ops.where(valid, ops.take_along_axis(scores, order, axis=1), 0.0),
-        ops.where(valid, ops.take_along_axis(classes, order, axis=1), 0),
+        ops.where(valid[..., None], boxes, 0.0),
+        ops.where(valid, ops.take_along_axis(scores, chosen, axis=1), 0.0),
+        ops.where(valid, classes, 0),
         count,
     )
+
+
+def _of(index, boxes, classes):
+    """Boxes (B, K, 4) and classes (B, K) of anchors (B, K)."""
+    return ops.take_along_axis(boxes, index[..., None], axis=1), ops.take_along_axis(classes, index, axis=1)
 
 
 def ranked(boxes, scores, weights):
@@ -61,28 +82,21 @@ def best_classes(scores):
 
 
 def every_class(boxes, scores, weights):
-    """What `suppress` takes, if every anchor may speak for several classes: its best pairs of anchor and class.
+    """What `suppress` takes, if every anchor may speak for all of its classes: one candidate for each pair.
 
     Args:
         boxes: (B, A, 4), scores: (B, A, classes), weights: (B, A) float32.
     """
-    classes = scores.shape[-1]
-    flat = ops.reshape(scores * weights[..., None], (scores.shape[0], -1))
-    _, index = ops.top_k(flat, min(_CANDIDATES, flat.shape[1]))
-    anchor = index // classes
-    return (
-        ops.take_along_axis(boxes, anchor[..., None], axis=1),
-        ops.take_along_axis(ops.reshape(scores, flat.shape), index, axis=1),
-        ops.cast(index % classes, "int32"),
-        ops.take_along_axis(weights, anchor, axis=1),
-    )
+    anchors, classes = scores.shape[1:]
+    numbers = ops.tile(ops.arange(classes, dtype="int32"), (scores.shape[0], anchors))
+    boxes, weights = (ops.repeat(x, classes, axis=1) for x in (boxes, weights))
+    return boxes, ops.reshape(scores, (scores.shape[0], -1)), numbers, weights
 
 
 def _kept(boxes, classes, candidates):
     """Which of boxes (B, K, 4), best first, no better one of their class that is kept overlaps: (B, K) bool."""
-    same = classes[:, :, None] == classes[:, None]
     better = ops.tril(ops.ones((boxes.shape[1],) * 2, "bool"), -1)
-    rivals = (iou(boxes, boxes) > IOU_THRESHOLD) & same & better & candidates[:, None]
+    rivals = _overlaps(boxes, classes, boxes, classes) & better & candidates[:, None]
 
     def next_round(kept, _):
         beaten = ops.any(rivals & kept[:, None], axis=2)
@@ -93,6 +107,6 @@ def _kept(boxes, classes, candidates):
     return kept
 
 
-def _padded(order, size):
-    missing = size - order.shape[1]
-    return ops.pad(order, ((0, 0), (0, missing))) if missing > 0 else order[:, :size]
+def _overlaps(boxes, classes, others, of_others):
+    """Which of boxes (B, K, 4) overlap which others (B, J, 4) of their class: (B, K, J) bool."""
+    return (iou(boxes, others) > IOU_THRESHOLD) & (classes[:, :, None] == of_others[:, None])

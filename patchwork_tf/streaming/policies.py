@@ -30,6 +30,11 @@ class View:
         size: (h, w) of the frame in pixels before it was brought to the model's size.
         outputs: of the last step; None before the first.
         state: what is remembered.
+        need: (M, M) float32, how much of the answer that matters is remembered in each cell, see
+            `PatchworkModel.need`. This and what follows is as the last step left it; 0 before the first.
+        freshness: (M, M) float32, FRESHNESS_DECAY ** age of each cell, 1 if it was looked at in the last frame; 0
+            where no window has been yet.
+        rule_values: (windows,) float32, what the rule says each of `grid.windows` is worth.
     """
 
     number: int
@@ -37,6 +42,9 @@ class View:
     size: tuple[int, int] | None = None
     outputs: dict | None = None
     state: object = None
+    need: np.ndarray | None = None
+    freshness: np.ndarray | None = None
+    rule_values: np.ndarray | None = None
 
 
 Policy = Callable[[View], tuple[int, int]]
@@ -59,15 +67,9 @@ def random(grid: Grid, seed: int = 0) -> Policy:
     return choose
 
 
-def best_by(values: str, grid: Grid) -> Policy:
-    """The window that the last step held for worth most, by one of its outputs (windows,); at first window 0."""
-
-    def choose(view):
-        if view.outputs is None:
-            return grid.windows[0]
-        return grid.windows[int(np.argmax(view.outputs[values]))]
-
-    return choose
+def rule(grid: Grid) -> Policy:
+    """The window that the rule held for worth most after the last step; at first window 0."""
+    return lambda view: grid.windows[int(np.argmax(view.rule_values))]
 
 
 def next_window(view: View) -> tuple[int, int]:
@@ -181,14 +183,10 @@ def make_policy(name: str | Policy | None, step, seed: int = 0, truth=None) -> P
         raise UsageError(f"{name} tries every window of a frame, which an exported file cannot")
     if name == "learned" and step.policy != "learned":
         raise UsageError("no policy was learned: the attention network is untrained; choose windows by the rule")
-    if name == "rule" and step.model is None and step.policy != "rule":
-        raise UsageError(
-            "the exported file chooses windows by the policy that it learned, and has no rule without it"
-        )
     if name == "oracle" and truth is None:
         raise UsageError("the oracle needs to be told the truth; it cannot run on a video without")
     makers = {
-        "rule": lambda: next_window if step.policy == "rule" else best_by("rule_values", step.grid),
+        "rule": lambda: next_window if step.policy == "rule" else rule(step.grid),
         "learned": lambda: next_window,
         "raster": lambda: raster(step.grid),
         "random": lambda: random(step.grid, seed),

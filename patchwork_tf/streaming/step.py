@@ -18,7 +18,7 @@ from keras import ops
 
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.costs import count_macs
-from patchwork_tf.task import get_task
+from patchwork_tf.task import WINDOW_OUTPUTS, get_task
 
 
 class KerasStep:
@@ -71,11 +71,12 @@ class KerasStep:
             state: as from `initial_state` or the last call.
 
         Returns:
-            Outputs (see above), of Patchwork models also 'rule_values' and 'q_values' (windows,); the new state.
+            Outputs (see above), of Patchwork models also 'need' and 'freshness' (M, M), 'rule_values' and
+            'q_values' (windows,), see `PatchworkModel.step`; the new state.
         """
         window = None if window is None else ops.convert_to_tensor([window], dtype="int32")
         outputs, state = self._run(ops.convert_to_tensor(frame), window, state)
-        return {key: ops.convert_to_numpy(value[0]) for key, value in outputs.items()}, state
+        return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}, state
 
     def _merged(self, frame, window, state):
         flip = self.info.stream.flip
@@ -86,8 +87,14 @@ class KerasStep:
                 window = ops.stack([window[0], ops.stack(mirrored)])
         outputs, state = self.model.step(frame, window, state)
         weights = self.model.answer_weights(state)
-        chosen = {key: outputs[key] for key in ("next_window", "rule_values", "q_values") if key in outputs}
-        return {**self.task.merged(outputs, weights, flip), **chosen}, state
+        answer = {key: value[0] for key, value in self.task.merged(outputs, weights, self.info.stream).items()}
+        return {**answer, **about_windows(outputs)}, state
+
+
+def about_windows(outputs) -> dict:
+    """Those WINDOW_OUTPUTS that a step has, of the first item of its batch; maps of cells as (M, M)."""
+    found = {key: outputs[key][0] for key in WINDOW_OUTPUTS if key in outputs}
+    return found | {key: found[key][..., 0] for key in ("need", "freshness") if key in found}
 
 
 @functools.lru_cache(maxsize=8)  # tracing takes seconds, and a test set has many videos

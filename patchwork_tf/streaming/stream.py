@@ -100,7 +100,8 @@ def _answers(step, frames, choose, blind_start):
         if is_key_frame(config, number):
             image = model_input(frame, image_size, fit)
             if not whole_frame:
-                window = _on_grid(choose(View(number, image, frame.shape[:2], outputs, state)), step.grid)
+                view = View(number, image, frame.shape[:2], outputs, state, **_of_windows(step.grid, outputs))
+                window = _on_grid(choose(view), step.grid)
             outputs, state = step(image, window, state)
             values = outputs.get("q_values")
         late.append(outputs)
@@ -109,6 +110,13 @@ def _answers(step, frames, choose, blind_start):
         yield dataclasses.replace(
             answer, window=window, whole_frame=whole_frame, mflops=next(costs), q_values=values
         )
+
+
+def _of_windows(grid, outputs) -> dict:
+    """What a View says of cells and windows: 0 if there is nothing yet."""
+    cells = (grid.cells, grid.cells)
+    shapes = {"need": cells, "freshness": cells, "rule_values": (len(grid.windows),)}
+    return {name: (outputs or {}).get(name, np.zeros(shape, np.float32)) for name, shape in shapes.items()}
 
 
 def _on_grid(window, grid):

@@ -14,7 +14,7 @@ from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models import losses
 from patchwork_tf.models.detector import PatchworkDetector
 from patchwork_tf.models.rule import cell_of
-from patchwork_tf.models.suppression import every_class, suppress
+from patchwork_tf.models.suppression import best_classes, every_class, suppress
 from patchwork_tf.task import Answer, Task, register_task
 
 MAX_OBJECTS = 64  # of a frame's truth: fixed, so that what is computed with it is traced once
@@ -58,22 +58,25 @@ class Detection(Task):
     def outputs(self):
         return {"boxes": "ymin, xmin, ymax, xmax as fractions of the frame; the first `count` rows are valid"}
 
-    def merged(self, outputs, weights, flip):
+    def merged(self, outputs, weights, stream):
         """'boxes' (1, D, 4), 'scores' (1, D), 'classes' (1, D) and 'count' (1,) after suppression.
 
         Args:
             outputs: 'boxes' (S, A, 4) and 'scores' (S, A, classes) of S streams.
             weights: (S, A), by which scores count when boxes compete; None for all 1.
-            flip: whether the second stream is mirrored.
+            stream: the StreamConfig: whether there is a second stream, mirrored, and which classes are candidates.
         """
         boxes, scores = outputs["boxes"], outputs["scores"]
-        if flip:
+        if stream.flip:
             mirrored = ops.take(boxes[1], [0, 3, 2, 1], axis=-1)
             mirrored = mirrored * np.float32([1, -1, 1, -1]) + np.float32([0, 1, 0, 1])
             boxes = ops.concatenate([boxes[0], mirrored])[None]
             scores = ops.reshape(scores, (1, -1, scores.shape[-1]))
         weights = ops.ones(scores.shape[:2]) if weights is None else ops.reshape(weights, (1, -1))
-        kept = suppress(*every_class(boxes, scores, weights))
+        if stream.every_class:
+            kept = suppress(*every_class(boxes, scores, weights))
+        else:
+            kept = suppress(boxes, *best_classes(scores), weights)
         return dict(zip(("boxes", "scores", "classes", "count"), kept, strict=True))
 
     def answer(self, outputs, size, image_size, fit) -> Detections:

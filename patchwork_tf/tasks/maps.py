@@ -7,7 +7,7 @@ import numpy as np
 
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
-from patchwork_tf.task import Answer, Task, register_task
+from patchwork_tf.task import WINDOW_OUTPUTS, Answer, Task, register_task
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -37,10 +37,10 @@ class MapsTask(Task):
     def outputs(self):
         return {"maps": "the outputs of the network under their names; 0 where no window has been"}
 
-    def merged(self, outputs, weights, flip):
+    def merged(self, outputs, weights, stream):
         """All outputs but what is about windows."""
         del weights
-        if flip:
+        if stream.flip:
             raise UsageError("what mirrored maps mean is not known: a network of one's own is run without flip")
         return _maps_of(outputs)
 
@@ -75,7 +75,7 @@ class MapsTask(Task):
 
 def _maps_of(outputs) -> dict:
     """Outputs of a step but those that are about windows."""
-    return {key: x for key, x in outputs.items() if key not in ("next_window", "rule_values", "q_values")}
+    return {key: x for key, x in outputs.items() if key not in WINDOW_OUTPUTS}
 
 
 class _Correlation:

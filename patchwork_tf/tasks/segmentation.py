@@ -55,11 +55,11 @@ class Segmentation(Task):
     def outputs(self):
         return {"mask": "probability of each pixel of the frame to be foreground; 0.5 where nothing is known"}
 
-    def merged(self, outputs, weights, flip):
+    def merged(self, outputs, weights, stream):
         """'mask' (1, H, W), the mean of both streams."""
         del weights
         mask = outputs["mask"]
-        return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if flip else mask}
+        return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if stream.flip else mask}
 
     def answer(self, outputs, size, image_size, fit) -> Mask:
         """At the frame's size; undecided if there are no outputs yet."""

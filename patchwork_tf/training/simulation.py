@@ -61,13 +61,12 @@ class Simulation(keras.layers.Layer):
 
     def _values(self, attention, state, dropout=0.0) -> dict:
         """What windows are worth, as `PatchworkModel.window_values` says it, by some attention network."""
-        network, restored = self.network, state["restored"]
+        restored = state["restored"]
         if dropout:
             shape = (restored.shape[0], 1, 1, restored.shape[3])  # whole channels
             restored = keras.random.dropout(restored, dropout, shape, seed=self.drawn)
-        need = ops.stop_gradient(network.need(state["answer"], state["freshness"]))
-        rule = network.rule.values(need, state["freshness"], network.grid)
-        return {"rule_values": rule, "q_values": rule + attention.corrections(restored, state["freshness"], need)}
+        values = self.network.window_values(state["answer"], restored, state["freshness"], attention)
+        return {name: values[name] for name in ("rule_values", "q_values")}
 
     def _begin(self, clip):
         """What the network says of every frame, a dict of (B, T, ...); and the state before the first one."""
