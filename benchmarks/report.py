@@ -108,7 +108,7 @@ class Run(Record):
         patchwork: whether it looks at windows.
         depth: width multiplier.
         image_size: (height, width) in pixels.
-        grid: its 'cells' and 'window'.
+        grid: its 'cells' and 'window_cells'.
         mflops_max, mflops_avg_run: multiply-adds / 10^6 per frame of a run.
         mflops_avg: the average, divided by the frames of a delay once more, as the paper does.
         paper: its row there, if it has one.

@@ -105,7 +105,7 @@ def _samples(model, content, frames) -> list[dict]:
         runner = StepRunner(_saved(content, folder))
         for frame in frames if frames is not None else _generated_frames(model):
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
-            image = model_input(frame, model.config.image_size, model.info.fit)
+            image = model_input(frame, model.config.image_size, model.info.resize_mode)
             samples.append({"frame": image, "window": window, **runner.state()})
             runner.step(image, window)
     return samples

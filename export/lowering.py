@@ -96,7 +96,7 @@ class Lowering:
         """`rule.advance_freshness`; None if there is no window to choose."""
         if self.model.grid.is_whole_frame:
             return None
-        fresh = tf.ones((1, self.windows.window, self.windows.window, 1))
+        fresh = tf.ones((1, self.windows.window_cells, self.windows.window_cells, 1))
         if self.windows.is_whole_frame:  # LiteRT warns of outputs that are constants: make it depend on the frame
             fresh = tf.clip_by_value(frame[:, : self.windows.cells, : self.windows.cells, :1], 1.0, 1.0)
         return self.blended_cells("freshness", fresh, FRESHNESS_DECAY)
@@ -116,7 +116,7 @@ class Lowering:
 
     def window_size(self, frame_size) -> tuple[int, int]:
         """(h, w) of a window on a map of `frame_size`."""
-        return tuple(side * self.grid.window // self.grid.cells for side in frame_size[:2])
+        return tuple(side * self.grid.window_cells // self.grid.cells for side in frame_size[:2])
 
     # What is remembered
 
@@ -267,7 +267,7 @@ class Lowering:
         if self.model.grid.is_whole_frame:
             return frame
         height, width = config.network_size
-        size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
+        size = (height * grid.window_cells // grid.cells, width * grid.window_cells // grid.cells)
         at = self.at_window(config.network_size)
         pixels = self._window_of(frame, at, size)
         if config.memory == "pixels":

@@ -38,7 +38,7 @@ class _Map:
     def __init__(self, grid: Grid, geometry: Geometry):
         self.grid, self.geometry = grid, geometry
         self.cell = (geometry.height // grid.cells, geometry.width // grid.cells)
-        self.size = (self.cell[0] * grid.window, self.cell[1] * grid.window)
+        self.size = (self.cell[0] * grid.window_cells, self.cell[1] * grid.window_cells)
 
     def name(self, kind: str) -> str:
         """The state tensor's, of a kind in `shapes`."""
@@ -90,7 +90,7 @@ class _Strips(_Map):
 
     def reads(self, row, column):
         """As _Map's: strips above and below from the rows, left and right from the columns."""
-        g, n, (height, width) = self.geometry, self.grid.window, self.size
+        g, n, (height, width) = self.geometry, self.grid.window_cells, self.size
         y, x = row * self.cell[0], column * self.cell[1]  # the window's first pixel on the map
         wide = width + g.before + 1
         # The line above cell row g is the last one of cell row g - 1: line 2 g of rows, or none without a border
@@ -117,7 +117,7 @@ class _Strips(_Map):
 
     def _beside_lines(self, x, axis):
         """The first lines of pixels of each cell along an axis, and the last ones if there is a border before."""
-        cell, n = self.cell[axis - 1], self.grid.window
+        cell, n = self.cell[axis - 1], self.grid.window_cells
         if self.geometry.before:
             spans = [(0, 1), *((k * cell - 1, k * cell + 1) for k in range(1, n)), (n * cell - 1, n * cell)]
         else:

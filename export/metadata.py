@@ -19,10 +19,10 @@ from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.task import get_task
 
 _ENTRY = b"patchwork.json"
-VERSION = 4
+VERSION = 5
 _UNSEALED = "0" * 64  # in the place of the checksum, while it is computed
 _CHECKSUM = re.compile(rb'"checksum": "([0-9a-f]{64})"')
-_FITS = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
+_RESIZED = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 
 
 def describe(step) -> dict:
@@ -40,14 +40,14 @@ def describe(step) -> dict:
         "task": model.config.task,
         "weights": info.weights,
         "weights_sha256": info.weights_sha256,
-        "grid": {"cells": grid.cells, "window": grid.window},
+        "grid": dataclasses.asdict(grid),
         "policy": KerasStep(model).policy,
         "mflops": {name: count_macs(model, name == "start") / 1e6 for name in ("step", "start")},
         "stream": dataclasses.asdict(info.stream),
-        "fit": info.fit,
+        "resize_mode": info.resize_mode,
         "input": {
-            "frame": f"RGB, {_FITS[info.fit]} to the input's size, float32, value / 127.5 - 1",
-            "window": "row and column of the window's top left cell, each from 0 to cells - window",
+            "frame": f"RGB, {_RESIZED[info.resize_mode]} to the input's size, float32, value / 127.5 - 1",
+            "window": "row and column of the window's top left cell, each from 0 to cells - window_cells",
             "image_size": list(model.config.image_size),
         },
         "output": {

@@ -49,7 +49,7 @@ class ExportedStep:
             StreamConfig(**self.facts["stream"]),
             self.facts["reference"],
             tuple(self.facts["labels"]),
-            self.facts["fit"],
+            self.facts["resize_mode"],
             self.facts["weights"],
             self.facts.get("weights_sha256"),  # files of earlier versions do not say
         )

@@ -9,7 +9,7 @@ WINDOWS = ("model", "raster", "random")
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
 # How frames get to the model's size (fitting.py).
-FITS = ("stretch", "letterbox")
+RESIZE_MODES = ("stretch", "letterbox")
 # Where context is remembered: at every convolution (Figure 11b), or at the input alone (Figure 11a).
 MEMORIES = ("features", "pixels")
 # Of detectors: those of the paper (Figure 10), or of the Object Detection API's SSD MobileNetV2.

@@ -9,7 +9,7 @@ from patchwork_tf.errors import UsageError
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """A frame of `cells` x `cells` cells, seen through windows of `window` x `window` cells.
+    """A frame of `cells` x `cells` cells, seen through windows of `window_cells` x `window_cells` cells.
 
     The paper's M and N. A window (row, column) names its top left cell, so there are
     (M - N + 1)^2 windows; they are numbered row by row, the numbers being the actions of
@@ -17,23 +17,23 @@ class Grid:
     """
 
     cells: int = 1
-    window: int = 1
+    window_cells: int = 1
 
     def __post_init__(self):
-        if not 1 <= self.window <= self.cells:
+        if not 1 <= self.window_cells <= self.cells:
             raise UsageError(
-                f"a window of {self.window} x {self.window} cells does not fit a grid of "
+                f"a window of {self.window_cells} x {self.window_cells} cells does not fit a grid of "
                 f"{self.cells} x {self.cells}; N must be between 1 and M"
             )
 
     @property
     def is_whole_frame(self) -> bool:
-        return self.window == self.cells
+        return self.window_cells == self.cells
 
     @property
     def positions(self) -> int:
         """Window positions along one side, M - N + 1."""
-        return self.cells - self.window + 1
+        return self.cells - self.window_cells + 1
 
     @property
     def windows(self) -> list[tuple[int, int]]:
@@ -45,11 +45,11 @@ class Grid:
         """Which cells, row by row, each window covers: (windows, cells) bool."""
         covered = np.zeros((len(self.windows), self.cells, self.cells), bool)
         for action, (row, column) in enumerate(self.windows):
-            covered[action, row : row + self.window, column : column + self.window] = True
+            covered[action, row : row + self.window_cells, column : column + self.window_cells] = True
         return covered.reshape(len(self.windows), -1)
 
     @property
     def raster(self) -> list[tuple[int, int]]:
         """The fewest windows that cover the frame, row by row: one sweep of the raster policy."""
-        starts = [*range(0, self.cells - self.window, self.window), self.positions - 1]
+        starts = [*range(0, self.cells - self.window_cells, self.window_cells), self.positions - 1]
         return [(r, q) for r in starts for q in starts]

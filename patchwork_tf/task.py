@@ -87,19 +87,19 @@ class Task(abc.ABC):
         """
 
     @abc.abstractmethod
-    def answer(self, outputs, size, image_size, fit) -> Answer:
+    def answer(self, outputs, size, image_size, resize_mode) -> Answer:
         """Outputs of a step, None if there are none yet, as an answer for a frame.
 
         Args:
             outputs: numpy arrays, as `merged` returns them, without the axis of the batch.
             size: (h, w) of the frame in pixels.
             image_size: (H, W) of the model.
-            fit: how the frame was brought to that size.
+            resize_mode: how the frame was brought to that size.
         """
 
     # How good an answer is, cell by cell: rewards of windows, and the oracle
 
-    def frame_truth(self, video, number: int, size, image_size, fit: str) -> dict:
+    def frame_truth(self, video, number: int, size, image_size, resize_mode: str) -> dict:
         """The truth of one frame of an AnnotatedVideo, for a batch of one, in the model's image."""
         raise self._without_truth()
 

@@ -52,9 +52,9 @@ flags.DEFINE_integer(
     "stride", 1, "Every so many frames of a video one is taken for a clip.", lower_bound=1, flag_values=_FLAGS
 )
 flags.DEFINE_enum(
-    "fit",
+    "resize_mode",
     "stretch",
-    list(choices.FITS),
+    list(choices.RESIZE_MODES),
     "How frames get to the image size: stretched, or letterboxed, which keeps the shape of things and "
     "leaves bars.",
     flag_values=_FLAGS,

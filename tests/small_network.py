@@ -29,4 +29,4 @@ _STREAMS = {"": {}, "-int4": {"interval": 4}, "-int4-delay3": {"interval": 4, "d
 for name, single in {"small": _MASKS, "small-boxes": _BOXES}.items():
     for suffix, stream in _STREAMS.items():
         pw.register(pw.System(f"{name}-sf{suffix}", single, pw.StreamConfig(**stream), reference=f"{name}-sf"))
-    pw.register(pw.System(name, dataclasses.replace(single, cells=2, window=1), reference=f"{name}-sf"))
+    pw.register(pw.System(name, dataclasses.replace(single, cells=2, window_cells=1), reference=f"{name}-sf"))

@@ -22,7 +22,7 @@ def make_cell(kind, grid, size, stride, rate=1):
 def reference_step(memory, x, window, grid, kernel, bias, stride, rate):
     """The definition of a cell, word by word, on an unpadded memory (H, W, C); changes the memory."""
     cell = memory.shape[0] // grid.cells
-    r, q, n = window[0] * cell, window[1] * cell, grid.window * cell
+    r, q, n = window[0] * cell, window[1] * cell, grid.window_cells * cell
     memory[r : r + n, q : q + n] = x
     before = 0 if stride == 2 else rate
     depthwise = kernel.shape[3] == 1 and kernel.shape[2] == CHANNELS

@@ -164,20 +164,27 @@ def test_frame_numbers(length, stride, expected):
 @pytest.mark.slow
 def test_letterbox_keeps_boxes_on_their_pixels(tmp_path):
     """A white object on black, in a wide frame: its box is where it is, stretched or letterboxed."""
-    from patchwork_tf.fitting import fit_boxes, fit_frame, fit_images, letterbox, unfit_boxes, unfit_map
+    from patchwork_tf.resizing import (
+        letterbox,
+        resize_boxes,
+        resize_frame,
+        resize_images,
+        restore_boxes,
+        restore_map,
+    )
 
     image = np.zeros((40, 80, 3), np.uint8)
     image[8:24, 20:60] = 255
     box = np.array([[8 / 40, 20 / 80, 24 / 40, 60 / 80]], np.float32)
-    for fit in ("stretch", "letterbox"):
-        fitted = fit_images(tf.constant(image[None]), (64, 64), fit).numpy()[0]
-        np.testing.assert_array_equal(fitted > 127, fit_frame(image, (64, 64), fit) > 127)
-        moved = fit_boxes(tf.constant(box), tf.constant([40.0, 80.0]), (64, 64), fit).numpy()
+    for resize_mode in ("stretch", "letterbox"):
+        fitted = resize_images(tf.constant(image[None]), (64, 64), resize_mode).numpy()[0]
+        np.testing.assert_array_equal(fitted > 127, resize_frame(image, (64, 64), resize_mode) > 127)
+        moved = resize_boxes(tf.constant(box), tf.constant([40.0, 80.0]), (64, 64), resize_mode).numpy()
         rows, columns = np.nonzero(fitted[..., 0] > 127)
         seen = np.array([[rows.min(), columns.min(), rows.max() + 1, columns.max() + 1]]) / 64
         np.testing.assert_allclose(moved, seen, atol=1.01 / 64)
-        np.testing.assert_allclose(unfit_boxes(moved, (40, 80), (64, 64), fit), box, atol=1e-5)
-        back = unfit_map((fitted[..., 0] / 255).astype(np.float32), (40, 80), fit) > 0.5
+        np.testing.assert_allclose(restore_boxes(moved, (40, 80), (64, 64), resize_mode), box, atol=1e-5)
+        back = restore_map((fitted[..., 0] / 255).astype(np.float32), (40, 80), resize_mode) > 0.5
         assert (back != (image[..., 0] > 0)).mean() < 0.02
     np.testing.assert_allclose(letterbox((40, 80), (64, 64)), [0.25, 0, 0.5, 1])
 

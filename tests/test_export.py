@@ -131,7 +131,7 @@ def test_signature_names_shapes_and_metadata(exported):
     for state in facts["states"]:
         assert state["shape"] == list(inputs[state["name"]]["shape"])
     assert {state["name"]: tuple(state["shape"]) for state in facts["states"]} == Step(model, False).state_shapes
-    assert facts["grid"] == {"cells": 2, "window": 1}
+    assert facts["grid"] == {"cells": 2, "window_cells": 1}
     assert facts["input"]["image_size"] == [64, 64]
     assert len(facts["labels"]) == 10
     assert "states are zero before it" in facts["reset"]
@@ -317,27 +317,29 @@ def test_model_and_file_say_the_same_of_200_frames_of_real_video(name, export_on
     frames = list(itertools.islice(Video(clip), 100))
     frames += frames[::-1]
     streams = (pw.stream(run, frames, noted(views)) for run, views in zip((model, step), policies, strict=True))
-    windows, tied, count = set(), 0, 0
-    for count, (said, found) in enumerate(zip(*streams, strict=True), start=1):
+    windows, agreeing = [], []
+    for said, found in zip(*streams, strict=True):
         assert said.window == found.window
-        windows.add(said.window)
+        windows.append(said.window)
         np.testing.assert_allclose(said.q_values, found.q_values, atol=1e-4)
         if model.config.task == "segmentation":
             np.testing.assert_allclose(said.probability, found.probability, atol=1e-4)
         else:
-            tied += not _same_detections(said, found)
-    assert (count, len(windows) > 3, tied <= 2) == (200, True, True)
+            agreeing += _agreeing(said, found)
+    assert len(windows) == 200
+    assert len(set(windows)) > 3
+    assert np.mean(agreeing or True) >= 0.999  # where two score the same, rounding decides which is kept
     for of_model, of_file in zip(*policies, strict=True):
         for key, shape in {"need": (4, 4), "freshness": (4, 4), "rule_values": (len(model.grid.windows),)}.items():
             assert getattr(of_model, key).shape == shape
             np.testing.assert_allclose(getattr(of_model, key), getattr(of_file, key), atol=1e-4)
 
 
-def _same_detections(said, found) -> bool:
-    """Not so where two score the same: which of them is first is up to rounding."""
-    if len(said.boxes) != len(found.boxes) or np.any(said.classes != found.classes):
-        return False
-    return np.allclose(said.boxes, found.boxes, atol=1e-4) and np.allclose(said.scores, found.scores, atol=1e-4)
+def _agreeing(said, found) -> list[bool]:
+    """Of detections that are said, which ones are found."""
+    rows, others = (np.column_stack([x.boxes, x.scores, x.classes]) for x in (said, found))
+    assert len(rows) == len(others)
+    return [bool(np.abs(others - row).max(axis=1).min() <= 1e-4) for row in rows]
 
 
 @pytest.mark.parametrize("suppression", [True, False])

@@ -21,7 +21,9 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 
 @pytest.fixture(scope="module")
 def own_system():
-    config = pw.ModelConfig(cells=2, window=1, image_size=64, num_classes=10, backbone="four layers", heads="ssd")
+    config = pw.ModelConfig(
+        cells=2, window_cells=1, image_size=64, num_classes=10, backbone="four layers", heads="ssd"
+    )
     return pw.register(pw.System("tiny", config, pw.StreamConfig(interval=2), reference="vid-sf"))
 
 

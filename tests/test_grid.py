@@ -5,7 +5,7 @@ from patchwork_tf.grid import Grid
 
 
 def test_windows_are_numbered_row_by_row():
-    grid = Grid(cells=4, window=2)
+    grid = Grid(cells=4, window_cells=2)
     assert len(grid.windows) == 9
     assert grid.windows[5] == (1, 2)  # action a = r (M - N + 1) + q
 
@@ -21,4 +21,4 @@ def test_raster_covers_every_cell_with_the_fewest_windows(cells):
 
 def test_window_larger_than_grid_is_refused():
     with pytest.raises(UsageError, match="N must be between 1 and M"):
-        Grid(cells=2, window=3)
+        Grid(cells=2, window_cells=3)

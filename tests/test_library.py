@@ -109,7 +109,7 @@ def letterboxed(detector, tmp_path_factory):
     path = tmp_path_factory.mktemp("letterboxed") / "detector.tflite"
     facts = {
         **metadata.read(detector),
-        "fit": "letterbox",
+        "resize_mode": "letterbox",
         "labels": ["plain", "grüße", '🦆 "duck"\\', *list("abcdefg")],
     }
     path.write_bytes(metadata.insert(Path(detector).read_bytes(), facts))

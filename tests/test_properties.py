@@ -18,7 +18,7 @@ def configs(draw):
     return ModelConfig(
         task=draw(st.sampled_from(["detection", "segmentation"])),
         cells=cells,
-        window=draw(st.integers(1, cells - 1)),
+        window_cells=draw(st.integers(1, cells - 1)),
         depth=draw(st.sampled_from([0.35, 0.5, 0.75])),
         image_size=(draw(sides), draw(sides)),
         num_classes=1,
@@ -56,7 +56,7 @@ def test_windows_write_only_into_themselves_and_items_stay_apart(config, seed):
             for positions, side, first in zip((rows, columns), changed.shape, window, strict=True):
                 pixels = (side - before - after_it) // grid.cells
                 assert positions.min() == first * pixels + before
-                assert positions.max() == (first + grid.window) * pixels + before - 1
+                assert positions.max() == (first + grid.window_cells) * pixels + before - 1
 
     other = 1 - rng.integers(0, 2)
     frames[other] = 0

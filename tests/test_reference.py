@@ -81,7 +81,7 @@ def test_every_endpoint_equals_the_reference(name, small):
     model = small(name)
     grid = model.grid
     weights = get_weights(model.backbone.variables)
-    reference = ReferenceBackbone(weights, 128, grid.cells, grid.window)
+    reference = ReferenceBackbone(weights, 128, grid.cells, grid.window_cells)
     rng = np.random.default_rng(0)
     state = model.initial_state(1)
     for frame in random_frames(rng, 6, (128, 128)):

@@ -94,7 +94,7 @@ def test_rows_have_all_that_tells_them_apart_and_a_reference_has_its_own_size(tm
     assert about.items() <= single.items()
     assert (single["image_size"], single["against"]["image_size"]) == ([64, 64], [128, 128])
     assert about.items() <= single["against"].items()
-    assert patchwork["grid"] == {"cells": 2, "window": 1}
+    assert patchwork["grid"] == {"cells": 2, "window_cells": 1}
     said = capsys.readouterr().out
     assert f"agreement with oid-sf at 128x128, weights {path}, on every whole frame" in said
     assert "64x64" in said

@@ -290,7 +290,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
     root, data = make_vid(tmp_path / "vid", frames=6), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=imagenet_vid", f"--manual_dir={root}", data]) == 0
     flags = ["--system=small-boxes", "--plugins=small_network", "--dataset=imagenet_vid", data]
-    assert train.main([*flags, *TINY, "--fit=letterbox", f"--model_dir={tmp_path}/run"]) == 0
+    assert train.main([*flags, *TINY, "--resize_mode=letterbox", f"--model_dir={tmp_path}/run"]) == 0
     rng = np.random.default_rng(0)
 
     def noisy_truth(step, frames, policy, *, truth, **kwargs):

@@ -24,7 +24,7 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.streaming import ExportedStep
-from patchwork_tf.fitting import fit_frame
+from patchwork_tf.resizing import resize_frame
 from patchwork_tf.streaming.stream import stream
 
 pytestmark = pytest.mark.slow
@@ -166,9 +166,9 @@ def test_answers_equal_those_of_python(browser, address, site):
         np.testing.assert_allclose([box["score"] for box in answer["boxes"]], expected.scores, atol=1e-3)
 
 
-FIT = """async ([rgba, frame, network, letterbox, part]) => {
-  const { Fitting } = await import("./fitting.js");
-  const fitting = new Fitting(frame, network, letterbox), source = fitting.source(part), pixels = [];
+RESIZE = """async ([rgba, frame, network, letterbox, part]) => {
+  const { Resizing } = await import("./resizing.js");
+  const fitting = new Resizing(frame, network, letterbox), source = fitting.source(part), pixels = [];
   for (let y = source.top; y < source.bottom; y++)
     pixels.push(...rgba.slice(4 * (y * frame.width + source.left), 4 * (y * frame.width + source.right)));
   const target = new Float32Array(3 * network.height * network.width).fill(-1);
@@ -178,8 +178,8 @@ FIT = """async ([rgba, frame, network, letterbox, part]) => {
 SIZES = [(64, 64), (96, 128), (128, 128), (150, 90), (64, 100), (40, 52), (31, 97), (200, 50)]
 
 
-@pytest.mark.parametrize("fit", ["stretch", "letterbox"])
-def test_scaling_equals_opencv(browser, address, fit):
+@pytest.mark.parametrize("resize_mode", ["stretch", "letterbox"])
+def test_scaling_equals_opencv(browser, address, resize_mode):
     """A window is made of those pixels that OpenCV makes it of: to the bit, or where it enlarges, almost."""
     part = {"top": 16, "left": 32, "bottom": 48, "right": 64}
     window = np.s_[part["top"] : part["bottom"], part["left"] : part["right"]]
@@ -188,12 +188,12 @@ def test_scaling_equals_opencv(browser, address, fit):
             frame = np.random.default_rng(0).integers(0, 256, (height, width, 3), np.uint8)
             rgba = np.concatenate([frame, np.full((height, width, 1), 255, np.uint8)], axis=2)
             sizes = [{"height": height, "width": width}, {"height": 64, "width": 64}]
-            found = page.evaluate(FIT, [rgba.ravel().tolist(), *sizes, fit == "letterbox", part])
+            found = page.evaluate(RESIZE, [rgba.ravel().tolist(), *sizes, resize_mode == "letterbox", part])
             found = np.reshape(found, (64, 64, 3))[window]
-            differences = np.abs(found - fit_frame(frame, (64, 64), fit)[window].astype(int))
+            differences = np.abs(found - resize_frame(frame, (64, 64), resize_mode)[window].astype(int))
             assert differences.max() <= 1, (height, width)
             scale = min(64 / height, 64 / width)
-            grows = scale > 1 if fit == "letterbox" else min(height, width) < 64
+            grows = scale > 1 if resize_mode == "letterbox" else min(height, width) < 64
             assert (differences > 0).mean() <= (0.01 if grows else 0), (height, width)
 
 

@@ -78,7 +78,7 @@ def test_multiply_adds(name, mflops, rows):
 
 @pytest.mark.slow
 def test_parts_cost_what_hand_counts_say():
-    model = pw.build(ModelConfig(cells=4, window=1))
+    model = pw.build(ModelConfig(cells=4, window_cells=1))
     attention = sum(row.macs for row in layer_costs(model) if row.name.startswith("attention_"))
     assert attention / 1e6 == pytest.approx(14.28, abs=0.02)
     model = pw.build(ModelConfig())
@@ -114,7 +114,7 @@ def test_the_bill_adds_up(name, small):
     by_name = {row.name: row for row in bill}
     assert len(by_name) == len(bill)
     stem = by_name["Conv1"]
-    side = 128 // 4 * model.grid.window // 2
+    side = 128 // 4 * model.grid.window_cells // 2
     assert stem.output == (side, side, 16)
     assert stem.macs == side * side * 9 * 3 * 16
     assert stem.activation_bytes == side * side * 16 * 4

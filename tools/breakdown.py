@@ -64,7 +64,7 @@ def variants(system, suppression=True, **overrides) -> dict:
     model = build(system.model, **overrides)
     single = get_system(system.reference)
     depth, frame = model.config.depth, model.config.image_size[0]
-    side = frame * model.grid.window // model.grid.cells
+    side = frame * model.grid.window_cells // model.grid.cells
 
     def single_step(size):
         return Step(build(single.model, image_size=size, depth=depth), suppression)

@@ -225,10 +225,10 @@ static void read_metadata(patchwork_model *model) {
     fail(BAD_INPUT, "%s: systems with flip or delay are not known here", model->path);
   model->interval = number_of(stream, "interval", model->path);
   model->cells = (int)number_of(grid, "cells", model->path);
-  model->window = (int)number_of(grid, "window", model->path);
+  model->window = (int)number_of(grid, "window_cells", model->path);
   if (model->interval < 1 || model->cells < 1 || model->window < 1 || model->window > model->cells)
     fail(BAD_INPUT, "%s: its grid or interval is damaged", model->path);
-  model->letterbox = is_word(value_of(facts, "fit", model->path), "\"letterbox\"");
+  model->letterbox = is_word(value_of(facts, "resize_mode", model->path), "\"letterbox\"");
   read_labels(model, value_of(facts, "labels", model->path));
 }
 

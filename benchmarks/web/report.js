@@ -63,7 +63,7 @@ function describeSystem(facts) {
     task: facts.task,
     reference: facts.reference,
     stream: facts.stream,
-    patchwork: facts.grid.cells > facts.grid.window,
+    patchwork: facts.grid.cells > facts.grid.window_cells,
     depth: facts.model.depth,
     image_size: facts.input.image_size,
     grid: facts.grid,

@@ -121,7 +121,7 @@ class Panel {
   }
 
   get #isPatchwork() {
-    return this.facts.grid.cells > this.facts.grid.window;
+    return this.facts.grid.cells > this.facts.grid.window_cells;
   }
 
   #listPolicies() {

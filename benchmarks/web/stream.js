@@ -1,7 +1,7 @@
 // An exported file in LiteRT.js, and streams of frames through it. Policy, suppression and memory are in the file: a
 // stream feeds frames and hands every state back. Runs in a worker.
 
-import { Fitting } from "./fitting.js";
+import { Resizing } from "./resizing.js";
 import { readMetadata } from "./metadata.js";
 import { Tensor, getGlobalLiteRt, loadAndCompile } from "./vendor/index.js";
 
@@ -53,7 +53,7 @@ export class Stream {
     this.memory = {};
     this.number = 0;
     this.window = [0, 0];
-    this.fitting = null;
+    this.resizing = null;
   }
 
   delete() {
@@ -87,9 +87,9 @@ export class Stream {
   // Gets ready for a frame's size.
   #begin(frame) {
     const { height, width } = frame;
-    if (this.fitting && (this.fitting.frame.height !== height || this.fitting.frame.width !== width)) this.reset();
-    if (!this.fitting) {
-      this.fitting = new Fitting({ height, width }, this.model.size, this.model.facts.fit === "letterbox");
+    if (this.resizing && (this.resizing.frame.height !== height || this.resizing.frame.width !== width)) this.reset();
+    if (!this.resizing) {
+      this.resizing = new Resizing({ height, width }, this.model.size, this.model.facts.resize_mode === "letterbox");
       this.#pixelsOfNetwork((values) => values.fill(-1)); // the bars of a letterbox are black
     }
   }
@@ -117,9 +117,9 @@ export class Stream {
     const values = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.toTypedArray()]));
     for (const tensor of Object.values(outputs)) tensor.delete();
     if (values.next_window) this.window = [...values.next_window];
-    if (values.mask) return { mask: values.mask, place: this.fitting.place };
+    if (values.mask) return { mask: values.mask, place: this.resizing.place };
     const boxes = Array.from({ length: values.count[0] }, (_, i) => ({
-      box: this.fitting.unfitBox(values.boxes.subarray(4 * i, 4 * i + 4)),
+      box: this.resizing.restoreBox(values.boxes.subarray(4 * i, 4 * i + 4)),
       score: values.scores[i],
       label: values.classes[i],
     }));
@@ -135,8 +135,8 @@ export class Stream {
   }
 
   #load(frame, part) {
-    const rgba = frame.pixels(this.fitting.source(part));
-    this.#pixelsOfNetwork((values) => this.fitting.fill(rgba, part, values));
+    const rgba = frame.pixels(this.resizing.source(part));
+    this.#pixelsOfNetwork((values) => this.resizing.fill(rgba, part, values));
   }
 
   // The network's frame, where WebAssembly has it.

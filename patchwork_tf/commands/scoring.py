@@ -172,7 +172,7 @@ def score_stream(step, videos, policy, metric, writer=None, **options) -> dict:
 
 
 def _truth(step, video, number, size):
-    return step.task.frame_truth(video, number, size, step.config.image_size, step.info.fit)
+    return step.task.frame_truth(video, number, size, step.config.image_size, step.info.resize_mode)
 
 
 def _cell_visits(visits, grid, frames) -> list[list[float]]:
@@ -181,7 +181,7 @@ def _cell_visits(visits, grid, frames) -> list[list[float]]:
     for window, count in visits.items():
         if window is not None:
             row, column = window
-            counts[row : row + grid.window, column : column + grid.window] += count
+            counts[row : row + grid.window_cells, column : column + grid.window_cells] += count
     return (counts / frames).round(4).tolist()
 
 

@@ -155,7 +155,7 @@ def _batches(flags, source, config, processes, first_step):
         num_frames=_watched(flags) + (flags.clip_frames or (1 if config.grid.is_whole_frame else 8)),
         image_size=config.image_size,
         stride=flags.stride,
-        fit=flags.fit,
+        resize_mode=flags.resize_mode,
         seed=flags.seed,
         start=first_step * flags.batch_size,
         shard=(processes.index, processes.count),

@@ -21,8 +21,8 @@ from patchwork_tf.data import moving_objects, videos
 from patchwork_tf.data.augmentation import augment, clip_boxes
 from patchwork_tf.data.datasets import DATASETS, Source, dataset_info, open_prepared, scenes_of, undecoded
 from patchwork_tf.errors import UsageError
-from patchwork_tf.fitting import fit_boxes, fit_images
 from patchwork_tf.grid import Grid
+from patchwork_tf.resizing import resize_boxes, resize_images
 from patchwork_tf.truth import UNKNOWN
 
 # Keep the random streams of one clip apart.
@@ -41,7 +41,7 @@ class ClipConfig:
         num_frames: T.
         image_size: (H, W).
         stride: every so many frames of a video one is taken; less if the video is too short.
-        fit: how frames get to that size, see `choices.FITS`.
+        resize_mode: how frames get to that size, see `choices.RESIZE_MODES`.
         seed: of what part of a video a clip is, and of what is generated.
         start: index of the first clip; a resumed training run starts where it stopped.
         shard: (index, count): only every count-th clip, for one of several processes.
@@ -52,7 +52,7 @@ class ClipConfig:
     num_frames: int
     image_size: tuple[int, int]
     stride: int = 1
-    fit: str = "stretch"
+    resize_mode: str = "stretch"
     seed: int = 0
     start: int = 0
     shard: tuple[int, int] = (0, 1)
@@ -87,7 +87,7 @@ def open_source(source: Source, image_size):
 
 
 def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> tf.data.Dataset:
-    """Endless clips of moving_objects, rendered on the fly, square, then fitted to the image size."""
+    """Endless clips of moving_objects, rendered on the fly, square, then resized to the image size."""
     size, frames, objects = max(config.image_size), config.num_frames, moving_objects.MAX_OBJECTS
 
     def render(index):
@@ -255,9 +255,9 @@ def _crops(image, regions, method="bilinear"):
 
 
 def _clip(index, images, truth, config):
-    """The element of a clip: frames fitted to the image size, and the truth that the task wants."""
-    clip = {"frames": fit_images(images, config.image_size, config.fit), "index": index}
-    clip |= TRUTHS[config.truth].fit(truth, tf.shape(images)[1:3], config)
+    """The element of a clip: frames at the image size, and the truth that the task wants."""
+    clip = {"frames": resize_images(images, config.image_size, config.resize_mode), "index": index}
+    clip |= TRUTHS[config.truth].resize(truth, tf.shape(images)[1:3], config)
     return clip
 
 
@@ -270,9 +270,11 @@ def _read_masks(video, numbers, info):
     return {"masks": foreground}
 
 
-def _fit_masks(truth, size, config):
+def _resize_masks(truth, size, config):
     del size
-    return {"masks": fit_images(truth["masks"], config.image_size, config.fit, method="nearest")[..., 0]}
+    return {
+        "masks": resize_images(truth["masks"], config.image_size, config.resize_mode, method="nearest")[..., 0]
+    }
 
 
 def _crop_masks(truth, regions):
@@ -289,8 +291,8 @@ def _read_objects(video, numbers, info):
     return {"boxes": boxes, "labels": labels}
 
 
-def _fit_objects(truth, size, config):
-    boxes = fit_boxes(truth["boxes"], tf.cast(size, tf.float32), config.image_size, config.fit)
+def _resize_objects(truth, size, config):
+    boxes = resize_boxes(truth["boxes"], tf.cast(size, tf.float32), config.image_size, config.resize_mode)
     return {"boxes": boxes, "labels": truth["labels"]}
 
 
@@ -305,18 +307,18 @@ class Truth:
 
     Attributes:
         read: function of a video in our schema, numbers of frames, and the DatasetInfo to their truth.
-        fit: function of that, the frames' size (2,) and the ClipConfig to the truth of the fitted images.
+        resize: function of that, the frames' size (2,) and the ClipConfig to the truth of the resized images.
         crop: function of that and of regions (T, 4) of the frames, as fractions, to that of the crops.
     """
 
     read: Callable
-    fit: Callable
+    resize: Callable
     crop: Callable
 
 
 TRUTHS = {
-    "masks": Truth(_read_masks, _fit_masks, _crop_masks),
-    "objects": Truth(_read_objects, _fit_objects, _crop_objects),
+    "masks": Truth(_read_masks, _resize_masks, _crop_masks),
+    "objects": Truth(_read_objects, _resize_objects, _crop_objects),
     "nothing": Truth(*[lambda *_: {}] * 3),
 }
 

@@ -215,7 +215,7 @@ def crop_window(frame, window, grid: Grid):
     if grid.is_whole_frame or window is None:
         return frame
     height, width = frame.shape[1:3]
-    size = (height * grid.window // grid.cells, width * grid.window // grid.cells)
+    size = (height * grid.window_cells // grid.cells, width * grid.window_cells // grid.cells)
     return read(frame, window_corner(window, grid, frame.shape[1:3]), size)
 
 

@@ -17,7 +17,7 @@ class ModelConfig:
     Attributes:
         task: name of a task, 'detection' or 'segmentation'.
         cells: M, the frame is a grid of M x M cells.
-        window: N, one step looks at N x N cells; M = N is the single-frame network.
+        window_cells: N, one step looks at N x N cells; M = N is the single-frame network.
         depth: width multiplier of what runs on the window.
         image_size: (H, W) of the frame in pixels. An int means a square.
         resolution: part of the frame's pixels that the network works on; 0.25 is half the side.
@@ -36,7 +36,7 @@ class ModelConfig:
 
     task: str = "detection"
     cells: int = 1
-    window: int = 1
+    window_cells: int = 1
     depth: float = 1.0
     image_size: tuple[int, int] = (384, 384)
     resolution: float = 1.0
@@ -86,7 +86,7 @@ class ModelConfig:
     @property
     def grid(self) -> Grid:
         """The grid that windows are counted in."""
-        return Grid(self.cells, self.window)
+        return Grid(self.cells, self.window_cells)
 
     @property
     def feature_grid(self) -> Grid:
@@ -134,7 +134,7 @@ class ModelInfo:
         stream: how it is run over a stream.
         reference: name of the single-frame system that it is held against.
         class_names: of the foreground classes, in order; numbers, if it has not learned any.
-        fit: how frames get to its image size, see `choices.FITS`.
+        resize_mode: how frames get to its image size, see `choices.RESIZE_MODES`.
         weights: where they come from, in words.
         weights_sha256: of the checkpoint file that they were read from; None of random ones.
     """
@@ -143,7 +143,7 @@ class ModelInfo:
     stream: StreamConfig = EVERY_FRAME
     reference: str | None = None
     class_names: tuple[str, ...] | None = None
-    fit: str = "stretch"
+    resize_mode: str = "stretch"
     weights: str = "random weights"
     weights_sha256: str | None = None
 

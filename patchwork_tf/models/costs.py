@@ -76,7 +76,7 @@ def backbone_rows(model) -> list[tuple]:
     grid = model.feature_grid
 
     def window(layer, channels):
-        return *(side * grid.window // grid.cells for side in layer.input.shape[1:3]), channels
+        return *(side * grid.window_cells // grid.cells for side in layer.input.shape[1:3]), channels
 
     stem = layers["Conv1"]
     rows = [(window(stem, 3), "s-conv2d", None, stem.filters, 1, stem.strides[0])]
@@ -100,7 +100,7 @@ def _rows(model, whole_frame) -> list[LayerCost]:
     grid = model.plan.grid
     rows = []
     for step in model.plan.steps:
-        scale = grid.window / grid.cells if step.on_window and not whole_frame else 1
+        scale = grid.window_cells / grid.cells if step.on_window and not whole_frame else 1
         rows.append(_row(step.call, scale))
     if attention := getattr(model, "attention", None):
         for part in (attention.reduce, attention.mix):

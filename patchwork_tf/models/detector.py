@@ -190,7 +190,10 @@ class PatchworkDetector(PatchworkModel):
 
     def _window_size(self, level):
         height, width = self.level_anchors[level].shape[:2]
-        return height * self.grid.window // self.grid.cells, width * self.grid.window // self.grid.cells
+        return (
+            height * self.grid.window_cells // self.grid.cells,
+            width * self.grid.window_cells // self.grid.cells,
+        )
 
 
 def objects_in_cells(boxes, scores, grid: Grid, squares: bool = False):

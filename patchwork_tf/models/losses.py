@@ -67,7 +67,7 @@ def seen_labels(boxes, labels, windows, grid, warm=None):
     """
     cells = ops.arange(grid.cells, dtype="int32")
     first = windows[..., None]  # (B, T, 2, 1)
-    covered = (cells >= first) & (cells < first + grid.window)  # (B, T, 2, M)
+    covered = (cells >= first) & (cells < first + grid.window_cells)  # (B, T, 2, M)
     covered = covered[:, :, 0, :, None] & covered[:, :, 1, None, :]  # (B, T, M, M)
     covered_so_far = ops.cumsum(ops.cast(covered, "float32"), axis=1) > 0
     if warm is not None:

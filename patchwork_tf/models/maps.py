@@ -29,13 +29,13 @@ class PatchworkMaps(PatchworkModel):
 
     def __init__(self, network, grid, on_map=()):
         config = ModelConfig(
-            "maps", grid.cells, grid.window, image_size=network.inputs[0].shape[1:3], backbone=network.name
+            "maps", grid.cells, grid.window_cells, image_size=network.inputs[0].shape[1:3], backbone=network.name
         )
         if taken := sorted(set(WINDOW_OUTPUTS) & set(network.output_names)):
             raise UsageError(
                 f"an output of {network.name} is called {taken[0]!r}, which is what a step says of windows"
             )
-        system = "sf" if grid.is_whole_frame else f"pw-m{grid.cells}n{grid.window}"
+        system = "sf" if grid.is_whole_frame else f"pw-m{grid.cells}n{grid.window_cells}"
         info = ModelInfo(system, reference="sf", weights=f"of {network.name}")
         super().__init__(config, info, None, network, on_map)
 

@@ -320,7 +320,7 @@ class PatchedModel(keras.Model):
         return {
             "network": keras.saving.serialize_keras_object(self.network),
             "cells": self.grid.cells,
-            "window": self.grid.window,
+            "window": self.grid.window_cells,
             "on_map": list(self.on_map),
             "name": self.name,
         }

@@ -85,7 +85,7 @@ def advance_freshness(freshness, window, grid: Grid):
     """
     if window is None:
         return ops.ones_like(freshness)
-    fresh = ops.ones((window.shape[0], grid.window, grid.window, 1))
+    fresh = ops.ones((window.shape[0], grid.window_cells, grid.window_cells, 1))
     return remember(FRESHNESS_DECAY * freshness, fresh, window, grid)
 
 

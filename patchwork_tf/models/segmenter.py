@@ -118,5 +118,5 @@ class PatchworkSegmenter(PatchworkModel):
         """Keeps of full-frame values (B, H / 4, W / 4, C) those (B, h, w, C) that one step predicts freshly."""
         if self.feature_grid.is_whole_frame:
             return values
-        size = [side * self.grid.window // self.grid.cells for side in self.logits_shape[:2]]
+        size = [side * self.grid.window_cells // self.grid.cells for side in self.logits_shape[:2]]
         return read(values, window_corner(window, self.grid, self.logits_shape), size)

@@ -28,7 +28,7 @@ def advance_ages(ages: np.ndarray, grid: Grid, answer) -> np.ndarray:
         return np.zeros_like(ages)
     if answer.window is not None:
         row, column = answer.window
-        ages[row : row + grid.window, column : column + grid.window] = 0
+        ages[row : row + grid.window_cells, column : column + grid.window_cells] = 0
     return ages
 
 

@@ -11,9 +11,9 @@ import keras
 import numpy as np
 
 from patchwork_tf.errors import UsageError
-from patchwork_tf.fitting import fit_frame
 from patchwork_tf.models.maps import video_model
 from patchwork_tf.pictures import as_rgb, check_size
+from patchwork_tf.resizing import resize_frame
 from patchwork_tf.streaming.policies import Policy, View, make_policy
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.streaming.step import step_of
@@ -87,7 +87,7 @@ def stream_together(steps, frames, policies, **options) -> Iterator[tuple[np.nda
 
 
 def _answers(step, frames, choose, blind_start):
-    config, fit, image_size = step.info.stream, step.info.fit, step.config.image_size
+    config, resize_mode, image_size = step.info.stream, step.info.resize_mode, step.config.image_size
     starts_whole = not (blind_start or step.grid.is_whole_frame)
     costs = frame_mflops(step, starts_whole)
     outputs, state, size = None, step.initial_state(), None
@@ -98,7 +98,7 @@ def _answers(step, frames, choose, blind_start):
         check_size(frame.shape[:2], size, f"frame {number}")
         window, whole_frame, values = None, starts_whole and number == 0, None
         if is_key_frame(config, number):
-            image = model_input(frame, image_size, fit)
+            image = model_input(frame, image_size, resize_mode)
             if not whole_frame:
                 view = View(number, image, frame.shape[:2], outputs, state, **_of_windows(step.grid, outputs))
                 window = _on_grid(choose(view), step.grid)
@@ -106,7 +106,7 @@ def _answers(step, frames, choose, blind_start):
             values = outputs.get("q_values")
         late.append(outputs)
         done = late.popleft() if len(late) > config.delay else None
-        answer = step.task.answer(done, frame.shape[:2], image_size, fit)
+        answer = step.task.answer(done, frame.shape[:2], image_size, resize_mode)
         yield dataclasses.replace(
             answer, window=window, whole_frame=whole_frame, mflops=next(costs), q_values=values
         )
@@ -131,6 +131,6 @@ def _on_grid(window, grid):
     )
 
 
-def model_input(frame: np.ndarray, image_size, fit: str = "stretch") -> np.ndarray:
+def model_input(frame: np.ndarray, image_size, resize_mode: str = "stretch") -> np.ndarray:
     """An image (h, w, 3) uint8 as models want it: (1, H, W, 3) float32 in [-1, 1]."""
-    return fit_frame(frame, image_size, fit)[None].astype(np.float32) / 127.5 - 1.0
+    return resize_frame(frame, image_size, resize_mode)[None].astype(np.float32) / 127.5 - 1.0

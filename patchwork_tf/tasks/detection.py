@@ -6,7 +6,6 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf import drawing
-from patchwork_tf.fitting import letterbox, unfit_boxes
 from patchwork_tf.metrics.coco import CocoMetric
 from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.formats import DetectionWriter
@@ -15,6 +14,7 @@ from patchwork_tf.models import losses
 from patchwork_tf.models.detector import PatchworkDetector
 from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import best_classes, every_class, suppress
+from patchwork_tf.resizing import letterbox, restore_boxes
 from patchwork_tf.task import Answer, Task, register_task
 
 MAX_OBJECTS = 64  # of a frame's truth: fixed, so that what is computed with it is traced once
@@ -79,18 +79,20 @@ class Detection(Task):
             kept = suppress(boxes, *best_classes(scores), weights)
         return dict(zip(("boxes", "scores", "classes", "count"), kept, strict=True))
 
-    def answer(self, outputs, size, image_size, fit) -> Detections:
+    def answer(self, outputs, size, image_size, resize_mode) -> Detections:
         """No objects if there are no outputs yet."""
         if outputs is None:
             nothing = np.zeros(0, np.float32)
             return Detections(boxes=nothing.reshape(0, 4), scores=nothing, classes=nothing.astype(np.int32))
         boxes, scores, classes = (outputs[key][: int(outputs["count"])] for key in ("boxes", "scores", "classes"))
-        return Detections(boxes=unfit_boxes(boxes, size, image_size, fit), scores=scores, classes=classes)
+        return Detections(
+            boxes=restore_boxes(boxes, size, image_size, resize_mode), scores=scores, classes=classes
+        )
 
-    def frame_truth(self, video, number, size, image_size, fit):
+    def frame_truth(self, video, number, size, image_size, resize_mode):
         alone = ~video.crowds[number] if len(video.crowds) else slice(None)
         boxes, labels = video.boxes[number][alone], video.labels[number][alone]
-        if fit == "letterbox":
+        if resize_mode == "letterbox":
             inner = letterbox(size, image_size)
             boxes = boxes * np.tile(inner[2:], 2) + np.tile(inner[:2], 2)
         return _objects(boxes, labels)

@@ -44,8 +44,8 @@ class MapsTask(Task):
             raise UsageError("what mirrored maps mean is not known: a network of one's own is run without flip")
         return _maps_of(outputs)
 
-    def answer(self, outputs, size, image_size, fit) -> Maps:
-        del size, image_size, fit
+    def answer(self, outputs, size, image_size, resize_mode) -> Maps:
+        del size, image_size, resize_mode
         return Maps(maps=_maps_of(outputs or {}))
 
     def agreement_metric(self, class_names):

@@ -9,11 +9,11 @@ from pycocotools import mask as coco_masks
 
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
-from patchwork_tf.fitting import fit_frame, unfit_map
 from patchwork_tf.metrics.formats import MaskWriter
 from patchwork_tf.metrics.segmentation import SegmentationMetric, region_similarity
 from patchwork_tf.models import losses
 from patchwork_tf.models.segmenter import PatchworkSegmenter
+from patchwork_tf.resizing import resize_frame, restore_map
 from patchwork_tf.task import Answer, Task, register_task
 from patchwork_tf.truth import FOREGROUND, UNKNOWN
 
@@ -61,14 +61,14 @@ class Segmentation(Task):
         mask = outputs["mask"]
         return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if stream.flip else mask}
 
-    def answer(self, outputs, size, image_size, fit) -> Mask:
+    def answer(self, outputs, size, image_size, resize_mode) -> Mask:
         """At the frame's size; undecided if there are no outputs yet."""
         probability = np.full(image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
-        return Mask(probability=probability, mask=unfit_map(probability, size, fit) > FOREGROUND)
+        return Mask(probability=probability, mask=restore_map(probability, size, resize_mode) > FOREGROUND)
 
-    def frame_truth(self, video, number, size, image_size, fit):
+    def frame_truth(self, video, number, size, image_size, resize_mode):
         del size
-        mask = fit_frame(np.asarray(video.masks[number], np.uint8)[..., None] * 255, image_size, fit)
+        mask = resize_frame(np.asarray(video.masks[number], np.uint8)[..., None] * 255, image_size, resize_mode)
         return {"masks": (mask.reshape(1, *image_size) > 127).astype(np.uint8)}
 
     def believed_truth(self, outputs):

@@ -20,7 +20,7 @@ _FEATURE_WEIGHT = 3.0
 
 def twin_of(network, arrays: dict, source: str):
     """The single-frame twin of a Patchwork model, with weights of `source`; DataError if they do not fit."""
-    twin = build(dataclasses.replace(network.config, cells=1, window=1))
+    twin = build(dataclasses.replace(network.config, cells=1, window_cells=1))
     assign_weights(twin.variables, arrays, source)
     return twin
 

@@ -69,9 +69,9 @@ class Checkpoint:
         return f"trained on {training.get('dataset')} as {self.metadata['system']}, step {self.step}"
 
     @property
-    def fit(self) -> str:
-        """How frames got to the image size in training, one of `choices.FITS`."""
-        return self.metadata.get("training", {}).get("fit", "stretch")
+    def resize_mode(self) -> str:
+        """How frames got to the image size in training, one of `choices.RESIZE_MODES`."""
+        return self.metadata.get("training", {}).get("resize_mode", "stretch")
 
     @property
     def config(self) -> ModelConfig:
@@ -85,6 +85,18 @@ class Checkpoint:
             return get_system(name)
         stream = StreamConfig(**self.metadata.get("stream", {}))
         return System(name, self.config, stream, self.metadata.get("reference"))
+
+
+# What earlier versions called it; the shipped weights are of one.
+_FORMERLY = {"model": {"window": "window_cells"}, "training": {"fit": "resize_mode"}}
+
+
+def _renamed(metadata: dict) -> dict:
+    parts = {part: metadata[part] for part in _FORMERLY if isinstance(metadata.get(part), dict)}
+    return metadata | {
+        part: {_FORMERLY[part].get(name, name): value for name, value in values.items()}
+        for part, values in parts.items()
+    }
 
 
 def training_state(variables, optimizer) -> dict[str, np.ndarray]:
@@ -176,7 +188,7 @@ def read(source: str) -> Checkpoint:
     path = find(source)
     arrays = read_npz(path)
     try:
-        metadata = json.loads(str(arrays.pop("metadata")))
+        metadata = _renamed(json.loads(str(arrays.pop("metadata"))))
         checkpoint = Checkpoint(path, arrays, metadata)
         if not {"step", "system", "class_names"} <= metadata.keys():
             raise KeyError("step, system or class_names")
@@ -212,7 +224,7 @@ def restore_optimizer(optimizer, checkpoint: Checkpoint):
 
 
 def load(source: str):
-    """A model with trained weights, which knows its system, its classes and how frames are fitted.
+    """A model with trained weights, which knows its system, its classes and how frames are resized.
 
     Args:
         source: a name of `list_pretrained`, a checkpoint file or a training folder of any system, or what
@@ -271,7 +283,7 @@ def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
         model.info = dataclasses.replace(
             model.info,
             class_names=tuple(checkpoint.class_names),
-            fit=checkpoint.fit,
+            resize_mode=checkpoint.resize_mode,
             weights=checkpoint.description,
             weights_sha256=checkpoint.sha256,
         )

@@ -54,9 +54,9 @@ def _systems(prefix: str, variants, **common) -> list[System]:
 
 # Systems with weights of their own; others have those of their single-frame twins.
 _DISTILLED = {"oid-pw-m4n1": "oid-pw-m4n1"}
-_M4N2 = {"cells": 4, "window": 2}
-_M4N1 = {"cells": 4, "window": 1}
-_M2N1 = {"cells": 2, "window": 1}
+_M4N2 = {"cells": 4, "window_cells": 2}
+_M4N1 = {"cells": 4, "window_cells": 1}
+_M2N1 = {"cells": 2, "window_cells": 1}
 
 # Rows of Table 4 (ImageNet VID detection), and Patchwork M=2 N=1, which Table 3 describes:
 # name, model, stream.

@@ -18,11 +18,11 @@ def letterbox(size, image_size):
     return np.concatenate([(image_size - inner) // 2, inner]) / np.tile(image_size, 2)
 
 
-def fit_frame(frame: np.ndarray, image_size, fit: str) -> np.ndarray:
+def resize_frame(frame: np.ndarray, image_size, resize_mode: str) -> np.ndarray:
     """An image (h, w, C) uint8 at `image_size` (H, W), by OpenCV."""
     shrinks = frame.shape[0] > image_size[0] or frame.shape[1] > image_size[1]
     method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-    if fit == "stretch":
+    if resize_mode == "stretch":
         same = frame.shape[:2] == tuple(image_size)
         return frame if same else cv2.resize(frame, image_size[::-1], interpolation=method)
     top, left, height, width = _pixels(letterbox(frame.shape[:2], image_size), image_size)
@@ -31,17 +31,17 @@ def fit_frame(frame: np.ndarray, image_size, fit: str) -> np.ndarray:
     return image
 
 
-def unfit_boxes(boxes: np.ndarray, size, image_size, fit: str) -> np.ndarray:
+def restore_boxes(boxes: np.ndarray, size, image_size, resize_mode: str) -> np.ndarray:
     """Boxes (D, 4) as fractions of the model's image, as fractions of the frame (h, w)."""
-    if fit == "stretch":
+    if resize_mode == "stretch":
         return boxes
     inner = letterbox(size, image_size)
     return np.clip((boxes - np.tile(inner[:2], 2)) / np.tile(inner[2:], 2), 0, 1).astype(np.float32)
 
 
-def unfit_map(values: np.ndarray, size, fit: str) -> np.ndarray:
+def restore_map(values: np.ndarray, size, resize_mode: str) -> np.ndarray:
     """A map (H, W) float32 over the model's image, at the frame's size (h, w)."""
-    if fit == "letterbox":
+    if resize_mode == "letterbox":
         top, left, height, width = _pixels(letterbox(size, values.shape), values.shape)
         values = values[top : top + height, left : left + width]
     return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR)
@@ -51,12 +51,12 @@ def _pixels(inner, image_size):
     return np.round(inner * np.tile(image_size, 2)).astype(int).tolist()
 
 
-def fit_images(images, image_size, fit: str, method: str = "area"):
+def resize_images(images, image_size, resize_mode: str, method: str = "area"):
     """Images (T, h, w, C) uint8 at `image_size` (H, W), in the graph; 'nearest' for masks."""
-    if fit == "stretch" and images.shape[1:3] == tuple(image_size):
+    if resize_mode == "stretch" and images.shape[1:3] == tuple(image_size):
         return images
     resize = {"method": "nearest"} if method == "nearest" else {"method": "bilinear", "antialias": True}
-    if fit == "stretch":
+    if resize_mode == "stretch":
         resized = tf.image.resize(images, image_size, **resize)
     else:
         resized = tf.image.resize_with_pad(images, *image_size, **resize)
@@ -64,9 +64,9 @@ def fit_images(images, image_size, fit: str, method: str = "area"):
     return tf.ensure_shape(rounded, (images.shape[0], *image_size, images.shape[-1]))
 
 
-def fit_boxes(boxes, size, image_size, fit: str):
+def resize_boxes(boxes, size, image_size, resize_mode: str):
     """Boxes (..., 4) as fractions of frames of `size` (2,) float32, as fractions of the image, in the graph."""
-    if fit == "stretch":
+    if resize_mode == "stretch":
         return boxes
     image_size = tf.constant(image_size, tf.float32)
     inner = size * tf.reduce_min(image_size / size) / image_size  # what resize_with_pad fills, but for rounding

@@ -4,7 +4,7 @@ const f32 = Math.fround;
 const NO_OVERLAP = 1e-3; // of a pixel, that OpenCV counts as nothing
 
 /** One size of frames, brought to the size of a network. */
-export class Fitting {
+export class Resizing {
   /**
    * @param {{height: number, width: number}} frame size in pixels
    * @param {{height: number, width: number}} network likewise
@@ -48,7 +48,7 @@ export class Fitting {
   }
 
   /** Box [ymin, xmin, ymax, xmax], fractions of the network's frame, as fractions of the frame. */
-  unfitBox(box) {
+  restoreBox(box) {
     if (!this.letterbox) return [...box];
     const { top, left, height, width } = this.place;
     return box.map((value, i) => {
