@@ -189,10 +189,8 @@ class Lowering:
         if isinstance(layer, Look):
             return self._cut(operation, x)
         if isinstance(layer, CellMeans):
-            means = tf.nn.avg_pool2d(x, layer.cell, layer.cell, "VALID")
-            cells = layer.memory_shape[:2]
-            means = self.memory.blend(layer.name, means, cells, self.at_window(cells))
-            return tf.reduce_mean(means, (1, 2), keepdims=layer.keepdims)
+            mean = self.memory.mean(layer.name, tf.nn.avg_pool2d(x, layer.cell, layer.cell, "VALID"))
+            return tf.reshape(mean, (1, 1, 1, -1)) if layer.keepdims else mean
         if self._is_narrow(operation):
             return self._expanded(operation, x)
         if operation.is_convolution:

@@ -5,8 +5,9 @@ map only the pixels beside the grid's lines are ever read: those strips are kept
 what a dense memory would give. Small maps are kept whole, for strips would be no smaller.
 
 Maps of one geometry are packed side by side into the channels of one tensor: one slice reads them
-all. All reads come before the network and all writes after it, so that between them a delegate finds
-one unbroken graph. Where to read and write is looked up in one table by the window's number.
+all. So are means of cells, of which the mean over the full frame is made. All reads come before the
+network and all writes after it, so that between them a delegate finds one unbroken graph. Where to read
+and write is looked up in one table by the window's number.
 """
 
 import dataclasses
@@ -19,7 +20,9 @@ from tensorflow.compiler.tf2xla.python import xla
 
 from patchwork_tf.grid import Grid
 
-STRIPS_FROM = 24  # rows of a map; of smaller ones strips would take more room than the whole
+# Rows of a map per pixel of a window's border; of smaller maps strips would take more room than the whole.
+STRIPS_FROM = 24
+CELL_MEANS = "cell_means"  # the state of all that is remembered as means of cells
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,35 +76,33 @@ class _Map:
 class _Strips(_Map):
     """Kept beside the grid's lines only. Two tensors: rows, as wide as the frame, and columns, as high.
 
-    With a border on both sides, line 0 of the rows is zero, 1 + 2 g and 2 + 2 g are the first and the last
-    row of pixels of cell row g, and the line after them is zero again; pixels along a row have a ring. With
-    a border after only, line g is the first row of cell row g. Columns are likewise, without a ring, since
-    corners come from the rows.
+    Of the rows, the first `before` lines are zero. Then follow, cell row by cell row, the first `after` rows of
+    its pixels, which are below a window that ends there, and the last `before`, which are above one that begins
+    after it. The last `after` lines are zero again; pixels along a row have a ring. Columns are likewise, without
+    a ring, since corners come from the rows.
     """
 
     def __init__(self, grid: Grid, geometry: Geometry):
         super().__init__(grid, geometry)
-        self.per_cell = 1 + geometry.before
+        self.per_cell = geometry.before + geometry.after
 
     @property
     def shapes(self):
-        g, lines = self.geometry, self.per_cell * self.grid.cells + 1 + self.geometry.before
-        return {"rows": (lines, g.width + g.before + 1), "columns": (g.height, lines)}
+        g, lines = self.geometry, self.per_cell * (self.grid.cells + 1)
+        return {"rows": (lines, g.width + self.per_cell), "columns": (g.height, lines)}
 
     def reads(self, row, column):
         """As _Map's: strips above and below from the rows, left and right from the columns."""
         g, n, (height, width) = self.geometry, self.grid.window_cells, self.size
         y, x = row * self.cell[0], column * self.cell[1]  # the window's first pixel on the map
-        wide = width + g.before + 1
-        # The line above cell row g is the last one of cell row g - 1: line 2 g of rows, or none without a border
-        # before. The line below a window of n cell rows is the first one of cell row g + n.
+        wide = width + self.per_cell
         above, below = self.per_cell * row, self.per_cell * (row + n) + g.before
         left, right = self.per_cell * column, self.per_cell * (column + n) + g.before
         return [
             ("rows", (above, x), (g.before, wide)),  # (before, w + ring)
-            ("rows", (below, x), (1, wide)),  # (1, w + ring)
+            ("rows", (below, x), (g.after, wide)),  # (after, w + ring)
             ("columns", (y, left), (height, g.before)),  # (h, before)
-            ("columns", (y, right), (height, 1)),  # (h, 1)
+            ("columns", (y, right), (height, g.after)),  # (h, after)
         ]
 
     def writes(self, row, column):
@@ -116,14 +117,13 @@ class _Strips(_Map):
         return [self._beside_lines(x, axis) for axis in (1, 2)]
 
     def _beside_lines(self, x, axis):
-        """The first lines of pixels of each cell along an axis, and the last ones if there is a border before."""
-        cell, n = self.cell[axis - 1], self.grid.window_cells
-        if self.geometry.before:
-            spans = [(0, 1), *((k * cell - 1, k * cell + 1) for k in range(1, n)), (n * cell - 1, n * cell)]
-        else:
-            spans = [(k * cell, k * cell + 1) for k in range(n)]
-        parts = [x[:, a:b] if axis == 1 else x[:, :, a:b] for a, b in spans]
-        return tf.concat(parts, axis) if len(parts) > 1 else parts[0]
+        """The first lines of pixels of each cell along an axis, and the last ones, in their order."""
+        cell, n, g = self.cell[axis - 1], self.grid.window_cells, self.geometry
+        # What ends one cell lies beside what begins the next.
+        spans = [(0, g.after), *((k * cell - g.before, k * cell + g.after) for k in range(1, n))]
+        spans += [(n * cell - g.before, n * cell)]
+        parts = [x[:, a:b] if axis == 1 else x[:, :, a:b] for a, b in spans if a < b]
+        return _joined(parts, axis)
 
 
 @dataclasses.dataclass
@@ -133,12 +133,14 @@ class Plan:
     Attributes:
         grid: that windows are counted in.
         bordered: channels by name of what is read around windows, by its geometry.
+        averaged: channels by name of what is remembered as means of cells.
         pasted: shapes by name of maps that are kept whole.
         places: functions of row and column of a window by name.
     """
 
     grid: Grid
     bordered: dict[Geometry, dict[str, int]] = dataclasses.field(default_factory=dict)
+    averaged: dict[str, int] = dataclasses.field(default_factory=dict)
     pasted: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
     places: dict[str, Callable] = dataclasses.field(default_factory=dict)
 
@@ -149,6 +151,10 @@ class Plan:
     def surround(self, name, x, frame_size, before, after):
         self.bordered.setdefault(Geometry(*frame_size, before, after), {})[name] = x.shape[-1]
         return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+
+    def mean(self, name, cells):
+        self.averaged[name] = cells.shape[-1]
+        return tf.reduce_mean(cells, (1, 2))
 
     def paste(self, name, x, size, at, decay=1.0):
         self.places[name] = at
@@ -185,7 +191,18 @@ class Memory:
         self._write_at = {
             form.name(kind): next(begins) for form, _ in self._packs for kind, _ in form.writes(0, 0)
         }
+        self._write_at[CELL_MEANS] = next(begins)
         self._places = {name: next(begins) for name in plan.places}
+        self._means, self._cells = self._stale_means(plan), {}
+
+    def _stale_means(self, plan) -> dict:
+        """By name, what cells outside of the window add to the mean (1, C) over the full frame."""
+        if not plan.averaged:
+            return {}
+        outside = tf.gather(1 - plan.grid.coverage.astype(np.float32), self._position)
+        outside = tf.reshape(outside, (1, plan.grid.cells, plan.grid.cells, 1))
+        stale = tf.reduce_mean(self._states[CELL_MEANS] * outside, (1, 2))
+        return dict(zip(plan.averaged, tf.split(stale, list(plan.averaged.values()), 1), strict=True))
 
     def _strip(self, form, kind, begin, size):
         state = self._states[form.name(kind)]
@@ -211,8 +228,14 @@ class Memory:
         del frame_size
         above, below, left, right = self._borders[name]
         self._seen[name] = x
-        row = tf.concat([left, x, right] if before else [x, right], 2)
-        return tf.concat([above, row, below] if before else [row, below], 1)
+        row = _joined([left, x, right], 2)
+        return _joined([above, row, below], 1)
+
+    def mean(self, name, cells):
+        """The mean (1, C) over the full frame, of means (1, N, N, C) of the window's cells and the memory."""
+        self._cells[name] = cells
+        part = (self._grid.window_cells / self._grid.cells) ** 2
+        return self._means[name] + part * tf.reduce_mean(cells, (1, 2))
 
     def paste(self, name, x, size, at, decay=1.0):
         """A map that is kept whole, with a part of it renewed.
@@ -259,8 +282,11 @@ class Memory:
             updates = zip(*(form.updates(self._seen[name]) for name in channels), strict=True)
             for (kind, _), parts in zip(form.writes(0, 0), updates, strict=True):
                 key = form.name(kind)
-                x = tf.concat(parts, 3) if len(parts) > 1 else parts[0]
+                x = _joined(parts, 3)
                 self._new_states[key] = xla.dynamic_update_slice(self._states[key], x, self._write_at[key])
+        if self._cells:
+            cells, at = _joined(list(self._cells.values()), 3), self._write_at[CELL_MEANS]
+            self._new_states[CELL_MEANS] = xla.dynamic_update_slice(self._states[CELL_MEANS], cells, at)
         return self._new_states
 
 
@@ -275,7 +301,7 @@ class FirstMemory:
     def __init__(self, plan: Plan, strips_from: int = STRIPS_FROM):
         whole = Grid(plan.grid.cells, plan.grid.cells)
         self._packs = _packs(dataclasses.replace(plan, grid=whole), strips_from)
-        self._seen, self._new_states = {}, {}
+        self._seen, self._cells, self._new_states = {}, {}, {}
 
     def place(self, name, at):
         """As Memory's: the first pixel of all there is."""
@@ -287,6 +313,11 @@ class FirstMemory:
         del frame_size
         self._seen[name] = x
         return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
+
+    def mean(self, name, cells):
+        """As Memory's: all cells are in the window."""
+        self._cells[name] = cells
+        return tf.reduce_mean(cells, (1, 2))
 
     def paste(self, name, x, size, at, decay=1.0):
         """As Memory's: x and, where it does not reach, zeros."""
@@ -301,8 +332,10 @@ class FirstMemory:
         for form, channels in self._packs:
             updates = zip(*(form.updates(self._seen[name]) for name in channels), strict=True)
             for (kind, corner), parts in zip(form.writes(0, 0), updates, strict=True):
-                x = tf.concat(parts, 3) if len(parts) > 1 else parts[0]
+                x = _joined(parts, 3)
                 self._new_states[form.name(kind)] = _placed(x, form.shapes[kind], corner)
+        if self._cells:
+            self._new_states[CELL_MEANS] = _joined(list(self._cells.values()), 3)
         return self._new_states
 
 
@@ -312,13 +345,15 @@ def number_of(window, grid: Grid):
 
 
 def state_shapes(plan: Plan, strips_from: int = STRIPS_FROM) -> dict[str, tuple[int, int, int, int]]:
-    """Shape (1, h, w, C) of every state tensor by name; maps of `strips_from` rows and more are kept as strips."""
+    """Shape (1, h, w, C) of every state tensor by name; maps of `strips_from` rows and more,
+    times the width of their border, are kept as strips."""
     packed = {
         form.name(kind): (1, *size, sum(channels.values()))
         for form, channels in _packs(plan, strips_from)
         for kind, size in form.shapes.items()
     }
-    return {**packed, **plan.pasted}
+    cells = (1, plan.grid.cells, plan.grid.cells, sum(plan.averaged.values()))
+    return {**packed, **({CELL_MEANS: cells} if plan.averaged else {}), **plan.pasted}
 
 
 def _packs(plan, strips_from):
@@ -326,9 +361,9 @@ def _packs(plan, strips_from):
 
 
 def _form(grid, geometry, strips_from):
-    """Wider borders are of the last maps: as strips they would be most of the map, and are kept whole."""
-    narrow = max(geometry.before, geometry.after) == 1
-    return (_Strips if narrow and geometry.height >= strips_from else _Map)(grid, geometry)
+    border = max(geometry.before, geometry.after)
+    is_within_cell = border * grid.cells <= min(geometry.height, geometry.width)
+    return (_Strips if is_within_cell and geometry.height >= strips_from * border else _Map)(grid, geometry)
 
 
 def _table(plan, packs):
@@ -337,7 +372,7 @@ def _table(plan, packs):
     for row, column in plan.grid.windows:
         places = [begin for form, _ in packs for _, begin, _ in form.reads(row, column)]
         places += [begin for form, _ in packs for _, begin in form.writes(row, column)]
-        places += [at(row, column) for at in plan.places.values()]
+        places += [(row, column), *(at(row, column) for at in plan.places.values())]
         rows.append([(0, y, x, 0) for y, x in places])
     return tf.constant(np.array(rows, np.int32))
 
@@ -350,6 +385,12 @@ def _placed(x, size, corner):
         cut.append(slice(low, high))
         padding.append((first + low, side - first - high))
     return tf.pad(x[tuple(cut)], [*padding, (0, 0)])
+
+
+def _joined(parts, axis):
+    """Those parts that there are, one after the other."""
+    parts = [part for part in parts if part is not None]
+    return tf.concat(parts, axis) if len(parts) > 1 else parts[0]
 
 
 def _channels(strip, first, count):

@@ -221,7 +221,7 @@ def test_files_that_cannot_be_used_are_an_error(detector, library, tmp_path, sma
         "empty": (b"", "empty"),
         "text": (b"no model" * 99, "cannot load it"),
         "raw": (Path(raw).read_bytes(), "without --nosuppression"),
-        "version": (content.replace(b'"patchwork": 4', b'"patchwork": 3'), "another version"),
+        "version": (content.replace(b'"patchwork": 5', b'"patchwork": 4'), "another version"),
         "metadata": (content[:start] + b"[" + content[start + 1 :], "no 'patchwork' in its metadata"),
         "labels": (content.replace(b'"labels": [', b'"labels": {'), "no 'labels' in its metadata"),
     }

@@ -328,7 +328,7 @@ def wrong_files(site, folder):
         "text.tflite": (b"hello, this is no network", "not a TFLite file"),
         "other.tflite": (metadata_free(whole), "no Patchwork metadata"),
         "cut.tflite": (whole[: len(whole) // 2], "damaged"),
-        "old.tflite": (metadata.insert(whole, {**facts, "patchwork": 3}), "version 3, this page reads 4"),
+        "old.tflite": (metadata.insert(whole, {**facts, "patchwork": 3}), "version 3, this page reads 5"),
         "int8.tflite": (metadata.insert(whole, small), "export this system with --quantize=float16"),
         "raw.tflite": (metadata.insert(whole, {**facts, "predictions": {"boxes": []}}), "without --nosuppression"),
     }

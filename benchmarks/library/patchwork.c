@@ -15,7 +15,7 @@
 #include "../runner/litert.c"
 #include "../runner/model.c"
 
-enum { VERSION = 4 };               // of the metadata
+enum { VERSION = 5 };               // of the metadata
 enum { MOST_PIXELS = 1 << 15 };     // of a side of a frame
 static const double NO_OVERLAP = 1e-3;  // of an input pixel with an output pixel, as OpenCV has it
 

@@ -1,7 +1,7 @@
 // What an exported file says about itself, without LiteRT: a JSON text in the metadata of its FlatBuffer.
 
 const ENTRY = "patchwork.json";
-const VERSION = 4;
+const VERSION = 5;
 const BUFFERS = 4, METADATA = 6; // numbers of fields of a TFLite model
 const NAME = 0, BUFFER = 1; // of its metadata
 const DATA = 0; // of a buffer
