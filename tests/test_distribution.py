@@ -111,7 +111,7 @@ def test_two_processes_distil_what_one_distils(start_two, tmp_path):
     shutil.copy("docs/photos.mp4", tmp_path / "videos")
     teacher = save_fresh(tmp_path / "first", "small-boxes")
     flags = [*COMMON, "--stage=distill", "--system=small-boxes", f"--init_checkpoint={teacher}", "--dataset=video"]
-    flags += [f"--data_dir={tmp_path}/videos", "--clip_frames=2", "--burn_in=2", "--batch_size=2"]
+    flags += [f"--data_dir={tmp_path}/videos", "--clip_frames=1", "--burn_in=1", "--batch_size=2"]
     flags += ["--steps=2", "--learning_rate=1e-3"]
     processes = start_two("first", *flags, f"--model_dir={together}")
     assert train.main([*flags, f"--model_dir={alone}"]) == 0

@@ -18,7 +18,7 @@ FOLDERS = {
 # The lowest first; parts of one line know nothing of each other.
 LAYERS = (
     {"errors", "quiet", "choices", "truth", "registry", "interrupts"},
-    {"backend", "files", "provenance", "grid", "bars", "drawing", "fitting", "pictures", "task"},
+    {"backend", "files", "provenance", "grid", "bars", "drawing", "resizing", "pictures", "task"},
     {"layers"},
     {"models", "data"},
     {"metrics"},

@@ -42,7 +42,7 @@ def test_facts_come_back_and_new_ones_take_their_place(path):
     assert metadata.read(str(path))["system"] == "vid-pw"
     assert again.count(b'{"patchwork"') == 1
     path.write_bytes(metadata.insert(content, {**facts, "patchwork": 3}))
-    with pytest.raises(DataError, match="version 3, we read 4"):
+    with pytest.raises(DataError, match="version 3, we read 5"):
         metadata.read(str(path))
 
 

@@ -105,12 +105,11 @@ def test_shipped_networks_score_what_their_cards_say(card, tmp_path):
 
 @pytest.mark.slow
 def test_agreement_of_a_network_with_itself_is_perfect_and_of_less_is_less(tmp_path, capsys):
-    flags = ["--against=oid-sf", f"--video={CLIP}", "--max_frames=20", f"--json={tmp_path}/out.json"]
-    assert evaluate.main(["--system=oid-sf,oid-sf-int16,oid-pw-m4n2", *flags]) == 0
-    same, late, patchwork = json.loads((tmp_path / "out.json").read_text())
-    assert same["agreement"] == 1.0
-    assert late["agreement"] < patchwork["agreement"]
-    assert (patchwork["policy"], patchwork["frames"]) == ("rule", 20)
+    flags = ["--against=oid-sf", f"--video={CLIP}", "--max_frames=4", f"--json={tmp_path}/out.json"]
+    assert evaluate.main(["--system=oid-sf,oid-sf-int16", *flags]) == 0
+    same, late = json.loads((tmp_path / "out.json").read_text())
+    assert late["agreement"] < same["agreement"] == 1.0
+    assert (late["policy"], late["frames"]) == ("whole frame", 4)
     assert "agreement with oid-sf at 384x384, weights " in capsys.readouterr().out
     for bad, words in (
         (["--system=oid-sf", "--against=oid-sf"], "go together"),
