@@ -13,23 +13,29 @@ from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 
 # What is broken, how, and what must be said of it.
 BAD_VID = {
-    "cut off JPEG": (lambda r, v: truncate(f"{r}/Data/VID/{v}/000003.JPEG"), "000003.JPEG: not a readable image"),
-    "missing frame": (
-        lambda r, v: os.remove(f"{r}/Data/VID/{v}/000003.JPEG"),
-        "000003.JPEG: this frame is missing",
+    "cut off JPEG": (
+        lambda r, v, t: truncate(f"{r}/Data/VID/{v}/{t:06d}.JPEG"),
+        ".JPEG: not a readable image",
     ),
-    "missing XML": (lambda r, v: os.remove(f"{r}/Annotations/VID/{v}/000003.xml"), "000003.xml: this annotation"),
-    "cut off XML": (lambda r, v: truncate(f"{r}/Annotations/VID/{v}/000003.xml"), "000003.xml: not a VOC"),
+    "missing frame": (
+        lambda r, v, t: os.remove(f"{r}/Data/VID/{v}/{t:06d}.JPEG"),
+        ".JPEG: this frame is missing",
+    ),
+    "missing XML": (
+        lambda r, v, t: os.remove(f"{r}/Annotations/VID/{v}/{t:06d}.xml"),
+        ".xml: this annotation",
+    ),
+    "cut off XML": (lambda r, v, t: truncate(f"{r}/Annotations/VID/{v}/{t:06d}.xml"), ".xml: not a VOC"),
     "box outside": (
-        lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [(WORDNET_IDS[0], 0, 50, 10, 70, 20)]),
+        lambda r, v, t: write_xml(f"{r}/Annotations/VID/{v}/{t:06d}.xml", [(WORDNET_IDS[0], 0, 50, 10, 70, 20)]),
         "box 50,10,71,21 is not inside of the 64x48 frame",
     ),
     "unknown class": (
-        lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [("n00000001", 0, 5, 5, 9, 9)]),
+        lambda r, v, t: write_xml(f"{r}/Annotations/VID/{v}/{t:06d}.xml", [("n00000001", 0, 5, 5, 9, 9)]),
         "unknown class 'n00000001'",
     ),
     "other size": (
-        lambda r, v: write_xml(f"{r}/Annotations/VID/{v}/000003.xml", [], size=(100, 100)),
+        lambda r, v, t: write_xml(f"{r}/Annotations/VID/{v}/{t:06d}.xml", [], size=(100, 100)),
         "says 100x100, but the frame has 64x48",
     ),
 }
@@ -40,28 +46,41 @@ def truncate(path):
         file.truncate(os.path.getsize(path) // 2)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", BAD_VID)
-def test_bad_vid_files_stop_the_preparation_or_are_skipped_and_listed(case, vid, tmp_path, capsys):
-    break_it, message = BAD_VID[case]
+@pytest.fixture
+def validation(vid, tmp_path):
+    """A copy of the data set with one split, whose list names all frames, so that a missing one can be missed."""
     root = str(shutil.copytree(vid, tmp_path / "vid"))
     shutil.rmtree(f"{root}/Data/VID/train")
-    video = "val/ILSVRC2015_val_00000000"
-    with open(f"{root}/ImageSets/VID/val.txt", "w") as file:  # so that a missing frame can be missed
+    with open(f"{root}/ImageSets/VID/val.txt", "w") as file:
         file.writelines(f"ILSVRC2015_val_00000000/{t:06d} {t + 1}\n" for t in range(20))
-    break_it(root, video)
-    flags = ["--dataset=imagenet_vid", f"--manual_dir={root}", f"--data_dir={tmp_path}"]
+    return root
+
+
+@pytest.mark.parametrize("case", BAD_VID)
+def test_bad_vid_files_stop_the_preparation(case, validation, tmp_path, capsys):
+    break_it, message = BAD_VID[case]
+    break_it(validation, "val/ILSVRC2015_val_00000000", 3)
+    flags = ["--dataset=imagenet_vid", f"--manual_dir={validation}", f"--data_dir={tmp_path}"]
     assert prepare.main(flags) == 1
     line = capsys.readouterr().err.strip().splitlines()[-1]
     assert message in line
+    assert not message.startswith(".") or f"000003{message}" in line  # of the file that it is about
     assert len(line) < 300
     assert not builder_of("imagenet_vid", str(tmp_path)).is_prepared()
+
+
+@pytest.mark.slow
+def test_bad_vid_files_are_skipped_and_listed(validation, tmp_path, capsys):
+    bad = range(3, 3 + len(BAD_VID))
+    for t, (break_it, _) in zip(bad, BAD_VID.values(), strict=True):
+        break_it(validation, "val/ILSVRC2015_val_00000000", t)
+    flags = ["--dataset=imagenet_vid", f"--manual_dir={validation}", f"--data_dir={tmp_path}"]
     assert prepare.main([*flags, "--skip_bad"]) == 0
     output = capsys.readouterr().out
-    assert "skipped 1 bad frames" in output
-    assert message in output
+    assert f"skipped {len(BAD_VID)} bad frames" in output
+    assert all(message in output for _, message in BAD_VID.values())
     (only,) = videos_of("imagenet_vid", str(tmp_path)).values()
-    assert only.frame_names == [f"{t:06d}" for t in range(20) if t != 3]
+    assert only.frame_names == [f"{t:06d}" for t in range(20) if t not in bad]
 
 
 @pytest.mark.slow

@@ -314,7 +314,7 @@ const char *patchwork_label(const patchwork_model *model, int label) {
   return model && label >= 0 && label < model->num_labels ? model->labels[label] : NULL;
 }
 
-// ---- from a frame to the network's: as patchwork_tf/fitting.py has it, by OpenCV's rules
+// ---- from a frame to the network's: as patchwork_tf/resizing.py has it, by OpenCV's rules
 
 // By what part an input pixel counts in an output pixel.
 struct share {
@@ -375,7 +375,7 @@ static struct pair *pair_pixels(int from, int to, bool sharp) {
   return pairs;
 }
 
-struct fitting {
+struct resizing {
   int height, width;                         // of the frame; 0 before the first
   int top, left, inner_height, inner_width;  // where it lies in the network's
   bool by_area;                              // neither side grows
@@ -386,51 +386,51 @@ struct fitting {
   int32_t *lines[2];  // of the inner width, 3 channels
 };
 
-static void fitting_close(struct fitting *fitting) {
-  free(fitting->rows.list);
-  free(fitting->rows.starts);
-  free(fitting->columns.list);
-  free(fitting->columns.starts);
-  free(fitting->row);
-  free(fitting->sum);
-  free(fitting->row_pairs);
-  free(fitting->column_pairs);
-  free(fitting->lines[0]);
-  free(fitting->lines[1]);
-  *fitting = (struct fitting){0};
+static void resizing_close(struct resizing *resizing) {
+  free(resizing->rows.list);
+  free(resizing->rows.starts);
+  free(resizing->columns.list);
+  free(resizing->columns.starts);
+  free(resizing->row);
+  free(resizing->sum);
+  free(resizing->row_pairs);
+  free(resizing->column_pairs);
+  free(resizing->lines[0]);
+  free(resizing->lines[1]);
+  *resizing = (struct resizing){0};
 }
 
-static void place_frame(struct fitting *fitting, const patchwork_model *model, int height, int width) {
-  fitting->inner_height = model->height;
-  fitting->inner_width = model->width;
+static void place_frame(struct resizing *resizing, const patchwork_model *model, int height, int width) {
+  resizing->inner_height = model->height;
+  resizing->inner_width = model->width;
   if (!model->letterbox) return;
   float vertical = (float)model->height / (float)height, horizontal = (float)model->width / (float)width;
   float scale = vertical < horizontal ? vertical : horizontal;
-  fitting->inner_height = (int)fmaxf(rintf((float)height * scale), 1);
-  fitting->inner_width = (int)fmaxf(rintf((float)width * scale), 1);
-  fitting->top = (model->height - fitting->inner_height) / 2;
-  fitting->left = (model->width - fitting->inner_width) / 2;
+  resizing->inner_height = (int)fmaxf(rintf((float)height * scale), 1);
+  resizing->inner_width = (int)fmaxf(rintf((float)width * scale), 1);
+  resizing->top = (model->height - resizing->inner_height) / 2;
+  resizing->left = (model->width - resizing->inner_width) / 2;
 }
 
-static void fitting_open(struct fitting *fitting, const patchwork_model *model, int height, int width) {
-  fitting_close(fitting);  // one that failed may be half made
-  place_frame(fitting, model, height, width);
-  size_t values = 3 * (size_t)fitting->inner_width;
+static void resizing_open(struct resizing *resizing, const patchwork_model *model, int height, int width) {
+  resizing_close(resizing);  // one that failed may be half made
+  place_frame(resizing, model, height, width);
+  size_t values = 3 * (size_t)resizing->inner_width;
   bool shrinks = height > model->height || width > model->width;
-  fitting->by_area = shrinks && height >= fitting->inner_height && width >= fitting->inner_width;
-  fitting->halves = height == 2 * fitting->inner_height && width == 2 * fitting->inner_width;
-  if (fitting->by_area) {
-    fitting->rows = share_areas(height, fitting->inner_height);
-    fitting->columns = share_areas(width, fitting->inner_width);
-    fitting->row = allocate(values, sizeof *fitting->row);
-    fitting->sum = allocate(values, sizeof *fitting->sum);
+  resizing->by_area = shrinks && height >= resizing->inner_height && width >= resizing->inner_width;
+  resizing->halves = height == 2 * resizing->inner_height && width == 2 * resizing->inner_width;
+  if (resizing->by_area) {
+    resizing->rows = share_areas(height, resizing->inner_height);
+    resizing->columns = share_areas(width, resizing->inner_width);
+    resizing->row = allocate(values, sizeof *resizing->row);
+    resizing->sum = allocate(values, sizeof *resizing->sum);
   } else {
-    fitting->row_pairs = pair_pixels(height, fitting->inner_height, shrinks);
-    fitting->column_pairs = pair_pixels(width, fitting->inner_width, shrinks);
-    for (int i = 0; i < 2; i++) fitting->lines[i] = allocate(values, sizeof **fitting->lines);
+    resizing->row_pairs = pair_pixels(height, resizing->inner_height, shrinks);
+    resizing->column_pairs = pair_pixels(width, resizing->inner_width, shrinks);
+    for (int i = 0; i < 2; i++) resizing->lines[i] = allocate(values, sizeof **resizing->lines);
   }
-  fitting->height = height;
-  fitting->width = width;
+  resizing->height = height;
+  resizing->width = width;
 }
 
 // Part of the frame as it lies in the network's, without the bars of a letterbox.
@@ -440,48 +440,48 @@ struct part {
 
 static float normalised(int value) { return (float)(value < 0 ? 0 : value > 255 ? 255 : value) / 127.5f - 1; }
 
-static void shrink(const struct fitting *fitting, const uint8_t *rgb, size_t stride, struct part part, float *target,
+static void shrink(const struct resizing *resizing, const uint8_t *rgb, size_t stride, struct part part, float *target,
                    size_t pitch) {
-  const struct shares *rows = &fitting->rows, *columns = &fitting->columns;
+  const struct shares *rows = &resizing->rows, *columns = &resizing->columns;
   size_t first = 3 * (size_t)part.left, end = 3 * (size_t)part.right;
   for (int y = part.top; y < part.bottom; y++) {
-    memset(fitting->sum, 0, end * sizeof(float));
+    memset(resizing->sum, 0, end * sizeof(float));
     for (size_t j = rows->starts[y]; j < rows->starts[y + 1]; j++) {
       const uint8_t *source = rgb + (size_t)rows->list[j].from * stride;
-      memset(fitting->row, 0, end * sizeof(float));
+      memset(resizing->row, 0, end * sizeof(float));
       for (size_t k = columns->starts[part.left]; k < columns->starts[part.right]; k++) {
         struct share share = columns->list[k];
         const uint8_t *pixel = source + 3 * (size_t)share.from;
-        float *value = fitting->row + 3 * (size_t)share.to;
+        float *value = resizing->row + 3 * (size_t)share.to;
         for (int c = 0; c < 3; c++) value[c] += (float)pixel[c] * share.part;
       }
-      for (size_t i = first; i < end; i++) fitting->sum[i] += rows->list[j].part * fitting->row[i];
+      for (size_t i = first; i < end; i++) resizing->sum[i] += rows->list[j].part * resizing->row[i];
     }
     // Rounded, as networks are trained on 8 bits.
     for (size_t i = first; i < end; i++) {
-      float value = fitting->sum[i];
-      target[(size_t)y * pitch + i] = normalised((int)(fitting->halves ? floorf(value + 0.5f) : rintf(value)));
+      float value = resizing->sum[i];
+      target[(size_t)y * pitch + i] = normalised((int)(resizing->halves ? floorf(value + 0.5f) : rintf(value)));
     }
   }
 }
 
-static void stretch_line(const struct fitting *fitting, const uint8_t *source, struct part part, int32_t *line) {
+static void stretch_line(const struct resizing *resizing, const uint8_t *source, struct part part, int32_t *line) {
   for (int x = part.left; x < part.right; x++) {
-    struct pair pair = fitting->column_pairs[x];
+    struct pair pair = resizing->column_pairs[x];
     for (int c = 0; c < 3; c++)
       line[3 * x + c] = source[3 * pair.first + c] * pair.first_part + source[3 * pair.second + c] * pair.second_part;
   }
 }
 
-static void stretch(const struct fitting *fitting, const uint8_t *rgb, size_t stride, struct part part, float *target,
+static void stretch(const struct resizing *resizing, const uint8_t *rgb, size_t stride, struct part part, float *target,
                     size_t pitch) {
   for (int y = part.top; y < part.bottom; y++) {
-    struct pair pair = fitting->row_pairs[y];
-    stretch_line(fitting, rgb + (size_t)pair.first * stride, part, fitting->lines[0]);
-    stretch_line(fitting, rgb + (size_t)pair.second * stride, part, fitting->lines[1]);
+    struct pair pair = resizing->row_pairs[y];
+    stretch_line(resizing, rgb + (size_t)pair.first * stride, part, resizing->lines[0]);
+    stretch_line(resizing, rgb + (size_t)pair.second * stride, part, resizing->lines[1]);
     for (int i = 3 * part.left; i < 3 * part.right; i++) {  // in fixed point, to OpenCV's bits
-      int32_t first = pair.first_part * (fitting->lines[0][i] >> 4) >> 16;
-      int32_t second = pair.second_part * (fitting->lines[1][i] >> 4) >> 16;
+      int32_t first = pair.first_part * (resizing->lines[0][i] >> 4) >> 16;
+      int32_t second = pair.second_part * (resizing->lines[1][i] >> 4) >> 16;
       target[(size_t)y * pitch + (size_t)i] = normalised((first + second + 2) >> 2);
     }
   }
@@ -491,17 +491,17 @@ static int between(int value, int least, int most) { return value < least ? leas
 
 // A frame into the network's, float32 in [-1, 1]: what lies between two rows and columns of that. All other pixels stay
 // as they are; a step reads none outside of its window.
-static void fit_frame(const struct fitting *fitting, const patchwork_model *model, const uint8_t *rgb, size_t stride,
+static void resize_frame(const struct resizing *resizing, const patchwork_model *model, const uint8_t *rgb, size_t stride,
                       struct part seen, float *frame) {
   size_t pitch = 3 * (size_t)model->width;
   struct part part = {
-      between(seen.top - fitting->top, 0, fitting->inner_height),
-      between(seen.left - fitting->left, 0, fitting->inner_width),
-      between(seen.bottom - fitting->top, 0, fitting->inner_height),
-      between(seen.right - fitting->left, 0, fitting->inner_width),
+      between(seen.top - resizing->top, 0, resizing->inner_height),
+      between(seen.left - resizing->left, 0, resizing->inner_width),
+      between(seen.bottom - resizing->top, 0, resizing->inner_height),
+      between(seen.right - resizing->left, 0, resizing->inner_width),
   };
-  float *target = frame + (size_t)fitting->top * pitch + 3 * (size_t)fitting->left;
-  (fitting->by_area ? shrink : stretch)(fitting, rgb, stride, part, target, pitch);
+  float *target = frame + (size_t)resizing->top * pitch + 3 * (size_t)resizing->left;
+  (resizing->by_area ? shrink : stretch)(resizing, rgb, stride, part, target, pitch);
 }
 
 // ---- streams
@@ -509,7 +509,7 @@ static void fit_frame(const struct fitting *fitting, const patchwork_model *mode
 struct patchwork_stream {
   patchwork_model *model;
   struct context context;
-  struct fitting fitting;
+  struct resizing resizing;
   patchwork_detection *detections;
   patchwork_answer answer;
   int32_t window[2];  // of the next step
@@ -546,7 +546,7 @@ int patchwork_stream_open(patchwork_model *model, patchwork_stream **opened) {
 void patchwork_stream_close(patchwork_stream *stream) {
   if (!stream) return;
   if (stream->context.model) context_close(&stream->context);
-  fitting_close(&stream->fitting);
+  resizing_close(&stream->resizing);
   free(stream->detections);
   patchwork_model_close(stream->model);
   free(stream);
@@ -560,7 +560,7 @@ int patchwork_stream_reset(patchwork_stream *stream) {
   int status = setjmp(here);
   if (status) return status;
   context_reset(&stream->context);
-  fitting_close(&stream->fitting);
+  resizing_close(&stream->resizing);
   stream->number = 0;
   stream->window[0] = stream->window[1] = 0;
   return PATCHWORK_OK;
@@ -569,14 +569,14 @@ int patchwork_stream_reset(patchwork_stream *stream) {
 static float inside(float value) { return value < 0 ? 0 : value > 1 ? 1 : value; }
 
 // Fractions of the network's frame as fractions of the frame that was pushed.
-static patchwork_detection unfit(const patchwork_stream *stream, patchwork_detection found) {
-  const struct fitting *fitting = &stream->fitting;
+static patchwork_detection restore(const patchwork_stream *stream, patchwork_detection found) {
+  const struct resizing *resizing = &stream->resizing;
   if (!stream->model->letterbox) return found;
   float height = (float)stream->model->height, width = (float)stream->model->width;
   float *vertical[] = {&found.ymin, &found.ymax}, *horizontal[] = {&found.xmin, &found.xmax};
   for (int i = 0; i < 2; i++) {
-    *vertical[i] = inside((*vertical[i] * height - (float)fitting->top) / (float)fitting->inner_height);
-    *horizontal[i] = inside((*horizontal[i] * width - (float)fitting->left) / (float)fitting->inner_width);
+    *vertical[i] = inside((*vertical[i] * height - (float)resizing->top) / (float)resizing->inner_height);
+    *horizontal[i] = inside((*horizontal[i] * width - (float)resizing->left) / (float)resizing->inner_width);
   }
   return found;
 }
@@ -592,19 +592,19 @@ static void read_detections(patchwork_stream *stream) {
   for (size_t i = 0; i < stream->answer.num_detections; i++) {
     const float *box = boxes + 4 * i;
     stream->detections[i] =
-        unfit(stream, (patchwork_detection){box[0], box[1], box[2], box[3], scores[i], (int)classes[i]});
+        restore(stream, (patchwork_detection){box[0], box[1], box[2], box[3], scores[i], (int)classes[i]});
   }
   stream->answer.detections = stream->detections;
 }
 
 static void read_mask(patchwork_stream *stream) {
-  const struct fitting *fitting = &stream->fitting;
+  const struct resizing *resizing = &stream->resizing;
   patchwork_answer *answer = &stream->answer;
   answer->mask_stride = (size_t)stream->model->width;
   answer->mask = (const float *)output_memory(&stream->context, stream->model->mask) +
-                 (size_t)fitting->top * answer->mask_stride + (size_t)fitting->left;
-  answer->mask_height = (size_t)fitting->inner_height;
-  answer->mask_width = (size_t)fitting->inner_width;
+                 (size_t)resizing->top * answer->mask_stride + (size_t)resizing->left;
+  answer->mask_height = (size_t)resizing->inner_height;
+  answer->mask_width = (size_t)resizing->inner_width;
 }
 
 // The pixels of the network's frame that the next step looks at.
@@ -637,7 +637,7 @@ static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
   patchwork_answer *answer = &stream->answer;
   bool whole = !model->has_state || stream->number == 0;
   struct part seen = whole ? (struct part){0, 0, stream->model->height, stream->model->width} : window_of(stream);
-  fit_frame(&stream->fitting, stream->model, rgb, stride, seen, input_memory(context, model->frame));
+  resize_frame(&stream->resizing, stream->model, rgb, stride, seen, input_memory(context, model->frame));
   answer->row = whole ? -1 : stream->window[0];
   answer->column = whole ? -1 : stream->window[1];
   if (!whole || !model->has_state)
@@ -656,7 +656,7 @@ static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
 
 // The bars of a letterbox are black and stay so.
 static void begin(patchwork_stream *stream, int height, int width) {
-  fitting_open(&stream->fitting, stream->model, height, width);
+  resizing_open(&stream->resizing, stream->model, height, width);
   float *frame = input_memory(&stream->context, stream->model->model.frame);
   for (size_t i = 0; i < 3 * (size_t)stream->model->height * (size_t)stream->model->width; i++) frame[i] = -1;
 }
@@ -666,14 +666,14 @@ int patchwork_stream_push(patchwork_stream *stream, const uint8_t *rgb, int heig
   if (!stream || !rgb || !answer) return bad_argument("stream, frame or answer: null");
   if (height < 1 || width < 1 || height > MOST_PIXELS || width > MOST_PIXELS || stride < 3 * (size_t)width)
     return bad_argument("the frame's height, width or stride cannot be");
-  if (stream->fitting.height && (stream->fitting.height != height || stream->fitting.width != width))
+  if (stream->resizing.height && (stream->resizing.height != height || stream->resizing.width != width))
     return bad_argument("the frame has another size than those before it; patchwork_stream_reset begins anew");
   error_text[0] = '\0';
   jmp_buf here;
   boundary = &here;
   int status = setjmp(here);
   if (status) return status;
-  if (!stream->fitting.height) begin(stream, height, width);
+  if (!stream->resizing.height) begin(stream, height, width);
   stream->answer.looked = stream->number % stream->model->interval == 0;
   if (stream->answer.looked) look(stream, rgb, stride);
   stream->number++;
