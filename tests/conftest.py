@@ -115,16 +115,22 @@ def small():
 
 
 @pytest.fixture(scope="module")
-def small_networks():
-    """The systems of small_network.py are the zoo's for a module; they and what it registers are gone after it."""
+def own_entries():
+    """What a module registers is gone after it."""
     registries = (systems._BY_NAME, task._TASKS, backbone._MAKERS, policies._OWN, datasets.DATASETS)
     before = [dict(registry) for registry in registries]
-    importlib.import_module("small_network")
     yield
-    del sys.modules["small_network"]
     for registry, entries in zip(registries, before, strict=True):
         registry.clear()
         registry.update(entries)
+
+
+@pytest.fixture(scope="module")
+def small_networks(own_entries):
+    """The systems of small_network.py are the zoo's for a module."""
+    importlib.import_module("small_network")
+    yield
+    del sys.modules["small_network"]
 
 
 @pytest.fixture(scope="session")
