@@ -8,7 +8,7 @@ POLICIES = (*DEPLOYABLE, *LOOK_FIRST)
 WINDOWS = ("model", "raster", "random")
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
-# How frames get to the model's size (fitting.py).
+# How frames get to the model's size (resizing.py).
 RESIZE_MODES = ("stretch", "letterbox")
 # Where context is remembered: at every convolution (Figure 11b), or at the input alone (Figure 11a).
 MEMORIES = ("features", "pixels")

@@ -168,11 +168,11 @@ def test_answers_equal_those_of_python(browser, address, site):
 
 RESIZE = """async ([rgba, frame, network, letterbox, part]) => {
   const { Resizing } = await import("./resizing.js");
-  const fitting = new Resizing(frame, network, letterbox), source = fitting.source(part), pixels = [];
+  const resizing = new Resizing(frame, network, letterbox), source = resizing.source(part), pixels = [];
   for (let y = source.top; y < source.bottom; y++)
     pixels.push(...rgba.slice(4 * (y * frame.width + source.left), 4 * (y * frame.width + source.right)));
   const target = new Float32Array(3 * network.height * network.width).fill(-1);
-  fitting.fill(Uint8ClampedArray.from(pixels), part, target);
+  resizing.fill(Uint8ClampedArray.from(pixels), part, target);
   return Array.from(target, (value) => Math.round((value + 1) * 127.5));
 }"""
 SIZES = [(64, 64), (96, 128), (128, 128), (150, 90), (64, 100), (40, 52), (31, 97), (200, 50)]

@@ -248,7 +248,7 @@ def _still_clip(index, image, truth, config):
 
 
 def _crops(image, regions, method="bilinear"):
-    """Crops (T, h, w, C) float32 of an image, of its own shape, so that fitting treats them as frames."""
+    """Crops (T, h, w, C) float32 of an image, of its own shape, so that they are resized as frames are."""
     count = regions.shape[0]
     image = tf.cast(image, tf.float32)[None]
     return tf.image.crop_and_resize(image, regions, tf.zeros(count, tf.int32), tf.shape(image)[1:3], method)
