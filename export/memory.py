@@ -362,7 +362,7 @@ def _packs(plan, strips_from):
 
 def _form(grid, geometry, strips_from):
     border = max(geometry.before, geometry.after)
-    is_within_cell = border * grid.cells <= min(geometry.height, geometry.width)
+    is_within_cell = 0 < border * grid.cells <= min(geometry.height, geometry.width)
     return (_Strips if is_within_cell and geometry.height >= strips_from * border else _Map)(grid, geometry)
 
 

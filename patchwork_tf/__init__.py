@@ -26,6 +26,7 @@ _WHERE = {
     "load": "zoo.checkpoints",
     "load_backbone_weights": "models.weights",
     "patch": "models.patch",
+    "read_tflite": "export.reader",
     "register": "zoo.systems",
     "register_layer_rule": "layers.rules",
     "DatasetInfo": "data.datasets",

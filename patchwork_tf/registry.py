@@ -11,6 +11,9 @@ from importlib.machinery import PathFinder
 _PACKAGE = "patchwork_tf"
 # Class -> where it is.
 _CLASSES = {
+    "AlignedResizing": "layers.imported",
+    "ChannelPadding": "layers.imported",
+    "DepthToSpace": "layers.imported",
     "PatchedModel": "models.patch",
     "PatchworkDetector": "models.detector",
     "PatchworkSegmenter": "models.segmenter",

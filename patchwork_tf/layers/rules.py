@@ -194,6 +194,8 @@ def _transposed(layer, shape):
     for kernel, stride in zip(layer.kernel_size, layer.strides, strict=True):
         before = max(kernel - stride, 0) // 2
         sides.append(((kernel - 1 - before) // stride, (stride - 1 + before) // stride))
+    if not any(map(any, sides)):
+        return POINTWISE
     return Border(*sides, run=functools.partial(_convolve_transposed, sides))
 
 

@@ -1,0 +1,623 @@
+"""Reads the network of a .tflite file as a functional Keras model, operator by operator.
+
+Weights in 16 and 8 bits become float32, activations are in float32. What Keras cannot have, and what puts answers
+together, is cut off where it begins: RESHAPE of maps, ARG_MAX, SSD's post-processing and the like. The outputs are
+the maps before it. Any other operator that is not known is refused.
+"""
+
+import copy
+import dataclasses
+import itertools
+import re
+import struct
+
+import keras
+import numpy as np
+from ai_edge_litert.interpreter import Interpreter, OpResolverType
+from keras import layers, ops
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
+
+from patchwork_tf.data.moving_objects import render_clip
+from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.export import metadata
+from patchwork_tf.layers.imported import AlignedResizing, ChannelPadding, DepthToSpace
+from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.streaming.stream import model_input
+
+# Operators that put answers together: what begins with one is cut off. RESHAPE is one where it takes a map.
+TAILS = (
+    *("ARG_MAX", "ARG_MIN", "TOPK_V2", "REDUCE_MAX", "SUM", "FLOOR_DIV", "FLOOR_MOD", "SELECT", "SELECT_V2"),
+    *("GATHER", "GATHER_ND", "PACK", "UNPACK", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "TILE"),
+    *("SPLIT", "SPLIT_V", "STRIDED_SLICE", "SLICE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"),
+    "TFLite_Detection_PostProcess",
+)
+_CONSTANT = ("DEQUANTIZE", "DENSIFY")  # of which constants are made
+_ACTIVATIONS = {1: "relu", 3: "relu6", 4: "tanh"}  # by the number that the file has for a fused one
+_MOST_PIXELS = 1 << 12  # of a side
+TOLERANCE = 1e-3  # of float files, relative to the largest number
+# Least correlation with files in 8 bits: their activations are rounded, too. Of heads that see nothing of their
+# kind, rounding is a good part.
+CORRELATED = 0.75
+
+
+@dataclasses.dataclass(frozen=True)
+class Read:
+    """A network that was read.
+
+    Attributes:
+        network: functional Keras model of frames (H, W, 3) in [-1, 1].
+        image_size: (H, W) of the file's own input.
+        outputs: tensors of the file by name of the network's output.
+        cut: the operators that were cut off, in their order.
+        unproven: tensors that outputs are made of whose operator LiteRT has not: these are proven.
+        in_8_bits: whether the file's weights are.
+    """
+
+    network: keras.Model
+    image_size: tuple[int, int]
+    outputs: dict[str, int]
+    cut: list[str]
+    unproven: dict[str, int]
+    in_8_bits: bool
+    input_range: tuple[float, float]
+    input_type: type
+    content: bytes
+    _proven: keras.Model
+
+    def answers(self, frame) -> dict[str, np.ndarray]:
+        """What LiteRT computes of a frame (1, H, W, 3) in [-1, 1] at the file's size, by the network's outputs.
+
+        Of an output whose operator LiteRT has not (`unproven`), what it is made of.
+        """
+        tensors = self.outputs | self.unproven
+        found = run(self.content, list(dict.fromkeys(tensors.values())), self._as_input(frame))
+        return {name: found[tensor] for name, tensor in tensors.items()}
+
+    def _as_input(self, frame):
+        low, high = self.input_range
+        if self.input_type != np.float32:
+            return np.round((frame + 1) * 127.5 + np.iinfo(self.input_type).min).astype(self.input_type)
+        return ((frame + 1) / 2 * (high - low) + low).astype(np.float32)
+
+    def compare(self, frames) -> dict[str, tuple[float, float]]:
+        """How far outputs are from the file's, on frames (1, H, W, 3) in [-1, 1] at its size.
+
+        Returns:
+            By name the largest difference, relative to the largest number, and the correlation.
+        """
+        pairs = [(self.answers(frame), self._proven(frame, training=False)) for frame in frames]
+        found = {}
+        for name in self.outputs:
+            theirs, ours = (np.stack([np.asarray(pair[k][name]) for pair in pairs]) for k in (0, 1))
+            largest = max(float(np.abs(theirs).max()), 1e-9)
+            found[name] = float(np.abs(ours - theirs).max()) / largest, _correlation(ours, theirs)
+        return found
+
+
+def read_tflite(path: str, image_size=None, input_range=None) -> keras.Model:
+    """The network of a .tflite file, whose answers were held against the file's own.
+
+    Args:
+        path, image_size, input_range: as for `read`.
+
+    Returns:
+        Functional Keras model of frames (H, W, 3) in [-1, 1]; its outputs are maps by the names of tensors in the
+        file. `patch` makes it look at windows.
+
+    Raises:
+        DataError: if it cannot be read, or answers otherwise than the file at the file's size.
+        UsageError: if `input_range` is missing.
+    """
+    source = read(path, input_range=input_range)
+    prove(source, path)
+    if image_size is None or tuple(np.broadcast_to(image_size, 2)) == source.image_size:
+        return source.network
+    return read(path, image_size, input_range).network
+
+
+def prove(source: Read, path: str, frames=None) -> dict[str, tuple[float, float]]:
+    """Holds a network against its file, see `Read.compare`. Raises DataError if it answers otherwise.
+
+    Args:
+        source: at the file's size.
+        path: of the file.
+        frames: uint8 images of any size; by default some of a generated clip.
+    """
+    frames = render_clip(0, 3, max(source.image_size), "validation").frames if frames is None else frames
+    found = source.compare([model_input(frame, source.image_size) for frame in frames])
+    for name, (difference, correlation) in found.items():
+        if correlation < CORRELATED if source.in_8_bits else difference > TOLERANCE:
+            raise DataError(
+                f"{path}: what was read answers otherwise than LiteRT: {name} is off by {difference:.1e} of the "
+                f"largest number, its correlation is {correlation:.2f}"
+            )
+    return found
+
+
+def read(path: str, image_size=None, input_range=None) -> Read:
+    """Reads a network.
+
+    Args:
+        path: of the .tflite file.
+        image_size: (H, W) of the network's frames, or a side; by default the file's own. Sizes inside follow.
+        input_range: (low, high), what the file's input has for black and white. By default what the file says, if
+            its input is in 8 bits; else it must be given.
+
+    Raises:
+        DataError: if the file is missing, damaged, or has an operator that is not read; names it and its place.
+        UsageError: if `input_range` is missing.
+    """
+    try:
+        return _Reader(path, image_size, input_range).read()
+    except UsageError:
+        raise
+    except (
+        LookupError,
+        TypeError,
+        AttributeError,
+        ValueError,
+        ArithmeticError,
+        RuntimeError,
+        struct.error,
+    ) as error:
+        raise DataError(f"{path}: damaged, or not a network of one frame ({_one_line(error)})") from None
+
+
+class _Reader:
+    """Goes through a file's graph."""
+
+    def __init__(self, path, image_size, input_range):
+        self.path = path
+        self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(metadata.read_tflite(path)))
+        self.graph = self.model.subgraphs[0]
+        if len(self.graph.inputs) != 1:
+            raise DataError(f"{path}: it has {len(self.graph.inputs)} inputs, not one frame")
+        self.input = self.graph.inputs[0]
+        batch, *size, channels = self.shape(self.input)
+        if (batch, len(size), channels) != (1, 2, 3) or not all(0 < side <= _MOST_PIXELS for side in size):
+            raise DataError(f"{path}: its input is {list(self.shape(self.input))}, not [1, H, W, 3]")
+        self.file_size = tuple(size)
+        self.size = tuple(np.broadcast_to(image_size or size, 2).tolist())
+        self.range = self._range(input_range)
+        self.constants = self._constants()
+        self.symbols, self.layers, self.names = {}, [], set()
+        self.tail, self.cut, self.ends, self.unproven = set(), [], [], {}
+
+    def shape(self, tensor) -> tuple[int, ...]:
+        found = self.graph.tensors[tensor].shape
+        return () if found is None else tuple(map(int, found))
+
+    def name(self, operator) -> str:
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        number = max(code.builtinCode, code.deprecatedBuiltinCode)
+        return code.customCode.decode() if number == schema.BuiltinOperator.CUSTOM else _OPERATORS[number]
+
+    # What is constant
+
+    def _range(self, given):
+        tensor = self.graph.tensors[self.input]
+        kind, scales = _DTYPES.get(tensor.type), tensor.quantization and tensor.quantization.scale
+        if given is not None:
+            return given
+        if kind == np.uint8 and scales is None:
+            return 0.0, 255.0
+        if kind in (np.uint8, np.int8):
+            limits = np.array([np.iinfo(kind).min, np.iinfo(kind).max])
+            return tuple(_dequantized(limits, tensor).tolist())
+        raise UsageError(
+            f"{self.path}: its input is float32; say what it has for black and white: input_range=(0, 1), (-1, 1) "
+            "or (0, 255)"
+        )
+
+    def _constants(self) -> dict[int, np.ndarray]:
+        """Those of the file, and what operators make of them alone."""
+        made = {tensor for operator in self.graph.operators for tensor in operator.outputs}
+        found = {}
+        for number, tensor in enumerate(self.graph.tensors):
+            data = self.model.buffers[tensor.buffer].data
+            if number not in made and data is not None and tensor.type in _DTYPES and tensor.sparsity is None:
+                raw = np.frombuffer(bytes(data), _DTYPES[tensor.type]).reshape(self.shape(number))
+                found[number] = _dequantized(raw, tensor)
+        stored = {number for number in range(len(self.graph.tensors)) if number not in made} - {self.input}
+        makers = []
+        for operator in self.graph.operators:
+            if self.name(operator) in _CONSTANT and set(operator.inputs) <= stored:
+                makers.append(operator)
+                stored |= set(operator.outputs)
+        outputs = [operator.outputs[0] for operator in makers]
+        return found | (run(cut_file(self.model, makers, outputs), outputs) if makers else {})
+
+    # The network
+
+    def read(self) -> Read:
+        frame = keras.Input((*self.size, 3), name="frame")
+        low, high = self.range
+        x = frame
+        if (low, high) != (-1.0, 1.0):
+            x = layers.Rescaling((high - low) / 2, (high + low) / 2, name="input_range")(frame)
+        self.symbols[self.input] = x
+        for number, operator in enumerate(self.graph.operators):
+            self._operator(number, operator)
+        self.ends += [x for x in self.graph.outputs if x in self.symbols]
+        ends = {self.named(tensor): tensor for tensor in dict.fromkeys(self.ends)}
+        if not ends:
+            raise DataError(f"{self.path}: it has no map among its answers")
+        network = keras.Model(frame, {name: self.symbols[tensor] for name, tensor in ends.items()})
+        for layer, weights in self.layers:
+            layer.set_weights(weights)
+        unproven = {name: self.unproven[tensor] for name, tensor in ends.items() if tensor in self.unproven}
+        shown = {name: unproven.get(name, tensor) for name, tensor in ends.items()}
+        proven = keras.Model(frame, {name: self.symbols[tensor] for name, tensor in shown.items()})
+        operators = [
+            op for op in self.graph.operators if set(op.outputs) & (self.constants.keys() | self.symbols.keys())
+        ]
+        operators = [op for op in operators if op.outputs[0] not in self.unproven]
+        content = cut_file(self.model, operators, list(dict.fromkeys(shown.values())))
+        kind = _DTYPES[self.graph.tensors[self.input].type]
+        return Read(
+            network, self.file_size, ends, self.cut, unproven, self._in_8_bits(), self.range, kind, content, proven
+        )
+
+    def named(self, tensor) -> str:
+        """A name for what makes a tensor."""
+        text = re.sub(r"\W+", "_", self.graph.tensors[tensor].name.decode(errors="replace").split(";")[0]).strip(
+            "_"
+        )
+        return text or f"tensor_{tensor}"
+
+    def _in_8_bits(self) -> bool:
+        kinds = {
+            self.graph.tensors[op.inputs[1]].type for op in self.graph.operators if self.name(op) == "CONV_2D"
+        }
+        return bool(kinds & {schema.TensorType.INT8, schema.TensorType.UINT8})
+
+    def _operator(self, number, operator):
+        name = self.name(operator)
+        if any(tensor in self.constants for tensor in operator.outputs):
+            return
+        inputs = [tensor for tensor in operator.inputs if tensor in self.symbols]
+        if self._begins_tail(name, operator):
+            self.cut.append(name)
+            self.tail |= set(operator.outputs)
+            self.ends += [tensor for tensor in inputs if tensor != self.input]
+            return
+        read_it = getattr(self, f"_read_{name.lower()}", None)
+        if read_it is None or not inputs:
+            raise DataError(
+                f"{self.path}: operator {number}, {name} ({self.named(operator.outputs[0])}), is not read"
+            )
+        self.symbols[operator.outputs[0]] = read_it(operator)
+        for tensor in inputs:
+            if tensor in self.unproven:
+                self.unproven[operator.outputs[0]] = self.unproven[tensor]
+
+    def _begins_tail(self, name, operator) -> bool:
+        known = (*self.symbols, *self.constants, -1)
+        if any(tensor not in known for tensor in operator.inputs):
+            return True  # of what was cut off already
+        if name in TAILS:
+            return True
+        if name == "RESHAPE":
+            return len(self.symbols[operator.inputs[0]].shape) == 4 and self.shape(operator.inputs[0])[1:3] != (
+                1,
+                1,
+            )
+        constants = [self.constants[tensor] for tensor in operator.inputs if tensor in self.constants]
+        return name in _ARITHMETIC and any(any(side != 1 for side in x.shape[:-1]) for x in constants)
+
+    def _add(self, operator, kind, x, *weights, name="", **options):
+        """A layer called on x, named by what it makes; its weights are set when all are built."""
+        wanted = self.named(operator.outputs[0]) + name
+        numbered = (f"{wanted}_{count}" for count in itertools.count(2))
+        wanted = (
+            wanted if wanted not in self.names else next(other for other in numbered if other not in self.names)
+        )
+        self.names.add(wanted)
+        layer = kind(name=wanted, **options)
+        if weights:
+            self.layers.append((layer, weights))
+        return layer(x)
+
+    def _x(self, operator, number=0):
+        return self.symbols[operator.inputs[number]]
+
+    def _activated(self, operator, x):
+        fused = operator.builtinOptions.fusedActivationFunction
+        if not fused:
+            return x
+        if fused not in _ACTIVATIONS:
+            raise DataError(
+                f"{self.path}: {self.named(operator.outputs[0])} has a fused activation that is not read"
+            )
+        return self._activation(operator, _ACTIVATIONS[fused], x)
+
+    def _activation(self, operator, name, x=None):
+        x = self._x(operator) if x is None else x
+        if name in ("relu", "relu6"):
+            return self._add(operator, layers.ReLU, x, name="_relu", max_value=6.0 if name == "relu6" else None)
+        return self._add(operator, layers.Activation, x, name=f"_{name}", activation=name)
+
+    def _weights(self, operator, axes):
+        kernel = self.constants[operator.inputs[1]].transpose(axes)
+        has_bias = len(operator.inputs) > 2 and operator.inputs[2] in self.constants
+        return kernel, ([self.constants[operator.inputs[2]]] if has_bias else [])
+
+    def _read_conv_2d(self, operator):
+        options, x = operator.builtinOptions, self._x(operator)
+        kernel, bias = self._weights(operator, (1, 2, 3, 0))  # OHWI
+        x = self._add(
+            operator,
+            layers.Conv2D,
+            x,
+            kernel,
+            *bias,
+            filters=kernel.shape[3],
+            kernel_size=kernel.shape[:2],
+            strides=(options.strideH, options.strideW),
+            dilation_rate=(options.dilationHFactor, options.dilationWFactor),
+            groups=x.shape[3] // kernel.shape[2],
+            padding=_PADDING[options.padding],
+            use_bias=bool(bias),
+        )
+        return self._activated(operator, x)
+
+    def _read_depthwise_conv_2d(self, operator):
+        options, x = operator.builtinOptions, self._x(operator)
+        kernel, bias = self._weights(operator, (1, 2, 3, 0))  # 1HWC
+        kernel = kernel.reshape(*kernel.shape[:2], x.shape[3], -1)
+        x = self._add(
+            operator,
+            layers.DepthwiseConv2D,
+            x,
+            kernel,
+            *bias,
+            kernel_size=kernel.shape[:2],
+            strides=(options.strideH, options.strideW),
+            dilation_rate=(options.dilationHFactor, options.dilationWFactor),
+            depth_multiplier=kernel.shape[3],
+            padding=_PADDING[options.padding],
+            use_bias=bool(bias),
+        )
+        return self._activated(operator, x)
+
+    def _transposed(self, operator, x, kernel, bias, padding, strides):
+        return self._add(
+            operator,
+            layers.Conv2DTranspose,
+            x,
+            kernel,  # HWOI
+            *bias,
+            filters=kernel.shape[2],
+            kernel_size=kernel.shape[:2],
+            strides=strides,
+            padding=_PADDING[padding],
+            use_bias=bool(bias),
+        )
+
+    def _read_transpose_conv(self, operator):
+        options, (_, kernel, x, *bias) = operator.builtinOptions, operator.inputs
+        kernel = self.constants[kernel].transpose(1, 2, 0, 3)  # OHWI
+        bias = [self.constants[tensor] for tensor in bias if tensor in self.constants]
+        strides = (options.strideH, options.strideW)
+        x = self._transposed(operator, self.symbols[x], kernel, bias, options.padding, strides)
+        return self._activated(operator, x) if hasattr(options, "fusedActivationFunction") else x
+
+    def _read_convolution2dtransposebias(self, operator):
+        """MediaPipe's own. Its padding counts from 1."""
+        padding, *strides = np.frombuffer(bytes(operator.customOptions), np.int32).tolist()
+        kernel, bias = self._weights(operator, (1, 2, 0, 3))
+        self.unproven[operator.outputs[0]] = operator.inputs[0]
+        return self._transposed(operator, self._x(operator), kernel, bias, padding - 1, strides[::-1])
+
+    def _read_fully_connected(self, operator):
+        kernel, bias = self._weights(operator, (1, 0))
+        x = self._add(
+            operator, layers.Dense, self._x(operator), kernel, *bias, units=kernel.shape[1], use_bias=bool(bias)
+        )
+        return self._activated(operator, x)
+
+    def _arithmetic(self, operator, layer, operation):
+        operands = [self.symbols.get(tensor, self.constants.get(tensor)) for tensor in operator.inputs]
+        if all(tensor in self.symbols for tensor in operator.inputs):
+            x = self._add(operator, layer, operands)
+        else:
+            x = operation(*operands)
+        return self._activated(operator, x)
+
+    def _read_add(self, operator):
+        return self._arithmetic(operator, layers.Add, ops.add)
+
+    def _read_sub(self, operator):
+        return self._arithmetic(operator, layers.Subtract, ops.subtract)
+
+    def _read_mul(self, operator):
+        return self._arithmetic(operator, layers.Multiply, ops.multiply)
+
+    def _read_maximum(self, operator):
+        return ops.maximum(*[self.symbols.get(x, self.constants.get(x)) for x in operator.inputs])
+
+    def _read_minimum(self, operator):
+        return ops.minimum(*[self.symbols.get(x, self.constants.get(x)) for x in operator.inputs])
+
+    def _read_relu(self, operator):
+        return self._activation(operator, "relu")
+
+    def _read_relu6(self, operator):
+        return self._activation(operator, "relu6")
+
+    def _read_tanh(self, operator):
+        return self._activation(operator, "tanh")
+
+    def _read_logistic(self, operator):
+        return self._activation(operator, "sigmoid")
+
+    def _read_hard_swish(self, operator):
+        return self._activation(operator, "hard_silu")
+
+    def _read_leaky_relu(self, operator):
+        return self._add(
+            operator, layers.LeakyReLU, self._x(operator), negative_slope=operator.builtinOptions.alpha
+        )
+
+    def _read_prelu(self, operator):
+        slopes = self.constants[operator.inputs[1]].reshape(1, 1, -1)
+        return self._add(operator, layers.PReLU, self._x(operator), slopes, shared_axes=[1, 2])
+
+    def _read_softmax(self, operator):
+        return self._add(operator, layers.Softmax, self._x(operator))
+
+    def _read_concatenation(self, operator):
+        axis = operator.builtinOptions.axis % len(self.shape(operator.inputs[0]))
+        if axis != len(self.shape(operator.inputs[0])) - 1:
+            raise DataError(f"{self.path}: {self.named(operator.outputs[0])} joins maps along axis {axis}")
+        x = self._add(operator, layers.Concatenate, [self.symbols[tensor] for tensor in operator.inputs])
+        return self._activated(operator, x)
+
+    def _read_pad(self, operator):
+        widths = self.constants[operator.inputs[1]].tolist()
+        x = self._x(operator)
+        if any(widths[1] + widths[2]):
+            x = self._add(operator, layers.ZeroPadding2D, x, name="_pad", padding=widths[1:3])
+        if any(widths[3]):
+            before, after = widths[3]
+            x = self._add(operator, ChannelPadding, x, name="_channels", before=before, after=after)
+        return x
+
+    def _pooled(self, operator, layer):
+        options, x = operator.builtinOptions, self._x(operator)
+        x = self._add(
+            operator,
+            layer,
+            x,
+            pool_size=(options.filterHeight, options.filterWidth),
+            strides=(options.strideH, options.strideW),
+            padding=_PADDING[options.padding],
+        )
+        return self._activated(operator, x)
+
+    def _read_max_pool_2d(self, operator):
+        return self._pooled(operator, layers.MaxPooling2D)
+
+    def _read_average_pool_2d(self, operator):
+        options = operator.builtinOptions
+        if (options.filterHeight, options.filterWidth) == self.shape(operator.inputs[0])[1:3]:  # of the whole map
+            return self._mean(operator, True)
+        return self._pooled(operator, layers.AveragePooling2D)
+
+    def _read_mean(self, operator):
+        axes = sorted(axis % 4 for axis in np.ravel(self.constants[operator.inputs[1]]).tolist())
+        if axes != [1, 2]:
+            raise DataError(f"{self.path}: {self.named(operator.outputs[0])} is a mean over axes {axes}")
+        return self._mean(operator, bool(operator.builtinOptions.keepDims))
+
+    def _mean(self, operator, keepdims):
+        return self._add(operator, layers.GlobalAveragePooling2D, self._x(operator), keepdims=keepdims)
+
+    def _read_reshape(self, operator):
+        """Of numbers without a place."""
+        return self._add(
+            operator, layers.Reshape, self._x(operator), target_shape=self.shape(operator.outputs[0])[1:]
+        )
+
+    def _read_depth_to_space(self, operator):
+        return self._add(operator, DepthToSpace, self._x(operator), block=operator.builtinOptions.blockSize)
+
+    def _read_resize_nearest_neighbor(self, operator):
+        return self._resized(operator, "nearest")
+
+    def _read_resize_bilinear(self, operator):
+        return self._resized(operator, "bilinear")
+
+    def _resized(self, operator, interpolation):
+        options, x = operator.builtinOptions, self._x(operator)
+        (height, width), old = self.shape(operator.inputs[0])[1:3], self.shape(operator.outputs[0])[1:3]
+        if (height, width) == old:
+            return x
+        if (height, width) == (1, 1):  # spread over a map, whose size is a part of the frame's
+            size = [
+                -(-new // -(-own // side)) for new, own, side in zip(self.size, self.file_size, old, strict=True)
+            ]
+            return self._add(operator, layers.UpSampling2D, x, size=size, interpolation="nearest")
+        aligned = options.alignCorners and interpolation == "bilinear"
+        if self.size == self.file_size and aligned:
+            return self._add(operator, AlignedResizing, x, height=old[0], width=old[1])
+        grown = [(side - aligned) / (own - aligned) for side, own in zip(old, (height, width), strict=True)]
+        if not (options.halfPixelCenters or aligned or interpolation == "nearest") or any(f % 1 for f in grown):
+            raise DataError(
+                f"{self.path}: {self.named(operator.outputs[0])} resizes {height}x{width} to {old[0]}x{old[1]}, "
+                "which is no whole factor with half-pixel centres or aligned corners"
+            )
+        size = tuple(int(factor) for factor in grown)
+        return self._add(operator, layers.UpSampling2D, x, size=size, interpolation=interpolation)
+
+    def _read_quantize(self, operator):
+        return self._x(operator)
+
+    _read_dequantize = _read_cast = _read_quantize
+
+
+_ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
+_PADDING = ("same", "valid")
+_OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+_DTYPES = {
+    schema.TensorType.FLOAT32: np.float32,
+    schema.TensorType.FLOAT16: np.float16,
+    schema.TensorType.UINT8: np.uint8,
+    schema.TensorType.INT8: np.int8,
+    schema.TensorType.INT32: np.int32,
+    schema.TensorType.INT64: np.int64,
+}
+
+
+def _dequantized(raw, tensor) -> np.ndarray:
+    """The numbers that a tensor stands for; float32, but for integers that are no quantized numbers."""
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None or not np.issubdtype(raw.dtype, np.integer):
+        return raw.astype(np.float32) if np.issubdtype(raw.dtype, np.floating) else raw
+    shape = [1] * raw.ndim
+    if len(quantization.scale) > 1:
+        shape[quantization.quantizedDimension] = -1
+    scale, zero = (np.reshape(x, shape) for x in (quantization.scale, quantization.zeroPoint))
+    return ((raw.astype(np.float64) - zero) * scale).astype(np.float32)
+
+
+# What LiteRT computes
+
+
+def cut_file(model, operators, outputs) -> bytes:
+    """A .tflite of some operators of a model alone, whose outputs are the tensors of these numbers."""
+    model, graph = copy.copy(model), copy.copy(model.subgraphs[0])
+    graph.operators, graph.outputs, model.subgraphs, model.signatureDefs = operators, outputs, [graph], None
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def run(content: bytes, outputs, frame=None) -> dict[int, np.ndarray]:
+    """Tensors of a .tflite by their numbers, float32, as LiteRT computes them. Raises ValueError if it cannot."""
+    with hidden_stderr():
+        interpreter = Interpreter(
+            model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        )  # XNNPACK cannot run what has no input
+        interpreter.allocate_tensors()
+        if frame is not None:
+            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], frame)
+        interpreter.invoke()
+    found = {}
+    for details in interpreter.get_output_details():
+        raw, (scale, zero) = interpreter.get_tensor(details["index"]), details["quantization"]
+        found[details["index"]] = (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
+    return {tensor: found[tensor] for tensor in outputs}
+
+
+def _named_outputs(network) -> dict:
+    return dict(zip(network.output, keras.tree.flatten(network.output), strict=True))
+
+
+def _correlation(a, b) -> float:
+    """1 if neither differs from place to place."""
+    flat = [a.std() > 0, b.std() > 0]
+    return float(np.corrcoef(a.ravel(), b.ravel())[0, 1]) if all(flat) else float(not any(flat))
+
+
+def _one_line(error) -> str:
+    return " ".join(str(error).split())[:200]
