@@ -19,6 +19,7 @@ from patchwork_tf import provenance
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
 from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.models.patch import PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read_npz
 from patchwork_tf.zoo.build import build
@@ -240,14 +241,14 @@ def load(source: str):
     return build_from(system, checkpoint)
 
 
-def _load_keras(path: str) -> PatchworkModel:
+def _load_keras(path: str) -> keras.Model:
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file")
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises anything from ValueError to KeyError here
         raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]})") from None
-    if not isinstance(model, PatchworkModel):
+    if not isinstance(model, PatchworkModel | PatchedModel):
         raise DataError(f"{path}: a {type(model).__name__}, no model that Patchwork has built")
     return model
 
