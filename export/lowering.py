@@ -25,6 +25,7 @@ from patchwork_tf.layers import rules
 from patchwork_tf.layers.cell import PatchworkCell, cut
 from patchwork_tf.layers.memory import CellMeans, Look, Remember
 from patchwork_tf.models.attention import best_window
+from patchwork_tf.models.maps import relative
 from patchwork_tf.models.patch import plan_of
 from patchwork_tf.models.patchwork_model import RESTORED
 from patchwork_tf.models.rule import FRESHNESS_DECAY
@@ -343,8 +344,26 @@ class MapsLowering(Lowering):
     def _answer(self):
         outputs = {name: self.tensors[id(symbol)] for name, symbol in self.model.plan.outputs.items()}
         outputs = {name: tf.reshape(x, x.shape[1:]) for name, x in outputs.items()}
-        # Nothing is known of what is needed; LiteRT warns of outputs that are constants, so it depends on a state.
-        return outputs, None if self.fresh is None else tf.clip_by_value(self.fresh, 0.0, 0.0)
+        return outputs, None if self.fresh is None else self._need()
+
+    @in_float
+    def _need(self):
+        """`model.need`, of what has changed in the window."""
+        if not self.model.remembered:  # LiteRT warns of outputs that are constants: it depends on a state
+            return tf.clip_by_value(self.fresh, 0.0, 0.0)
+        if self.windows.is_whole_frame:
+            changes = tf.clip_by_value(self.fresh, 0.0, 0.0)
+        else:
+            named = {op.step.state: op for op in self.operations if isinstance(op.layer, Remember)}
+            changes = sum(self._change(named[name]) for name in self.model.remembered)
+        return relative(self.blended_cells("surprise", changes))
+
+    def _change(self, remember):
+        """By how much the window's cells (1, N, N, 1) of a map have changed."""
+        x, size = self.tensors[id(remember.input)], remember.output.shape[1:3]
+        cell = [side // self.windows.cells for side in size]
+        change = tf.abs(x - self.memory.before(remember.name, x, self.at_window(size)))
+        return tf.reduce_mean(tf.nn.avg_pool2d(change, cell, cell, "VALID"), 3, keepdims=True)
 
 
 def _part(x, corner, size):

@@ -152,6 +152,10 @@ class Plan:
         self.bordered.setdefault(Geometry(*frame_size, before, after), {})[name] = x.shape[-1]
         return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
 
+    def before(self, name, x, at):
+        self.places[name] = at
+        return tf.zeros_like(x)
+
     def mean(self, name, cells):
         self.averaged[name] = cells.shape[-1]
         return tf.reduce_mean(cells, (1, 2))
@@ -254,6 +258,11 @@ class Memory:
         old = self._states[name] if decay == 1.0 else decay * self._states[name]
         self._new_states[name] = xla.dynamic_update_slice(old, x, self._places[name])
         return self._new_states[name]
+
+    def before(self, name, x, at):
+        """What of a map that is kept whole was where x (1, h, w, C) goes; arguments as of `paste`."""
+        del at
+        return tf.slice(self._states[name], self._places[name], x.shape)
 
     def blend(self, name, x, size, at, decay=1.0):
         """As `paste`, by arithmetic: an update amid the network would cut the delegate's graph in two.

@@ -2,7 +2,7 @@
 
 Weights in 16 and 8 bits become float32, activations are in float32. What Keras cannot have, and what puts answers
 together, is cut off where it begins: RESHAPE of maps, ARG_MAX, SSD's post-processing and the like. The outputs are
-the maps before it. Any other operator that is not known is refused.
+the maps before it; before ARG_MAX, class probabilities. Any other operator that is not known is refused.
 """
 
 import copy
@@ -182,7 +182,7 @@ class _Reader:
         self.range = self._range(input_range)
         self.constants = self._constants()
         self.symbols, self.layers, self.names = {}, [], set()
-        self.tail, self.cut, self.ends, self.unproven = set(), [], [], {}
+        self.cut, self.ends, self.chosen, self.unproven = [], [], set(), {}
 
     def shape(self, tensor) -> tuple[int, ...]:
         found = self.graph.tensors[tensor].shape
@@ -243,7 +243,7 @@ class _Reader:
         ends = {self.named(tensor): tensor for tensor in dict.fromkeys(self.ends)}
         if not ends:
             raise DataError(f"{self.path}: it has no map among its answers")
-        network = keras.Model(frame, {name: self.symbols[tensor] for name, tensor in ends.items()})
+        network = keras.Model(frame, {name: self._answer(tensor) for name, tensor in ends.items()})
         for layer, weights in self.layers:
             layer.set_weights(weights)
         unproven = {name: self.unproven[tensor] for name, tensor in ends.items() if tensor in self.unproven}
@@ -258,6 +258,16 @@ class _Reader:
         return Read(
             network, self.file_size, ends, self.cut, unproven, self._in_8_bits(), self.range, kind, content, proven
         )
+
+    def _answer(self, tensor):
+        """What the network has for one of its ends: where the file takes the best of several, probabilities."""
+        x = self.symbols[tensor]
+        if tensor not in self.chosen or x.shape[-1] == 1 or self._maker_of(tensor) in ("SOFTMAX", "LOGISTIC"):
+            return x
+        return layers.Softmax(name=f"{self.named(tensor)}_probabilities")(x)
+
+    def _maker_of(self, tensor) -> str:
+        return next(self.name(operator) for operator in self.graph.operators if tensor in operator.outputs)
 
     def named(self, tensor) -> str:
         """A name for what makes a tensor."""
@@ -279,7 +289,7 @@ class _Reader:
         inputs = [tensor for tensor in operator.inputs if tensor in self.symbols]
         if self._begins_tail(name, operator):
             self.cut.append(name)
-            self.tail |= set(operator.outputs)
+            self.chosen |= set(inputs if name == "ARG_MAX" else [])
             self.ends += [tensor for tensor in inputs if tensor != self.input]
             return
         read_it = getattr(self, f"_read_{name.lower()}", None)

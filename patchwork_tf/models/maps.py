@@ -1,10 +1,12 @@
-"""A network of one's own as a video model: it answers with its outputs, and looks where it has not for long."""
+"""A network of one's own as a video model: it answers with its outputs, and looks where these change."""
 
 import functools
 
 from keras import ops
 
 from patchwork_tf.errors import UsageError
+from patchwork_tf.layers.cell import crop_window, remember
+from patchwork_tf.layers.memory import Remember
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patch import PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
@@ -22,10 +24,16 @@ class PatchworkMaps(PatchworkModel):
         network: functional Keras model of frames (H, W, 3) in [-1, 1].
         grid: the frame's Grid.
         on_map: as for `patch`.
+
+    Attributes:
+        remembered: names of the states whose changes are surprise: outputs, or if none is put together of windows
+            the features that are.
     """
 
-    # Nothing is known of what the answer needs: windows differ by how long ago they were looked through.
-    rule = Rule(background=1.0, neighbours=0.0)
+    # Tuned on memories composed of DeepLabV3's answers to whole frames, every other training sequence of DAVIS 2016.
+    # Exported, first 24 frames of all 30, agreement (J) with whole frames: N = 2 66.1, raster 60.8, every 4th frame
+    # 67.7, every 3rd and two late 52.5; N = 1 38.7, raster 40.3, every 16th 46.0.
+    rule = Rule(background=1.0, neighbours=1.0)
 
     def __init__(self, network, grid, on_map=()):
         config = ModelConfig(
@@ -38,23 +46,50 @@ class PatchworkMaps(PatchworkModel):
         system = "sf" if grid.is_whole_frame else f"pw-m{grid.cells}n{grid.window_cells}"
         info = ModelInfo(system, reference="sf", weights=f"of {network.name}")
         super().__init__(config, info, None, network, on_map)
+        together = [step for step in self.plan.steps if isinstance(step.call.layer, Remember)]
+        answers = {id(x) for x in self.plan.outputs.values()}
+        shown = [step for step in together if id(step.call.outputs[0]) in answers]
+        self.remembered = [step.state for step in shown or together]
 
     def head_memory_shapes(self):
-        return {}
+        return {"surprise": (self.grid.cells, self.grid.cells, 1)} if self.remembered else {}
 
     def _predictions(self, outputs):
         return outputs
 
+    def look(self, frame, window, state):
+        predictions, restored, renewed = super().look(frame, window, state)
+        if self.remembered and not self.grid.is_whole_frame:
+            renewed["surprise"] = self._surprise(state, renewed, window)
+        return predictions, restored, renewed
+
+    def _surprise(self, state, renewed, window):
+        """By how much (B, M, M, 1) each cell had changed when it was last looked at; 0 after a whole frame."""
+        if window is None:
+            return ops.zeros_like(state["surprise"])
+        changes = 0.0
+        for name in self.remembered:
+            new, old = (crop_window(maps[name], window, self.grid) for maps in (renewed, state))
+            cell = tuple(side // self.grid.window_cells for side in new.shape[1:3])
+            change = ops.average_pool(ops.abs(new - old), cell, cell, data_format="channels_last")
+            changes += ops.mean(change, axis=-1, keepdims=True)
+        return remember(state["surprise"], changes, window, self.grid)
+
     def _answer(self, predictions, window, state):
         del window
-        return predictions, state
+        return {**predictions, "need": relative(state["surprise"])} if "surprise" in state else predictions, state
 
     def need(self, answer, freshness):
-        del answer
-        return ops.zeros_like(freshness)
+        """Surprise, as a multiple of its mean over the cells."""
+        return answer.get("need", ops.zeros_like(freshness))
 
     def blank_answer(self, batch_size):
         return {name: ops.zeros((batch_size, *x.shape[1:])) for name, x in self.plan.outputs.items()}
+
+
+def relative(surprise):
+    """Numbers of cells (B, M, M, 1) as multiples of their mean: what answers are counted in plays no part."""
+    return surprise / ops.maximum(ops.mean(surprise, axis=(1, 2), keepdims=True), 1e-6)
 
 
 @functools.lru_cache(maxsize=8)
