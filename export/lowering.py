@@ -351,19 +351,17 @@ class MapsLowering(Lowering):
         """`model.need`, of what has changed in the window."""
         if not self.model.remembered:  # LiteRT warns of outputs that are constants: it depends on a state
             return tf.clip_by_value(self.fresh, 0.0, 0.0)
-        if self.windows.is_whole_frame:
-            changes = tf.clip_by_value(self.fresh, 0.0, 0.0)
-        else:
-            named = {op.step.state: op for op in self.operations if isinstance(op.layer, Remember)}
-            changes = sum(self._change(named[name]) for name in self.model.remembered)
-        return relative(self.blended_cells("surprise", changes))
+        named = {op.step.state: op for op in self.operations if isinstance(op.layer, Remember)}
+        found = sum(self._surprise(named[name]) for name in self.model.remembered)
+        return relative(self.blended_cells("surprise", found))
 
-    def _change(self, remember):
-        """By how much the window's cells (1, N, N, 1) of a map have changed."""
+    def _surprise(self, remember):
+        """Of a map by how much the window's cells have changed, and how large numbers are: (1, N, N, 2)."""
         x, size = self.tensors[id(remember.input)], remember.output.shape[1:3]
+        before = self.memory.before(remember.name, x, self.at_window(size))
+        of_pixels = [tf.reduce_mean(tf.abs(y), 3, keepdims=True) for y in (x - before, x)]
         cell = [side // self.windows.cells for side in size]
-        change = tf.abs(x - self.memory.before(remember.name, x, self.at_window(size)))
-        return tf.reduce_mean(tf.nn.avg_pool2d(change, cell, cell, "VALID"), 3, keepdims=True)
+        return tf.nn.avg_pool2d(tf.concat(of_pixels, 3), cell, cell, "VALID")
 
 
 def _part(x, corner, size):

@@ -1,5 +1,6 @@
 """Any functional Keras network on windows: still video (I2), whole frames (I1), batches (I4), and refusals."""
 
+import collections
 import json
 
 import keras
@@ -175,6 +176,23 @@ def test_its_file_answers_as_it_does(networks, name, window, tmp_path):
     for mine, exported in zip(pw.stream(model, frames), pw.stream(path, frames), strict=True):
         assert mine.window == exported.window
         assert difference(exported.maps, mine.maps) <= 1e-4
+
+
+@pytest.mark.slow
+def test_windows_follow_what_changes(tmp_path):
+    """One cell flickers, the others are still: it is looked at more than twice as often as any of them."""
+    frame = keras.Input((SIZE, SIZE, 3))
+    model = pw.patch(keras.Model(frame, conv(1, activation="sigmoid", name="mask")(frame)), 4, 1)
+    rng, path = np.random.default_rng(0), str(tmp_path / "own.tflite")
+    frames = np.repeat(rng.integers(0, 256, (1, SIZE, SIZE, 3), np.uint8), 100, axis=0)
+    frames[:, 48:, :16] = rng.integers(0, 256, (100, 16, 16, 3))
+    pw.export(model, path, verify_steps=5)
+    for one in (model, path):
+        visits = collections.Counter(answer.window for answer in pw.stream(one, frames))
+        (often, count), (_, next_most), *_ = visits.most_common()
+        assert often == (3, 0)
+        assert count > 2 * next_most
+        assert len(visits) == 1 + 16  # none is forgotten; the first frame has no window
 
 
 def test_its_files_are_shown_and_measured_as_others_are(networks, tmp_path, capsys):

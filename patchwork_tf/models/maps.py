@@ -13,6 +13,8 @@ from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule
 from patchwork_tf.task import WINDOW_OUTPUTS
 
+LEAST_CHANGE = 1e-3  # of an answer, relative to how large it is, that is more than rounding
+
 
 class PatchworkMaps(PatchworkModel):
     """What `pw.stream` and `pw.export` run of a network that `pw.patch` has made.
@@ -30,9 +32,9 @@ class PatchworkMaps(PatchworkModel):
             the features that are.
     """
 
-    # Tuned on memories composed of DeepLabV3's answers to whole frames, every other training sequence of DAVIS 2016.
-    # Exported, first 24 frames of all 30, agreement (J) with whole frames: N = 2 66.1, raster 60.8, every 4th frame
-    # 67.7, every 3rd and two late 52.5; N = 1 38.7, raster 40.3, every 16th 46.0.
+    # Tuned on memories composed of DeepLabV3's answers to whole frames, on every other sequence of DAVIS 2016's
+    # training set. Exported, on the first 24 frames of all 30, agreement (J) with whole frames: N = 2 66.1, raster
+    # 60.8, every 4th frame 67.7, every 3rd and two late 52.5; N = 1 38.7, raster 40.3, every 16th 46.0.
     rule = Rule(background=1.0, neighbours=1.0)
 
     def __init__(self, network, grid, on_map=()):
@@ -52,7 +54,7 @@ class PatchworkMaps(PatchworkModel):
         self.remembered = [step.state for step in shown or together]
 
     def head_memory_shapes(self):
-        return {"surprise": (self.grid.cells, self.grid.cells, 1)} if self.remembered else {}
+        return {"surprise": (self.grid.cells, self.grid.cells, 2)} if self.remembered else {}
 
     def _predictions(self, outputs):
         return outputs
@@ -64,16 +66,20 @@ class PatchworkMaps(PatchworkModel):
         return predictions, restored, renewed
 
     def _surprise(self, state, renewed, window):
-        """By how much (B, M, M, 1) each cell had changed when it was last looked at; 0 after a whole frame."""
-        if window is None:
-            return ops.zeros_like(state["surprise"])
-        changes = 0.0
+        """What is remembered of each cell, (B, M, M, 2), when it was last looked at.
+
+        By how much the answer changed, 0 in a whole frame, and how large its numbers were.
+        """
+        covered = self.grid.cells if window is None else self.grid.window_cells
+        found = 0.0
         for name in self.remembered:
-            new, old = (crop_window(maps[name], window, self.grid) for maps in (renewed, state))
-            cell = tuple(side // self.grid.window_cells for side in new.shape[1:3])
-            change = ops.average_pool(ops.abs(new - old), cell, cell, data_format="channels_last")
-            changes += ops.mean(change, axis=-1, keepdims=True)
-        return remember(state["surprise"], changes, window, self.grid)
+            new = crop_window(renewed[name], window, self.grid)
+            old = new if window is None else crop_window(state[name], window, self.grid)
+            cell = tuple(side // covered for side in new.shape[1:3])
+            of_pixels = (ops.mean(ops.abs(x), axis=-1, keepdims=True) for x in (new - old, new))
+            of_pixels = ops.concatenate(list(of_pixels), axis=-1)
+            found += ops.average_pool(of_pixels, cell, cell, data_format="channels_last")
+        return remember(state["surprise"], found, window, self.grid)
 
     def _answer(self, predictions, window, state):
         del window
@@ -88,8 +94,14 @@ class PatchworkMaps(PatchworkModel):
 
 
 def relative(surprise):
-    """Numbers of cells (B, M, M, 1) as multiples of their mean: what answers are counted in plays no part."""
-    return surprise / ops.maximum(ops.mean(surprise, axis=(1, 2), keepdims=True), 1e-6)
+    """By how much cells changed, as a multiple of the mean: what answers are counted in plays no part.
+
+    Args:
+        surprise: (B, M, M, 2), changes and how large numbers are. Changes that are next to nothing beside these may
+            be of rounding, and count as such.
+    """
+    means = ops.mean(surprise, axis=(1, 2), keepdims=True)
+    return surprise[..., :1] / ops.maximum(ops.maximum(means[..., :1], LEAST_CHANGE * means[..., 1:]), 1e-6)
 
 
 @functools.lru_cache(maxsize=8)
