@@ -14,6 +14,7 @@ from patchwork_tf.models.rule import Rule
 from patchwork_tf.task import WINDOW_OUTPUTS
 
 LEAST_CHANGE = 1e-3  # of an answer, relative to how large it is, that is more than rounding
+MOST_SURPRISE = 4.0  # of a cell, as a multiple of the mean
 
 
 class PatchworkMaps(PatchworkModel):
@@ -97,11 +98,15 @@ def relative(surprise):
     """By how much cells changed, as a multiple of the mean: what answers are counted in plays no part.
 
     Args:
-        surprise: (B, M, M, 2), changes and how large numbers are. Changes that are next to nothing beside these may
-            be of rounding, and count as such.
+        surprise: (B, M, M, 2), changes and how large numbers are. Changes that are next to nothing beside these
+            may be of rounding, and count as such.
+
+    Returns:
+        (B, M, M, 1), at most MOST_SURPRISE: one restless cell shall not keep all others waiting.
     """
     means = ops.mean(surprise, axis=(1, 2), keepdims=True)
-    return surprise[..., :1] / ops.maximum(ops.maximum(means[..., :1], LEAST_CHANGE * means[..., 1:]), 1e-6)
+    mean = ops.maximum(ops.maximum(means[..., :1], LEAST_CHANGE * means[..., 1:]), 1e-6)
+    return ops.minimum(surprise[..., :1] / mean, MOST_SURPRISE)
 
 
 @functools.lru_cache(maxsize=8)
