@@ -359,9 +359,9 @@ class MapsLowering(Lowering):
         """Of a map by how much the window's cells have changed, and how large numbers are: (1, N, N, 2)."""
         x, size = self.tensors[id(remember.input)], remember.output.shape[1:3]
         before = self.memory.before(remember.name, x, self.at_window(size))
-        of_pixels = [tf.reduce_mean(tf.abs(y), 3, keepdims=True) for y in (x - before, x)]
         cell = [side // self.windows.cells for side in size]
-        return tf.nn.avg_pool2d(tf.concat(of_pixels, 3), cell, cell, "VALID")
+        of_cells = (tf.nn.avg_pool2d(tf.abs(y), cell, cell, "VALID") for y in (x - before, x))
+        return tf.concat([tf.reduce_mean(y, 3, keepdims=True) for y in of_cells], 3)
 
 
 def _part(x, corner, size):

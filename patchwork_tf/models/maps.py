@@ -34,8 +34,8 @@ class PatchworkMaps(PatchworkModel):
     """
 
     # Tuned on memories composed of DeepLabV3's answers to whole frames, on every other sequence of DAVIS 2016's
-    # training set. Exported, on the first 24 frames of all 30, agreement (J) with whole frames: N = 2 66.1, raster
-    # 60.8, every 4th frame 67.7, every 3rd and two late 52.5; N = 1 38.7, raster 40.3, every 16th 46.0.
+    # training set. Exported, on the first 24 frames of all 30, agreement (J) with whole frames: N = 2 67.0, raster
+    # 60.8, every 4th frame 67.7, every 3rd and two late 52.5; N = 1 38.8, raster 40.3, every 16th 46.0.
     rule = Rule(background=1.0, neighbours=1.0)
 
     def __init__(self, network, grid, on_map=()):
