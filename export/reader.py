@@ -288,6 +288,9 @@ class _Reader:
             return
         inputs = [tensor for tensor in operator.inputs if tensor in self.symbols]
         if self._begins_tail(name, operator):
+            if name in _CONVOLUTIONS:  # it is no tail
+                where = f"operator {number}, {name} ({self.named(operator.outputs[0])})"
+                raise DataError(f"{self.path}: {where}, reads what {self.cut[0]} makes, which is not read")
             self.cut.append(name)
             self.chosen |= set(inputs if name == "ARG_MAX" else [])
             self.ends += [tensor for tensor in inputs if tensor != self.input]
@@ -567,6 +570,7 @@ class _Reader:
     _read_dequantize = _read_cast = _read_quantize
 
 
+_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
 _ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
 _PADDING = ("same", "valid")
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}

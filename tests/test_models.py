@@ -109,7 +109,7 @@ def converge(model, frame, sweeps):
 
 
 # Every kind of model, every grid, every depth.
-CASES = [("vid", "m2n1", 0.5), ("davis", "m4n2", 1.0), ("davis", "m2n1", 1.4), ("oid", "m2n1", 0.35)]
+CASES = [("vid", "m4n1", 0.5), ("davis", "m4n2", 1.0), ("davis", "m2n1", 1.4), ("oid", "m2n1", 0.35)]
 # Cells that follow one another: 18 in the backbone, 5 in a detection head, 4 in the segmenter's.
 LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 

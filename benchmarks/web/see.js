@@ -137,14 +137,14 @@ class Panel {
   // The window of a blind policy.
   #window() {
     if (!this.#isPatchwork || this.policy.value === "model") return null;
-    const { cells, window } = this.facts.grid, last = cells - window;
+    const { cells, window_cells: window } = this.facts.grid, last = cells - window;
     if (this.policy.value === "random") return [0, 0].map(() => Math.floor(Math.random() * (last + 1)));
     const side = Math.ceil(cells / window), turn = this.count % side ** 2;
     return [Math.floor(turn / side), turn % side].map((step) => Math.min(step * window, last));
   }
 
   #note(answer) {
-    const { cells, window } = this.facts.grid;
+    const { cells, window_cells: window } = this.facts.grid;
     if (!this.answer) this.ages = new Array(cells * cells).fill(0);
     this.answer = answer;
     this.times.push(answer.runMs);
@@ -170,7 +170,7 @@ class Panel {
   }
 
   #shade() {
-    const { cells, window } = this.facts.grid, { canvas, context, answer } = this;
+    const { cells, window_cells: window } = this.facts.grid, { canvas, context, answer } = this;
     const height = canvas.height / cells, width = canvas.width / cells;
     this.ages.forEach((age, cell) => {
       context.fillStyle = `rgb(0 0 0 / ${(0.6 * Math.min(age, STALEST)) / STALEST})`;

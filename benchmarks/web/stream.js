@@ -127,7 +127,7 @@ export class Stream {
   }
 
   #pixels([row, column]) {
-    const { cells, window } = this.model.facts.grid;
+    const { cells, window_cells: window } = this.model.facts.grid;
     const height = this.model.size.height / cells, width = this.model.size.width / cells;
     return {
       top: row * height, left: column * width, bottom: (row + window) * height, right: (column + window) * width,
