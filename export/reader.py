@@ -125,9 +125,13 @@ def prove(source: Read, path: str, frames=None) -> dict[str, tuple[float, float]
         frames: uint8 images of any size; by default some of a generated clip.
     """
     frames = render_clip(0, 3, max(source.image_size), "validation").frames if frames is None else frames
-    found = source.compare([model_input(frame, source.image_size) for frame in frames])
+    try:
+        found = source.compare([model_input(frame, source.image_size) for frame in frames])
+    except (RuntimeError, ValueError) as error:
+        raise DataError(f"{path}: LiteRT cannot run it ({_one_line(error)})") from None
     for name, (difference, correlation) in found.items():
-        if correlation < CORRELATED if source.in_8_bits else difference > TOLERANCE:
+        same = correlation >= CORRELATED if source.in_8_bits else difference <= TOLERANCE
+        if not same:  # nor if it is no number
             raise DataError(
                 f"{path}: what was read answers otherwise than LiteRT: {name} is off by {difference:.1e} of the "
                 f"largest number, its correlation is {correlation:.2f}"

@@ -109,6 +109,15 @@ def test_it_becomes_patchwork_and_a_file_again(tmp_path):
     np.testing.assert_allclose(again(frame)[name], expected[name], atol=1e-5)
 
 
+@pytest.mark.parametrize("wrong", [0.1, np.nan])
+def test_what_answers_otherwise_is_refused(wrong, tmp_path):
+    path = converted(network(everything), tmp_path / "a.tflite")
+    source = reader.read(path, input_range=(-1, 1))
+    source.network.set_weights([weights + wrong for weights in source.network.get_weights()])
+    with pytest.raises(DataError, match="what was read answers otherwise than LiteRT: .* is off by"):
+        reader.prove(source, path)
+
+
 def test_white_and_black_are_what_the_file_says(tmp_path):
     path = converted(network(lambda x: layers.Activation("relu")(conv(4)(x))), tmp_path / "a.tflite")
     for given in ((0, 1), (0, 255)):
