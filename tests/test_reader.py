@@ -114,7 +114,7 @@ def test_what_answers_otherwise_is_refused(wrong, tmp_path):
     path = converted(network(everything), tmp_path / "a.tflite")
     source = reader.read(path, input_range=(-1, 1))
     source.network.set_weights([weights + wrong for weights in source.network.get_weights()])
-    with pytest.raises(DataError, match="what was read answers otherwise than LiteRT: .* is off by"):
+    with pytest.raises(DataError, match=r"what was read answers otherwise than LiteRT: .* is off by"):
         reader.prove(source, path)
 
 
