@@ -116,7 +116,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def own_entries():
-    """What a module registers is gone after it; the zoo's own tasks, which are loaded when first asked for, are not."""
+    """What a module registers is gone after it; the zoo's own tasks, loaded when first asked for, are not."""
     for name in task._MODULES:
         task.get_task(name)
     registries = (systems._BY_NAME, task._TASKS, backbone._MAKERS, policies._OWN, datasets.DATASETS)
