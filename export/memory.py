@@ -359,8 +359,12 @@ def number_of(window, grid: Grid):
 
 
 def state_shapes(plan: Plan, strips_from: int = STRIPS_FROM) -> dict[str, tuple[int, int, int, int]]:
-    """Shape (1, h, w, C) of every state tensor by name; maps of `strips_from` rows and more,
-    times the width of their border, are kept as strips."""
+    """Shape (1, h, w, C) of every state tensor by name.
+
+    Args:
+        plan: what is remembered.
+        strips_from: maps of so many rows per pixel of border, and more, are kept as strips.
+    """
     packed = {
         form.name(kind): (1, *size, sum(channels.values()))
         for form, channels in _packs(plan, strips_from)

@@ -52,6 +52,9 @@ class Read:
         cut: the operators that were cut off, in their order.
         unproven: tensors that outputs are made of whose operator LiteRT has not: these are proven.
         in_8_bits: whether the file's weights are.
+        input_range: what the file's input has for black and white.
+        input_type: of the file's input, a type of numpy.
+        content: the file without what was cut off or is unproven.
     """
 
     network: keras.Model
@@ -182,7 +185,9 @@ class _Reader:
         if (batch, len(size), channels) != (1, 2, 3) or not all(0 < side <= _MOST_PIXELS for side in size):
             raise DataError(f"{path}: its input is {list(self.shape(self.input))}, not [1, H, W, 3]")
         self.file_size = tuple(size)
-        self.size = tuple(np.broadcast_to(image_size or size, 2).tolist())
+        if image_size is not None and (np.size(image_size) > 2 or np.min(image_size) < 1):
+            raise UsageError(f"image_size is a side in pixels, or (H, W), not {image_size}")
+        self.size = tuple(np.broadcast_to(size if image_size is None else image_size, 2).tolist())
         self.range = self._range(input_range)
         self.constants = self._constants()
         self.symbols, self.layers, self.names = {}, [], set()
@@ -235,6 +240,7 @@ class _Reader:
     # The network
 
     def read(self) -> Read:
+        """Goes through the operators in their order. The maps that what is cut off begins with are outputs."""
         frame = keras.Input((*self.size, 3), name="frame")
         low, high = self.range
         x = frame
@@ -244,7 +250,8 @@ class _Reader:
         for number, operator in enumerate(self.graph.operators):
             self._operator(number, operator)
         self.ends += [x for x in self.graph.outputs if x in self.symbols]
-        ends = {self.named(tensor): tensor for tensor in dict.fromkeys(self.ends)}
+        named = set()
+        ends = {_unused(self.named(tensor), named): tensor for tensor in dict.fromkeys(self.ends)}
         if not ends:
             raise DataError(f"{self.path}: it has no map among its answers")
         network = keras.Model(frame, {name: self._answer(tensor) for name, tensor in ends.items()})
@@ -253,10 +260,8 @@ class _Reader:
         unproven = {name: self.unproven[tensor] for name, tensor in ends.items() if tensor in self.unproven}
         shown = {name: unproven.get(name, tensor) for name, tensor in ends.items()}
         proven = keras.Model(frame, {name: self.symbols[tensor] for name, tensor in shown.items()})
-        operators = [
-            op for op in self.graph.operators if set(op.outputs) & (self.constants.keys() | self.symbols.keys())
-        ]
-        operators = [op for op in operators if op.outputs[0] not in self.unproven]
+        known = (self.constants.keys() | self.symbols.keys()) - self.unproven.keys()
+        operators = [operator for operator in self.graph.operators if operator.outputs[0] in known]
         content = cut_file(self.model, operators, list(dict.fromkeys(shown.values())))
         kind = _DTYPES[self.graph.tensors[self.input].type]
         return Read(
@@ -275,9 +280,8 @@ class _Reader:
 
     def named(self, tensor) -> str:
         """A name for what makes a tensor."""
-        text = re.sub(r"\W+", "_", self.graph.tensors[tensor].name.decode(errors="replace").split(";")[0]).strip(
-            "_"
-        )
+        text = self.graph.tensors[tensor].name.decode(errors="replace").split(";")[0]
+        text = re.sub(r"\W+", "_", text).strip("_")
         return text or f"tensor_{tensor}"
 
     def _in_8_bits(self) -> bool:
@@ -310,34 +314,30 @@ class _Reader:
                 self.unproven[operator.outputs[0]] = self.unproven[tensor]
 
     def _begins_tail(self, name, operator) -> bool:
-        known = (*self.symbols, *self.constants, -1)
-        if any(tensor not in known for tensor in operator.inputs):
+        known = self.symbols.keys() | self.constants.keys() | {-1}  # -1 is an input that is left out
+        if set(operator.inputs) - known:
             return True  # of what was cut off already
         if name in TAILS:
             return True
         if name == "RESHAPE":
-            return len(self.symbols[operator.inputs[0]].shape) == 4 and self.shape(operator.inputs[0])[1:3] != (
-                1,
-                1,
-            )
+            shape = self.shape(operator.inputs[0])
+            return len(shape) == 4 and shape[1:3] != (1, 1)
         constants = [self.constants[tensor] for tensor in operator.inputs if tensor in self.constants]
         return name in _ARITHMETIC and any(any(side != 1 for side in x.shape[:-1]) for x in constants)
 
     def _add(self, operator, kind, x, *weights, name="", **options):
         """A layer called on x, named by what it makes; its weights are set when all are built."""
-        wanted = self.named(operator.outputs[0]) + name
-        numbered = (f"{wanted}_{count}" for count in itertools.count(2))
-        wanted = (
-            wanted if wanted not in self.names else next(other for other in numbered if other not in self.names)
-        )
-        self.names.add(wanted)
-        layer = kind(name=wanted, **options)
+        layer = kind(name=_unused(self.named(operator.outputs[0]) + name, self.names), **options)
         if weights:
             self.layers.append((layer, weights))
         return layer(x)
 
-    def _x(self, operator, number=0):
-        return self.symbols[operator.inputs[number]]
+    def _x(self, operator):
+        return self.symbols[operator.inputs[0]]
+
+    def _operands(self, operator) -> list:
+        """Its inputs, symbols or constants."""
+        return [self.symbols.get(tensor, self.constants.get(tensor)) for tensor in operator.inputs]
 
     def _activated(self, operator, x):
         fused = operator.builtinOptions.fusedActivationFunction
@@ -435,7 +435,7 @@ class _Reader:
         return self._activated(operator, x)
 
     def _arithmetic(self, operator, layer, operation):
-        operands = [self.symbols.get(tensor, self.constants.get(tensor)) for tensor in operator.inputs]
+        operands = self._operands(operator)
         if all(tensor in self.symbols for tensor in operator.inputs):
             x = self._add(operator, layer, operands)
         else:
@@ -452,10 +452,10 @@ class _Reader:
         return self._arithmetic(operator, layers.Multiply, ops.multiply)
 
     def _read_maximum(self, operator):
-        return ops.maximum(*[self.symbols.get(x, self.constants.get(x)) for x in operator.inputs])
+        return ops.maximum(*self._operands(operator))
 
     def _read_minimum(self, operator):
-        return ops.minimum(*[self.symbols.get(x, self.constants.get(x)) for x in operator.inputs])
+        return ops.minimum(*self._operands(operator))
 
     def _read_relu(self, operator):
         return self._activation(operator, "relu")
@@ -627,8 +627,12 @@ def run(content: bytes, outputs, frame=None) -> dict[int, np.ndarray]:
     return {tensor: found[tensor] for tensor in outputs}
 
 
-def _named_outputs(network) -> dict:
-    return dict(zip(network.output, keras.tree.flatten(network.output), strict=True))
+def _unused(name: str, taken: set[str]) -> str:
+    """A name, numbered if it is taken; it is taken then."""
+    numbered = (f"{name}_{count}" for count in itertools.count(2))
+    name = name if name not in taken else next(other for other in numbered if other not in taken)
+    taken.add(name)
+    return name
 
 
 def _correlation(a, b) -> float:

@@ -10,6 +10,7 @@ import pytest
 import tensorflow as tf
 from conftest import CHECKOUT, random_frames
 from keras import layers, ops
+from tensorflow.lite.tools import flatbuffer_utils
 
 import patchwork_tf as pw
 from patchwork_tf.data.video import Video
@@ -124,6 +125,20 @@ def test_white_and_black_are_what_the_file_says(tmp_path):
         reader.prove(reader.read(path, input_range=given), path)
     with pytest.raises(UsageError, match=r"say what it has for black and white: input_range=\(0, 1\)"):
         pw.read_tflite(path)
+
+
+def test_outputs_whose_names_are_the_same_are_told_apart(tmp_path):
+    path = converted(network(everything), tmp_path / "a.tflite")
+    model = flatbuffer_utils.read_model(path)
+    for tensor in model.subgraphs[0].tensors:
+        tensor.name = b"same/name"
+    flatbuffer_utils.write_model(model, path)
+    source = reader.read(path, input_range=(-1, 1))
+    assert list(source.outputs) == ["same_name", "same_name_2"]
+    reader.prove(source, path)
+    for size in (0, (64, 64, 3)):
+        with pytest.raises(UsageError, match=r"image_size is a side in pixels, or \(H, W\), not"):
+            reader.read(path, size, (-1, 1))
 
 
 BAD = {

@@ -34,9 +34,8 @@ class ChannelPadding(layers.Layer):
         self.before, self.after = before, after
 
     def call(self, x):
-        nothing = ops.zeros_like(
-            x[..., :1]
-        )  # a PAD of channels crashes TensorFlow's graph optimizer beside others
+        # A PAD of channels crashes TensorFlow's graph optimizer beside others.
+        nothing = ops.zeros_like(x[..., :1])
         zeros = [ops.repeat(nothing, count, axis=-1) for count in (self.before, self.after)]
         return ops.concatenate([zeros[0], x, zeros[1]], axis=-1)
 

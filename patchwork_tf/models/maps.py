@@ -84,7 +84,9 @@ class PatchworkMaps(PatchworkModel):
 
     def _answer(self, predictions, window, state):
         del window
-        return {**predictions, "need": relative(state["surprise"])} if "surprise" in state else predictions, state
+        if "surprise" in state:
+            predictions = {**predictions, "need": relative(state["surprise"])}
+        return predictions, state
 
     def need(self, answer, freshness):
         """Surprise, as a multiple of its mean over the cells."""

@@ -39,6 +39,7 @@ def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS
         return ops.any((ops.max(left, axis=1) > SCORE_THRESHOLD) & (count < max_detections))
 
     def next_round(left, chosen, count):
+        """Takes the best that are left, and adds to those chosen which of them none of these overlaps."""
         rank, index = ops.top_k(left, min(_AT_ONCE, left.shape[1]))
         # The best that are left, of equal ones those that come first, are taken.
         taken = (left > rank[:, -1:]) | ((left == rank[:, -1:]) & (places <= index[:, -1:]))
