@@ -37,9 +37,10 @@ def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, *
         overrides: of the models' configurations.
     """
     names = list_systems() if names == ["all"] else names
-    systems = {name: get_system(name) for name in names}
-    systems = {system.reference: get_system(system.reference) for system in systems.values()} | systems
     weights = checkpoints.read(checkpoint) if checkpoint else None
+    named = weights.system_named if weights else get_system
+    systems = {name: named(name) for name in names}
+    systems = {system.reference: named(system.reference) for system in systems.values()} | systems
     networks, workloads = {}, {}
     for system in systems.values():
         if system.model not in networks:

@@ -67,10 +67,12 @@ def _export():
         return
     cli.required(_FLAGS, "output")
     cli.check_outputs(_FLAGS, "output", "golden")
-    system = get_system(cli.single("system", _FLAGS.system))
-    (source,) = cli.one_per_item("checkpoint", _FLAGS.checkpoint, [system])
+    name = cli.single("system", _FLAGS.system)
+    (source,) = cli.one_per_item("checkpoint", _FLAGS.checkpoint, [name])
     overrides = cli.override(image_size=_FLAGS.image_size, depth=_FLAGS.depth)
-    model = checkpoints.build_from(system, checkpoints.read(source) if source else None, **overrides)
+    checkpoint = checkpoints.read(source) if source else None
+    system = checkpoint.system_named(name) if checkpoint else get_system(name)
+    model = checkpoints.build_from(system, checkpoint, **overrides)
     exported = export(
         model, _FLAGS.output, _FLAGS.suppression, _FLAGS.verify_steps, _FLAGS.quantize, _calibration_frames()
     )

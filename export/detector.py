@@ -5,12 +5,10 @@ import tensorflow as tf
 
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.lowering import Lowering
-from patchwork_tf.models import boxes as box_ops
-from patchwork_tf.models.boxes import CODE_SCALES
+from patchwork_tf.models.boxes import LARGEST_SIZE
 from patchwork_tf.models.detector import objects_in_cells
-from patchwork_tf.models.heads import BOX_PREDICTOR
+from patchwork_tf.models.heads import SCORES, SIGMOID
 from patchwork_tf.models.suppression import IOU_THRESHOLD, LEAST_SIDE, MAX_DETECTIONS, SCORE_THRESHOLD, ranked
-from patchwork_tf.models.weights import CLASS_PREDICTOR
 
 
 class DetectorLowering(Lowering):
@@ -23,37 +21,44 @@ class DetectorLowering(Lowering):
     of all anchors count when boxes compete, see `PatchworkDetector.score_weights`.
     """
 
-    def __init__(self, model, memory, **options):
-        super().__init__(model, memory, **options)
-        self.kind = model.head_kind
-
     @property
     def by_hand(self):
-        return [name for name in self.model.plan.outputs if name.endswith((CLASS_PREDICTOR, BOX_PREDICTOR))]
+        """Outputs of pointwise convolutions that nothing else reads: decoding goes into their weights."""
+        outputs, found = self.model.plan.outputs, []
+        names = {name for level in self.model.levels for name in (level.classes, level.boxes)}
+        for operation in self.operations:
+            made = [name for name in names if outputs[name] is operation.output]
+            if made and operation.is_pointwise and operation.is_linear and not self._readers(operation.output):
+                found += made
+        return found
 
     @property
     def predictions(self):
         if self.suppression or not self.remembers:
             return {}
         return {
-            part: [*(f"{part}_{stride}" for stride in self.kind.strides), part] for part in ("boxes", "scores")
+            part: [f"{part}_{self.model.memory_name(level)}" for level in range(self.model.local_levels)]
+            + ([part] if self.model.local_levels < len(self.model.levels) else [])
+            for part in ("boxes", "scores")
         }
 
     def _answer(self):
-        levels = [self._level(level) for level in range(len(self.model.level_anchors))]
+        self._by_hand = set(self.by_hand)
+        levels = [self._level(level) for level in range(len(self.model.levels))]
         return self._together(levels[: self.model.local_levels], levels[self.model.local_levels :])
 
     @in_float
     def _together(self, high, low):
         # In two stages, since XNNPACK joins no more than five tensors at once.
-        predicted, weights = _joined([*high, _joined(low)]), self._score_weights()
+        predicted, weights = _joined([*high, *([_joined(low)] if low else [])]), self._score_weights()
         if self.suppression:
             scores = predicted[1]  # 0 of boxes without any area
             detections = self._suppressed(*predicted, scores if weights is None else scores * weights)
             return dict(zip(("boxes", "scores", "classes", "count"), detections, strict=True)), self._need(
                 detections
             )
-        raw = dict(zip(("boxes", "scores"), _joined(low) if self.remembers else predicted, strict=True))
+        shown = low and _joined(low) if self.remembers else predicted
+        raw = dict(zip(("boxes", "scores"), shown, strict=False))
         if self.fresh is None:
             return raw, None
         boxes, (scores, classes) = predicted[0], _best_classes(predicted[1])
@@ -74,12 +79,12 @@ class DetectorLowering(Lowering):
         cells, in_windows = self.windows.cells, self.model.local_levels
         fresh = tf.reshape(self.fresh, (cells, 1, cells, 1))
         weights = []
-        for height, width, per_location, _ in (a.shape for a in self.model.level_anchors[:in_windows]):
+        for height, width, per_location, _ in (level.anchors.shape for level in self.model.levels[:in_windows]):
             # A product repeats the number of a cell for all of its anchors: GATHER takes ten times as long.
             ones = np.ones((cells, height // cells, cells, width // cells * per_location), np.float32)
             weights.append(tf.reshape(fresh * ones, (-1,)))
-        rest = sum(anchors.size // 4 for anchors in self.model.level_anchors[in_windows:])
-        return tf.concat([*weights, tf.ones(rest)], 0)
+        rest = sum(level.anchors.size // 4 for level in self.model.levels[in_windows:])
+        return tf.concat([*weights, tf.ones(rest)], 0) if rest else tf.concat(weights, 0)
 
     def _suppressed(self, boxes, scores, classes, ranks):
         """Of boxes (A, 4) those that rank first among the ones they overlap, as `suppression.suppress` has it.
@@ -119,14 +124,14 @@ class DetectorLowering(Lowering):
 
     @in_float
     def _remember(self, predicted, level):
-        stride, (*size, n, _) = self.kind.strides[level], self.model.level_anchors[level].shape
+        name, (*size, n, _) = self.model.memory_name(level), self.model.levels[level].anchors.shape
         if self.suppression:
-            x = self.memory.paste(f"predictions_{stride}", tf.concat(predicted, 3), size, self.at_window(size))
+            x = self.memory.paste(f"predictions_{name}", tf.concat(predicted, 3), size, self.at_window(size))
             # Boxes, scores and classes, by slices: SPLIT_V is slow.
             return self._per_anchor([x[..., : 4 * n], x[..., 4 * n : 5 * n], x[..., 5 * n :]], level)
         return self._per_anchor(
             [
-                self.memory.paste(f"{part}_{stride}", values, size, self.at_window(size))
+                self.memory.paste(f"{part}_{name}", values, size, self.at_window(size))
                 for part, values in zip(("boxes", "scores"), predicted, strict=True)
             ],
             level,
@@ -134,13 +139,14 @@ class DetectorLowering(Lowering):
 
     def _predict(self, level, whole_map):
         """Decoded boxes (1, h, w, a 4), and scores (1, h, w, a classes) or best scores, classes (1, h, w, a)."""
-        head = self.kind.heads[level]
-        (classify, of_classes), (locate, of_boxes) = (
-            self.convolution_of(f"{head}{ending}") for ending in (CLASS_PREDICTOR, BOX_PREDICTOR)
-        )
-        logits, codes = classify.convolve(of_classes), self._codes(locate.weights, of_boxes, level)
-        corners = self._decoded(codes, level, whole_map)
-        return _boxes(corners), *self._scored(logits, self.model.level_anchors[level].shape[2], corners)
+        names = self.model.levels[level]
+        if names.classes in self._by_hand:
+            classify, x = self.convolution_of(names.classes)
+            logits = classify.convolve(x)
+        else:
+            logits = self.tensors[id(self.model.plan.outputs[names.classes])]
+        corners = self._decoded(self._codes(names.boxes, level), level, whole_map)
+        return _boxes(corners), *self._scored(logits, names.anchors.shape[2], corners)
 
     @in_float
     def _scored(self, logits, anchors, corners):
@@ -150,7 +156,7 @@ class DetectorLowering(Lowering):
         """
         shape = logits.shape[:3]
         logits = tf.reshape(logits, (-1, logits.shape[3] // anchors))
-        scores = (tf.sigmoid(logits) if self.kind.sigmoid else tf.nn.softmax(logits))[:, 1:]
+        scores = self._activated(logits)
         if not self.suppression:
             return [tf.reshape(scores, (*shape, -1))]
         scores, classes = (tf.reshape(x, (*shape, -1)) for x in _best_classes(scores))
@@ -159,12 +165,19 @@ class DetectorLowering(Lowering):
         # Held against as many numbers: against a single one it would take ten times as long.
         return [tf.where(shorter > np.full(shorter.shape, LEAST_SIDE, np.float32), scores, 0.0), classes]
 
+    def _activated(self, logits):
+        """`reading.scores` in operators of TensorFlow."""
+        reading = self.model.reading
+        if reading.activation != SCORES:
+            logits = tf.sigmoid(logits) if reading.activation == SIGMOID else tf.nn.softmax(logits)
+        return logits[:, 1:] if reading.background else logits
+
     def _sizes(self, level):
         """Heights, then widths (2 a,) of the anchors of one location."""
-        return self.model.level_anchors[level][0, 0, :, 2:].T.reshape(-1)
+        return self.model.levels[level].anchors[0, 0, :, 2:].T.reshape(-1)
 
     @in_float
-    def _codes(self, weights, x, level):
+    def _codes(self, output, level):
         """Box codes (1, h, w, 4 a) in units of the frame: centres y, centres x, heights, widths of a anchors.
 
         In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes.
@@ -172,24 +185,29 @@ class DetectorLowering(Lowering):
         The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
         relative to.
         """
-        n = self.model.level_anchors[level].shape[2]
-        order = np.arange(4 * n).reshape(n, 4).T.reshape(-1)
+        n, coder = self.model.levels[level].anchors.shape[2], self.model.reading.coder
+        order = np.concatenate([np.arange(n) * coder.numbers + place for place in coder.places])
         gain = np.concatenate([self._sizes(level), np.ones(2 * n, np.float32)]) / np.repeat(
-            np.float32(CODE_SCALES), n
+            np.float32(coder.scales), n
         )
-        kernel, bias = (values[..., order] * gain for values in weights)
+        if output not in self._by_hand:
+            return tf.gather(self.tensors[id(self.model.plan.outputs[output])], order, axis=3) * gain
+        locate, x = self.convolution_of(output)
+        kernel, bias = (values[..., order] * gain for values in locate.weights)
         return tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
 
     @in_float
     def _decoded(self, codes, level, whole_map):
-        """Corners of a boxes, as `boxes.decode` has it: (1, h, w, 4 a), all ymin, xmin, ymax and xmax in turn."""
+        """Corners of a boxes, as `BoxCoder.decode`: (1, h, w, 4 a), all ymin, xmin, ymax and xmax in turn."""
         n, (height, width) = codes.shape[3] // 4, codes.shape[1:3]
-        anchors = self.model.level_anchors[level][:height, :width, :, :2].transpose(0, 1, 3, 2)
+        anchors = self.model.levels[level].anchors[:height, :width, :, :2].transpose(0, 1, 3, 2)
         center = codes[..., : 2 * n] + anchors.reshape(1, height, width, 2 * n)
         if not whole_map:
             center += self._shift(n)
-        largest = box_ops.MAX_SIZE_CODE / CODE_SCALES[2]
-        half = tf.exp(tf.minimum(codes[..., 2 * n :], largest)) * (self._sizes(level) / 2)
+        sizes = codes[..., 2 * n :]
+        if self.model.reading.coder.exponential:
+            sizes = tf.exp(tf.minimum(sizes, LARGEST_SIZE))
+        half = sizes * (self._sizes(level) / 2)
         return tf.clip_by_value(tf.concat([center - half, center + half], 3), 0.0, 1.0)
 
     @in_float
@@ -198,7 +216,7 @@ class DetectorLowering(Lowering):
         boxes, *rest = predicted
         rows = [tf.reshape(boxes, (-1, 4))]
         for x in rest:
-            per_anchor = x.shape[3] // self.model.level_anchors[level].shape[2]
+            per_anchor = x.shape[3] // self.model.levels[level].anchors.shape[2]
             rows.append(tf.reshape(x, (-1, per_anchor) if per_anchor > 1 else (-1,)))
         return rows
 

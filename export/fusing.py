@@ -101,6 +101,11 @@ class Operation:
             return tf.nn.relu6(x)
         return self.activation(x)
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether there is no activation after the convolution."""
+        return self.activation is None and self.layer.activation is keras.activations.linear
+
     @functools.cached_property
     def keeps_zero(self) -> bool:
         """Whether the activation of 0 is 0."""

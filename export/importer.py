@@ -1,86 +1,146 @@
-"""Import of an SSD MobileNetV2 that was trained elsewhere: its weights, proven by its own raw outputs."""
+"""Import of a network that was trained elsewhere: out of a .tflite file into a checkpoint, proven by LiteRT."""
 
+import dataclasses
 import os
+import zipfile
 
-import numpy as np
+import keras
 
 from patchwork_tf import files, provenance
 from patchwork_tf.errors import DataError
-from patchwork_tf.export import ssd
-from patchwork_tf.export.verify import random_frame
+from patchwork_tf.export import answers, reader
+from patchwork_tf.models import networks
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.models.weights import assign_weights
+from patchwork_tf.models.weights import get_weights
 from patchwork_tf.zoo import checkpoints
-from patchwork_tf.zoo.build import build
 
-SYSTEM = "oid-sf"
-PROOF_FRAMES = 4
-TOLERANCE = 1e-3  # of raw outputs, relative to the largest: other order of the same sums
-FRAME_MULTIPLE = 128  # sides of frames that divide into every grid of the zoo
+# Sides of frames divide into so many pixels: 4 x 4 cells of whole pixels at stride 16.
+FRAME_MULTIPLE = 64
 
 
-def import_ssd(path: str, labels: str | None, model_dir: str, image_size=None, progress=None) -> tuple:
-    """Imports a detector.
+@dataclasses.dataclass(frozen=True)
+class Imported:
+    """What was imported.
+
+    Attributes:
+        source: the reader.Read, at the file's size.
+        meaning: answers.Meaning.
+        path: of the checkpoint.
+        config: ModelConfig of the network on whole frames.
+        proof: of every output the difference from the file's, and the correlation, see `Read.compare`.
+    """
+
+    source: reader.Read
+    meaning: answers.Meaning
+    path: str
+    config: ModelConfig
+    proof: dict
+
+
+def import_tflite(
+    path: str, model_dir: str, labels=None, task=None, image_size=None, input_range=None, anchors=None
+) -> Imported:
+    """Imports a network.
 
     Args:
         path: of the .tflite file.
-        labels: path of its class names; None for those in the file.
         model_dir: folder that gets the checkpoint.
-        image_size: (H, W) of the systems' frames; by default as --image_size has it.
-        progress: called after every frame of the proof.
-
-    Returns:
-        The ssd.SsdFile; the checkpoint's path; the largest difference of raw outputs, relative to the largest one.
+        labels: path of its class names; None for those in the file.
+        task: what it answers, see `answers.meaning_of`.
+        image_size: (H, W) of the systems' frames; by default the nearest to the file's that cells divide.
+        input_range: what its input has for black and white, see `reader.read`.
+        anchors: of detectors, see `answers.meaning_of`.
 
     Raises:
-        DataError: if it is no such detector, its labels are missing, or our network gives other outputs.
+        DataError: if it cannot be read, answers otherwise than the file, or its labels are missing or damaged.
+        UsageError: if something must be said, or a size divides into no cells.
     """
-    source = ssd.read(path)
-    names = ssd.read_labels(labels, source)
     if checkpoints.latest(model_dir):
         raise DataError(f"{model_dir}: there are checkpoints in it already; name another --model_dir")
-    difference = _proven(source, progress)
-    rounded = tuple(-(-side // FRAME_MULTIPLE) * FRAME_MULTIPLE for side in source.image_size)
-    config = ModelConfig(
-        depth=source.depth,
-        num_classes=source.num_classes,
-        heads="ssd",
-        image_size=image_size or rounded,
-        trained_size=source.image_size,
+    source = reader.read(path, input_range=input_range)
+    given = read_labels(path, labels)
+    meaning = answers.meaning_of(source, task, anchors, given)
+    names = class_names(path, labels, given, meaning)
+    proof = reader.prove(source, path)
+    size = image_size or default_size(source.image_size)
+    read = reader.read(path, size, input_range).network
+    name = f"{os.path.splitext(os.path.basename(path))[0]}-{provenance.sha256(path)[:8]}"
+    outputs = meaning.outputs(read)
+    network = networks.describe(
+        keras.Model(read.inputs, outputs, name="network"), name, source.image_size, meaning.answer
     )
+    networks.register_network(name, network)
+    config = ModelConfig(meaning.task, image_size=size, num_classes=meaning.num_classes, network=name)
     metadata = {
-        "system": SYSTEM,
+        "system": "sf",
         "class_names": names,
         "imported": f"{os.path.basename(path)}, SHA-256 {provenance.sha256(path)}",
+        "network": network.to_json(),
     }
     files.make_folder(model_dir)
-    return source, checkpoints.save_weights(model_dir, config, source.arrays, metadata), difference
+    saved = checkpoints.save_weights(model_dir, config, get_weights(read.variables), metadata)
+    return Imported(source, meaning, saved, config, proof)
 
 
-def _proven(source, progress) -> float:
-    """How far our network's raw outputs are from the file's. Raises DataError if they are others."""
-    rng, worst = np.random.default_rng(0), 0.0
-    frames = [random_frame(rng, source.image_size) for _ in range(PROOF_FRAMES)]
-    expected = [source.raw_outputs(frame) for frame in frames]  # first: a damaged file may say any size
-    single = ModelConfig(
-        depth=source.depth, num_classes=source.num_classes, heads="ssd", image_size=source.image_size
-    )
-    network = build(single)
-    assign_weights(network.variables, source.arrays, source.path)
-    if source.anchors is not None and (
-        source.anchors.shape != network.anchors.shape or np.abs(source.anchors - network.anchors).max() > 1e-3
-    ):
-        raise DataError(f"{source.path}: its anchors are not those of the API's ssd_anchor_generator by default")
-    for frame, outputs in zip(frames, expected, strict=True):
-        levels, _ = network.predict_window(frame, None, {})
-        for ours, theirs in zip(zip(*levels, strict=True), outputs, strict=True):
-            ours = np.concatenate([np.asarray(level[0]) for level in ours])
-            worst = max(worst, float(np.abs(ours - theirs).max() / np.abs(theirs).max()))
-        if progress:
-            progress()
-    if not worst <= TOLERANCE:
+def default_size(file_size) -> tuple[int, int]:
+    """The nearest sides to a file's that 4 x 4 cells divide; of two the larger."""
+    return tuple(max(1, int(side / FRAME_MULTIPLE + 0.5)) * FRAME_MULTIPLE for side in file_size)
+
+
+def read_labels(path: str, labels: str | None) -> list[str] | None:
+    """The lines of a text file of class names, or of the one that is packed into a .tflite; None if there is none.
+
+    Raises:
+        DataError: if it is missing or damaged.
+    """
+    text = None
+    if labels is not None:
+        try:
+            with open(labels, encoding="utf-8-sig") as file:
+                text = file.read()
+        except OSError as error:
+            raise DataError(f"{labels}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise DataError(f"{labels}: not a text file") from None
+    elif zipfile.is_zipfile(path):
+        text = _packed_text(path)
+    return text and [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def class_names(path: str, labels: str | None, names: list[str] | None, meaning) -> list[str]:
+    """Names of a network's foreground classes.
+
+    Args:
+        path: of the .tflite file.
+        labels: path of the text file, None if they are packed into it.
+        names: what `read_labels` found.
+        meaning: answers.Meaning.
+
+    Raises:
+        DataError: if there are none, or not as many as classes. The background may be the first of them.
+    """
+    count = meaning.num_classes
+    if meaning.task == "maps":
+        return ["map"]
+    if names is None:
+        if count == 1:
+            return ["foreground" if meaning.task == "segmentation" else "object"]
+        raise DataError(f"{path}: no labels are packed into it; name a text file, --labels=FILE")
+    if len(names) == count + 1 and names[0].lower() in answers.BACKGROUND_NAMES:
+        names = names[1:]
+    if len(names) != count:
         raise DataError(
-            f"{source.path}: our network has its layers, but gives other raw outputs (off by {worst:.1e} of the "
-            "largest); it is no plain SSD MobileNetV2"
+            f"{labels or f'the labels in {path}'}: {len(names)} labels, but the network has {count} classes; "
+            f"one per line, with or without the background ({', '.join(answers.BACKGROUND_NAMES)}) first"
         )
-    return worst
+    return names
+
+
+def _packed_text(path) -> str | None:
+    """The first text that is packed into a file. Raises DataError if it is damaged."""
+    try:
+        with zipfile.ZipFile(path) as packed:
+            names = [name for name in packed.namelist() if name.endswith(".txt")]
+            return packed.read(names[0]).decode() if names else None
+    except Exception as error:  # whatever zipfile and its decoders raise
+        raise DataError(f"{path}: the labels in it are damaged ({error})") from None

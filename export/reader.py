@@ -1,8 +1,9 @@
 """Reads the network of a .tflite file as a functional Keras model, operator by operator.
 
 Weights in 16 and 8 bits become float32, activations are in float32. What Keras cannot have, and what puts answers
-together, is cut off where it begins: RESHAPE of maps, ARG_MAX, SSD's post-processing and the like. The outputs are
-the maps before it; before ARG_MAX, class probabilities. Any other operator that is not known is refused.
+together, is cut off where it begins, if no convolution comes after it: RESHAPE of maps, ARG_MAX, SSD's
+post-processing and the like. The outputs are the maps before it; before ARG_MAX, class probabilities. Any other
+operator that is not known is refused.
 """
 
 import copy
@@ -21,12 +22,21 @@ from tensorflow.lite.tools import flatbuffer_utils
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import metadata
-from patchwork_tf.layers.imported import AlignedResizing, ChannelPadding, DepthToSpace
+from patchwork_tf.layers.imported import (
+    AlignedResizing,
+    ChannelPadding,
+    ChannelSlice,
+    DepthToSpace,
+    NearestResizing,
+    PixelSlice,
+    Spread,
+)
 from patchwork_tf.quiet import hidden_stderr
 from patchwork_tf.streaming.stream import model_input
 
-# Operators that put answers together: what begins with one is cut off. RESHAPE is one where it takes a map.
+# Operators that put answers together: what begins with one, and has no convolution in it, is cut off.
 TAILS = (
+    "RESHAPE",
     *("ARG_MAX", "ARG_MIN", "TOPK_V2", "REDUCE_MAX", "SUM", "FLOOR_DIV", "FLOOR_MOD", "SELECT", "SELECT_V2"),
     *("GATHER", "GATHER_ND", "PACK", "UNPACK", "TRANSPOSE", "SQUEEZE", "EXPAND_DIMS", "TILE"),
     *("SPLIT", "SPLIT_V", "STRIDED_SLICE", "SLICE", "NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"),
@@ -55,6 +65,7 @@ class Read:
         input_range: what the file's input has for black and white.
         input_type: of the file's input, a type of numpy.
         content: the file without what was cut off or is unproven.
+        graph: the _Reader, which knows all operators.
     """
 
     network: keras.Model
@@ -66,6 +77,7 @@ class Read:
     input_range: tuple[float, float]
     input_type: type
     content: bytes
+    graph: object
     _proven: keras.Model
 
     def answers(self, frame) -> dict[str, np.ndarray]:
@@ -171,6 +183,10 @@ def read(path: str, image_size=None, input_range=None) -> Read:
         raise DataError(f"{path}: damaged, or not a network of one frame ({_one_line(error)})") from None
 
 
+class _Unread(Exception):
+    """An operator cannot be read; says why."""
+
+
 class _Reader:
     """Goes through a file's graph."""
 
@@ -178,6 +194,7 @@ class _Reader:
         self.path = path
         self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(metadata.read_tflite(path)))
         self.graph = self.model.subgraphs[0]
+        self.operators = self.graph.operators
         if len(self.graph.inputs) != 1:
             raise DataError(f"{path}: it has {len(self.graph.inputs)} inputs, not one frame")
         self.input = self.graph.inputs[0]
@@ -191,7 +208,9 @@ class _Reader:
         self.range = self._range(input_range)
         self.constants = self._constants()
         self.symbols, self.layers, self.names = {}, [], set()
+        self.stacked = {}  # by what PACK has made: the map, the axis and how many
         self.cut, self.ends, self.chosen, self.unproven = [], [], set(), {}
+        self.before_convolutions = self._before_convolutions()
 
     def shape(self, tensor) -> tuple[int, ...]:
         found = self.graph.tensors[tensor].shape
@@ -201,6 +220,14 @@ class _Reader:
         code = self.model.operatorCodes[operator.opcodeIndex]
         number = max(code.builtinCode, code.deprecatedBuiltinCode)
         return code.customCode.decode() if number == schema.BuiltinOperator.CUSTOM else _OPERATORS[number]
+
+    def _before_convolutions(self) -> set[int]:
+        """Tensors that convolutions are made of."""
+        found = set()
+        for operator in reversed(self.graph.operators):
+            if self.name(operator) in _WITH_WEIGHTS or found & set(operator.outputs):
+                found |= set(operator.inputs)
+        return found
 
     # What is constant
 
@@ -265,7 +292,8 @@ class _Reader:
         content = cut_file(self.model, operators, list(dict.fromkeys(shown.values())))
         kind = _DTYPES[self.graph.tensors[self.input].type]
         return Read(
-            network, self.file_size, ends, self.cut, unproven, self._in_8_bits(), self.range, kind, content, proven
+            *(network, self.file_size, ends, self.cut, unproven),
+            *(self._in_8_bits(), self.range, kind, content, self, proven),
         )
 
     def _answer(self, tensor):
@@ -296,32 +324,34 @@ class _Reader:
             return
         inputs = [tensor for tensor in operator.inputs if tensor in self.symbols]
         if self._begins_tail(name, operator):
-            if name in _CONVOLUTIONS:  # it is no tail
-                where = f"operator {number}, {name} ({self.named(operator.outputs[0])})"
-                raise DataError(f"{self.path}: {where}, reads what {self.cut[0]} makes, which is not read")
             self.cut.append(name)
             self.chosen |= set(inputs if name == "ARG_MAX" else [])
             self.ends += [tensor for tensor in inputs if tensor != self.input]
             return
         read_it = getattr(self, f"_read_{name.lower()}", None)
         if read_it is None or not inputs:
-            raise DataError(
-                f"{self.path}: operator {number}, {name} ({self.named(operator.outputs[0])}), is not read"
-            )
-        self.symbols[operator.outputs[0]] = read_it(operator)
-        for tensor in inputs:
-            if tensor in self.unproven:
-                self.unproven[operator.outputs[0]] = self.unproven[tensor]
+            raise self._refused(number, operator, "is not read")
+        try:
+            made = read_it(operator)
+        except _Unread as why:
+            raise self._refused(number, operator, f"is not read: {why}") from None
+        for tensor, symbol in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
+            self.symbols[tensor] = symbol
+            for x in self.unproven.keys() & set(inputs):
+                self.unproven[tensor] = self.unproven[x]
+
+    def _refused(self, number, operator, why) -> DataError:
+        name = self.name(operator)
+        return DataError(f"{self.path}: operator {number}, {name} ({self.named(operator.outputs[0])}), {why}")
 
     def _begins_tail(self, name, operator) -> bool:
         known = self.symbols.keys() | self.constants.keys() | {-1}  # -1 is an input that is left out
         if set(operator.inputs) - known:
             return True  # of what was cut off already
+        if set(operator.outputs) & self.before_convolutions:
+            return False
         if name in TAILS:
             return True
-        if name == "RESHAPE":
-            shape = self.shape(operator.inputs[0])
-            return len(shape) == 4 and shape[1:3] != (1, 1)
         constants = [self.constants[tensor] for tensor in operator.inputs if tensor in self.constants]
         return name in _ARITHMETIC and any(any(side != 1 for side in x.shape[:-1]) for x in constants)
 
@@ -330,7 +360,7 @@ class _Reader:
         layer = kind(name=_unused(self.named(operator.outputs[0]) + name, self.names), **options)
         if weights:
             self.layers.append((layer, weights))
-        return layer(x)
+        return layer(*x) if isinstance(x, tuple) else layer(x)
 
     def _x(self, operator):
         return self.symbols[operator.inputs[0]]
@@ -344,9 +374,7 @@ class _Reader:
         if not fused:
             return x
         if fused not in _ACTIVATIONS:
-            raise DataError(
-                f"{self.path}: {self.named(operator.outputs[0])} has a fused activation that is not read"
-            )
+            raise _Unread(f"its fused activation has the number {fused}")
         return self._activation(operator, _ACTIVATIONS[fused], x)
 
     def _activation(self, operator, name, x=None):
@@ -487,7 +515,7 @@ class _Reader:
     def _read_concatenation(self, operator):
         axis = operator.builtinOptions.axis % len(self.shape(operator.inputs[0]))
         if axis != len(self.shape(operator.inputs[0])) - 1:
-            raise DataError(f"{self.path}: {self.named(operator.outputs[0])} joins maps along axis {axis}")
+            raise _Unread(f"it joins maps along axis {axis}")
         x = self._add(operator, layers.Concatenate, [self.symbols[tensor] for tensor in operator.inputs])
         return self._activated(operator, x)
 
@@ -525,7 +553,7 @@ class _Reader:
     def _read_mean(self, operator):
         axes = sorted(axis % 4 for axis in np.ravel(self.constants[operator.inputs[1]]).tolist())
         if axes != [1, 2]:
-            raise DataError(f"{self.path}: {self.named(operator.outputs[0])} is a mean over axes {axes}")
+            raise _Unread(f"it is a mean over axes {axes}")
         return self._mean(operator, bool(operator.builtinOptions.keepDims))
 
     def _mean(self, operator, keepdims):
@@ -533,9 +561,93 @@ class _Reader:
 
     def _read_reshape(self, operator):
         """Of numbers without a place."""
-        return self._add(
-            operator, layers.Reshape, self._x(operator), target_shape=self.shape(operator.outputs[0])[1:]
-        )
+        (source, *_), (made, *_) = operator.inputs, operator.outputs
+        if source in self.stacked:
+            return self._repeated(operator)
+        if len(self.shape(made)) < 2:  # to be added to a map
+            return self._x(operator)
+        return self._add(operator, layers.Reshape, self._x(operator), target_shape=self.shape(made)[1:])
+
+    def _read_pack(self, operator):
+        """The same map twice, side by side: the API's nearest upsampling puts it into rows, then columns so."""
+        options, (first, *others) = operator.builtinOptions, operator.inputs
+        if set(others) != {first} or options.axis not in (2, 3) or len(self.shape(first)) != 4:
+            raise _Unread("it stacks other than copies of a map")
+        self.stacked[operator.outputs[0]] = (first, options.axis, len(operator.inputs))
+        return self.symbols[first]
+
+    def _repeated(self, operator):
+        """RESHAPE of what PACK has stacked: each pixel so many times along an axis."""
+        source, axis, times = self.stacked[operator.inputs[0]]
+        batch, height, width, channels = self.shape(source)
+        grown = {3: (1, times), 2: (times, 1)}[axis]
+        if self.shape(operator.outputs[0]) != (batch, height * grown[0], width * grown[1], channels):
+            raise _Unread("what is stacked becomes no larger map")
+        x = self.symbols[operator.inputs[0]]
+        return self._add(operator, layers.UpSampling2D, x, size=grown, interpolation="nearest")
+
+    def _read_strided_slice(self, operator):
+        """Of every second pixel, say, as YOLO's Focus has it; or of some channels."""
+        options, (_, *limits) = operator.builtinOptions, operator.inputs
+        begin, end, strides = (self.constants[tensor].tolist() for tensor in limits)
+        shape = self.shape(operator.inputs[0])
+        begin = [0 if options.beginMask >> axis & 1 else begin[axis] % shape[axis] for axis in range(len(begin))]
+        end = [shape[axis] if options.endMask >> axis & 1 else end[axis] for axis in range(len(end))]
+        end = [side + shape[axis] if side < 0 else min(side, shape[axis]) for axis, side in enumerate(end)]
+        if options.ellipsisMask or options.newAxisMask or options.shrinkAxisMask or len(shape) != 4:
+            raise _Unread("it is no slice of a map")
+        x = self._x(operator)
+        if strides[1] != 1 or strides[2] != 1:
+            whole = all(shape[axis] % strides[axis] == 0 and begin[axis] < strides[axis] for axis in (1, 2))
+            whole &= all(end[axis] > shape[axis] - strides[axis] + begin[axis] for axis in (1, 2))
+            if not whole or strides[1] != strides[2]:
+                raise _Unread(f"it takes every {strides[1]} and {strides[2]} pixels of a part of a map")
+            x = self._add(operator, PixelSlice, x, size=strides[1], row=begin[1], column=begin[2])
+        elif [*begin[1:3], *end[1:3]] != [0, 0, *shape[1:3]]:
+            raise _Unread("it cuts a part out of a map")
+        return self._channels(operator, x, begin[3], end[3], strides[3])
+
+    def _channels(self, operator, x, start, stop, stride=1):
+        if stride != 1:
+            raise _Unread(f"it takes every {stride} channels")
+        if (start, stop) == (0, x.shape[3]):
+            return x
+        return self._add(operator, ChannelSlice, x, name=f"_{start}_{stop}", start=start, stop=stop)
+
+    def _read_slice(self, operator):
+        begin, size = (self.constants[tensor].tolist() for tensor in operator.inputs[1:3])
+        shape = self.shape(operator.inputs[0])
+        size = [shape[axis] - begin[axis] if side < 0 else side for axis, side in enumerate(size)]
+        if len(shape) != 4 or [*begin[:3], *size[:3]] != [0, 0, 0, *shape[:3]]:
+            raise _Unread("it cuts a part out of a map")
+        return self._channels(operator, self._x(operator), begin[3], begin[3] + size[3])
+
+    def _read_split(self, operator):
+        axis, tensor = operator.inputs
+        return self._split(operator, tensor, axis, len(operator.outputs))
+
+    def _read_split_v(self, operator):
+        tensor, _, axis = operator.inputs
+        return self._split(operator, tensor, axis, len(operator.outputs))
+
+    def _split(self, operator, tensor, axis, count):
+        axis = int(np.ravel(self.constants[axis])[0]) % len(self.shape(tensor))
+        if axis != 3:
+            raise _Unread(f"it splits along axis {axis}")
+        edges = np.cumsum([0, *(self.shape(operator.outputs[number])[3] for number in range(count))]).tolist()
+        return [
+            self._channels(operator, self.symbols[tensor], first, last)
+            for first, last in itertools.pairwise(edges)
+        ]
+
+    def _read_space_to_depth(self, operator):
+        block, x = operator.builtinOptions.blockSize, self._x(operator)
+        pixels = [
+            self._add(operator, PixelSlice, x, name=f"_{row}_{column}", size=block, row=row, column=column)
+            for row in range(block)
+            for column in range(block)
+        ]
+        return self._add(operator, layers.Concatenate, pixels)
 
     def _read_depth_to_space(self, operator):
         return self._add(operator, DepthToSpace, self._x(operator), block=operator.builtinOptions.blockSize)
@@ -551,22 +663,30 @@ class _Reader:
         (height, width), old = self.shape(operator.inputs[0])[1:3], self.shape(operator.outputs[0])[1:3]
         if (height, width) == old:
             return x
-        if (height, width) == (1, 1):  # spread over a map, whose size is a part of the frame's
-            size = [
-                -(-new // -(-own // side)) for new, own, side in zip(self.size, self.file_size, old, strict=True)
-            ]
-            return self._add(operator, layers.UpSampling2D, x, size=size, interpolation="nearest")
+        if (height, width) == (1, 1):  # spread over a map, of which there must be another
+            return self._add(operator, Spread, (x, self._map_of(old)))
+        if interpolation == "nearest" and any(new % own for new, own in zip(old, (height, width), strict=True)):
+            return self._add(operator, NearestResizing, (x, self._map_of(old)))
         aligned = options.alignCorners and interpolation == "bilinear"
         if self.size == self.file_size and aligned:
             return self._add(operator, AlignedResizing, x, height=old[0], width=old[1])
         grown = [(side - aligned) / (own - aligned) for side, own in zip(old, (height, width), strict=True)]
         if not (options.halfPixelCenters or aligned or interpolation == "nearest") or any(f % 1 for f in grown):
-            raise DataError(
-                f"{self.path}: {self.named(operator.outputs[0])} resizes {height}x{width} to {old[0]}x{old[1]}, "
-                "which is no whole factor with half-pixel centres or aligned corners"
+            raise _Unread(
+                f"it resizes {height}x{width} to {old[0]}x{old[1]}, which is no whole factor with half-pixel "
+                "centres or aligned corners"
             )
         size = tuple(int(factor) for factor in grown)
         return self._add(operator, layers.UpSampling2D, x, size=size, interpolation=interpolation)
+
+    def _map_of(self, size):
+        """A map of a size in the file, whose size another follows."""
+        for tensor, x in self.symbols.items():
+            if self.shape(tensor)[1:3] == size and len(x.shape) == 4:
+                return x
+        raise _Unread(
+            f"it makes a map of {size[0]}x{size[1]} pixels, and there is no other of that size before it"
+        )
 
     def _read_quantize(self, operator):
         return self._x(operator)
@@ -575,6 +695,7 @@ class _Reader:
 
 
 _CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
+_WITH_WEIGHTS = (*_CONVOLUTIONS, "Convolution2DTransposeBias", "FULLY_CONNECTED")
 _ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
 _PADDING = ("same", "valid")
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}

@@ -4,51 +4,87 @@ import tensorflow as tf
 
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.lowering import Lowering
-from patchwork_tf.models.segmenter import LOGITS, REFINE_STRIDE
-
-UPSCALE = REFINE_STRIDE  # from logits to pixels, which Patchwork networks see at full resolution
+from patchwork_tf.models.segmenter import LOGITS, OUTPUTS, margin_of, with_margin
 
 
 class SegmenterLowering(Lowering):
-    """A segmenter's step. Its output is 'mask' (H, W); it remembers foreground's logit minus background's."""
+    """A segmenter's step. Its output is 'mask' (H, W), and 'classes' (H, W) if it tells several apart.
 
-    by_hand = (LOGITS,)
+    It remembers foreground's logit minus background's, or the logits of all classes.
+    """
+
+    @property
+    def by_hand(self):
+        made = [op for op in self.operations if op.output is self.model.plan.outputs[LOGITS]]
+        is_pair = self.model.logits_shape[-1] == OUTPUTS and made and made[0].is_pointwise
+        return (LOGITS,) if is_pair else ()
 
     def _answer(self):
+        if self.by_hand:
+            known = self._margin_by_hand()
+        else:
+            known = self._known(self.tensors[id(self.model.plan.outputs[LOGITS])])
+        return self._masks(known), None if self.fresh is None else self._undecided(known[..., :1])
+
+    @in_float
+    def _known(self, logits):
+        """The margin (1, h, w, 1) of logits; if there are several classes, all of these behind it."""
+        return with_margin(logits) if self.model.tells_classes else margin_of(logits)
+
+    def _margin_by_hand(self):
         classify, x = self.convolution_of(LOGITS)
         kernel, bias = classify.weights
-        margin = tf.nn.bias_add(
-            tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID"), bias[1:] - bias[:1]
-        )
-        return {"mask": self._mask(margin)}, None if self.fresh is None else self._undecided(margin)
+        return tf.nn.bias_add(tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID"), bias[1:] - bias[:1])
+
+    @property
+    def _is_renewed(self) -> bool:
+        """Whether the answer of windows is."""
+        return self.remembers and self.model.is_remembered
 
     @in_float
     def _undecided(self, margin):
         """`model.need`: what a window's cells are is remembered, as what they are short of being undecided."""
         certainty = 1 - self.model.undecided(margin)
-        return 1 - (self.blended_cells("certainty", certainty) if self.remembers else certainty)
+        return 1 - (self.blended_cells("certainty", certainty) if self._is_renewed else certainty)
 
     @in_float
-    def _mask(self, margin):
-        """Probability of foreground (H, W) from the margin (1, h, w, 1) between logits."""
+    def _masks(self, known):
+        """Probability of foreground (H, W) of what is `_known`, and the likeliest classes."""
         image_size = self.model.config.image_size
-        if not self.remembers:
-            mask = tf.sigmoid(tf.image.resize(margin, image_size))
-        else:
-            mask = self._renewed_mask(margin)
-        return tf.reshape(mask, image_size)  # indexing would take four times as long as all of the above
+        found = self._renewed(known) if self._is_renewed else self._pixels_of(known, image_size)
+        # Indexing would take four times as long as all of the above.
+        found = {name: tf.reshape(x, image_size) for name, x in found.items()}
+        return {name: tf.cast(x, tf.int32) if name == "classes" else x for name, x in found.items()}
 
-    def _renewed_mask(self, margin):
-        """The same (1, H, W, 1) of the full frame: renewed where a window's margin matters, remembered elsewhere.
+    def _pixels_of(self, known, size) -> dict:
+        """Probability of foreground, and classes in float32, (1, H, W, 1) of `size`."""
+        known = _resized(known, size)
+        found = {"mask": tf.sigmoid(known[..., :1])}
+        if self.model.tells_classes:
+            found["classes"] = tf.cast(tf.argmax(known[..., 1:], 3, tf.int32), tf.float32)[..., None]
+        return found
+
+    def _renewed(self, known) -> dict:
+        """The same of the full frame: renewed where it depends on a window, remembered elsewhere.
 
         What is remembered is the mask minus 1/2, which is 0 where nothing has been seen yet.
         """
-        border = self.memory.surround("margin", margin, self.model.logits_shape[:2], 1, 1)
-        part = self.edges_repeated(border)
-        part = tf.image.resize(part, [side * UPSCALE for side in part.shape[1:3]])
-        reach = UPSCALE // 2  # how far beyond the window pixels depend on it
-        part = tf.sigmoid(part[:, reach:-reach, reach:-reach]) - 0.5
-        image_size = self.model.config.image_size
+        size, image_size = self.model.logits_shape[:2], self.model.config.image_size
+        upscale = image_size[0] // size[0]
+        reach = upscale // 2  # how far beyond the window pixels depend on it
+        if upscale > 1:
+            known = self.edges_repeated(self.memory.surround("margin", known, size, 1, 1))
+        found = self._pixels_of(known, [side * upscale for side in known.shape[1:3]])
         mask_size = tuple(side + 2 * reach for side in image_size)
-        mask = self.memory.paste("mask", part, mask_size, self.at_window(image_size))
-        return tf.slice(mask, (0, reach, reach, 0), (1, *image_size, 1)) + 0.5
+        renewed = {}
+        for name, part in found.items():
+            part = part[:, reach : part.shape[1] - reach, reach : part.shape[2] - reach]
+            part = part - 0.5 if name == "mask" else part
+            x = self.memory.paste(name, part, mask_size, self.at_window(image_size))
+            x = tf.slice(x, (0, reach, reach, 0), (1, *image_size, 1))
+            renewed[name] = x + 0.5 if name == "mask" else x
+        return renewed
+
+
+def _resized(x, size):
+    return x if tuple(x.shape[1:3]) == tuple(size) else tf.image.resize(x, size)

@@ -13,6 +13,8 @@ from patchwork_tf.models.suppression import IOU_THRESHOLD, best_classes, suppres
 from patchwork_tf.task import WINDOW_OUTPUTS
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
+# Of networks of one's own: some that were trained on pictures make much of rounding when they see noise.
+OWN_TOLERANCE = 2e-3
 QUANTIZED_TOLERANCE = 0.05  # within which a quantized file's detections count as the same
 # Suppression decides by thresholds: a rounding error may tip a pair of boxes that lies on one.
 MIN_AGREEING = 0.99
@@ -35,6 +37,7 @@ class Comparison:
         tied_agreeing: how many of them Keras has among its boxes before suppression, and no better one of their
             class overlaps.
         suppressed: whether there are only detections to compare.
+        tolerance: of the differences.
     """
 
     differences: list[float] = dataclasses.field(default_factory=list)
@@ -44,6 +47,7 @@ class Comparison:
     tied: int = 0
     tied_agreeing: int = 0
     suppressed: bool = False
+    tolerance: float = TOLERANCE
 
     @property
     def steps(self) -> int:
@@ -55,7 +59,7 @@ class Comparison:
 
     @property
     def passed(self) -> bool:
-        close = self.max_difference <= TOLERANCE and self.other_windows == 0
+        close = self.max_difference <= self.tolerance and self.other_windows == 0
         of_tied = self.tied_agreeing >= MIN_AGREEING * self.tied
         return close and self.agreeing >= MIN_AGREEING * self.detections and of_tied
 
@@ -88,7 +92,7 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     rng = np.random.default_rng(seed)
     step = _traced(model) if steps >= _TRACED_FROM else model.step
     state = model.initial_state(1)
-    result = Comparison()
+    result = Comparison(tolerance=OWN_TOLERANCE if model.config.network else TOLERANCE)
     for number in range(steps):
         frame = random_frame(rng, model.config.image_size)
         if number == steps // 2 and runner.facts["start"]:
@@ -161,7 +165,10 @@ def random_frame(rng, image_size) -> np.ndarray:
 
 
 def _difference(expected, exported) -> float:
+    """As in TOLERANCE; of numbers of classes the part of pixels that have another."""
     expected = np.asarray(expected)
+    if np.issubdtype(expected.dtype, np.integer):
+        return float(np.mean(expected != exported))
     difference = float(np.max(np.abs(expected - exported)) / max(1.0, np.max(np.abs(expected))))
     return difference if np.isfinite(difference) else np.inf  # NaN would lose every comparison
 

@@ -9,14 +9,27 @@ _FONT = cv2.FONT_HERSHEY_SIMPLEX
 _MASK_COLOUR = (60, 200, 255)
 
 
-def tint(image, mask) -> np.ndarray:
-    """A new image in which the foreground, mask (h, w) bool, is coloured and outlined."""
+def tint(image, mask, colour=_MASK_COLOUR, text="") -> np.ndarray:
+    """A new image in which the foreground, mask (h, w) bool, is coloured and outlined, a text in its midst."""
     mask = cv2.resize(mask.astype(np.uint8), image.shape[1::-1], interpolation=cv2.INTER_NEAREST)
-    tinted = (0.5 * image + 0.5 * np.array(_MASK_COLOUR)).astype(np.uint8)
+    tinted = (0.5 * image + 0.5 * np.array(colour)).astype(np.uint8)
     image = np.where(mask[..., None] > 0, tinted, image)
     outlines, _ = cv2.findContours(mask, cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(image, outlines, -1, _MASK_COLOUR, thickness(image), cv2.LINE_AA)
+    cv2.drawContours(image, outlines, -1, colour, thickness(image), cv2.LINE_AA)
+    if text and outlines:
+        left, top, width, height = cv2.boundingRect(max(outlines, key=cv2.contourArea))
+        _label(image, text, left + width // 2, top + height // 2, colour)
     return image
+
+
+def _label(image, text, x, y, colour):
+    """A text around a place, within the image."""
+    scale = 0.4 * thickness(image) ** 0.5
+    (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
+    left = int(np.clip(x - width // 2 - 2, 0, max(0, image.shape[1] - width - 4)))
+    top = int(np.clip(y - height // 2 - 3, 0, max(0, image.shape[0] - height - 6)))
+    cv2.rectangle(image, (left, top), (left + width + 4, top + height + 6), colour, -1)
+    cv2.putText(image, text, (left + 2, top + height + 2), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
 
 
 def draw_box(image, box, text, colour):

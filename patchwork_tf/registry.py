@@ -13,9 +13,14 @@ _PACKAGE = "patchwork_tf"
 _CLASSES = {
     "AlignedResizing": "layers.imported",
     "ChannelPadding": "layers.imported",
+    "ChannelSlice": "layers.imported",
     "DepthToSpace": "layers.imported",
+    "PixelSlice": "layers.imported",
+    "Spread": "layers.imported",
+    "NearestResizing": "layers.imported",
     "PatchedModel": "models.patch",
     "PatchworkDetector": "models.detector",
+    "PatchworkMaps": "models.maps",
     "PatchworkSegmenter": "models.segmenter",
 }
 

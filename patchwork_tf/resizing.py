@@ -40,11 +40,12 @@ def restore_boxes(boxes: np.ndarray, size, image_size, resize_mode: str) -> np.n
 
 
 def restore_map(values: np.ndarray, size, resize_mode: str) -> np.ndarray:
-    """A map (H, W) float32 over the model's image, at the frame's size (h, w)."""
+    """A map (H, W) over the model's image, at the frame's size (h, w): float32, or uint8 numbers of classes."""
     if resize_mode == "letterbox":
         top, left, height, width = _pixels(letterbox(size, values.shape), values.shape)
         values = values[top : top + height, left : left + width]
-    return cv2.resize(values, size[::-1], interpolation=cv2.INTER_LINEAR)
+    method = cv2.INTER_NEAREST if values.dtype == np.uint8 else cv2.INTER_LINEAR
+    return cv2.resize(values, size[::-1], interpolation=method)
 
 
 def _pixels(inner, image_size):

@@ -20,7 +20,7 @@ def test_codes_decode_to_the_box():
     low = rng.uniform(0, 0.5, (50, 2))
     boxes = np.concatenate([low, low + rng.uniform(0.02, 0.5, (50, 2))], axis=1).astype(np.float32)
     anchors = rng.uniform(0.1, 0.9, (50, 4)).astype(np.float32)
-    np.testing.assert_allclose(box_ops.decode(box_ops.encode(boxes, anchors), anchors), boxes, atol=1e-5)
+    np.testing.assert_allclose(box_ops.CODER.decode(box_ops.encode(boxes, anchors), anchors), boxes, atol=1e-5)
 
 
 def test_anchors_match_what_they_overlap():

@@ -176,6 +176,6 @@ def test_anchors_keep_the_pixels_that_weights_were_trained_on():
     weights = checkpoints.read("oid-sf")
     for size in (320, 640):
         model = checkpoints.build_from(pw.get_system("oid-sf"), weights, image_size=size)
-        assert model.level_anchors[1][0, 0, 0, 2] * size == pytest.approx(300 * 0.35, rel=1e-3)
+        assert model.levels[1].anchors[0, 0, 0, 2] * size == pytest.approx(300 * 0.35, rel=1e-3)
     fresh = pw.build("oid-sf", depth=0.35, image_size=128)
-    assert fresh.level_anchors[1][0, 0, 0, 2] == pytest.approx(0.35, rel=1e-3)
+    assert fresh.levels[1].anchors[0, 0, 0, 2] == pytest.approx(0.35, rel=1e-3)

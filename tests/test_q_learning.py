@@ -117,7 +117,7 @@ def perfect(model, boxes, labels):
 
     classes, codes = match_anchors(model.anchors, boxes, labels)
     scores = ops.one_hot(ops.maximum(classes - 1, 0), 10) * ops.cast(classes > 0, "float32")[..., None]
-    return {"boxes": box_ops.decode(codes, model.anchors[None]), "scores": scores}
+    return {"boxes": box_ops.CODER.decode(codes, model.anchors[None]), "scores": scores}
 
 
 def score_of(model, outputs, truth) -> float:

@@ -117,10 +117,15 @@ def _built(flags, shipped, **overrides) -> list[Given]:
     if sources and not flags["system"].present:  # a checkpoint says what it is of
         systems = [read(source).system for source in sources]
     else:
-        systems = [get_system(name) for name in cli.non_empty("system", flags.system)]
+        names = cli.non_empty("system", flags.system)
+        sources = cli.one_per_item("checkpoint", flags.checkpoint, names)
+        systems = [
+            read(source).system_named(name) if source else get_system(name)
+            for name, source in zip(names, sources, strict=True)
+        ]
     overrides |= cli.override(**{name: flags[name].value for name in _OVERRIDES})
     given, makers = [], {}
-    for system, source in zip(systems, cli.one_per_item("checkpoint", flags.checkpoint, systems), strict=True):
+    for system, source in zip(systems, sources, strict=True):
         if shipped and not source and checkpoints.find_pretrained(system.name):
             source = system.name
         checkpoint = read(source) if source else None

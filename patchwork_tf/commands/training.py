@@ -11,6 +11,7 @@ from patchwork_tf import cli, files, provenance
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.networks import get_network
 from patchwork_tf.models.weights import (
     are_folded,
     assign_weights,
@@ -45,7 +46,9 @@ _MAP_DROPOUT = 0.5
 
 def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
-    system = get_system(cli.single("system", flags.system))
+    name = cli.single("system", flags.system)
+    first = next((path for path in (flags.init_checkpoint, flags.teacher) if path), None)
+    system = checkpoints.read(first).system_named(name) if first else get_system(name)
     cli.required(flags, "model_dir")
     _check_model_dir(flags)
     if flags.stage != "supervised":
@@ -88,6 +91,7 @@ def run(flags):
         "class_names": names,
         "training": _settings(flags),
         "version": provenance.version(),
+        **({"network": get_network(config.network).to_json()} if config.network else {}),
     }
     with distribution.loss_of_others_reported(processes, flags.model_dir), reading:
         fit(
@@ -203,7 +207,7 @@ def _teacher(flags, system):
     if not flags[name].value:
         raise UsageError("--stage=distill needs --teacher, or --init_checkpoint: the single-frame twin")
     teacher = checkpoints.read(flags[name].value)
-    for field in ("task", "heads", "backbone"):
+    for field in ("task", "heads", "backbone", "network"):
         theirs, ours = (getattr(config, field) for config in (teacher.config, system.model))
         if theirs != ours:
             raise UsageError(

@@ -44,6 +44,61 @@ class ChannelPadding(layers.Layer):
 
 
 @keras.saving.register_keras_serializable("patchwork_tf")
+class ChannelSlice(layers.Layer):
+    """Channels `start` to `stop`."""
+
+    def __init__(self, start: int, stop: int, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.stop = start, stop
+
+    def call(self, x):
+        return x[..., self.start : self.stop]
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+@keras.saving.register_keras_serializable("patchwork_tf")
+class PixelSlice(layers.Layer):
+    """One pixel of each block of `size` x `size`: (B, h size, w size, C) -> (B, h, w, C)."""
+
+    def __init__(self, size: int, row: int, column: int, **kwargs):
+        super().__init__(**kwargs)
+        self.size, self.row, self.column = size, row, column
+
+    def call(self, x):
+        return x[:, self.row :: self.size, self.column :: self.size]
+
+    def get_config(self):
+        return {**super().get_config(), "size": self.size, "row": self.row, "column": self.column}
+
+
+@keras.saving.register_keras_serializable("patchwork_tf")
+class Spread(layers.Layer):
+    """Numbers (B, 1, 1, C) at every pixel of a map, for which another (B, h, w, c) stands."""
+
+    def call(self, numbers, like):
+        return numbers + ops.zeros_like(like[..., :1])
+
+    def compute_output_shape(self, numbers_shape, like_shape):
+        return (*like_shape[:3], numbers_shape[3])
+
+
+@keras.saving.register_keras_serializable("patchwork_tf")
+class NearestResizing(layers.Layer):
+    """A map (B, h, w, C) at the size of another: each pixel is the one whose corner is at or before its own."""
+
+    def call(self, x, like):
+        for axis in (1, 2):
+            size, wanted = x.shape[axis], like.shape[axis]
+            x = ops.take(x, np.arange(wanted) * size // wanted, axis=axis)
+        return x
+
+    def compute_output_shape(self, x_shape, like_shape):
+        return (*like_shape[:3], x_shape[3])
+
+
+@keras.saving.register_keras_serializable("patchwork_tf")
 class AlignedResizing(layers.Layer):
     """Bilinear resizing in which the corners of both maps are the centres of their outermost pixels."""
 
@@ -72,6 +127,7 @@ def _refused(layer, shape):
     )
 
 
-rules.register_layer_rule(DepthToSpace, rules.POINTWISE)
-rules.register_layer_rule(ChannelPadding, rules.POINTWISE)
+for _layer in (DepthToSpace, ChannelPadding, ChannelSlice, PixelSlice, Spread):
+    rules.register_layer_rule(_layer, rules.POINTWISE)
+rules.register_layer_rule(NearestResizing, rules.WHOLE_MAP)
 rules.register_layer_rule(AlignedResizing, _refused)

@@ -4,6 +4,7 @@ Boxes are (ymin, xmin, ymax, xmax), anchors (ycenter, xcenter, height, width), a
 fractions of the frame's height and width.
 """
 
+import dataclasses
 import itertools
 import math
 
@@ -19,7 +20,7 @@ _SSD_SCALES = tuple(0.2 + 0.15 * level for level in range(6))
 _SSD_LOWEST_SCALE = 0.1
 # How strongly centre and size codes are scaled, as in Faster R-CNN and TF's SSD.
 CODE_SCALES = (10.0, 10.0, 5.0, 5.0)
-MAX_SIZE_CODE = CODE_SCALES[2] * math.log(1000 / 16)  # keeps exp() finite for an untrained network
+LARGEST_SIZE = math.log(1000 / 16)  # of a box, as the logarithm of its part of the anchor's: keeps exp() finite
 
 
 def _shape(scale: float, ratio: float) -> tuple[float, float]:
@@ -43,11 +44,14 @@ SSD_ANCHORS = (
 )
 
 
-def level_anchors(shapes, feature_size) -> np.ndarray:
-    """Anchors of one feature map (h, w, a, 4) float32, of `shapes` (a, 2) at every one of its pixels (h, w)."""
+def level_anchors(shapes, feature_size, offset: float = 0.5) -> np.ndarray:
+    """Anchors of one feature map (h, w, a, 4) float32, of `shapes` (a, 2) at every one of its pixels (h, w).
+
+    They are at the pixels' centres, or as far from the pixels' corners as `offset` says.
+    """
     height, width = feature_size
-    y = (np.arange(height) + 0.5) / height
-    x = (np.arange(width) + 0.5) / width
+    y = (np.arange(height) + offset) / height
+    x = (np.arange(width) + offset) / width
     anchors = np.empty((height, width, len(shapes), 4), np.float32)
     anchors[..., 0] = y[:, None, None]
     anchors[..., 1] = x[:, None]
@@ -71,11 +75,37 @@ def encode(boxes, anchors):
     return codes * np.asarray(CODE_SCALES, np.float32)
 
 
-def decode(codes, anchors):
-    """Inverse of `encode`, clipped to the frame: corner boxes (..., 4)."""
-    center = codes[..., :2] / CODE_SCALES[0] * anchors[..., 2:] + anchors[..., :2]
-    size = ops.exp(ops.minimum(codes[..., 2:], MAX_SIZE_CODE) / CODE_SCALES[2]) * anchors[..., 2:]
-    return ops.clip(ops.concatenate([center - size / 2, center + size / 2], axis=-1), 0.0, 1.0)
+@dataclasses.dataclass(frozen=True)
+class BoxCoder:
+    """How the numbers that a network predicts of an anchor become a box.
+
+    Attributes:
+        scales: by which the codes of ycenter, xcenter, height and width are divided.
+        exponential: whether sizes are logarithms; else they are multiples of the anchor's.
+        numbers: per anchor, of which four are a box.
+        places: of ycenter, xcenter, height and width among them.
+    """
+
+    scales: tuple[float, float, float, float] = CODE_SCALES
+    exponential: bool = True
+    numbers: int = 4
+    places: tuple[int, int, int, int] = (0, 1, 2, 3)
+
+    def decode(self, codes, anchors):
+        """Corner boxes (..., 4), clipped to the frame, of codes (..., numbers) and anchors (..., 4)."""
+        if self.places != (0, 1, 2, 3) or self.numbers != 4:
+            codes = ops.take(codes, np.array(self.places), axis=-1)
+        center = codes[..., :2] / np.float32(self.scales[:2]) * anchors[..., 2:] + anchors[..., :2]
+        size = codes[..., 2:]
+        if self.exponential:
+            size = ops.exp(ops.minimum(size / np.float32(self.scales[2:]), LARGEST_SIZE))
+        else:
+            size = size / np.float32(self.scales[2:])
+        size = size * anchors[..., 2:]
+        return ops.clip(ops.concatenate([center - size / 2, center + size / 2], axis=-1), 0.0, 1.0)
+
+
+CODER = BoxCoder()  # of `encode`
 
 
 def iou(a, b):

@@ -32,6 +32,8 @@ class ModelConfig:
         trained_size: (H, W) of the images that a detector's weights were trained on. Networks know things by their
             pixels, so anchors have the same there and here. None: the size the network works on.
         backbone: name of a registered backbone, see `backbone.register_backbone`.
+        network: name of a network that is described in full, heads and all, see `networks`; depth, heads and
+            backbone say nothing then, and parts whose maps do not divide into cells are on the map.
     """
 
     task: str = "detection"
@@ -45,6 +47,7 @@ class ModelConfig:
     heads: str = "patchwork"
     trained_size: tuple[int, int] | None = None
     backbone: str = "mobilenet_v2"
+    network: str | None = None
 
     def __post_init__(self):
         if isinstance(self.image_size, int):
@@ -69,7 +72,8 @@ class ModelConfig:
         get_task(self.task).check(self)
 
     def _check_image_size(self):
-        if self.heads == "ssd" and self.grid.is_whole_frame and min(self.image_size) >= STRIDE:
+        is_any_size = self.network or (self.heads == "ssd" and self.grid.is_whole_frame)
+        if is_any_size and min(self.image_size) >= STRIDE:
             return
         stride = get_task(self.task).stride
         multiple = stride * self.grid.cells / math.sqrt(self.resolution)

@@ -12,14 +12,14 @@ from keras import ops
 
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers.cell import read, remember, window_corner
-from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.heads import BOX_PREDICTOR, HEAD_KINDS, per_anchor
+from patchwork_tf.models.heads import HEAD_KINDS, described_levels, described_reading, per_anchor
+from patchwork_tf.models.networks import get_network
+from patchwork_tf.models.patch import AUTO
 from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel
 from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import best_classes, suppress
-from patchwork_tf.models.weights import CLASS_PREDICTOR
 
 # Score from which on a detection is held for an object, when windows are chosen.
 NEEDED_SCORE = 0.1
@@ -35,13 +35,25 @@ class PatchworkDetector(PatchworkModel):
     the step, see `suppression.suppress` and `score_weights`.
 
     Attributes:
-        head_kind: the HeadKind.
-        pyramid: the network of the low-resolution heads, of the restored map.
-        level_anchors: (h, w, a, 4) float32 per level, high-resolution levels first.
+        head_kind: the HeadKind; None of a network that was imported.
+        pyramid: the network of the low-resolution heads, of the restored map; likewise.
+        levels: heads.Level, those of windows first.
+        reading: heads.Reading.
         anchors: all of them (A, 4) in centre form, row by row.
     """
 
     def __init__(self, config: ModelConfig, info: ModelInfo):
+        if config.network:
+            self._init_described(config, info)
+        else:
+            self._init_heads(config, info)
+        # Of a level either both are of windows, or neither is.
+        local = [level for level in self.levels if self._is_local(level)]
+        self.levels = local + [level for level in self.levels if level not in local]
+        self.local_levels = len(local)
+        self.anchors = np.concatenate([level.anchors.reshape(-1, 4) for level in self.levels])
+
+    def _init_heads(self, config, info):
         kind = HEAD_KINDS[config.heads]
         backbone = make_backbone(
             config.backbone, config.network_size, config.depth, kind.last_channels(config.depth)
@@ -52,25 +64,36 @@ class PatchworkDetector(PatchworkModel):
             backbone.network.inputs, {**high, **pyramid(restored), RESTORED: restored}, name="detector"
         )
         super().__init__(config, info, backbone, network, on_map=(f"pyramid_0{kind.entry}",), kept=tuple(high))
-        self.head_kind, self.rule, self.pyramid = kind, kind.rule, pyramid
-        sizes = [network.output[f"{head}{BOX_PREDICTOR}"].shape[1:3] for head in kind.heads]
-        self.level_anchors = [
-            kind.anchors(level, size, config.network_size, config.size_of_training)
-            for level, size in enumerate(sizes)
-        ]
-        self.anchors = np.concatenate([a.reshape(-1, 4) for a in self.level_anchors])
+        self.head_kind, self.rule, self.pyramid, self.reading = kind, kind.rule, pyramid, kind.reading
+        self.levels = kind.levels(network.output, config.network_size, config.size_of_training)
 
-    @property
-    def local_levels(self) -> int:
-        """How many levels are predicted in the window alone."""
-        return len(self.head_kind.strides)
+    def _init_described(self, config, info):
+        source = get_network(config.network)
+        network = source.build(config.network_size)
+        super().__init__(config, info, None, network, AUTO, kept=tuple(network.output))
+        self.head_kind, self.rule, self.pyramid = None, HEAD_KINDS["ssd"].rule, None
+        self.reading = described_reading(source.answer)
+        self.levels = described_levels(source.answer, network.output, config.network_size)
+
+    def _is_local(self, level) -> bool:
+        """Whether a level is predicted in the window alone."""
+        if self.head_kind and self.feature_grid.is_whole_frame:
+            return level.boxes.startswith("head_")
+        return {level.classes, level.boxes} <= self.plan.on_window
+
+    def memory_name(self, level: int) -> str:
+        """What the memory of a level of windows is called after: its stride, and the level if others have it."""
+        strides = [
+            self.config.network_size[0] // each.anchors.shape[0] for each in self.levels[: self.local_levels]
+        ]
+        return f"{strides[level]}" if strides.count(strides[level]) == 1 else f"{strides[level]}_{level}"
 
     def head_memory_shapes(self):
         shapes = {}
-        for stride, anchors in zip(self.head_kind.strides, self.level_anchors, strict=False):
-            height, width, count, _ = anchors.shape
-            shapes[f"boxes_{stride}"] = (height, width, count * 4)
-            shapes[f"scores_{stride}"] = (height, width, count * self.config.num_classes)
+        for number, level in enumerate(self.levels[: self.local_levels]):
+            height, width, count, _ = level.anchors.shape
+            shapes[f"boxes_{self.memory_name(number)}"] = (height, width, count * 4)
+            shapes[f"scores_{self.memory_name(number)}"] = (height, width, count * self.config.num_classes)
         return shapes
 
     def _predictions(self, outputs):
@@ -79,17 +102,17 @@ class PatchworkDetector(PatchworkModel):
         whole map on the others.
         """
         predictions = []
-        for head, anchors in zip(self.head_kind.heads, self.level_anchors, strict=True):
-            if f"{head}{CLASS_PREDICTOR}" in outputs:
-                pair = (outputs[f"{head}{ending}"] for ending in (CLASS_PREDICTOR, BOX_PREDICTOR))
-                predictions.append(tuple(per_anchor(x, anchors.shape[2]) for x in pair))
+        for level in self.levels:
+            if level.classes in outputs:
+                pair = (outputs[level.classes], outputs[level.boxes])
+                predictions.append(tuple(per_anchor(x, level.anchors.shape[2]) for x in pair))
         return predictions
 
     def _answer(self, predictions, window, state):
         levels = []
         for level, (logits, codes) in enumerate(predictions):
-            scores = self.head_kind.scores(logits)
-            boxes = box_ops.decode(codes, self._anchors_at(level, window))
+            scores = self.reading.scores(logits)
+            boxes = self.reading.coder.decode(codes, self._anchors_at(level, window))
             if level < self.local_levels and not self.feature_grid.is_whole_frame:
                 boxes, scores, state = self._remember(level, boxes, scores, window, state)
             levels.append((boxes, scores))
@@ -126,7 +149,7 @@ class PatchworkDetector(PatchworkModel):
 
     @property
     def part_centers(self):
-        count = sum(anchors.size // 4 for anchors in self.level_anchors[: self.local_levels])
+        count = sum(level.anchors.size // 4 for level in self.levels[: self.local_levels])
         return self.anchors[:count, :2]
 
     @property
@@ -136,7 +159,8 @@ class PatchworkDetector(PatchworkModel):
     def map_answer(self, restored):
         levels, predictions = [], self._predictions(self.pyramid(restored))
         for level, (logits, codes) in enumerate(predictions, start=self.local_levels):
-            levels.append((box_ops.decode(codes, self._anchors_at(level, None)), self.head_kind.scores(logits)))
+            boxes = self.reading.coder.decode(codes, self._anchors_at(level, None))
+            levels.append((boxes, self.reading.scores(logits)))
         boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
         return {"boxes": boxes, "scores": scores}
 
@@ -153,8 +177,8 @@ class PatchworkDetector(PatchworkModel):
         if self.feature_grid.is_whole_frame:
             return values
         kept, first = [], 0
-        for level, anchors in enumerate(self.level_anchors):
-            height, width, per_location, _ = anchors.shape
+        for level in range(len(self.levels)):
+            height, width, per_location, _ = self.levels[level].anchors.shape
             count = height * width * per_location
             rows = values[:, first : first + count]
             first += count
@@ -167,7 +191,7 @@ class PatchworkDetector(PatchworkModel):
 
     def _anchors_at(self, level, window):
         """Anchors (B or 1, h w a, 4) under the predictions of one level."""
-        anchors = self.level_anchors[level]
+        anchors = self.levels[level].anchors
         if level >= self.local_levels or self.feature_grid.is_whole_frame or window is None:
             return anchors.reshape(1, -1, 4)
         height, width = self._window_size(level)
@@ -177,19 +201,19 @@ class PatchworkDetector(PatchworkModel):
 
     def _remember(self, level, boxes, scores, window, state):
         """Writes a window's predictions to the prediction memory, and returns the whole of it."""
-        stride = self.head_kind.strides[level]
-        height, width = self.level_anchors[level].shape[:2] if window is None else self._window_size(level)
+        name = self.memory_name(level)
+        height, width = self.levels[level].anchors.shape[:2] if window is None else self._window_size(level)
         answers = []
-        for key, values in ((f"boxes_{stride}", boxes), (f"scores_{stride}", scores)):
+        for key, values in ((f"boxes_{name}", boxes), (f"scores_{name}", scores)):
             memory = state[key]
             values = ops.reshape(values, (-1, height, width, memory.shape[-1]))
             memory = remember(memory, values, window, self.grid)
             state = {**state, key: memory}
-            answers.append(per_anchor(memory, self.level_anchors[level].shape[2]))
+            answers.append(per_anchor(memory, self.levels[level].anchors.shape[2]))
         return *answers, state
 
     def _window_size(self, level):
-        height, width = self.level_anchors[level].shape[:2]
+        height, width = self.levels[level].anchors.shape[:2]
         return (
             height * self.grid.window_cells // self.grid.cells,
             width * self.grid.window_cells // self.grid.cells,

@@ -116,9 +116,83 @@ class HeadKind:
         shapes = np.asarray(self.anchor_shapes[level], np.float32) * (side / np.asarray(image_size, np.float32))
         return box_ops.level_anchors(shapes, feature_size)
 
+    def levels(self, outputs, image_size, trained_size) -> list["Level"]:
+        """The levels of a network with these symbolic outputs, high-resolution levels first."""
+        found = []
+        for number, head in enumerate(self.heads):
+            size = outputs[f"{head}{BOX_PREDICTOR}"].shape[1:3]
+            anchors = self.anchors(number, size, image_size, trained_size)
+            found.append(Level(f"{head}{CLASS_PREDICTOR}", f"{head}{BOX_PREDICTOR}", anchors))
+        return found
+
+    @property
+    def reading(self) -> "Reading":
+        """How predictions are read."""
+        return Reading(SIGMOID if self.sigmoid else SOFTMAX)
+
+
+SIGMOID, SOFTMAX, SCORES = "sigmoid", "softmax", "scores"
+
+
+@dataclasses.dataclass(frozen=True)
+class Reading:
+    """How what a network predicts of anchors is read.
+
+    Attributes:
+        activation: that makes scores of it: SIGMOID or SOFTMAX; SCORES are there already.
+        background: whether it says of the background, too, first of all.
+        coder: BoxCoder.
+    """
+
+    activation: str
+    background: bool = True
+    coder: box_ops.BoxCoder = box_ops.CODER
+
     def scores(self, logits):
-        """Scores (..., classes) in [0, 1] of logits (..., 1 + classes)."""
-        return (ops.sigmoid(logits) if self.sigmoid else ops.softmax(logits))[..., 1:]
+        """Scores (..., classes) in [0, 1] of logits (..., classes), or 1 + classes with the background."""
+        if self.activation != SCORES:
+            logits = ops.sigmoid(logits) if self.activation == SIGMOID else ops.softmax(logits)
+        return logits[..., 1:] if self.background else logits
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Level:
+    """One feature map's predictions.
+
+    Attributes:
+        classes, boxes: names of the network's outputs (B, h, w, a n).
+        anchors: (h, w, a, 4) float32, in centre form, as fractions of the frame.
+    """
+
+    classes: str
+    boxes: str
+    anchors: np.ndarray
+
+
+def described_levels(answer: dict, outputs, image_size) -> list[Level]:
+    """The levels of an imported network; the anchors have the same pixels on frames of any size.
+
+    Args:
+        answer: `Network.answer`: 'levels', each with 'classes' and 'boxes', names of outputs, 'shapes', height and
+            width in pixels of the anchors at each place, 'offset', see `boxes.level_anchors`, and 'stride', how
+            many pixels they are apart, where that is no part of the frame.
+        outputs: symbolic, by name.
+        image_size: (H, W) of the frames.
+    """
+    found = []
+    for level in answer["levels"]:
+        shapes = np.asarray(level["shapes"], np.float32) / np.asarray(image_size, np.float32)
+        anchors = box_ops.level_anchors(shapes, outputs[level["boxes"]].shape[1:3], level["offset"])
+        if level["stride"]:
+            anchors[..., :2] *= level["stride"] * np.array(anchors.shape[:2], np.float32) / np.float32(image_size)
+        found.append(Level(level["classes"], level["boxes"], anchors))
+    return found
+
+
+def described_reading(answer: dict) -> Reading:
+    """How predictions of an imported network are read: 'activation', 'background' and 'coder' of `answer`."""
+    coder = {key: tuple(x) if isinstance(x, list) else x for key, x in answer["coder"].items()}
+    return Reading(answer["activation"], answer["background"], box_ops.BoxCoder(**coder))
 
 
 def per_anchor(x, anchors):

@@ -2,13 +2,15 @@
 
 import functools
 
+import keras
 from keras import ops
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.cell import crop_window, remember
 from patchwork_tf.layers.memory import Remember
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.patch import PatchedModel
+from patchwork_tf.models.networks import get_network
+from patchwork_tf.models.patch import AUTO, PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule
 from patchwork_tf.task import WINDOW_OUTPUTS
@@ -17,6 +19,7 @@ LEAST_CHANGE = 1e-3  # of an answer, relative to how large it is, that is more t
 MOST_SURPRISE = 4.0  # of a cell, as a multiple of the mean
 
 
+@keras.saving.register_keras_serializable("patchwork_tf")
 class PatchworkMaps(PatchworkModel):
     """What `pw.stream` and `pw.export` run of a network that `pw.patch` has made.
 
@@ -24,8 +27,9 @@ class PatchworkMaps(PatchworkModel):
     yet; and 'next_window' and the windows' values, as of all models.
 
     Args:
-        network: functional Keras model of frames (H, W, 3) in [-1, 1].
-        grid: the frame's Grid.
+        config: the ModelConfig.
+        info: the ModelInfo.
+        network: functional Keras model of frames (H, W, 3) in [-1, 1]; by default the one that `config` names.
         on_map: as for `patch`.
 
     Attributes:
@@ -38,16 +42,12 @@ class PatchworkMaps(PatchworkModel):
     # 60.8, every 4th frame 67.7, every 3rd and two late 52.5; N = 1 38.8, raster 40.3, every 16th 46.0.
     rule = Rule(background=1.0, neighbours=1.0)
 
-    def __init__(self, network, grid, on_map=()):
-        config = ModelConfig(
-            "maps", grid.cells, grid.window_cells, image_size=network.inputs[0].shape[1:3], backbone=network.name
-        )
+    def __init__(self, config, info, network=None, on_map=AUTO):
+        network = network or get_network(config.network).build(config.network_size)
         if taken := sorted(set(WINDOW_OUTPUTS) & set(network.output_names)):
             raise UsageError(
                 f"an output of {network.name} is called {taken[0]!r}, which is what a step says of windows"
             )
-        system = "sf" if grid.is_whole_frame else f"pw-m{grid.cells}n{grid.window_cells}"
-        info = ModelInfo(system, reference="sf", weights=f"of {network.name}")
         super().__init__(config, info, None, network, on_map)
         together = [step for step in self.plan.steps if isinstance(step.call.layer, Remember)]
         answers = {id(x) for x in self.plan.outputs.values()}
@@ -116,4 +116,9 @@ def video_model(model) -> PatchworkModel:
     """A model as streams and exports take it: of a `PatchedModel` its PatchworkMaps, the same one every time."""
     if not isinstance(model, PatchedModel):
         return model
-    return PatchworkMaps(model.network, model.grid, model.on_map)
+    network, grid = model.network, model.grid
+    size = network.inputs[0].shape[1:3]
+    config = ModelConfig("maps", grid.cells, grid.window_cells, image_size=size, network=network.name)
+    system = "sf" if grid.is_whole_frame else f"pw-m{grid.cells}n{grid.window_cells}"
+    info = ModelInfo(system, reference="sf", weights=f"of {network.name}")
+    return PatchworkMaps(config, info, network, model.on_map)

@@ -23,6 +23,7 @@ from patchwork_tf.models.graph import Call, graph_of
 FRAME, WINDOW = "frame", "window"
 # Where a tensor is: features of the window, of the full frame, or numbers without a place, such as means.
 ON_WINDOW, ON_MAP, NOWHERE = "window", "map", "nowhere"
+AUTO = "auto"  # for `on_map`: whatever cannot run on windows
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +57,7 @@ class Plan:
         input: the symbolic frame.
         steps: what is done, in order.
         outputs: symbolic tensors by name, maps of the full frame or numbers without a place.
+        on_window: names of outputs that are those of the window instead.
         state_shapes: (H, W, C) by name.
     """
 
@@ -63,6 +65,7 @@ class Plan:
     input: KerasTensor
     steps: list[Step] = dataclasses.field(default_factory=list)
     outputs: dict[str, KerasTensor] = dataclasses.field(default_factory=dict)
+    on_window: set[str] = dataclasses.field(default_factory=set)
     state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
 
     def run(self, frame, window, states: dict):
@@ -102,12 +105,18 @@ class _Planner:
         self.instead = {}  # by symbol, the one that stands for it on windows
         self.moved = {}  # by place and symbol, the one of the same features there
         self.padded = {}  # by symbol of the graph, the call of the ZeroPadding2D that its reader makes up for
+        self._why_on_map = ""  # with AUTO, of the first layer that is
         if not grid.is_whole_frame:
             self._look(graph.input)
         for call in graph.calls:
             self._add(call)
+        if on_map == AUTO and not any(step.remembers for step in self.plan.steps) and not grid.is_whole_frame:
+            raise UsageError(f"nothing of it can run on windows: {self._why_on_map}")
         for name, symbol in graph.outputs.items():
-            self.plan.outputs[name] = self._known(symbol) if name in kept else self._map_of(symbol)
+            known = self._known(symbol)
+            if name in kept and self.places[id(known)] == ON_WINDOW:
+                self.plan.on_window.add(name)
+            self.plan.outputs[name] = known if name in kept else self._map_of(symbol)
 
     def _known(self, symbol):
         return self.instead.get(id(symbol), symbol)
@@ -118,7 +127,7 @@ class _Planner:
 
     def _add(self, call):
         places = {self.places[id(self._known(x))] for x in call.inputs}
-        if call.layer.name in self.on_map or ON_WINDOW not in places:
+        if self._is_on_map(call) or ON_WINDOW not in places:
             self._as_it_is(call)
             return
         if isinstance(call.layer, layers.ZeroPadding2D):
@@ -129,10 +138,17 @@ class _Planner:
         try:
             self._on_windows(call.with_inputs(self._window_of), padding)
         except rules.Refused as why:
+            message = f"{call.layer.name} ({type(call.layer).__name__}) cannot run on windows: {why}"
+            if self.on_map == AUTO:
+                self._why_on_map = self._why_on_map or message
+                self._as_it_is(call)
+                return
             raise UsageError(
-                f"{call.layer.name} ({type(call.layer).__name__}) cannot run on windows: {why}; on_map="
-                f"{call.layer.name!r} runs it, and all after it, on the map of the full frame"
+                f"{message}; on_map={call.layer.name!r} runs it, and all after it, on the map of the full frame"
             ) from None
+
+    def _is_on_map(self, call):
+        return self.on_map != AUTO and call.layer.name in self.on_map
 
     def _as_it_is(self, call):
         self._take(Step(call.with_inputs(self._map_of)), ON_MAP)
@@ -193,13 +209,14 @@ class _Planner:
         return made
 
     def _take(self, step, place):
-        """Adds a step whose outputs are in a place, if they have any."""
+        """Adds a step whose outputs are in a place, if any. Raises Refused if cells do not divide them."""
+        for symbol in step.call.outputs:
+            if place == ON_WINDOW and any(side % self.grid.cells for side in symbol.shape[1:3]):
+                raise rules.Refused(self._size_advice(symbol.shape))
         self.plan.steps.append(dataclasses.replace(step, on_window=place == ON_WINDOW))
         if step.remembers:
             self.plan.state_shapes[step.state] = step.call.layer.memory_shape
         for symbol in step.call.outputs:
-            if place == ON_WINDOW and any(side % self.grid.cells for side in symbol.shape[1:3]):
-                raise rules.Refused(self._size_advice(symbol.shape))
             self.places[id(symbol)] = place if _is_map(symbol) or place == ON_WINDOW else NOWHERE
             self.names[id(symbol)] = step.call.layer.name
 
@@ -207,7 +224,7 @@ class _Planner:
         """What to do about a map of `shape` that does not divide into cells."""
         frame, later, stride = self.graph.input.shape[1:3], set(), 1
         for call in self.graph.calls:
-            if call.layer.name in self.on_map or any(id(x) in later for x in call.inputs):
+            if self._is_on_map(call) or any(id(x) in later for x in call.inputs):
                 later |= {id(x) for x in call.outputs}
                 continue
             maps = [x.shape[1:3] for x in call.outputs if _is_map(x)]
@@ -240,7 +257,8 @@ def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
         UsageError: as `patch`.
     """
     graph = graph_of(network)
-    if unknown := set(on_map) - {call.layer.name for call in graph.calls}:
+    unknown = set() if on_map == AUTO else set(on_map) - {call.layer.name for call in graph.calls}
+    if unknown:
         raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
     return _Planner(graph, grid, on_map, kept).plan
 
@@ -269,7 +287,7 @@ class PatchedModel(keras.Model):
     def __init__(self, network, cells: int, window: int, on_map=(), name: str | None = None):
         backend.check_precision()
         self.grid = Grid(cells, window)
-        on_map = (on_map,) if isinstance(on_map, str) else tuple(on_map)
+        on_map = (on_map,) if isinstance(on_map, str) and on_map != AUTO else on_map
         self.plan = plan_of(network, self.grid, on_map)
         self.on_map, self._network = on_map, _Untracked(network)
         frame = keras.Input(self.plan.input.shape[1:], name=FRAME)
@@ -321,7 +339,7 @@ class PatchedModel(keras.Model):
             "network": keras.saving.serialize_keras_object(self.network),
             "cells": self.grid.cells,
             "window": self.grid.window_cells,
-            "on_map": list(self.on_map),
+            "on_map": self.on_map if self.on_map == AUTO else list(self.on_map),
             "name": self.name,
         }
 
@@ -345,7 +363,8 @@ def patch(network: keras.Model, cells: int = 4, window: int = 2, on_map=()) -> P
         cells: M, the frame is a grid of M x M cells.
         window: N, one step looks at N x N cells. M = N looks at whole frames.
         on_map: names of layers that run on the map of the full frame, which is put together before them, as does
-            what follows them alone; where features from there meet those of a window, they are cut to it.
+            what follows them alone; where features from there meet those of a window, they are cut to it. "auto":
+            those that cannot run on windows.
 
     Raises:
         UsageError: names the first layer that cannot run on windows, and what to do about it.

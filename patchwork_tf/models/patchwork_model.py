@@ -14,6 +14,7 @@ from patchwork_tf.models import mobilenet_v2  # noqa: F401  makes it known
 from patchwork_tf.models.attention import AttentionNetwork, best_window
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
 from patchwork_tf.models.costs import layer_costs
+from patchwork_tf.models.networks import Network, get_network, register_network
 from patchwork_tf.models.patch import plan_of
 from patchwork_tf.models.rule import Rule, advance_freshness
 from patchwork_tf.task import get_task
@@ -205,11 +206,19 @@ class PatchworkModel(keras.Model):
         return self.step(inputs, window, state)
 
     def get_config(self):
-        return {"config": dataclasses.asdict(self.config), "info": dataclasses.asdict(self.info)}
+        network = get_network(self.config.network).to_json() if self.config.network else None
+        return {
+            "config": dataclasses.asdict(self.config),
+            "info": dataclasses.asdict(self.info),
+            "network": network,
+        }
 
     @classmethod
     def from_config(cls, config):
         """A model as `build` makes it, from what `get_config` returns."""
+        if config.get("network"):
+            network = Network.from_json(config["network"])
+            register_network(network.name, network)
         info = dict(config["info"])
         info |= {"stream": StreamConfig(**info["stream"]), "class_names": tuple(info["class_names"])}
         return get_task(config["config"]["task"]).build(ModelConfig(**config["config"]), ModelInfo(**info))

@@ -2,17 +2,21 @@
 
 Atrous spatial pyramid pooling on the last feature map, upsampled eight times to stride 4 and
 refined there beside an early feature map (DeepLabv3+). Every layer that looks at neighbours is a
-cell: the dilated convolutions, whose border is as wide as their rate, and the upsampling.
+cell: the dilated convolutions, whose border is as wide as their rate, and the upsampling. Or it is
+a network of one's own, that tells several classes apart, perhaps.
 """
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.blocks import convolution, make_divisible, pointwise, separable
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
+from patchwork_tf.models.networks import get_network
+from patchwork_tf.models.patch import AUTO
 from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import Rule, cell_of
 from patchwork_tf.truth import FOREGROUND
@@ -42,7 +46,8 @@ class PatchworkSegmenter(PatchworkModel):
     """Segments foreground from background, looking at one window per frame.
 
     Outputs of `step`: 'mask' (B, H, W) float32, the probability in [0, 1] of each pixel of the
-    frame to be foreground; 1/2 where no window has been yet. Of Patchwork models also 'undecided'
+    frame to be foreground, and 1/2 where no window has been yet; if it tells several classes apart, 'classes'
+    (B, H, W) int32, the likeliest of each pixel, 0 for background. Of Patchwork models also 'undecided'
     (B, M, M, 1), see there.
     """
 
@@ -51,33 +56,56 @@ class PatchworkSegmenter(PatchworkModel):
     rule = Rule(background=0.02, neighbours=1.0)
 
     def __init__(self, config: ModelConfig, info: ModelInfo):
-        backbone = make_backbone(config.backbone, config.network_size, config.depth, None)
-        logits = _decoder(backbone.map_of(ASPP_STRIDE), backbone.map_of(REFINE_STRIDE), config.depth)
-        network = keras.Model(
-            backbone.network.inputs, {LOGITS: logits, RESTORED: backbone.map_of(STRIDE)}, name="segmenter"
-        )
         # Segmenting is local (supplement, Section A): nothing but attention is on the map.
-        super().__init__(config, info, backbone, network, kept=(LOGITS,))
-        self.logits_shape = logits.shape[1:]
+        if config.network:
+            backbone, source = None, get_network(config.network)
+            network = source.build(config.network_size)
+            network = keras.Model(
+                network.inputs, {LOGITS: network.output[source.answer["logits"]]}, name="segmenter"
+            )
+        else:
+            backbone = make_backbone(config.backbone, config.network_size, config.depth, None)
+            logits = _decoder(backbone.map_of(ASPP_STRIDE), backbone.map_of(REFINE_STRIDE), config.depth)
+            network = keras.Model(
+                backbone.network.inputs, {LOGITS: logits, RESTORED: backbone.map_of(STRIDE)}, name="segmenter"
+            )
+        super().__init__(config, info, backbone, network, AUTO if config.network else (), kept=(LOGITS,))
+        self.logits_shape = self.plan.outputs[LOGITS].shape[1:]
+        classes = max(1, self.logits_shape[-1] - 1)
+        if config.network and config.num_classes != classes:
+            raise UsageError(f"{config.network} tells {classes} classes apart, not {config.num_classes}")
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether it tells several classes apart."""
+        return self.logits_shape[-1] > OUTPUTS
+
+    @property
+    def is_remembered(self) -> bool:
+        """Whether logits are of windows, and remembered."""
+        return LOGITS in self.plan.on_window
 
     def head_memory_shapes(self):
-        return {"logits": self.logits_shape}
+        height, width, channels = self.logits_shape
+        return {"logits": (height, width, channels + self.tells_classes)} if self.is_remembered else {}
 
     def _predictions(self, outputs):
-        """Logits (B, h, w, 2) of background and foreground at stride 4 in the window."""
+        """Logits (B, h, w, C) in the window: of background and classes, or of foreground alone."""
         return outputs[LOGITS]
 
     def _answer(self, predictions, window, state):
-        logits = predictions
+        logits = with_margin(predictions) if self.tells_classes else predictions
         if "logits" in state:
             logits = remember(state["logits"], logits, window, self.grid)
             state = {**state, "logits": logits}
-        margin = logits[..., 1:] - logits[..., :1]
+        margin = logits[..., :1] if self.tells_classes else margin_of(logits)
         outputs = {} if self.grid.is_whole_frame else {"undecided": self.undecided(margin)}
-        margin = ops.image.resize(
-            margin, self.config.image_size, interpolation="bilinear", data_format="channels_last"
-        )
-        return {**outputs, "mask": ops.sigmoid(margin[..., 0])}, state
+        if self.tells_classes:
+            outputs["classes"] = ops.cast(ops.argmax(self._enlarged(logits[..., 1:]), axis=-1), "int32")
+        return {**outputs, "mask": ops.sigmoid(self._enlarged(margin)[..., 0])}, state
+
+    def _enlarged(self, x):
+        return ops.image.resize(x, self.config.image_size, interpolation="bilinear", data_format="channels_last")
 
     def undecided(self, margin):
         """How undecided cells are: 4 p (1 - p), p being the mean probability of foreground in each.
@@ -85,7 +113,7 @@ class PatchworkSegmenter(PatchworkModel):
         Where an object's edge goes through a cell it is as undecided as where nobody knows.
 
         Args:
-            margin: (B, h, w, 1) float32 between the logits at stride 4, of the full frame or of some cells of it.
+            margin: (B, h, w, 1) float32, see `margin_of`, of the full frame or of some cells of it.
 
         Returns:
             (B, M, M, 1) in [0, 1], or of as many cells as there are.
@@ -97,7 +125,10 @@ class PatchworkSegmenter(PatchworkModel):
     def blank_answer(self, batch_size):
         cells = self.grid.cells
         mask = ops.full((batch_size, *self.config.image_size), FOREGROUND)
-        return {"mask": mask, "undecided": ops.ones((batch_size, cells, cells, 1))}
+        answer = {"mask": mask, "undecided": ops.ones((batch_size, cells, cells, 1))}
+        if self.tells_classes:
+            answer["classes"] = ops.zeros((batch_size, *self.config.image_size), "int32")
+        return answer
 
     def need(self, answer, freshness):
         """How undecided the remembered mask is."""
@@ -112,11 +143,36 @@ class PatchworkSegmenter(PatchworkModel):
     def answer_cells(self):
         cells = self.grid.cells
         of_pixels = cell_of(self.part_centers, self.grid).reshape(self.config.image_size)
-        return {"mask": of_pixels, "undecided": np.arange(cells**2).reshape(cells, cells)}
+        more = {"classes": of_pixels} if self.tells_classes else {}
+        return {"mask": of_pixels, "undecided": np.arange(cells**2).reshape(cells, cells), **more}
 
     def select_window(self, values, window):
-        """Keeps of full-frame values (B, H / 4, W / 4, C) those (B, h, w, C) that one step predicts freshly."""
-        if self.feature_grid.is_whole_frame:
+        """Keeps of values (B, H, W, C), at the logits' size, those (B, h, w, C) that a step predicts freshly."""
+        if not self.is_remembered:
             return values
         size = [side * self.grid.window_cells // self.grid.cells for side in self.logits_shape[:2]]
         return read(values, window_corner(window, self.grid, self.logits_shape), size)
+
+
+def margin_of(logits):
+    """By how much foreground, whatever its class, is likelier than background, as a logit.
+
+    Args:
+        logits: (B, h, w, C) float32: of foreground alone, C = 1; or of the background and C - 1 classes.
+
+    Returns:
+        (B, h, w, 1).
+    """
+    if logits.shape[-1] == 1:
+        return logits
+    foreground = logits[..., 1:]
+    if logits.shape[-1] > OUTPUTS:
+        # In operators that every runtime has, which ops.logsumexp is not.
+        largest = ops.max(foreground, axis=-1, keepdims=True)
+        foreground = largest + ops.log(ops.sum(ops.exp(foreground - largest), axis=-1, keepdims=True))
+    return foreground - logits[..., :1]
+
+
+def with_margin(logits):
+    """Their margin, then logits (B, h, w, C) of background and classes: what is not known is 0 in both."""
+    return ops.concatenate([margin_of(logits), logits], axis=-1)

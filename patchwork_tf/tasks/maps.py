@@ -7,6 +7,7 @@ import numpy as np
 
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.maps import PatchworkMaps
 from patchwork_tf.task import WINDOW_OUTPUTS, Answer, Task, register_task
 
 
@@ -32,7 +33,11 @@ class MapsTask(Task):
     agreement = "correlation"
 
     def build(self, config, info):
-        raise UsageError("a network of one's own is made by pw.patch(network), not by its name")
+        if not config.network:
+            raise UsageError(
+                "a network of one's own is made by pw.patch(network), or imported by patchwork-import"
+            )
+        return PatchworkMaps(config, info)
 
     def outputs(self):
         return {"maps": "the outputs of the network under their names; 0 where no window has been"}

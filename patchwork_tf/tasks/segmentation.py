@@ -1,4 +1,4 @@
-"""Segmentation: which pixels of a frame are foreground (DAVIS 2016, the paper's Table 5)."""
+"""Segmentation: which pixels of a frame are foreground (DAVIS 2016, the paper's Table 5), and of which class."""
 
 import dataclasses
 import math
@@ -24,7 +24,7 @@ class Mask(Answer):
 
     Attributes:
         probability: (H, W) float32 at the model's image size, of each pixel to be foreground.
-        mask: (h, w) bool at the frame's own size, True where it is.
+        mask: (h, w) uint8 at the frame's own size, where it is: 1 and the number of the class, 0 for background.
     """
 
     probability: np.ndarray
@@ -49,22 +49,34 @@ class Segmentation(Task):
         return ["foreground"]
 
     def check(self, config):
-        if config.num_classes != 1:
+        if config.num_classes != 1 and not config.network:
             raise UsageError(f"a segmenter tells foreground from background: 1 class, not {config.num_classes}")
 
     def outputs(self):
-        return {"mask": "probability of each pixel of the frame to be foreground; 0.5 where nothing is known"}
+        return {
+            "mask": "probability of each pixel of the frame to be foreground; 0.5 where nothing is known",
+            "classes": "of a segmenter of several classes, the likeliest of each pixel: 1 and its number among "
+            "the labels, 0 for background",
+        }
 
     def merged(self, outputs, weights, stream):
-        """'mask' (1, H, W), the mean of both streams."""
+        """'mask' (1, H, W), the mean of both streams, and 'classes', if there are several."""
         del weights
         mask = outputs["mask"]
+        if "classes" in outputs:
+            if stream.flip:
+                raise UsageError("classes of a mirrored frame are not merged: run it without flip")
+            return {"mask": mask, "classes": outputs["classes"]}
         return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if stream.flip else mask}
 
     def answer(self, outputs, size, image_size, resize_mode) -> Mask:
         """At the frame's size; undecided if there are no outputs yet."""
         probability = np.full(image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
-        return Mask(probability=probability, mask=restore_map(probability, size, resize_mode) > FOREGROUND)
+        if outputs and "classes" in outputs:
+            mask = restore_map(outputs["classes"].astype(np.uint8), size, resize_mode)
+        else:
+            mask = (restore_map(probability, size, resize_mode) > FOREGROUND).astype(np.uint8)
+        return Mask(probability=probability, mask=mask)
 
     def frame_truth(self, video, number, size, image_size, resize_mode):
         del size
@@ -124,15 +136,28 @@ class Segmentation(Task):
         return self.accuracy(score)
 
     def draw(self, image, answer, class_names, min_score):
-        """Foreground is tinted."""
-        del class_names, min_score
-        return drawing.tint(image, answer.mask)
+        """Foreground is tinted; classes have a colour each, and their names."""
+        del min_score
+        if len(class_names) == 1:
+            return drawing.tint(image, answer.mask > 0)
+        for number in np.unique(answer.mask[answer.mask > 0]):
+            colour = drawing.class_colour(number - 1, len(class_names))
+            image = drawing.tint(image, answer.mask == number, colour, class_names[number - 1])
+        return image
 
     def record(self, answer, class_names, min_score):
-        """'mask' as COCO's run lengths."""
-        del class_names, min_score
-        runs = coco_masks.encode(np.asfortranarray(answer.mask.astype(np.uint8)))
-        return {"mask": {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode()}}
+        """'mask' as COCO's run lengths; of several classes also 'classes', those of each by its name."""
+        del min_score
+        found = {"mask": _run_lengths(answer.mask > 0)}
+        if len(class_names) > 1:
+            numbers = np.unique(answer.mask[answer.mask > 0]).tolist()
+            found["classes"] = {class_names[number - 1]: _run_lengths(answer.mask == number) for number in numbers}
+        return found
+
+
+def _run_lengths(mask) -> dict:
+    runs = coco_masks.encode(np.asfortranarray(mask.astype(np.uint8)))
+    return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode()}
 
 
 class _Masks(SegmentationMetric):
@@ -140,7 +165,7 @@ class _Masks(SegmentationMetric):
 
     def add_frame(self, video, t, answer, size):
         del size
-        super().add_frame(video.name, answer.mask, video.masks[t])
+        super().add_frame(video.name, answer.mask > 0, video.masks[t])
 
 
 class _MaskAgreement:
@@ -151,7 +176,7 @@ class _MaskAgreement:
 
     def add_frame(self, answer, reference, size):
         del size
-        self._similarities.append(region_similarity(answer.mask, reference.mask))
+        self._similarities.append(region_similarity(answer.mask > 0, reference.mask > 0))
 
     def result(self) -> float | None:
         """In [0, 1]; None without frames."""

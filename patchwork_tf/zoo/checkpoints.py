@@ -19,15 +19,16 @@ from patchwork_tf import provenance
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
 from patchwork_tf.models.config import ModelConfig, StreamConfig
+from patchwork_tf.models.networks import Network, register_network
 from patchwork_tf.models.patch import PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read_npz
 from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.systems import System, get_system, list_systems
+from patchwork_tf.zoo.systems import System, get_system, list_systems, run_as
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
 # Fields of a model that its weights decide.
-_OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone")
+_OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone", "network")
 _FLAGS = ("depth", "image_size")  # those that a flag sets
 _LARGE = 5000  # numbers
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
@@ -41,7 +42,7 @@ class Checkpoint:
         path: of its file.
         arrays: weights and optimizer state.
         metadata: 'step', 'system', 'model' (the fields of its ModelConfig), 'class_names', 'training', and of a
-            system of one's own its 'stream' and 'reference'.
+            system of one's own its 'stream' and 'reference', of a network of one's own 'network'.
     """
 
     path: str
@@ -84,8 +85,20 @@ class Checkpoint:
         name = self.metadata["system"]
         if name in list_systems():
             return get_system(name)
+        if self.config.network:
+            return run_as(self._single, name)
         stream = StreamConfig(**self.metadata.get("stream", {}))
         return System(name, self.config, stream, self.metadata.get("reference"))
+
+    @property
+    def _single(self) -> System:
+        """The system of a network of one's own on every whole frame."""
+        return System("sf", dataclasses.replace(self.config, cells=1, window_cells=1))
+
+    def system_named(self, name: str) -> System:
+        """A system of the zoo or, of a network of one's own, what its name says. Raises UsageError if unknown."""
+        own = self.config.network and self.metadata["system"] not in list_systems()
+        return run_as(self._single, name) if own else get_system(name)
 
 
 # What earlier versions called it; the shipped weights are of one.
@@ -135,16 +148,16 @@ def save_weights(folder: str, config: ModelConfig, arrays: dict[str, np.ndarray]
     return path
 
 
-def pack(checkpoint: Checkpoint, path: str):
+def pack(checkpoint: Checkpoint, path: str, bits: int = 8):
     """Writes what a checkpoint's model needs, as small as it gets.
 
-    Large kernels have 8 bits and a scale per output channel, others 16 bits, and the optimizer is left out.
+    Large kernels have 8 bits and a scale per output channel, or 16; others 16 bits, and the optimizer is left out.
     """
     arrays = {}
     for key, array in checkpoint.arrays.items():
         if key.startswith("optimizer/"):
             continue
-        if key.endswith("/kernel") and array.size > _LARGE:
+        if key.endswith("/kernel") and array.size > _LARGE and bits == 8:
             scale = np.maximum(np.abs(array).max(axis=tuple(range(array.ndim - 1))), 1e-12) / 127
             arrays[key + SCALE] = scale.astype(np.float32)
             array = np.round(array / scale).astype(np.int8)
@@ -193,6 +206,9 @@ def read(source: str) -> Checkpoint:
         checkpoint = Checkpoint(path, arrays, metadata)
         if not {"step", "system", "class_names"} <= metadata.keys():
             raise KeyError("step, system or class_names")
+        if "network" in metadata:
+            network = Network.from_json(metadata["network"])
+            register_network(network.name, network)
         checkpoint.config  # noqa: B018  raises if the model is not one of ours
     except (KeyError, TypeError, ValueError) as error:
         raise DataError(f"{path}: not a Patchwork checkpoint ({error})") from None
@@ -319,3 +335,6 @@ def fields_of_weights(
 def _plain(value) -> str:
     """As flags have it."""
     return "x".join(map(str, value)) if isinstance(value, tuple) else f"{value}"
+
+
+register_network("voc", lambda: Network.from_json(read("voc-sf").metadata["network"]))

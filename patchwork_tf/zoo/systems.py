@@ -1,6 +1,7 @@
 """The systems of the paper's Tables 4 and 5, and of Open Images: a model, and a way to run it over a stream."""
 
 import dataclasses
+import re
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import EVERY_FRAME, ModelConfig, StreamConfig
@@ -78,19 +79,25 @@ _TABLE_4 = (
 _TABLE_5 = tuple(row for row in _TABLE_4 if "d1.4" not in row[0])
 # Detectors with the heads of the Object Detection API's SSD MobileNetV2, for the 23 Open Images classes that the
 # shipped one knows.
-_OPEN_IMAGES = tuple(
+_PRETRAINED = tuple(
     row for row in _TABLE_4 if row[0] in ("sf", "sf-int4", "sf-int16", "pw-m4n2", "pw-m4n1", "pw-m2n1")
 )
 _OPEN_IMAGES_CLASSES = 23
+# DeepLabV3 MobileNetV2, 20 classes of PASCAL VOC.
+_PASCAL_VOC = {"task": "segmentation", "network": "voc", "num_classes": 20, "image_size": (512, 512)}
 
 _BY_NAME = {
     system.name: system
     for system in (
         *_systems("vid", _TABLE_4),
         *_systems("davis", _TABLE_5, task="segmentation"),
-        *_systems("oid", _OPEN_IMAGES, heads="ssd", num_classes=_OPEN_IMAGES_CLASSES),
+        *_systems("oid", _PRETRAINED, heads="ssd", num_classes=_OPEN_IMAGES_CLASSES),
+        *_systems("voc", _PRETRAINED, **_PASCAL_VOC),
     )
 }
+# What a system's name ends in says how its network is run.
+_ENDING = re.compile(r"sf(-int(?P<interval>[1-9]\d*)(-delay(?P<delay>\d+))?)?|pw-m(?P<cells>\d+)n(?P<window>\d+)")
+ENDINGS = "sf, sf-int3, sf-int3-delay2, pw-m4n2"
 
 
 def register(system: System) -> System:
@@ -112,16 +119,37 @@ def register(system: System) -> System:
 
 
 def list_systems() -> list[str]:
-    """Names of all systems: those of the paper's tables, of Open Images, and of one's own."""
+    """Names of all systems: those of the paper's tables, of Open Images, of PASCAL VOC, and of one's own."""
     return list(_BY_NAME)
 
 
 def get_system(name: str) -> System:
-    """The system of a name.
+    """The system of a name: one of `list_systems`, or the network of one run otherwise, as 'vid-sf-int3'.
 
     Raises:
         UsageError: if there is none; names them all.
     """
-    if name not in _BY_NAME:
-        raise UsageError(f"unknown system '{name}'; there are {', '.join(_BY_NAME)}")
-    return _BY_NAME[name]
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    family, _, ending = name.partition("-")
+    if _ENDING.fullmatch(ending) and f"{family}-sf" in _BY_NAME:
+        return run_as(_BY_NAME[f"{family}-sf"], name)
+    if _ENDING.fullmatch(name):
+        raise UsageError(f"{name} of which network? Name what patchwork-import has made, --checkpoint=FOLDER")
+    raise UsageError(f"unknown system '{name}'; there are {', '.join(_BY_NAME)}")
+
+
+def run_as(single: System, name: str) -> System:
+    """A single-frame system's network run as a name ends: windows, or every K-th frame, perhaps late.
+
+    Raises:
+        UsageError: if the ending is unknown.
+    """
+    prefix = single.name.removesuffix("sf")
+    found = _ENDING.fullmatch(name.removeprefix(prefix))
+    if not found:
+        raise UsageError(f"unknown system '{name}'; those of {single.name} end in {ENDINGS} or other numbers")
+    cells, window, interval, delay = (int(found[part] or 0) for part in ("cells", "window", "interval", "delay"))
+    model = dataclasses.replace(single.model, cells=cells or 1, window_cells=window or 1)
+    stream = StreamConfig(interval=interval or 1, delay=delay)
+    return dataclasses.replace(single, name=name, model=model, stream=stream, reference=single.name)

@@ -1,0 +1,404 @@
+"""What the maps of a network mean that was read of a .tflite file: its task, and where the task's numbers are."""
+
+import collections
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+from flatbuffers import flexbuffers
+
+from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.export.reader import Read
+from patchwork_tf.layers.imported import AlignedResizing, ChannelSlice
+from patchwork_tf.models.boxes import CODE_SCALES, SSD_ANCHORS
+from patchwork_tf.models.heads import SCORES, SIGMOID, SOFTMAX
+
+POSTPROCESS = "TFLite_Detection_PostProcess"
+BACKGROUND_NAMES = ("???", "background", "unlabeled", "n/a")
+SSD, YOLOX, MEDIAPIPE = "ssd", "yolox", "mediapipe"  # published rules of anchors
+_ACTIVATIONS = {"LOGISTIC": SIGMOID, "SOFTMAX": SOFTMAX}
+# Operators that put rows together and leave numbers as they are.
+_MOVES = ("RESHAPE", "CONCATENATION", "QUANTIZE", "DEQUANTIZE", "SQUEEZE", "EXPAND_DIMS", *_ACTIVATIONS)
+
+
+@dataclasses.dataclass(frozen=True)
+class Meaning:
+    """What a task makes its answer of.
+
+    Attributes:
+        task: its name.
+        outputs: function of the network, at any size, to the symbolic outputs that are wanted, by name.
+        answer: as `Network.answer` has it.
+        num_classes: foreground classes.
+        said: in words, for whoever imports it.
+    """
+
+    task: str
+    outputs: Callable
+    answer: dict
+    num_classes: int
+    said: str
+
+
+def meaning_of(source: Read, task: str | None = None, anchors: str | None = None, labels=None) -> Meaning:
+    """What a file answers.
+
+    Args:
+        source: the network.
+        task: 'detection', 'segmentation' or 'maps'; None takes what the file's last operators say.
+        anchors: of detectors without post-processing, SSD, YOLOX, MEDIAPIPE or the path of a file, see
+            `read_anchors`; None takes the rule that fits the shapes of the file's outputs.
+        labels: names of its classes, perhaps with the background, or None.
+
+    Raises:
+        DataError: if anchors are damaged, or not on a grid.
+        UsageError: if the network does not answer that, or something must be said.
+    """
+    task = task or _guessed(source)
+    if task == "detection":
+        return _detection(source, anchors, labels)
+    if anchors:
+        raise UsageError(f"--anchors are of detectors; it is taken for {task}, --task=detection says otherwise")
+    return {"segmentation": _segmentation, "maps": _maps}[task](source)
+
+
+def _guessed(source) -> str:
+    if POSTPROCESS in source.cut:
+        return "detection"
+    ends = [peeled(x)[1] for x in source.network.output.values()]
+    if len(ends) == 1 and ("ARG_MAX" in source.cut or ends[0]):
+        return "segmentation"
+    try:
+        _detection(source, None, None)
+    except (UsageError, DataError):
+        return "maps"
+    return "detection"
+
+
+def _maps(source) -> Meaning:
+    outputs = ", ".join(f"{name} {'x'.join(map(str, x.shape[1:]))}" for name, x in source.network.output.items())
+    return Meaning("maps", lambda network: network.output, {}, 1, f"maps: {outputs}")
+
+
+def _segmentation(source) -> Meaning:
+    network = source.network
+    found = {name: peeled(x) for name, x in network.output.items()}
+    if len(found) > 1:
+        found = {name: (x, kind) for name, (x, kind) in found.items() if kind}
+    if len(found) != 1:
+        raise UsageError(
+            f"{len(network.output)} outputs ({', '.join(network.output)}), of which it is not known which are "
+            "masks: --task=maps answers with all of them"
+        )
+    ((name, (logits, kind)),) = found.items()
+    channels = logits.shape[3]
+    if (channels > 1 and kind == "sigmoid") or (channels == 1 and kind == "softmax"):
+        raise UsageError(f"{name} has {channels} channels behind a {kind}: no classes of which one is true")
+    classes = max(1, channels - 1)
+    said = f"masks of {classes} {'class' if classes == 1 else 'classes'} and background, of {name}"
+    if not kind:
+        said += ", taken for logits"
+    return Meaning(
+        "segmentation",
+        lambda other: {"logits": peeled(other.output[name])[0]},
+        {"logits": "logits"},
+        classes,
+        said,
+    )
+
+
+def peeled(x) -> tuple:
+    """What an output is made of before it is enlarged and its logits become probabilities.
+
+    Returns:
+        The symbolic tensor; 'sigmoid', 'softmax' or None.
+    """
+    kind = None
+    while True:
+        layer = x._keras_history.operation
+        if isinstance(layer, keras.layers.Softmax) and kind is None:
+            kind = "softmax"
+        elif (
+            isinstance(layer, keras.layers.Activation)
+            and layer.activation is keras.activations.sigmoid
+            and not kind
+        ):
+            kind = "sigmoid"
+        elif not _enlarges(layer):
+            return x, kind
+        x = layer.input
+
+
+def _enlarges(layer) -> bool:
+    is_bilinear = isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "bilinear"
+    return is_bilinear or isinstance(layer, AlignedResizing)
+
+
+# Detectors
+
+
+@dataclasses.dataclass(frozen=True)
+class _Rows:
+    """How the file puts a map's predictions into rows, one per anchor.
+
+    Attributes:
+        output: of the network.
+        size: (h, w) of the map.
+        columns: numbers per row.
+        anchors: rows per pixel.
+        joined: the tensor in which rows of several maps are.
+        place: among these.
+        activation: SIGMOID, SOFTMAX or None, of what comes after the map.
+        goes_to: which input of the post-processing it is, if there is one.
+    """
+
+    output: str
+    size: tuple[int, int]
+    columns: int
+    anchors: int
+    joined: int
+    place: int
+    activation: str | None
+    goes_to: int | None
+
+
+def _rows_of(source, name, tensor) -> _Rows:
+    """Follows a map through the operators that were cut off. Raises UsageError if they are no rows."""
+    graph, activation, joined, place, columns = source.graph, None, None, 0, None
+    size, channels = graph.shape(tensor)[1:3], graph.shape(tensor)[3]
+    while True:
+        takers = [operator for operator in graph.operators if tensor in operator.inputs]
+        if takers and graph.name(takers[0]) == POSTPROCESS:
+            goes_to = list(takers[0].inputs).index(tensor)
+            break
+        if len(takers) != 1 or graph.name(takers[0]) not in _MOVES:
+            goes_to = None
+            break
+        (operator,) = takers
+        kind = graph.name(operator)
+        activation = _ACTIVATIONS.get(kind, activation)
+        if kind == "CONCATENATION" and joined is None:
+            joined, place, columns = (
+                operator.outputs[0],
+                list(operator.inputs).index(tensor),
+                graph.shape(tensor)[-1],
+            )
+        tensor = operator.outputs[0]
+    if joined is None:
+        joined, columns = tensor, graph.shape(tensor)[-1]
+    if channels % columns:
+        raise UsageError(f"{name} ({'x'.join(map(str, size))}x{channels}) is not put into rows of anchors")
+    return _Rows(name, tuple(size), columns, channels // columns, joined, place, activation, goes_to)
+
+
+def _detection(source, rule, labels) -> Meaning:
+    maps = {name: tensor for name, tensor in source.outputs.items() if len(source.graph.shape(tensor)) == 4}
+    groups = collections.defaultdict(list)
+    for name, tensor in maps.items():
+        rows = _rows_of(source, name, tensor)
+        groups[rows.joined].append(rows)
+    groups = [sorted(rows, key=lambda row: row.place) for rows in groups.values()]
+    if len(groups) == 1 and rule in (None, YOLOX) and groups[0][0].columns > 5:
+        return _yolox(source, groups[0])
+    if len(groups) != 2 or [row.size for row in groups[0]] != [row.size for row in groups[1]]:
+        raise UsageError(
+            f"no detector that is known: its {len(maps)} maps ({', '.join(maps)}) are not rows of boxes and of "
+            "classes in one order"
+        )
+    boxes, classes = _told_apart(groups)
+    if [row.anchors for row in boxes] != [row.anchors for row in classes]:
+        raise UsageError("its maps have not as many boxes as classes")
+    post = next((x for x in source.graph.operators if source.graph.name(x) == POSTPROCESS), None)
+    coder, levels, background, said = _anchors(source, rule, post, boxes, classes, labels)
+    activation = _activation_of(source, classes, post)
+    for number, level in enumerate(levels):
+        level |= {"classes": f"classes_{number}", "boxes": f"boxes_{number}"}
+
+    def outputs(network):
+        found = {}
+        for number, pair in enumerate(zip(classes, boxes, strict=True)):
+            found[f"classes_{number}"], found[f"boxes_{number}"] = (
+                peeled(network.output[row.output])[0] for row in pair
+            )
+        return found
+
+    num_classes = classes[0].columns - background
+    answer = {"levels": levels, "activation": activation, "background": bool(background), "coder": coder}
+    total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
+    said = f"boxes of {num_classes} {'class' if num_classes == 1 else 'classes'}, {total} anchors {said}"
+    return Meaning("detection", outputs, answer, num_classes, said)
+
+
+def _told_apart(groups) -> tuple:
+    """Rows of boxes and rows of classes."""
+    if all(group[0].goes_to is not None for group in groups):
+        return tuple(sorted(groups, key=lambda group: group[0].goes_to))
+    columns = [group[0].columns for group in groups]
+    for boxes, classes in (groups, groups[::-1]):
+        if boxes[0].columns == 4 != classes[0].columns or (boxes[0].columns > 4 and classes[0].columns == 1):
+            return boxes, classes
+    raise UsageError(
+        f"its maps have rows of {columns[0]} and of {columns[1]} numbers: which are boxes is not known"
+    )
+
+
+def _activation_of(source, classes, post) -> str:
+    """What makes scores of the maps of classes."""
+    kinds = {peeled(source.network.output[row.output])[1] or row.activation for row in classes}
+    if len(kinds) != 1:
+        raise UsageError("its maps of classes have different activations")
+    (kind,) = kinds
+    return kind or (SCORES if post else SIGMOID)
+
+
+def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
+    """The BoxCoder's fields, levels, how many columns are the background's, and where all that is from."""
+    columns, counts = classes[0].columns, tuple(row.anchors for row in boxes)
+    if post:
+        options = flexbuffers.Loads(bytes(post.customOptions))
+        scales = [float(options[f"{side}_scale"]) for side in "yxhw"]
+        background = columns - int(options["num_classes"])
+        if background not in (0, 1):
+            raise DataError(f"its {POSTPROCESS} has {options['num_classes']} classes, its maps have {columns}")
+        levels = _levels_of_table(source, source.graph.constants[post.inputs[2]], boxes)
+        return {"scales": scales}, levels, background, "of its post-processing"
+    if rule is None:
+        if columns == 1 and boxes[0].columns > 4:
+            rule = MEDIAPIPE
+        elif counts == tuple(map(len, SSD_ANCHORS)) and boxes[0].columns == 4:
+            rule = SSD
+        else:
+            raise UsageError(f"its anchors are not in the file: --anchors={SSD}, {MEDIAPIPE}, {YOLOX} or a file")
+    if rule == MEDIAPIPE:
+        height, width = source.image_size
+        coder = {
+            "scales": [height, width, height, width],
+            "exponential": False,
+            "numbers": boxes[0].columns,
+            "places": [1, 0, 3, 2],
+        }
+        levels = [{"shapes": [[height, width]] * row.anchors, "offset": 0.5, "stride": None} for row in boxes]
+        return coder, levels, 0, "as MediaPipe's SsdAnchorsCalculator has them"
+    background = int(columns > 1 and _has_background(labels, columns))
+    if rule == SSD:
+        if counts != tuple(map(len, SSD_ANCHORS)):
+            raise UsageError(
+                f"--anchors={SSD}: these are {tuple(map(len, SSD_ANCHORS))} at a place, its maps have {counts}"
+            )
+        side = min(source.image_size)
+        levels = [
+            {"shapes": (np.float32(shapes) * side).tolist(), "offset": 0.5, "stride": None}
+            for shapes in SSD_ANCHORS
+        ]
+        return {"scales": list(CODE_SCALES)}, levels, int(columns > 1), "as ssd_anchor_generator has them"
+    levels = _levels_of_table(source, read_anchors(rule), boxes)
+    return {"scales": list(CODE_SCALES)}, levels, background, f"of {rule}"
+
+
+def _has_background(labels, columns) -> bool:
+    return labels is None or len(labels) == columns - 1 or labels[0].lower() in BACKGROUND_NAMES
+
+
+def read_anchors(path: str) -> np.ndarray:
+    """Anchors (A, 4), ycenter, xcenter, height and width as fractions of the frame, of .npy or of lines of text.
+
+    Raises:
+        DataError: if they cannot be read.
+    """
+    try:
+        found = (
+            np.load(path)
+            if path.endswith(".npy")
+            else np.loadtxt(path, delimiter="," if _has_commas(path) else None)
+        )
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: no anchors ({error})") from None
+    if found.ndim != 2 or found.shape[1] != 4:
+        raise DataError(f"{path}: anchors are lines of ycenter, xcenter, height, width; it has {found.shape}")
+    return found.astype(np.float32)
+
+
+def _has_commas(path) -> bool:
+    with open(path, encoding="utf-8") as file:
+        return "," in file.readline()
+
+
+def _levels_of_table(source, table, boxes) -> list[dict]:
+    """Levels, of anchors that a file has one by one. Raises DataError if they are on no grid."""
+    image, levels, first = np.float32(source.image_size), [], 0
+    total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
+    if len(table) != total:
+        raise DataError(f"there are {len(table)} anchors, but its maps have {total}")
+    for row in boxes:
+        count = row.anchors * row.size[0] * row.size[1]
+        anchors = table[first : first + count].reshape(*row.size, row.anchors, 4)
+        first += count
+        shapes = anchors[0, 0, :, 2:] * image
+        offset, stride = _grid_of(anchors, row.size, image)
+        if np.abs(anchors[..., 2:] * image - shapes).max() > 1e-2 or offset is None:
+            raise DataError(f"anchors of the map {row.output} are not the same at every pixel, in a grid")
+        levels.append({"shapes": shapes.tolist(), "offset": offset, "stride": stride})
+    return levels
+
+
+def _grid_of(anchors, size, image) -> tuple:
+    """Offset in pixels of a map and, if the frame is no multiple of it, stride in pixels of the frame."""
+    pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1)[:, :, None]
+    strides = 2 ** np.round(np.log2(image / size))
+    for scale, stride in ((np.float32(size), None), (image / strides, float(strides[0]))):
+        offsets = anchors[..., :2] * scale - pixels
+        offset = float(np.round(offsets.mean(), 4))
+        if np.abs(offsets - offset).max() < 1e-2:
+            return offset, stride
+    return None, None
+
+
+def _yolox(source, rows) -> Meaning:
+    """Boxes, objectness and classes in one row: centres from a pixel's corner on, sizes as logarithms."""
+    num_classes = rows[0].columns - 5
+    levels = []
+    for number, row in enumerate(rows):
+        strides = [side // own for side, own in zip(source.image_size, row.size, strict=True)]
+        if row.anchors != 1:
+            raise UsageError(f"{row.output} has {row.anchors} boxes at a pixel: YOLOX has one")
+        levels.append(
+            {
+                **{"classes": f"classes_{number}", "boxes": f"boxes_{number}"},
+                **{"shapes": [strides], "offset": 0.0, "stride": None},
+            }
+        )
+
+    def outputs(network):
+        found = {}
+        for number, row in enumerate(rows):
+            x = network.output[row.output]
+            found[f"boxes_{number}"] = _channels(x, 0, 4, f"boxes_{number}")
+            parts = [_channels(x, 4, 5, f"object_{number}"), _channels(x, 5, 5 + num_classes, f"kinds_{number}")]
+            parts = [_probability(part, f"probability_{number}_{k}") for k, part in enumerate(parts)]
+            found[f"classes_{number}"] = keras.layers.Multiply(name=f"scores_{number}")(parts)
+        return found
+
+    coder = {"scales": [1.0] * 4, "places": [1, 0, 3, 2]}
+    answer = {"levels": levels, "activation": SCORES, "background": False, "coder": coder}
+    total = sum(row.size[0] * row.size[1] for row in rows)
+    said = f"boxes of {num_classes} classes, {total} pixels as YOLOX reads them"
+    return Meaning("detection", outputs, answer, num_classes, said)
+
+
+def _channels(x, start, stop, name):
+    """Channels of a symbolic map; of one that was joined what was there before."""
+    layer = x._keras_history.operation
+    if isinstance(layer, keras.layers.Concatenate):
+        first = 0
+        for part in layer.input:
+            if (first, first + part.shape[-1]) == (start, stop):
+                return part
+            first += part.shape[-1]
+    return ChannelSlice(start, stop, name=f"{name}_channels")(x)
+
+
+def _probability(x, name):
+    layer = x._keras_history.operation
+    is_there = isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.sigmoid
+    return x if is_there else keras.layers.Activation("sigmoid", name=name)(x)

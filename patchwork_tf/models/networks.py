@@ -1,0 +1,77 @@
+"""Networks that were imported: each is described in full by the graph that its checkpoint holds."""
+
+import copy
+import dataclasses
+from collections.abc import Callable
+
+import keras
+import numpy as np
+
+from patchwork_tf.errors import UsageError
+from patchwork_tf.layers import imported  # noqa: F401  makes their layers known
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """A network of one's own.
+
+    Attributes:
+        name: ModelConfig(network=name) has it, once it is registered.
+        graph: of the functional Keras model, frames (H, W, 3) in [-1, 1] in, as Keras serializes it.
+        image_size: (H, W) of the frames that it was made for.
+        answer: what a task makes its answer of: of segmentation 'logits', the name of an output; of detection see
+            `heads.levels_of`; of maps nothing.
+    """
+
+    name: str
+    graph: dict
+    image_size: tuple[int, int]
+    answer: dict
+
+    def build(self, image_size) -> keras.Model:
+        """The network for frames of (H, W), with weights at random."""
+        graph = copy.deepcopy(self.graph)
+        (frame,) = (layer for layer in graph["config"]["layers"] if layer["class_name"] == "InputLayer")
+        frame["config"]["batch_shape"] = [None, *image_size, 3]
+        return keras.saving.deserialize_keras_object(graph)
+
+    def to_json(self) -> dict:
+        """As checkpoints have it."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, fields: dict) -> "Network":
+        """What `to_json` returned, once JSON. Raises TypeError if fields are missing."""
+        network = cls(**fields)
+        return dataclasses.replace(network, image_size=tuple(network.image_size))
+
+
+def describe(network: keras.Model, name: str, image_size, answer: dict) -> Network:
+    """The description of a functional Keras model."""
+    return Network(name, _plain(keras.saving.serialize_keras_object(network)), tuple(image_size), answer)
+
+
+def _plain(value):
+    """With lists in the place of tuples and numbers of NumPy, as JSON has it."""
+    if isinstance(value, dict):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value.item() if isinstance(value, np.generic) else value
+
+
+_KNOWN: dict[str, Network | Callable[[], Network]] = {}
+
+
+def register_network(name: str, network: Network | Callable[[], Network]):
+    """Makes a network known by its name: itself, or a function that reads it when it is first asked for."""
+    _KNOWN[name] = network
+
+
+def get_network(name: str) -> Network:
+    """The network of a name. Raises UsageError if there is none."""
+    if name not in _KNOWN:
+        raise UsageError(f"network {name} is described in its checkpoint: name that, --checkpoint=FOLDER")
+    if not isinstance(_KNOWN[name], Network):
+        _KNOWN[name] = _KNOWN[name]()
+    return _KNOWN[name]
