@@ -8,11 +8,14 @@ import keras
 import numpy as np
 from flatbuffers import flexbuffers
 
+from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export.reader import Read
 from patchwork_tf.layers.imported import AlignedResizing, ChannelSlice
 from patchwork_tf.models.boxes import CODE_SCALES, SSD_ANCHORS
 from patchwork_tf.models.heads import SCORES, SIGMOID, SOFTMAX
+from patchwork_tf.models.segmenter import LOGITS
+from patchwork_tf.streaming.stream import model_input
 
 POSTPROCESS = "TFLite_Detection_PostProcess"
 BACKGROUND_NAMES = ("???", "background", "unlabeled", "n/a")
@@ -101,11 +104,26 @@ def _segmentation(source) -> Meaning:
         said += ", taken for logits"
     return Meaning(
         "segmentation",
-        lambda other: {"logits": peeled(other.output[name])[0]},
-        {"logits": "logits"},
+        lambda other: {LOGITS: peeled(other.output[name])[0]},
+        {},
         classes,
         said,
     )
+
+
+def same_class(source) -> float:
+    """In what part of the pixels a file and the network that was read say the same class, on generated frames."""
+    frames = [
+        model_input(frame, source.image_size)
+        for frame in render_clip(1, 3, max(source.image_size), "validation").frames
+    ]
+    ((name, _),) = [item for item in source.outputs.items() if len(source.outputs) == 1]
+    same = []
+    for frame in frames:
+        theirs, ours = source.answers(frame)[name], np.asarray(source.network(frame, training=False)[name])
+        many = theirs.shape[-1] > 1
+        same.append(np.mean((theirs.argmax(-1) == ours.argmax(-1)) if many else ((theirs > 0.5) == (ours > 0.5))))
+    return float(np.mean(same))
 
 
 def peeled(x) -> tuple:

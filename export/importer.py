@@ -27,14 +27,14 @@ class Imported:
         meaning: answers.Meaning.
         path: of the checkpoint.
         config: ModelConfig of the network on whole frames.
-        proof: of every output the difference from the file's, and the correlation, see `Read.compare`.
+        proof: how near answers are to the file's, in words.
     """
 
     source: reader.Read
     meaning: answers.Meaning
     path: str
     config: ModelConfig
-    proof: dict
+    proof: str
 
 
 def import_tflite(
@@ -61,7 +61,7 @@ def import_tflite(
     given = read_labels(path, labels)
     meaning = answers.meaning_of(source, task, anchors, given)
     names = class_names(path, labels, given, meaning)
-    proof = reader.prove(source, path)
+    proof = _in_words(source, meaning, reader.prove(source, path))
     size = image_size or default_size(source.image_size)
     read = reader.read(path, size, input_range).network
     name = f"{os.path.splitext(os.path.basename(path))[0]}-{provenance.sha256(path)[:8]}"
@@ -75,11 +75,29 @@ def import_tflite(
         "system": "sf",
         "class_names": names,
         "imported": f"{os.path.basename(path)}, SHA-256 {provenance.sha256(path)}",
+        "import": {
+            "sha256": provenance.sha256(path),
+            "input_range": list(source.input_range),
+            "task": meaning.task,
+            "anchors": anchors,
+        },
         "network": network.to_json(),
     }
     files.make_folder(model_dir)
     saved = checkpoints.save_weights(model_dir, config, get_weights(read.variables), metadata)
     return Imported(source, meaning, saved, config, proof)
+
+
+def _in_words(source, meaning, proof) -> str:
+    """How near answers are to the file's, see `reader.prove`."""
+    worst = max(difference for difference, _ in proof.values())
+    if not source.in_8_bits:
+        return f"maps are LiteRT's, to {worst:.0e} of the largest number"
+    least = min(correlation for _, correlation in proof.values())
+    text = f"maps are LiteRT's but for the rounding of its activations, correlation {least:.3f} and more"
+    if meaning.task == "segmentation":
+        text += f", the same class in {100 * answers.same_class(source):.1f} % of pixels"
+    return text
 
 
 def default_size(file_size) -> tuple[int, int]:

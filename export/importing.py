@@ -1,11 +1,13 @@
-"""Makes a Patchwork detector of an SSD MobileNetV2 that was trained elsewhere. Nothing is trained.
+"""Makes Patchwork of a network that was trained elsewhere, a .tflite file. Nothing is trained.
 
-  patchwork-import --tflite=detector.tflite --labels=labels.txt --model_dir=/tmp/mine
-  patchwork-export --system=oid-pw-m4n2 --checkpoint=/tmp/mine --output=/tmp/mine/patchwork.tflite
+  patchwork-import --tflite=deeplab.tflite --labels=labels.txt --model_dir=/tmp/mine
+  patchwork-evaluate --system=sf-int4,pw-m4n2 --checkpoint=/tmp/mine --against=deeplab.tflite --video=yours.mp4
+  patchwork-export --system=pw-m4n2 --checkpoint=/tmp/mine --output=patchwork.tflite
 
-The file is one of the TensorFlow Object Detection API's ssd_mobilenet_v2 models, with raw outputs or with the
-post-processing operator, in float32 or float16; of any depth, number of classes and input size. Its weights are
-written as a checkpoint of the oid-* systems, after our network has given the file's own raw outputs at its size.
+The file is of convolutions, with one frame as input, in float32, float16 or 8 bits. It is read operator by
+operator, and written as a checkpoint after our network has given the file's own answers at its size. Systems of
+it are named by how it is run: sf on every frame, sf-int3 on every third, pw-m4n2 through windows of 2 x 2 of 4 x 4
+cells.
 """
 
 import sys
@@ -13,10 +15,11 @@ import sys
 from absl import flags
 
 from patchwork_tf import cli
-from patchwork_tf.bars import progress
+from patchwork_tf.errors import UsageError
 
 _FLAGS = flags.FlagValues()
-flags.DEFINE_string("tflite", None, "The detector's .tflite file. Required.", flag_values=_FLAGS)
+flags.DEFINE_string("tflite", None, "The network's .tflite file. Required.", flag_values=_FLAGS)
+cli.define(_FLAGS, "model_dir")
 flags.DEFINE_string(
     "labels",
     None,
@@ -24,24 +27,94 @@ flags.DEFINE_string(
     "the .tflite.",
     flag_values=_FLAGS,
 )
-cli.define(_FLAGS, "model_dir", "image_size")
+flags.DEFINE_string(
+    "input_range",
+    None,
+    "What the file's input has for black and white: -1,1 or 0,1 or 0,255. Those in 8 bits say it themselves.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_enum(
+    "task",
+    None,
+    ["detection", "segmentation", "maps"],
+    "What it answers: boxes, masks, or maps of another kind, as they are; by default what its last operators say.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string(
+    "anchors",
+    None,
+    "Of detectors that have no anchors in the file: ssd, mediapipe or yolox, by their published rules, or a file, "
+    ".npy or text, of ycenter, xcenter, height, width per line.",
+    flag_values=_FLAGS,
+)
+cli.define(_FLAGS, "image_size")
+_SHOWN = ("sf", "pw-m4n2", "pw-m4n1")
+_MUCH = 1 / 3  # of a step on the map of the full frame, from which on another size is shown
+_WHOLE_STRIDE = 128  # sides of frames that divide into 4 x 4 cells at stride 32
 
 
 def _import():
-    from patchwork_tf.export.importer import PROOF_FRAMES, import_ssd
+    from patchwork_tf.export import importer
 
     cli.required(_FLAGS, "tflite", "model_dir")
     cli.check_outputs(_FLAGS, "model_dir")
-    with progress(total=PROOF_FRAMES, unit="frame", desc="proving") as bar:
-        source, path, difference = import_ssd(
-            _FLAGS.tflite, _FLAGS.labels, _FLAGS.model_dir, _FLAGS.image_size, bar.update
-        )
-    height, width = source.image_size
-    print(
-        f"{path}: depth {source.depth:g}, {source.num_classes} classes; raw outputs at {height} x {width} within "
-        f"{difference:.0e} of the file's. Next: patchwork-demo --system=oid-pw-m4n2 "
-        f"--checkpoint={_FLAGS.model_dir} --video=VIDEO --output=annotated.mp4"
+    made = importer.import_tflite(
+        *(_FLAGS.tflite, _FLAGS.model_dir, _FLAGS.labels, _FLAGS.task),
+        *(_FLAGS.image_size, _range(_FLAGS.input_range), _FLAGS.anchors),
     )
+    source, size = made.source, made.config.image_size
+    text = ", 8 bits" if source.in_8_bits else ""
+    print(f"read:    {source.network.count_params() / 1e6:.1f} M parameters{text}; answers {made.meaning.said}")
+    print(f"proven:  {made.proof} at {_sides(source.image_size)}")
+    print(f"written: {made.path}, for frames of {_sides(size)}")
+    print(_costs(made))
+    print(
+        f"Next: patchwork-evaluate --system=sf-int4,pw-m4n2 --checkpoint={_FLAGS.model_dir} "
+        f"--against={_FLAGS.tflite} --video=VIDEO\n"
+        f"      patchwork-demo --system=sf,pw-m4n2 --checkpoint={_FLAGS.model_dir} --video=VIDEO "
+        "--output=annotated.mp4"
+    )
+
+
+def _range(text):
+    if text is None:
+        return None
+    try:
+        low, high = map(float, text.split(","))
+    except ValueError:
+        raise UsageError(f"--input_range={text}: two numbers, such as -1,1") from None
+    return low, high
+
+
+def _costs(made) -> str:
+    """Multiply-adds of some systems, at the size and, if much of them is on the map, at another."""
+    from tabulate import tabulate
+
+    from patchwork_tf.errors import UsageError
+    from patchwork_tf.models.costs import count_macs, map_macs
+    from patchwork_tf.zoo import checkpoints
+
+    checkpoint, size, lines = checkpoints.read(made.path), made.config.image_size, []
+    sizes = [size, tuple(-(-side // _WHOLE_STRIDE) * _WHOLE_STRIDE for side in size)]
+    for size in dict.fromkeys(sizes):
+        shares, whole = [], None
+        for name in _SHOWN:
+            try:
+                model = checkpoints.build_from(checkpoint.system_named(name), checkpoint, image_size=size)
+            except UsageError as error:
+                return f"{name} at {_sides(size)}: {error}"
+            macs, on_map = count_macs(model), 0 if model.grid.is_whole_frame else map_macs(model)
+            shares.append(on_map / macs)
+            whole = macs if model.grid.is_whole_frame else whole
+            lines.append([name, _sides(size), macs / 1e6, macs / whole, on_map / 1e6])
+        if max(shares) < _MUCH:
+            break
+    titles = ["system", "pixels", "M multiply-adds", "of sf", "on the map of the full frame"]
+    return tabulate(lines, titles, "plain", floatfmt=("", "", ".0f", ".2f", ".0f"))
+
+
+def _sides(size) -> str:
+    return "x".join(map(str, size))
 
 
 def main(argv=None) -> int:

@@ -8,6 +8,7 @@ operator that is not known is refused.
 
 import copy
 import dataclasses
+import functools
 import itertools
 import re
 import struct
@@ -64,7 +65,6 @@ class Read:
         in_8_bits: whether the file's weights are.
         input_range: what the file's input has for black and white.
         input_type: of the file's input, a type of numpy.
-        content: the file without what was cut off or is unproven.
         graph: the _Reader, which knows all operators.
     """
 
@@ -76,7 +76,6 @@ class Read:
     in_8_bits: bool
     input_range: tuple[float, float]
     input_type: type
-    content: bytes
     graph: object
     _proven: keras.Model
 
@@ -86,10 +85,19 @@ class Read:
         Of an output whose operator LiteRT has not (`unproven`), what it is made of.
         """
         tensors = self.outputs | self.unproven
-        found = run(self.content, list(dict.fromkeys(tensors.values())), self._as_input(frame))
+        found = self._runner(self.as_input(frame))
         return {name: found[tensor] for name, tensor in tensors.items()}
 
-    def _as_input(self, frame):
+    @functools.cached_property
+    def _runner(self):
+        return self.runner(list(dict.fromkeys((self.outputs | self.unproven).values())))
+
+    def runner(self, tensors, fast: bool = False) -> "LiteRt":
+        """What computes these tensors of the file, see there."""
+        return LiteRt(cut_file(self.graph.model, self.graph.known_operators, tensors), tensors, fast)
+
+    def as_input(self, frame):
+        """A frame (1, H, W, 3) in [-1, 1] as the file's input has it."""
         low, high = self.input_range
         if self.input_type != np.float32:
             return np.round((frame + 1) * 127.5 + np.iinfo(self.input_type).min).astype(self.input_type)
@@ -224,7 +232,7 @@ class _Reader:
     def _before_convolutions(self) -> set[int]:
         """Tensors that convolutions are made of."""
         found = set()
-        for operator in reversed(self.graph.operators):
+        for operator in reversed(self.operators):
             if self.name(operator) in _WITH_WEIGHTS or found & set(operator.outputs):
                 found |= set(operator.inputs)
         return found
@@ -248,7 +256,7 @@ class _Reader:
 
     def _constants(self) -> dict[int, np.ndarray]:
         """Those of the file, and what operators make of them alone."""
-        made = {tensor for operator in self.graph.operators for tensor in operator.outputs}
+        made = {tensor for operator in self.operators for tensor in operator.outputs}
         found = {}
         for number, tensor in enumerate(self.graph.tensors):
             data = self.model.buffers[tensor.buffer].data
@@ -257,12 +265,12 @@ class _Reader:
                 found[number] = _dequantized(raw, tensor)
         stored = {number for number in range(len(self.graph.tensors)) if number not in made} - {self.input}
         makers = []
-        for operator in self.graph.operators:
+        for operator in self.operators:
             if self.name(operator) in _CONSTANT and set(operator.inputs) <= stored:
                 makers.append(operator)
                 stored |= set(operator.outputs)
         outputs = [operator.outputs[0] for operator in makers]
-        return found | (run(cut_file(self.model, makers, outputs), outputs) if makers else {})
+        return found | (LiteRt(cut_file(self.model, makers, outputs), outputs)() if makers else {})
 
     # The network
 
@@ -274,7 +282,7 @@ class _Reader:
         if (low, high) != (-1.0, 1.0):
             x = layers.Rescaling((high - low) / 2, (high + low) / 2, name="input_range")(frame)
         self.symbols[self.input] = x
-        for number, operator in enumerate(self.graph.operators):
+        for number, operator in enumerate(self.operators):
             self._operator(number, operator)
         self.ends += [x for x in self.graph.outputs if x in self.symbols]
         named = set()
@@ -288,12 +296,11 @@ class _Reader:
         shown = {name: unproven.get(name, tensor) for name, tensor in ends.items()}
         proven = keras.Model(frame, {name: self.symbols[tensor] for name, tensor in shown.items()})
         known = (self.constants.keys() | self.symbols.keys()) - self.unproven.keys()
-        operators = [operator for operator in self.graph.operators if operator.outputs[0] in known]
-        content = cut_file(self.model, operators, list(dict.fromkeys(shown.values())))
+        self.known_operators = [operator for operator in self.operators if operator.outputs[0] in known]
         kind = _DTYPES[self.graph.tensors[self.input].type]
         return Read(
             *(network, self.file_size, ends, self.cut, unproven),
-            *(self._in_8_bits(), self.range, kind, content, self, proven),
+            *(self._in_8_bits(), self.range, kind, self, proven),
         )
 
     def _answer(self, tensor):
@@ -304,7 +311,7 @@ class _Reader:
         return layers.Softmax(name=f"{self.named(tensor)}_probabilities")(x)
 
     def _maker_of(self, tensor) -> str:
-        return next(self.name(operator) for operator in self.graph.operators if tensor in operator.outputs)
+        return next(self.name(operator) for operator in self.operators if tensor in operator.outputs)
 
     def named(self, tensor) -> str:
         """A name for what makes a tensor."""
@@ -313,9 +320,7 @@ class _Reader:
         return text or f"tensor_{tensor}"
 
     def _in_8_bits(self) -> bool:
-        kinds = {
-            self.graph.tensors[op.inputs[1]].type for op in self.graph.operators if self.name(op) == "CONV_2D"
-        }
+        kinds = {self.graph.tensors[op.inputs[1]].type for op in self.operators if self.name(op) == "CONV_2D"}
         return bool(kinds & {schema.TensorType.INT8, schema.TensorType.UINT8})
 
     def _operator(self, number, operator):
@@ -731,21 +736,35 @@ def cut_file(model, operators, outputs) -> bytes:
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 
-def run(content: bytes, outputs, frame=None) -> dict[int, np.ndarray]:
-    """Tensors of a .tflite by their numbers, float32, as LiteRT computes them. Raises ValueError if it cannot."""
-    with hidden_stderr():
-        interpreter = Interpreter(
-            model_content=content, experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-        )  # XNNPACK cannot run what has no input
-        interpreter.allocate_tensors()
+class LiteRt:
+    """A .tflite that LiteRT runs.
+
+    Args:
+        content: of the file.
+        outputs: numbers of the tensors that are wanted, outputs of it.
+        fast: whether XNNPACK may run it, which cannot run what has no input.
+
+    Raises:
+        RuntimeError, ValueError: if LiteRT cannot load it.
+    """
+
+    def __init__(self, content: bytes, outputs, fast: bool = False):
+        resolver = OpResolverType.AUTO if fast else OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
+        self._outputs = list(outputs)
+        with hidden_stderr():
+            self._interpreter = Interpreter(model_content=content, experimental_op_resolver_type=resolver)
+            self._interpreter.allocate_tensors()
+
+    def __call__(self, frame=None) -> dict[int, np.ndarray]:
+        """The wanted tensors by their numbers, float32."""
         if frame is not None:
-            interpreter.set_tensor(interpreter.get_input_details()[0]["index"], frame)
-        interpreter.invoke()
-    found = {}
-    for details in interpreter.get_output_details():
-        raw, (scale, zero) = interpreter.get_tensor(details["index"]), details["quantization"]
-        found[details["index"]] = (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
-    return {tensor: found[tensor] for tensor in outputs}
+            self._interpreter.set_tensor(self._interpreter.get_input_details()[0]["index"], frame)
+        self._interpreter.invoke()
+        found = {}
+        for details in self._interpreter.get_output_details():
+            raw, (scale, zero) = self._interpreter.get_tensor(details["index"]), details["quantization"]
+            found[details["index"]] = (raw.astype(np.float32) - zero) * scale if scale else raw.astype(np.float32)
+        return {tensor: found[tensor] for tensor in self._outputs}
 
 
 def _unused(name: str, taken: set[str]) -> str:

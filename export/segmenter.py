@@ -4,7 +4,7 @@ import tensorflow as tf
 
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.lowering import Lowering
-from patchwork_tf.models.segmenter import LOGITS, OUTPUTS, margin_of, with_margin
+from patchwork_tf.models.segmenter import LOGITS, OUTPUTS, margin_of, surprising, with_margin
 
 
 class SegmenterLowering(Lowering):
@@ -24,7 +24,16 @@ class SegmenterLowering(Lowering):
             known = self._margin_by_hand()
         else:
             known = self._known(self.tensors[id(self.model.plan.outputs[LOGITS])])
-        return self._masks(known), None if self.fresh is None else self._undecided(known[..., :1])
+        found = self._masks(known)
+        return found, None if self.fresh is None else self._need(known[..., :1])
+
+    @in_float
+    def _need(self, margin):
+        """`model.need`: how undecided a window's cells are, and perhaps how much they have changed."""
+        undecided = self._undecided(margin)
+        if not self.model.follows_surprise:
+            return undecided
+        return surprising(undecided, self.blended_cells("surprise", self._surprise))
 
     @in_float
     def _known(self, logits):
@@ -43,7 +52,7 @@ class SegmenterLowering(Lowering):
 
     @in_float
     def _undecided(self, margin):
-        """`model.need`: what a window's cells are is remembered, as what they are short of being undecided."""
+        """What a window's cells are is remembered, as what they are short of being undecided."""
         certainty = 1 - self.model.undecided(margin)
         return 1 - (self.blended_cells("certainty", certainty) if self._is_renewed else certainty)
 
@@ -80,6 +89,10 @@ class SegmenterLowering(Lowering):
         for name, part in found.items():
             part = part[:, reach : part.shape[1] - reach, reach : part.shape[2] - reach]
             part = part - 0.5 if name == "mask" else part
+            if name == "mask" and self.model.follows_surprise:
+                change = tf.abs(part - self.memory.before("mask", part, self.at_window(image_size)))
+                inside = change[:, reach : part.shape[1] - reach, reach : part.shape[2] - reach]
+                self._surprise = self.model.mean_of_cells(inside)
             x = self.memory.paste(name, part, mask_size, self.at_window(image_size))
             x = tf.slice(x, (0, reach, reach, 0), (1, *image_size, 1))
             renewed[name] = x + 0.5 if name == "mask" else x

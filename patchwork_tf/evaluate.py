@@ -70,7 +70,7 @@ flags.DEFINE_string(
     "against",
     None,
     "Single-frame system to agree with, on --video, at the image size of its weights: --checkpoint, or "
-    "those that are shipped.",
+    "those that are shipped; or the .tflite that --checkpoint was imported from, by LiteRT at its own size.",
     flag_values=_FLAGS,
 )
 cli.define(_FLAGS, "video", "max_frames")

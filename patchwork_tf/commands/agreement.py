@@ -12,6 +12,7 @@ from patchwork_tf.commands.resuming import Rows, project_digest, video_digest
 from patchwork_tf.commands.scoring import made_of, per_cent, size_text, table_of
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
+from patchwork_tf.export.reference import FileStep
 from patchwork_tf.streaming.step import step_of
 from patchwork_tf.streaming.stream import stream
 from patchwork_tf.zoo import checkpoints
@@ -20,20 +21,21 @@ from patchwork_tf.zoo.systems import get_system
 
 def run(flags) -> tuple[list[dict], str]:
     """One row per system and policy, and a table."""
-    system = get_system(flags.against)
-    if not system.is_single_frame:
-        raise UsageError(
-            f"--against={system.name}: a reference must see all of every frame, as {system.reference}"
-        )
+    is_file = flags.against.endswith(".tflite")
+    system = None if is_file else _reference(flags)
     given = given_systems(flags, shipped=True, **cli.override(memory=flags.memory))
     if without := [one.name for one in given if one.class_names is None]:
         raise UsageError(f"no weights of {without[0]} are shipped: name some, --checkpoint=FOLDER")
-    checkpoint = checkpoints.read(_weights_of_reference(flags, system, given))
+    if is_file:
+        checkpoint, reference = _file_reference(flags)
+        about = Given(flags.against, reference.task.name, reference, flags.against).facts(reference)
+    else:
+        checkpoint = checkpoints.read(_weights_of_reference(flags, system, given))
+        reference = step_of(checkpoints.build_from(system, checkpoint))
+        about = Given(system.name, system.task, reference, checkpoint.path).facts(reference)
     for one in given:
-        if one.class_names != tuple(checkpoint.class_names):
-            raise UsageError(f"{one.name} and {system.name} tell other classes apart: they cannot agree")
-    reference = step_of(checkpoints.build_from(system, checkpoint))
-    about = Given(system.name, system.task, reference, checkpoint.path).facts(reference)
+        if one.class_names != tuple(checkpoint.class_names) or one.task != reference.task.name:
+            raise UsageError(f"{one.name} and {flags.against} tell other classes apart: they cannot agree")
     videos = [Video(path) for path in flags.video if path]
     believed = functools.cache(functools.partial(_believed, flags, reference, videos))  # if a row is made at all
     rows = Rows(flags.json, _made_of_run(flags, about, videos))
@@ -43,6 +45,29 @@ def run(flags) -> tuple[list[dict], str]:
             make = functools.partial(_row, flags, one, step, policy, videos, about, believed)
             rows.add(made_of(flags, one, step, policy, None), make)
     return rows.done, _table(rows.done, reference.task)
+
+
+def _reference(flags):
+    """The system of --against, perhaps of the checkpoint's own network. Raises UsageError if it is none."""
+    sources = [source for source in flags.checkpoint if source]
+    named = checkpoints.read(sources[0]).system_named if len(sources) == 1 else get_system
+    system = named(flags.against)
+    if not system.is_single_frame:
+        raise UsageError(
+            f"--against={system.name}: a reference must see all of every frame, as {system.reference}"
+        )
+    return system
+
+
+def _file_reference(flags):
+    """The checkpoint that was imported from a .tflite, and that file as a step. Raises UsageError without one."""
+    sources = [source for source in flags.checkpoint if source]
+    if len(sources) != 1:
+        raise UsageError(
+            f"--against={flags.against}: name what patchwork-import has made of it, --checkpoint=FOLDER"
+        )
+    checkpoint = checkpoints.read(sources[0])
+    return checkpoint, FileStep(flags.against, checkpoint)
 
 
 def _made_of_run(flags, about, videos) -> dict:

@@ -46,6 +46,12 @@ def count_macs(model, whole_frame: bool = False) -> int:
     return sum(row.macs for row in _rows(model, whole_frame))
 
 
+def map_macs(model) -> int:
+    """Multiply-adds of a step that are on the map of the full frame, whatever the window."""
+    steps = model.plan.steps
+    return sum(_row(step.call).macs for step in steps if not step.on_window)
+
+
 def layer_costs(model) -> list[LayerCost]:
     """The bill of a model: every layer with weights in the order of its calls, then the other states."""
     shapes = model.memory_shapes()

@@ -19,8 +19,8 @@ class Network:
         name: ModelConfig(network=name) has it, once it is registered.
         graph: of the functional Keras model, frames (H, W, 3) in [-1, 1] in, as Keras serializes it.
         image_size: (H, W) of the frames that it was made for.
-        answer: what a task makes its answer of: of segmentation 'logits', the name of an output; of detection see
-            `heads.levels_of`; of maps nothing.
+        answer: what a detector makes its answer of, see `heads.described_levels` and `heads.described_reading`; of
+            other tasks nothing: a segmenter's output is `segmenter.LOGITS`.
     """
 
     name: str

@@ -160,6 +160,10 @@ class PatchworkModel(keras.Model):
         predictions, restored, state = self.look(frame, window, state)
         return self.conclude(predictions, restored, window, state)
 
+    def conclude_outputs(self, outputs):
+        """The same of what a single-frame model's network says of a frame, by the names of its outputs."""
+        return self.conclude(self._predictions(outputs), None, None, {})
+
     def conclude(self, predictions, restored, window, state):
         """The outputs and the new state of a `step`, of what `look` returns."""
         outputs, state = self._answer(predictions, window, state)
