@@ -21,7 +21,7 @@ from patchwork_tf.quiet import hidden_stderr
 from patchwork_tf.streaming.schedule import frame_mflops
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.paper import PAPER
-from patchwork_tf.zoo.systems import System, get_system, list_systems
+from patchwork_tf.zoo.systems import System, list_systems
 
 _RUN_FRAMES = 64  # a multiple of every system's interval
 
@@ -38,9 +38,9 @@ def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, *
     """
     names = list_systems() if names == ["all"] else names
     weights = checkpoints.read(checkpoint) if checkpoint else None
-    named = weights.system_named if weights else get_system
-    systems = {name: named(name) for name in names}
-    systems = {system.reference: named(system.reference) for system in systems.values()} | systems
+    systems = {name: checkpoints.system_of(name, checkpoint) for name in names}
+    references = [system.reference for system in systems.values()]
+    systems = {name: checkpoints.system_of(name, checkpoint) for name in references} | systems
     networks, workloads = {}, {}
     for system in systems.values():
         if system.model not in networks:

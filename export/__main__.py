@@ -60,7 +60,6 @@ def _export():
     from patchwork_tf.export import golden, inspect
     from patchwork_tf.export.exporting import export
     from patchwork_tf.zoo import checkpoints
-    from patchwork_tf.zoo.systems import get_system
 
     if _FLAGS.inspect:
         print(inspect.report(_FLAGS.inspect))
@@ -70,9 +69,8 @@ def _export():
     name = cli.single("system", _FLAGS.system)
     (source,) = cli.one_per_item("checkpoint", _FLAGS.checkpoint, [name])
     overrides = cli.override(image_size=_FLAGS.image_size, depth=_FLAGS.depth)
-    checkpoint = checkpoints.read(source) if source else None
-    system = checkpoint.system_named(name) if checkpoint else get_system(name)
-    model = checkpoints.build_from(system, checkpoint, **overrides)
+    system = checkpoints.system_of(name, source)
+    model = checkpoints.build_from(system, checkpoints.read(source) if source else None, **overrides)
     exported = export(
         model, _FLAGS.output, _FLAGS.suppression, _FLAGS.verify_steps, _FLAGS.quantize, _calibration_frames()
     )

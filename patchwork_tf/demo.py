@@ -2,8 +2,10 @@
 
   patchwork-demo --video=clip.mp4 --output=annotated.mp4
   patchwork-demo --system=oid-sf,oid-sf-int4,oid-pw-m4n2 --video=clip.mp4 --output=annotated.mp4 --json=boxes.json
+  patchwork-demo --system=oid-pw-m4n2,voc-sf,voc-pw-m4n2 --video=clip.mp4 --output=boxes_and_masks.mp4
 
-Several systems are shown side by side, and a table says what each costs and how well it agrees with the first.
+Several systems are shown side by side, those that answer the same in a row, and a table says what each costs and
+how well it agrees with the first of its row.
 --video is any file that FFmpeg reads, also out of a pipe (/dev/stdin), which is read to its end first, or a
 folder of frames, of any size and shape. For moving_objects, `moving_objects:K` is clip K of the validation set.
 Systems without --checkpoint take the weights that are shipped, where there are some.

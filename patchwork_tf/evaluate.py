@@ -59,6 +59,12 @@ flags.DEFINE_boolean(
     "anchor does, as in exported files.",
     flag_values=_FLAGS,
 )
+cli.define_list(
+    "foreground",
+    "",
+    "Of segmenters that tell classes apart, those that count as foreground, such as person,dog; by default any.",
+    _FLAGS,
+)
 flags.DEFINE_integer(
     "num_videos",
     None,
@@ -95,7 +101,7 @@ flags.DEFINE_string(
     "image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", flag_values=_FLAGS
 )
 _OF_FILES = ("predictions", "ground_truth", "image_set")
-_OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions", "every_class")
+_OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions", "every_class", "foreground")
 
 
 def _evaluate():

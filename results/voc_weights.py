@@ -19,6 +19,7 @@ LABELS = "docs/models/voc_labels.txt"
 
 
 def main():
+    """Writes --output."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--tflite", required=True)
     parser.add_argument("--output", required=True)

@@ -13,10 +13,12 @@ import pickle
 import platform
 import shutil
 import sys
+import tempfile
 from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 
+import families
 import numpy as np
 
 from patchwork_tf.export import exporting
@@ -42,6 +44,19 @@ def export(model, output, *args, **options) -> exporting.Exported:
             (entry / "exported.part").rename(entry / "exported")
         shutil.copyfile(entry / "model.tflite", output)
         return pickle.loads((entry / "exported").read_bytes())
+
+
+def family(name: str, quantized: bool = False) -> str:
+    """Path of the .tflite file of a detector, see `families`; it is made once."""
+    root = os.environ.get("PATCHWORK_TEST_CACHE") or str(_CHECKOUT / "build/exports")
+    root = tempfile.mkdtemp() if root == "off" else root
+    entry = Path(root, made_by((_CHECKOUT / "tests/families.py",)), f"{name}-{'int8' if quantized else 'float'}")
+    with _alone(entry):
+        path = entry / "detector.tflite"
+        if not path.exists():
+            families.write_tflite(families.FAMILIES[name](), str(entry / "part"), quantized)
+            (entry / "part").rename(path)
+    return str(path)
 
 
 @functools.cache

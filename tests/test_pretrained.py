@@ -144,7 +144,9 @@ def test_demo_shows_systems_side_by_side_and_writes_their_answers(tmp_path, caps
     mask = coco_masks.decode(rows[0]["mask"])
     assert len(rows) == 5
     assert mask.shape == (384, 512)
-    assert demo.main(["--system=oid-sf,davis-sf", *flags]) == 2
+    assert demo.main(["--system=oid-sf,voc-sf-int4", *flags, f"--output={out}"]) == 0  # a row for each task
+    assert next(iter(Video(str(out)))).shape[:2] == (2 * 384, 512)
+    assert json.loads(answers.read_text())["voc-sf-int4"][0]["classes"].keys() <= {"cat", "pottedplant"}
     assert demo.main([f"--video={CLIP}"]) == 2
     assert "or --json" in capsys.readouterr().err
 

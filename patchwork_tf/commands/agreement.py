@@ -16,7 +16,6 @@ from patchwork_tf.export.reference import FileStep
 from patchwork_tf.streaming.step import step_of
 from patchwork_tf.streaming.stream import stream
 from patchwork_tf.zoo import checkpoints
-from patchwork_tf.zoo.systems import get_system
 
 
 def run(flags) -> tuple[list[dict], str]:
@@ -50,8 +49,7 @@ def run(flags) -> tuple[list[dict], str]:
 def _reference(flags):
     """The system of --against, perhaps of the checkpoint's own network. Raises UsageError if it is none."""
     sources = [source for source in flags.checkpoint if source]
-    named = checkpoints.read(sources[0]).system_named if len(sources) == 1 else get_system
-    system = named(flags.against)
+    system = checkpoints.system_of(flags.against, sources[0] if len(sources) == 1 else None)
     if not system.is_single_frame:
         raise UsageError(
             f"--against={system.name}: a reference must see all of every frame, as {system.reference}"

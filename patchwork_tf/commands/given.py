@@ -10,7 +10,6 @@ from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.streaming.policies import policy_names
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.zoo import checkpoints
-from patchwork_tf.zoo.systems import get_system
 
 _OVERRIDES = ("image_size", "depth")  # flags that win over what weights say
 
@@ -59,19 +58,20 @@ class Given:
         }
 
 
-def given_systems(flags, shipped: bool = False, **overrides) -> list[Given]:
-    """What --tflite, or --system and --checkpoint, name: of one task.
+def given_systems(flags, shipped: bool = False, mixed: bool = False, **overrides) -> list[Given]:
+    """What --tflite, or --system and --checkpoint, name: of one task, or mixed.
 
     Args:
         flags: with these, image_size and policy.
         shipped: whether systems without a checkpoint take the weights that are shipped, where there are some.
+        mixed: whether tasks may differ.
         **overrides: ModelConfig fields of systems.
     """
     for policy in filter(None, flags.policy):
         if policy not in policy_names():
             raise UsageError(f"unknown policy '{policy}'; there are {', '.join(policy_names())}")
     given = _exported(flags) if any(flags.tflite) else _built(flags, shipped, **overrides)
-    if len({system.task for system in given}) > 1:
+    if not mixed and len({system.task for system in given}) > 1:
         raise UsageError("detectors and segmenters cannot be compared: give them in two runs")
     return given
 
@@ -119,10 +119,7 @@ def _built(flags, shipped, **overrides) -> list[Given]:
     else:
         names = cli.non_empty("system", flags.system)
         sources = cli.one_per_item("checkpoint", flags.checkpoint, names)
-        systems = [
-            read(source).system_named(name) if source else get_system(name)
-            for name, source in zip(names, sources, strict=True)
-        ]
+        systems = [checkpoints.system_of(name, source) for name, source in zip(names, sources, strict=True)]
     overrides |= cli.override(**{name: flags[name].value for name in _OVERRIDES})
     given, makers = [], {}
     for system, source in zip(systems, sources, strict=True):

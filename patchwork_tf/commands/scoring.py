@@ -30,6 +30,7 @@ def run(flags) -> tuple:
         raise UsageError("--every_class is of detectors: masks have no candidates")
     for system in given:  # all of them, before any is scored
         _check_classes(system, names, flags.dataset)
+        _counted_classes(flags, system)
     rows = Rows(flags.json, _made_of_run(flags))
     for system in given:
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
@@ -45,7 +46,7 @@ def _made_of_run(flags) -> dict:
     """What all rows of a command depend on."""
     source, names = _source(flags), ("dataset", "split", "config")
     data = {} if source.is_generated else {"files": folder_digest(open_prepared(source).data_path)}
-    settings = ("seed", "num_videos", "max_frames", "blind_start", "coco")
+    settings = ("seed", "num_videos", "max_frames", "blind_start", "coco", "foreground")
     return {
         "code": project_digest(),
         "data": {**{name: flags[name].value for name in names}, **data},
@@ -77,11 +78,26 @@ def _source(flags) -> Source:
 
 def _check_classes(given, names, dataset):
     learned = given.class_names
+    if given.task == "segmentation":  # whatever it tells apart is foreground
+        return
     if learned is not None and list(learned) != list(names):
         raise UsageError(
             f"{given.weights} knows {len(learned)} classes ({learned[0]}, ...), "
             f"{dataset} has {len(names)} ({names[0]}, ...)"
         )
+
+
+def _counted_classes(flags, given) -> list[int] | None:
+    """Numbers of the classes of --foreground. Raises UsageError if one is unknown."""
+    wanted = list(filter(None, flags.foreground))
+    if not wanted:
+        return None
+    known = given.class_names or ()
+    if given.task != "segmentation" or len(known) < 2 or set(wanted) - set(known):
+        raise UsageError(
+            f"--foreground={','.join(wanted)}: {given.name} tells these apart: {', '.join(known) or 'nothing'}"
+        )
+    return [1 + known.index(name) for name in wanted]
 
 
 def _score(flags, given, step, policy, folder, names) -> dict:
@@ -95,7 +111,8 @@ def _score(flags, given, step, policy, folder, names) -> dict:
         seed=flags.seed,
     )
     writer = get_task(given.task).writer(folder, COCO_IDS if flags.dataset == "coco" else None) if folder else None
-    metric = step.task.metric(names, flags.coco)
+    counted = _counted_classes(flags, given)
+    metric = step.task.metric(names, flags.coco, **({"counted": counted} if counted else {}))
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
         options = {"seed": flags.seed, "blind_start": flags.blind_start}
         score = score_stream(step, _counted(videos, bar), policy, metric, writer, **options)

@@ -29,10 +29,11 @@ def run(flags):
     cli.check_outputs(flags, "output", "json")
     source = cli.single("video", flags.video)
     shows = []
-    for given in given_systems(flags, shipped=True):
+    for given in given_systems(flags, shipped=True, mixed=True):
         step = given.make_step()
         for policy in policies_of(flags, step):
-            shows.append(_Show(_Timed(step), policy, shows[0].step if shows else step))
+            alike = (k for k, show in enumerate(shows) if _answer_alike(show.step, step))
+            shows.append(_Show(_Timed(step), policy, next(alike, len(shows))))
     steps = [show.step for show in shows]
     shown, num_frames = _open(source, max(max(step.config.image_size) for step in steps), flags.max_frames)
     frames, seconds = _unzipped(itertools.islice(shown, flags.max_frames))
@@ -53,6 +54,10 @@ def run(flags):
     print(f"{_table(shows)}\ntimed on this machine, systems in turn: {where}")
 
 
+def _answer_alike(a, b) -> bool:
+    return a.task is b.task and a.info.class_names == b.info.class_names
+
+
 def _names(shows) -> list[str]:
     """What tells shows apart: the system, if need be with who chooses windows, if need be with a number."""
     names = [show.step.info.system for show in shows]
@@ -67,15 +72,16 @@ class _Show:
     Attributes:
         step: _Timed.
         policy: of its windows, None for its own.
+        reference: number of the first system that answers the same.
         records: its answers in JSON.
-        agreement: with the first system.
+        agreement: with that system.
         ages: (M, M), frames since each cell was looked at.
     """
 
     def __init__(self, step, policy, reference):
-        self.step, self.policy = step, policy
+        self.step, self.policy, self.reference = step, policy, reference
         self.records, self.ages = [], overlay.fresh_ages(step.grid)
-        self.agreement = step.task.agreement_metric(reference.info.class_names)
+        self.agreement = step.task.agreement_metric(step.info.class_names)
 
     def take(self, number, frame, answer, reference, min_score):
         """Takes note of an answer."""
@@ -127,35 +133,41 @@ def _pictures(flags, shows, frames, progress):
     together = stream_together([show.step for show in shows], frames, [show.policy for show in shows], **options)
     for number, (frame, answers) in enumerate(together):
         for show, answer in zip(shows, answers, strict=True):
-            show.take(number, frame, answer, answers[0], flags.min_score)
+            show.take(number, frame, answer, answers[show.reference], flags.min_score)
         progress()
-        panels = zip(shows, answers, strict=True) if flags.output else ()
-        yield (
-            np.concatenate([show.draw(frame, answer, flags) for show, answer in panels], 1)
-            if flags.output
-            else None
-        )
+        if not flags.output:
+            yield None
+            continue
+        rows = collections.defaultdict(list)  # one for each that answer the same
+        for show, answer in zip(shows, answers, strict=True):
+            rows[show.reference].append(show.draw(frame, answer, flags))
+        rows = [np.concatenate(panels, 1) for panels in rows.values()]
+        width = max(row.shape[1] for row in rows)
+        yield np.concatenate([np.pad(row, ((0, 0), (0, width - row.shape[1]), (0, 0))) for row in rows])
 
 
 def _table(shows) -> str:
-    """What each system costs, and how well it agrees with the first, if that sees all of every frame."""
-    first = shows[0].step
-    is_reference = len(shows) > 1 and first.grid.is_whole_frame and first.info.stream == EVERY_FRAME
-    lines = []
+    """What each system costs, and how well it agrees with the first of its kind, if that sees whole frames."""
+    lines, references = [], []
     for name, show in zip(_names(shows), shows, strict=True):
         step, interval = show.step, show.step.info.stream.interval
         # Frames that are not processed cost nothing; the first ones are not counted, they warm up.
         processed = step.milliseconds[1:] or step.milliseconds
         took = np.zeros(len(processed) * interval)
         took[::interval] = processed
-        agreement = show.agreement.result() if is_reference else None
+        first, agreement = shows[show.reference].step, None
+        is_alone = [other.reference for other in shows].count(show.reference) == 1
+        if first.grid.is_whole_frame and first.info.stream == EVERY_FRAME and not is_alone:
+            agreement = show.agreement.result()
+            references.append(first.info.system)
         numbers = [f"{value:.1f}" for value in (np.median(took), np.percentile(took, 95), took.mean())]
         shown = "-" if agreement is None else f"{100 * agreement:.1f}"
         lines.append([name, *numbers, f"{step.mflops() / interval:.0f}", shown])
     titles = ["system", "ms per frame, median", "p95", "mean", "MFLOPs, mean", "agreement"]
     table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=("left", *["right"] * 5))
-    if is_reference:
-        table += f"\nagreement: with {first.info.system} on every whole frame, see patchwork-evaluate --against"
+    if references:
+        names = " or ".join(dict.fromkeys(references))
+        table += f"\nagreement: with {names} on every whole frame, see patchwork-evaluate --against"
     return table
 
 

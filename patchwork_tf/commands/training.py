@@ -28,7 +28,6 @@ from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import Run, fit, make_optimizer
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.systems import get_system
 
 # Flags that another part of the same run may have other values of.
 _OF_NO_CONSEQUENCE = {
@@ -47,8 +46,7 @@ _MAP_DROPOUT = 0.5
 def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     name = cli.single("system", flags.system)
-    first = next((path for path in (flags.init_checkpoint, flags.teacher) if path), None)
-    system = checkpoints.read(first).system_named(name) if first else get_system(name)
+    system = checkpoints.system_of(name, flags.init_checkpoint or flags.teacher)
     cli.required(flags, "model_dir")
     _check_model_dir(flags)
     if flags.stage != "supervised":

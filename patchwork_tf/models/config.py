@@ -151,6 +151,12 @@ class ModelInfo:
     weights: str = "random weights"
     weights_sha256: str | None = None
 
+    @classmethod
+    def from_json(cls, fields: dict) -> "ModelInfo":
+        """Of its fields, once JSON."""
+        stream, names = StreamConfig(**fields["stream"]), tuple(fields["class_names"])
+        return cls(**{**fields, "stream": stream, "class_names": names})
+
     def completed(self, config: ModelConfig) -> "ModelInfo":
         """With the names of classes that a model of `config` has before it has learned any."""
         if self.class_names is not None:

@@ -1,5 +1,6 @@
 """A network of one's own as a video model: it answers with its outputs, and looks where these change."""
 
+import dataclasses
 import functools
 
 import keras
@@ -8,8 +9,8 @@ from keras import ops
 from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.cell import crop_window, remember
 from patchwork_tf.layers.memory import Remember
+from patchwork_tf.models import networks
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.networks import get_network
 from patchwork_tf.models.patch import AUTO, PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule
@@ -43,16 +44,35 @@ class PatchworkMaps(PatchworkModel):
     rule = Rule(background=1.0, neighbours=1.0)
 
     def __init__(self, config, info, network=None, on_map=AUTO):
-        network = network or get_network(config.network).build(config.network_size)
+        network = network or networks.get_network(config.network).build(config.network_size)
         if taken := sorted(set(WINDOW_OUTPUTS) & set(network.output_names)):
             raise UsageError(
                 f"an output of {network.name} is called {taken[0]!r}, which is what a step says of windows"
             )
         super().__init__(config, info, None, network, on_map)
+        self._on_map = on_map if on_map == AUTO else list(on_map)
         together = [step for step in self.plan.steps if isinstance(step.call.layer, Remember)]
         answers = {id(x) for x in self.plan.outputs.values()}
         shown = [step for step in together if id(step.call.outputs[0]) in answers]
         self.remembered = [step.state for step in shown or together]
+
+    def get_config(self):
+        size = self.config.image_size
+        described = networks.describe(self.network, self.config.network, size, {})
+        facts = {"config": dataclasses.asdict(self.config), "info": dataclasses.asdict(self.info)}
+        return {**facts, "network": described.to_json(), "on_map": self._on_map}
+
+    @classmethod
+    def from_config(cls, config):
+        """A model as it was, from what `get_config` returns."""
+        network = networks.Network.from_json(config["network"])
+        networks.register_network(network.name, network)
+        config, info, on_map = (
+            ModelConfig(**config["config"]),
+            ModelInfo.from_json(config["info"]),
+            config["on_map"],
+        )
+        return cls(config, info, network.build(config.network_size), on_map if on_map == AUTO else tuple(on_map))
 
     def head_memory_shapes(self):
         return {"surprise": (self.grid.cells, self.grid.cells, 2)} if self.remembered else {}

@@ -12,7 +12,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.cell import crop_window, remember
 from patchwork_tf.models import mobilenet_v2  # noqa: F401  makes it known
 from patchwork_tf.models.attention import AttentionNetwork, best_window
-from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
+from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.costs import layer_costs
 from patchwork_tf.models.networks import Network, get_network, register_network
 from patchwork_tf.models.patch import plan_of
@@ -223,9 +223,8 @@ class PatchworkModel(keras.Model):
         if config.get("network"):
             network = Network.from_json(config["network"])
             register_network(network.name, network)
-        info = dict(config["info"])
-        info |= {"stream": StreamConfig(**info["stream"]), "class_names": tuple(info["class_names"])}
-        return get_task(config["config"]["task"]).build(ModelConfig(**config["config"]), ModelInfo(**info))
+        model = ModelConfig(**config["config"])
+        return get_task(model.task).build(model, ModelInfo.from_json(config["info"]))
 
     def summary(self, print_fn=print, **kwargs):
         """Prints every layer with the shape of its output, its parameters and multiply-adds.

@@ -117,9 +117,10 @@ class Segmentation(Task):
         """Divergence of the pixels."""
         return [losses.mask_imitation_loss(predictions, losses.select_windows(network, taught, windows))]
 
-    def metric(self, class_names, coco=True):
+    def metric(self, class_names, coco=True, counted=None):
+        """`counted`: numbers of the classes that are foreground, from 1; by default all."""
         del class_names, coco
-        return _Masks()
+        return _Masks(counted)
 
     def agreement_metric(self, class_names):
         del class_names
@@ -163,9 +164,14 @@ def _run_lengths(mask) -> dict:
 class _Masks(SegmentationMetric):
     """J and F of answers to videos."""
 
+    def __init__(self, counted):
+        super().__init__()
+        self._counted = counted
+
     def add_frame(self, video, t, answer, size):
         del size
-        super().add_frame(video.name, answer.mask > 0, video.masks[t])
+        found = answer.mask > 0 if self._counted is None else np.isin(answer.mask, self._counted)
+        super().add_frame(video.name, found, video.masks[t])
 
 
 class _MaskAgreement:

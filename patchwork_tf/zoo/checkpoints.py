@@ -24,7 +24,7 @@ from patchwork_tf.models.patch import PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read_npz
 from patchwork_tf.zoo.build import build
-from patchwork_tf.zoo.systems import System, get_system, list_systems, run_as
+from patchwork_tf.zoo.systems import System, get_system, is_ending, list_systems, run_as
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
 # Fields of a model that its weights decide.
@@ -148,6 +148,16 @@ def save_weights(folder: str, config: ModelConfig, arrays: dict[str, np.ndarray]
     return path
 
 
+def system_of(name: str, source: str | None) -> System:
+    """The system of a name; one that says only how a network is run, of the network in a checkpoint.
+
+    Raises:
+        DataError: if the checkpoint cannot be read.
+        UsageError: if the name is unknown.
+    """
+    return read(source).system_named(name) if source and is_ending(name) else get_system(name)
+
+
 def pack(checkpoint: Checkpoint, path: str, bits: int = 8):
     """Writes what a checkpoint's model needs, as small as it gets.
 
@@ -240,21 +250,26 @@ def restore_optimizer(optimizer, checkpoint: Checkpoint):
         variable.assign(array)
 
 
-def load(source: str):
+def load(source: str, system: str | None = None):
     """A model with trained weights, which knows its system, its classes and how frames are resized.
 
     Args:
-        source: a name of `list_pretrained`, a checkpoint file or a training folder of any system, or what
-            `model.save` wrote, a .keras file.
+        source: a name of `list_pretrained`, a checkpoint file or a folder of training or of `patchwork-import`, or
+            what `model.save` wrote, a .keras file.
+        system: the name of another than the checkpoint's, such as 'pw-m4n2' of a network that was imported.
 
     Raises:
         DataError: if there is no such thing.
+        UsageError: if the system is unknown, or of another network.
     """
     if source.endswith(".keras"):
+        if system:
+            raise UsageError(f"{source}: it is the system that it was saved as; leave out system={system!r}")
         return _load_keras(source)
     checkpoint = read(source)
-    system = checkpoint.system if os.path.exists(source) else get_system(source)
-    return build_from(system, checkpoint)
+    if system:
+        return build_from(checkpoint.system_named(system), checkpoint)
+    return build_from(checkpoint.system if os.path.exists(source) else get_system(source), checkpoint)
 
 
 def _load_keras(path: str) -> keras.Model:

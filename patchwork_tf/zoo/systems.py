@@ -132,11 +132,16 @@ def get_system(name: str) -> System:
     if name in _BY_NAME:
         return _BY_NAME[name]
     family, _, ending = name.partition("-")
-    if _ENDING.fullmatch(ending) and f"{family}-sf" in _BY_NAME:
+    if is_ending(ending) and f"{family}-sf" in _BY_NAME:
         return run_as(_BY_NAME[f"{family}-sf"], name)
-    if _ENDING.fullmatch(name):
+    if is_ending(name):
         raise UsageError(f"{name} of which network? Name what patchwork-import has made, --checkpoint=FOLDER")
     raise UsageError(f"unknown system '{name}'; there are {', '.join(_BY_NAME)}")
+
+
+def is_ending(name: str) -> bool:
+    """Whether a name says how a network is run, and not which."""
+    return bool(_ENDING.fullmatch(name))
 
 
 def run_as(single: System, name: str) -> System:
