@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 DEMO := demo
 BUNDLE := build/bundle-arm64
 VIDEO ?= docs/photos.mp4
-DEMO_SYSTEMS := oid-sf oid-sf-int4 oid-pw-m4n2
+DEMO_SYSTEMS := oid-sf oid-sf-int4 oid-pw-m4n2 voc-sf voc-sf-int4 voc-pw-m4n2
 comma := ,
 space := $(subst ,, )
 # Of `make train-demo`; small enough for 2 cores and 10 minutes.
@@ -23,7 +23,7 @@ OID_FILE := $(OID)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
 LITERT_JS := 2.5.3
 NPM := https://registry.npmjs.org/@litertjs
 WEB := build/web
-WEB_SYSTEMS := oid-pw-m4n2 oid-sf oid-pw-m4n1
+WEB_SYSTEMS := oid-pw-m4n2 oid-sf oid-pw-m4n1 voc-pw-m4n2 voc-sf
 
 .PHONY: setup demo train-demo pretrained-oid web native bundle test test-fast lint format clean
 
@@ -51,7 +51,7 @@ demo: $(VENV)/installed
 	  echo "$(VIDEO) is made up: photographs that move before a background. Yours: make demo VIDEO=clip.mp4"; fi
 	$(BIN)/patchwork-demo --tflite=$(subst $(space),$(comma),$(patsubst %,$(DEMO)/%.tflite,$(DEMO_SYSTEMS))) \
 	    --video=$(VIDEO) --output=$(DEMO)/annotated.mp4 --json=$(DEMO)/answers.json
-	@echo "Open $(DEMO)/annotated.mp4: boxes, the attended window, and the rest, darker the longer ago it was looked at."
+	@echo "Open $(DEMO)/annotated.mp4: boxes, masks, the attended window, and the rest, darker the longer ago it was looked at."
 
 # Train a small single-frame network on generated scenes; score it on every frame, on every fourth, and as Patchwork.
 train-demo: $(VENV)/installed
@@ -73,22 +73,26 @@ pretrained-oid: $(VENV)/installed
 	    | tar xzO package/objectron_solution_packed_assets.data > $(OID)/assets
 	head -c 184 $(OID)/assets > $(OID)/labels.txt
 	tail -c +185 $(OID)/assets | head -c 9987728 > $(OID_FILE)
-	rm -rf $(OID)/imported
-	$(BIN)/patchwork-import --tflite=$(OID_FILE) --labels=$(OID)/labels.txt --model_dir=$(OID)/imported
-	cp $(OID)/imported/checkpoint-00000000.npz patchwork_tf/pretrained/oid.npz
+	$(BIN)/python results/oid_weights.py --tflite=$(OID_FILE) --labels=$(OID)/labels.txt \
+	    --output=patchwork_tf/pretrained/oid.npz
 
 # The page that runs and measures systems in a browser: static files, for any host. patchwork-web serves them here.
 web: $(VENV)/installed build/litertjs/index.js
 	@rm -rf $(WEB).part && mkdir -p $(WEB).part/models
 	@cp benchmarks/web/* $(WEB).part/ && cp docs/photos.mp4 $(WEB).part/sample.mp4
 	@cp -r build/litertjs $(WEB).part/vendor
-	@for system in $(WEB_SYSTEMS); do \
+	@separator='['; for system in $(WEB_SYSTEMS); do \
+	  model=$(WEB).part/models/$$system; \
 	  $(BIN)/patchwork-export --system=$$system --checkpoint=$$system --quantize=float16 --verify_steps=10 \
-	      --output=$(WEB).part/models/$$system.tflite --golden=$(WEB).part/golden || exit 1; \
-	  mv $(WEB).part/golden/golden.txt $(WEB).part/models/$$system.golden.txt; \
-	done
-	@gzip -9 -n -c $(WEB).part/golden/frames.rgb > $(WEB).part/models/frames.bin && rm -r $(WEB).part/golden
-	@echo '["$(subst $(space),"$(comma)",$(strip $(WEB_SYSTEMS)))"]' > $(WEB).part/models/models.json
+	      --output=$$model.tflite --golden=$(WEB).part/golden || exit 1; \
+	  mv $(WEB).part/golden/golden.txt $$model.golden.txt; \
+	  size=$$(head -n 1 $$model.golden.txt | cut -d ' ' -f 3- | tr ' ' x); \
+	  gzip -9 -n -c $(WEB).part/golden/frames.rgb > $(WEB).part/models/frames-$$size.bin; \
+	  reference=$$(grep -ao '"reference": "[^"]*"' $$model.tflite); \
+	  printf '%s{"name": "%s", %s}' "$$separator" $$system "$$reference" >> $(WEB).part/models/models.json; \
+	  separator=', '; \
+	done; echo ']' >> $(WEB).part/models/models.json
+	@rm -r $(WEB).part/golden
 	@rm -rf $(WEB) && mv $(WEB).part $(WEB)
 	@echo "$(WEB) is ready for any static host; $(BIN)/patchwork-web serves it on this machine."
 

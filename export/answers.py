@@ -279,7 +279,9 @@ def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
         background = columns - int(options["num_classes"])
         if background not in (0, 1):
             raise DataError(f"its {POSTPROCESS} has {options['num_classes']} classes, its maps have {columns}")
-        levels = _levels_of_table(source, source.graph.constants[post.inputs[2]], boxes)
+        table = post.inputs[2]
+        rounded = source.graph.rounding(table)
+        levels = _levels_of_table(source, source.graph.constants[table], boxes, rounded)
         return {"scales": scales}, levels, background, "of its post-processing"
     if rule is None:
         if columns == 1 and boxes[0].columns > 4:
@@ -342,8 +344,8 @@ def _has_commas(path) -> bool:
         return "," in file.readline()
 
 
-def _levels_of_table(source, table, boxes) -> list[dict]:
-    """Levels, of anchors that a file has one by one. Raises DataError if they are on no grid."""
+def _levels_of_table(source, table, boxes, rounded: float = 0.0) -> list[dict]:
+    """Levels, of anchors that a file has one by one, rounded to so much. Raises DataError if on no grid."""
     image, levels, first = np.float32(source.image_size), [], 0
     total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
     if len(table) != total:
@@ -353,21 +355,21 @@ def _levels_of_table(source, table, boxes) -> list[dict]:
         anchors = table[first : first + count].reshape(*row.size, row.anchors, 4)
         first += count
         shapes = anchors[0, 0, :, 2:] * image
-        offset, stride = _grid_of(anchors, row.size, image)
+        offset, stride = _grid_of(anchors, row.size, image, rounded)
         if np.abs(anchors[..., 2:] * image - shapes).max() > 1e-2 or offset is None:
             raise DataError(f"anchors of the map {row.output} are not the same at every pixel, in a grid")
         levels.append({"shapes": shapes.tolist(), "offset": offset, "stride": stride})
     return levels
 
 
-def _grid_of(anchors, size, image) -> tuple:
+def _grid_of(anchors, size, image, rounded) -> tuple:
     """Offset in pixels of a map and, if the frame is no multiple of it, stride in pixels of the frame."""
     pixels = np.stack(np.meshgrid(*map(np.arange, size), indexing="ij"), -1)[:, :, None]
     strides = 2 ** np.round(np.log2(image / size))
     for scale, stride in ((np.float32(size), None), (image / strides, float(strides[0]))):
         offsets = anchors[..., :2] * scale - pixels
-        offset = float(np.round(offsets.mean(), 4))
-        if np.abs(offsets - offset).max() < 1e-2:
+        offset = float(np.round(2 * offsets.mean()) / 2 if rounded else np.round(offsets.mean(), 4))
+        if np.abs(offsets - offset).max() < 1e-2 + rounded * np.max(scale):
             return offset, stride
     return None, None
 

@@ -27,6 +27,7 @@ from patchwork_tf.layers.imported import (
     AlignedResizing,
     ChannelPadding,
     ChannelSlice,
+    CornerResizing,
     DepthToSpace,
     NearestResizing,
     PixelSlice,
@@ -223,6 +224,12 @@ class _Reader:
     def shape(self, tensor) -> tuple[int, ...]:
         found = self.graph.tensors[tensor].shape
         return () if found is None else tuple(map(int, found))
+
+    def rounding(self, tensor) -> float:
+        """To how much numbers of a tensor are rounded; 0 in float."""
+        quantization = self.graph.tensors[tensor].quantization
+        scales = None if quantization is None else quantization.scale
+        return 0.0 if scales is None else float(np.max(scales))
 
     def name(self, operator) -> str:
         code = self.model.operatorCodes[operator.opcodeIndex]
@@ -675,14 +682,14 @@ class _Reader:
         aligned = options.alignCorners and interpolation == "bilinear"
         if self.size == self.file_size and aligned:
             return self._add(operator, AlignedResizing, x, height=old[0], width=old[1])
+        is_centred = options.halfPixelCenters or aligned or interpolation == "nearest"
         grown = [(side - aligned) / (own - aligned) for side, own in zip(old, (height, width), strict=True)]
-        if not (options.halfPixelCenters or aligned or interpolation == "nearest") or any(f % 1 for f in grown):
-            raise _Unread(
-                f"it resizes {height}x{width} to {old[0]}x{old[1]}, which is no whole factor with half-pixel "
-                "centres or aligned corners"
-            )
-        size = tuple(int(factor) for factor in grown)
-        return self._add(operator, layers.UpSampling2D, x, size=size, interpolation=interpolation)
+        if any(factor % 1 for factor in grown):
+            raise _Unread(f"it resizes {height}x{width} to {old[0]}x{old[1]}, which is no whole factor")
+        rows, columns = map(int, grown)
+        if not is_centred:
+            return self._add(operator, CornerResizing, x, rows=rows, columns=columns)
+        return self._add(operator, layers.UpSampling2D, x, size=(rows, columns), interpolation=interpolation)
 
     def _map_of(self, size):
         """A map of a size in the file, whose size another follows."""

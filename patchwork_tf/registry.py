@@ -14,6 +14,7 @@ _CLASSES = {
     "AlignedResizing": "layers.imported",
     "ChannelPadding": "layers.imported",
     "ChannelSlice": "layers.imported",
+    "CornerResizing": "layers.imported",
     "DepthToSpace": "layers.imported",
     "PixelSlice": "layers.imported",
     "Spread": "layers.imported",

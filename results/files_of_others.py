@@ -19,6 +19,7 @@ import numpy as np
 import patchwork_tf as pw
 from patchwork_tf import files, provenance
 from patchwork_tf.data.video import Video
+from patchwork_tf.errors import UsageError
 from patchwork_tf.export.importer import import_tflite
 from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.task import get_task
@@ -37,7 +38,7 @@ FILES = {
     "movenet_single_pose_lightning_ptq": (None, None),
 }
 SYSTEMS = ("pw-m4n2", "pw-m2n1")
-SKIPPED = (3, 4)
+SKIPPED = (2, 3, 4)
 
 
 def made(path, folder, **given) -> dict:
@@ -45,10 +46,13 @@ def made(path, folder, **given) -> dict:
     import_tflite(path, folder, **given)
     checkpoint, paths = checkpoints.read(folder), {}
     half = tuple(side // 2 for side in checkpoint.config.image_size)
-    for name, system, size in (("sf", "sf", None), *((s, s, None) for s in SYSTEMS), ("floor", "sf", half)):
-        model = checkpoints.build_from(
-            checkpoint.system_named(system), checkpoint, **({"image_size": size} if size else {})
-        )
+    for name in ("sf", *SYSTEMS, "floor"):
+        size = {"image_size": half} if name == "floor" else {}
+        system = checkpoint.system_named("sf" if name == "floor" else name)
+        try:
+            model = checkpoints.build_from(system, checkpoint, **size)
+        except UsageError:  # a network of one size
+            continue
         paths[name] = os.path.join(folder, f"{name}.tflite")
         pw.export(model, paths[name], verify_steps=4)
     return paths

@@ -22,8 +22,10 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.zoo import checkpoints
 
 LIBRARY, EXAMPLE = ROOT / "benchmarks/library/patchwork.c", ROOT / "examples/stream.c"
+CLIP = str(ROOT / "docs/photos.mp4")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 THREADS = ("-g", "-O1", "-fsanitize=thread", "-pthread")
 
@@ -39,6 +41,7 @@ class Answer(ctypes.Structure):
         ("num_detections", ctypes.c_size_t),
         ("mask", ctypes.POINTER(ctypes.c_float)),
         *((f"mask_{name}", ctypes.c_size_t) for name in ("height", "width", "stride")),
+        ("classes", ctypes.POINTER(ctypes.c_int32)),
         *((name, ctypes.c_int) for name in ("row", "column", "looked")),
     ]
 
@@ -140,10 +143,13 @@ def assert_same(answer, expected, label_of=None):
             np.testing.assert_allclose(box, [*expected.boxes[k], expected.scores[k]], atol=1e-4)
             assert found.label == expected.classes[k]
         return
-    shape, stride = (answer.mask_height, answer.mask_width), answer.mask_stride
-    mask = np.ctypeslib.as_array(answer.mask, (shape[0] * stride,)).reshape(shape[0], stride)[:, : shape[1]]
     size = expected.probability.shape
-    np.testing.assert_allclose(cv2.resize(mask, size[::-1]), expected.probability, atol=1e-3)
+    np.testing.assert_allclose(cv2.resize(pixels(answer, "mask"), size[::-1]), expected.probability, atol=1e-3)
+
+
+def pixels(answer, name):
+    height, width, stride = answer.mask_height, answer.mask_width, answer.mask_stride
+    return np.ctypeslib.as_array(getattr(answer, name), (height * stride,)).reshape(height, stride)[:, :width]
 
 
 @pytest.mark.slow
@@ -163,6 +169,23 @@ def test_answers_over_real_video_are_python_s(name, request, library, frames):
     assert library.c.patchwork_label(model, len(labels)) is None
     library.c.patchwork_stream_close(stream)
     library.c.patchwork_model_close(model)
+
+
+@pytest.mark.slow
+def test_classes_of_a_segmenter_are_python_s(library, segmenter, tmp_path):
+    path, side = str(tmp_path / "voc.tflite"), 256
+    system, weights = pw.get_system("voc-pw-m4n2"), checkpoints.read("voc-pw-m4n2")
+    export(checkpoints.build_from(system, weights, image_size=side), path, verify_steps=1)
+    frames = [cv2.resize(frame, (side, side)) for frame in itertools.islice(Video(CLIP), 8)]
+    model = library.model(path)[1]
+    stream, seen = library.stream(model), set()
+    for frame, expected in zip(frames, pw.stream(ExportedStep(path), frames), strict=True):
+        answer = library.push(stream, frame)[1]
+        assert_same(answer, expected)
+        np.testing.assert_array_equal(pixels(answer, "classes"), expected.mask)
+        seen |= set(np.unique(expected.mask))
+    assert "cat" in {library.c.patchwork_label(model, number - 1).decode() for number in seen - {0}}
+    assert not library.push(library.stream(library.model(segmenter)[1]), frame)[1].classes
 
 
 @pytest.mark.slow

@@ -31,6 +31,14 @@ class BestChannel(layers.Layer):
         return tf.argmax(x, -1)
 
 
+class FirstResizing(layers.Layer):
+    """As TensorFlow 1 has it."""
+
+    def call(self, x):
+        size = [4 * side for side in x.shape[1:3]]
+        return tf.compat.v1.image.resize_bilinear(x, size, align_corners=False, half_pixel_centers=False)
+
+
 class Spread(layers.Layer):
     def call(self, x):
         return tf.nn.depth_to_space(x, 2)
@@ -51,7 +59,7 @@ def everything(x):
     )
     x = layers.UpSampling2D(2, interpolation="bilinear")(conv(8, 1)(x)) + fine * 0.5
     heat = layers.Conv2DTranspose(3, 2, 2, padding="same", name="heat")(x)
-    spread = Spread()(conv(8, 1)(x))
+    spread = Spread()(conv(8, 1)(conv(4)(FirstResizing()(conv(4, 1, strides=4)(x)))))
     return [BestChannel()(heat), layers.Reshape((-1, 2))(spread)]
 
 

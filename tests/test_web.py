@@ -3,6 +3,7 @@
 import base64
 import functools
 import http.server
+import itertools
 import json
 import re
 import subprocess
@@ -17,6 +18,7 @@ import pytest
 from exports import export
 from playwright.sync_api import sync_playwright
 
+from patchwork_tf import drawing
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import latency, serving, workloads
 from patchwork_tf.benchmarks import report as reports
@@ -31,14 +33,14 @@ pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).parents[1]
 CLIP = ROOT / "docs/photos.mp4"
-SYSTEMS = ["oid-pw-m4n2", "oid-sf"]
+SYSTEMS = ["oid-pw-m4n2", "oid-sf", "voc-pw-m4n2"]
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run"]
 SECONDS = 1000  # in Playwright's units
 
 
 @pytest.fixture(scope="module")
 def site(chromium, tmp_path_factory):
-    """The folder that `make web` makes, with two systems."""
+    """The folder that `make web` makes, with systems of two tasks and sizes."""
     folder = tmp_path_factory.mktemp("web") / "site"
     command = ["make", "web", f"WEB={folder}", f"WEB_SYSTEMS={' '.join(SYSTEMS)}"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, errors="replace", timeout=600)
@@ -144,26 +146,77 @@ PUSH = """async ([name, images]) => {
   for (const image of images) {
     const bytes = Uint8Array.from(atob(image), (letter) => letter.charCodeAt(0));
     const bitmap = await createImageBitmap(new Blob([bytes]), { colorSpaceConversion: "none" });
-    const { boxes, window } = await engine.call("push", [name, bitmap, null], [bitmap]);
-    answers.push({ boxes, window });
+    const { boxes, classes, regions, window } = await engine.call("push", [name, bitmap, null], [bitmap]);
+    answers.push({ boxes, classes: classes && Array.from(classes), regions, window });
   }
   engine.end();
   return answers;
 }"""
 
 
-def test_answers_equal_those_of_python(browser, address, site):
-    """On frames of the clip, enlarged to another shape than the network's."""
-    frames = [cv2.resize(frame, (640, 360)) for frame, _ in zip(Video(str(CLIP)), range(12), strict=False)]
+def answers_of_both(browser, address, site, system, width, height, count):
+    """The page's and Python's to frames of the clip."""
+    frames = [cv2.resize(frame, (width, height)) for frame in itertools.islice(Video(str(CLIP)), count)]
     images = [base64.b64encode(cv2.imencode(".png", frame[..., ::-1])[1]).decode() for frame in frames]
     with opened(browser, address, wait=False) as page:
-        found = page.evaluate(PUSH, [SYSTEMS[0], images])
-    step = ExportedStep(str(site / f"models/{SYSTEMS[0]}.tflite"))
-    for answer, expected in zip(found, stream(step, frames), strict=True):
+        found = page.evaluate(PUSH, [system, images])
+    return zip(found, stream(ExportedStep(str(site / f"models/{system}.tflite")), frames), strict=True)
+
+
+def test_answers_equal_those_of_python(browser, address, site):
+    """On frames that are enlarged to another shape than the network's."""
+    for answer, expected in answers_of_both(browser, address, site, SYSTEMS[0], 640, 360, 12):
         assert answer["window"] == (expected.window and list(expected.window))
         assert [box["label"] for box in answer["boxes"]] == expected.classes.tolist()
         np.testing.assert_allclose([box["box"] for box in answer["boxes"]], expected.boxes, atol=1e-3)
         np.testing.assert_allclose([box["score"] for box in answer["boxes"]], expected.scores, atol=1e-3)
+
+
+def test_classes_equal_those_of_python(browser, address, site):
+    """And the name of each belongs in the midst of its largest region."""
+    for answer, expected in answers_of_both(browser, address, site, SYSTEMS[2], 512, 512, 4):
+        assert answer["window"] == (expected.window and list(expected.window))
+        classes = np.reshape(answer["classes"], (512, 512))
+        assert (classes != expected.mask).mean() < 1e-3
+        assert {region["number"] + 1 for region in answer["regions"]} == set(np.unique(classes)) - {0}
+        for region in answer["regions"]:
+            mask = (classes == region["number"] + 1).astype(np.uint8)
+            assert region["share"] == pytest.approx(mask.mean())
+            regions = cv2.connectedComponentsWithStats(mask, connectivity=4)[2][1:]
+            left, top, width, height, _ = max(regions, key=lambda each: each[cv2.CC_STAT_AREA])
+            middle = [(left + width / 2) / 512, (top + height / 2) / 512]
+            np.testing.assert_allclose([region["x"], region["y"]], middle)
+
+
+COUNT = """([red, green, blue]) => {
+  const canvas = document.querySelector(".picture canvas");
+  const { data } = canvas.getContext("2d").getImageData(0, 0, canvas.width, canvas.height);
+  let count = 0;
+  for (let i = 0; i < data.length; i += 4)
+    count += data[i] === red && data[i + 1] === green && data[i + 2] === blue;
+  return count;
+}"""
+
+
+def test_segmenter_of_several_classes(browser, address, site, tmp_path):
+    """It is proven and seen, and measured beside a detector, if that is asked for."""
+    labels = metadata.read(str(site / f"models/{SYSTEMS[2]}.tflite"))["labels"]
+    with opened(browser, address) as page:
+        page.select_option(".system", SYSTEMS[2])
+        page.locator("#status", has_text=f"{SYSTEMS[2]} is ready").wait_for()
+        assert re.search("On golden frames it answers as elsewhere, to [0-9]e-", page.inner_text(".proof"))
+        page.click("#sample")
+        page.locator(".found li", has_text=re.compile(r"^cat \d+\.\d %$")).wait_for()
+        assert page.evaluate(COUNT, drawing.class_colour(labels.index("cat"), len(labels))) > 100
+        boxes = page.locator("#systems input").all()
+        assert [box.is_checked() for box in boxes] == [True, True, False]
+        page.click("#tab-measure")
+        boxes[0].uncheck()
+        boxes[2].check()
+        measure(page, 32, str(tmp_path / "two.json"))
+        assert "No ratios: voc-sf was not measured." in page.inner_text("#notes")
+    report = json.loads((tmp_path / "two.json").read_text())["systems"]
+    assert {name: system["ratio_mean"] for name, system in report.items()} == {SYSTEMS[1]: 1, SYSTEMS[2]: None}
 
 
 RESIZE = """async ([rgba, frame, network, letterbox, part]) => {

@@ -252,6 +252,8 @@ static void find_outputs(patchwork_model *model) {
   if (model->mask != NONE) {
     if (list[model->mask].bytes != 4 * (size_t)model->height * (size_t)model->width)
       fail(BAD_INPUT, "%s: its mask is not of the frame's size", model->path);
+    if (model->classes != NONE && list[model->classes].bytes != list[model->mask].bytes)
+      fail(BAD_INPUT, "%s: its classes are not of the mask's size", model->path);
     return;
   }
   if (model->boxes == NONE || model->scores == NONE || model->classes == NONE || model->count == NONE)
@@ -601,8 +603,10 @@ static void read_mask(patchwork_stream *stream) {
   const struct resizing *resizing = &stream->resizing;
   patchwork_answer *answer = &stream->answer;
   answer->mask_stride = (size_t)stream->model->width;
-  answer->mask = (const float *)output_memory(&stream->context, stream->model->mask) +
-                 (size_t)resizing->top * answer->mask_stride + (size_t)resizing->left;
+  size_t first = (size_t)resizing->top * answer->mask_stride + (size_t)resizing->left;
+  answer->mask = (const float *)output_memory(&stream->context, stream->model->mask) + first;
+  if (stream->model->classes != NONE)
+    answer->classes = (const int32_t *)output_memory(&stream->context, stream->model->classes) + first;
   answer->mask_height = (size_t)resizing->inner_height;
   answer->mask_width = (size_t)resizing->inner_width;
 }

@@ -38,13 +38,15 @@ typedef struct {
   int label;                     // for patchwork_label
 } patchwork_detection;
 
-// What is known after a frame, all of it, also what was not looked at. `detections` and `mask` belong to the stream and
-// last until it is next pushed a frame, reset or closed; copy what is needed longer.
+// What is known after a frame, all of it, also what was not looked at. `detections`, `mask` and `classes` belong to the
+// stream and last until it is next pushed a frame, reset or closed; copy what is needed longer.
 typedef struct {
   const patchwork_detection *detections;  // of a detector, the best first
   size_t num_detections;
   const float *mask;  // of a segmenter, probabilities; mask[y * mask_stride + x] is at (y, x) of mask_height x mask_width,
   size_t mask_height, mask_width, mask_stride;  // which cover the whole frame; null for a detector
+  const int32_t *classes;  // of a segmenter of several classes, at the same places; null for others. 0 is background, any
+                           // other number is 1 more than that of the label, for patchwork_label
   int row, column;  // of the window that was looked at, in cells; -1 for the whole frame
   int looked;       // 0 if the system skips this frame, and the answer is the one before
 } patchwork_answer;

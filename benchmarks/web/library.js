@@ -6,9 +6,10 @@ const SAID_BYTES = 1e6; // that are loaded between two messages
 
 /** A file of patchwork-export that an engine can open, of a system, with golden vectors where there are any. */
 class Entry {
-  constructor(name, system, { file, text = null, frames = null }) {
+  constructor(name, system, reference, { file, text = null, frames = null }) {
     this.name = name;
     this.system = system;
+    this.reference = reference; // the system that it is compared with
     this.file = file; // these return a promise of Uint8Array or text
     this.text = text;
     this.frames = frames;
@@ -26,18 +27,17 @@ export class Library {
 
   /** Finds out what came with the page. */
   async load() {
-    for (const name of JSON.parse(new TextDecoder().decode(await this.#fetch("models/models.json")))) {
-      this.entries.set(name, new Entry(name, name, {
+    for (const { name, reference } of JSON.parse(new TextDecoder().decode(await this.#fetch("models/models.json")))) {
+      const text = async () => new TextDecoder().decode(await this.#fetch(`models/${name}.golden.txt`));
+      this.entries.set(name, new Entry(name, name, reference, {
         file: () => this.#fetch(`models/${name}.tflite`),
-        text: async () => new TextDecoder().decode(await this.#fetch(`models/${name}.golden.txt`)),
-        frames: () => this.frames(),
+        text,
+        frames: async () => {
+          const [, , height, width] = (await text()).split("\n", 1)[0].split(" ");
+          return this.#fetch(`models/frames-${height}x${width}.bin`, true); // one for all systems of a size
+        },
       }));
     }
-  }
-
-  /** Golden frames that came with the page; others are measured on them too. */
-  frames() {
-    return this.#fetch("models/frames.bin", true);
   }
 
   /** A clip for who has none. */
@@ -45,9 +45,10 @@ export class Library {
     return new File([await this.#fetch("sample.mp4")], "the sample clip", { type: "video/mp4" });
   }
 
-  /** Golden text that goes with `frames`. */
-  async framesText() {
-    return this.entries.values().next().value.text();
+  /** Golden text and frames of the first system; all are measured on them. */
+  async golden() {
+    const [first] = this.entries.values();
+    return [await first.text(), await first.frames()];
   }
 
   /**
@@ -69,7 +70,7 @@ export class Library {
     } catch (error) {
       throw new Error(`${model.name}: ${error.message}`);
     }
-    this.entries.set(model.name, new Entry(model.name, facts.system, { file: bytes(model), ...golden }));
+    this.entries.set(model.name, new Entry(model.name, facts.system, facts.reference, { file: bytes(model), ...golden }));
     return model.name;
   }
 

@@ -32,15 +32,20 @@ export class Measure {
     element("share").onclick = () => this.#share().catch(complain);
   }
 
-  /** Lists the systems that there are. All are chosen, but for those that were not, and another file of the same system. */
+  /**
+   * Lists the systems that there are. Chosen are those that the first is compared with, and what was dropped; a choice
+   * stays, but for another file of the same system.
+   */
   list() {
-    const left = new Set([...document.querySelectorAll("#systems input:not(:checked)")].map((box) => box.value));
+    const boxes = [...document.querySelectorAll("#systems input")], known = new Map(boxes.map((box) => [box.value, box.checked]));
     const entries = [...this.library.entries.values()], newest = new Map(entries.map(({ name, system }) => [system, name]));
+    const isChosen = ({ name, reference }) => known.get(name) ?? (boxes.length > 0 || reference === entries[0].reference);
     const legend = document.createElement("legend");
     legend.textContent = "Systems";
-    element("systems").replaceChildren(legend, ...entries.map(({ name, system }) => {
+    element("systems").replaceChildren(legend, ...entries.map((entry) => {
+      const { name, system } = entry;
       const label = document.createElement("label"), box = document.createElement("input");
-      Object.assign(box, { type: "checkbox", name: "system", value: name, checked: !left.has(name) && newest.get(system) === name });
+      Object.assign(box, { type: "checkbox", name: "system", value: name, checked: isChosen(entry) && newest.get(system) === name });
       label.append(box, ` ${name}`);
       return label;
     }));
@@ -86,7 +91,7 @@ export class Measure {
       if (measured.has(facts.system)) throw new Error(`Two files of ${facts.system} are chosen; measure one of them.`);
       measured.set(facts.system, { name, facts, loadMs, firstMs, file: await describeFile(facts, bytes), repeats: [] });
     }
-    await this.engine.call("take", [await this.library.framesText(), await this.library.frames()]);
+    await this.engine.call("take", await this.library.golden());
     return measured;
   }
 

@@ -1,6 +1,7 @@
 // What a worker does for the page: LiteRT.js, the models that are open in it, and a stream of each.
 
 import { GoldenFrames, prove } from "./golden.js";
+import { findRegions } from "./regions.js";
 import { Frame, Model, Stream } from "./stream.js";
 import { getGlobalLiteRt, loadLiteRt, supportsFeature } from "./vendor/index.js";
 
@@ -50,10 +51,11 @@ export function check(name, text) {
   return prove(streams.get(name).model, text, frames);
 }
 
-/** Answers about one frame; the image goes back to the page with them. */
+/** Answers about one frame, with the regions of classes; the image goes back to the page with them. */
 export async function push(name, image, window) {
-  const answer = await streams.get(name).push(new Frame(image), window ?? undefined);
-  return { ...answer, image, memoryMb: memoryMb() };
+  const stream = streams.get(name), answer = await stream.push(new Frame(image), window ?? undefined);
+  const regions = answer.classes && findRegions(answer, stream.model.size.width);
+  return { ...answer, regions, image, memoryMb: memoryMb() };
 }
 
 export function reset(name) {

@@ -8,6 +8,8 @@ const STALEST = 8; // frames; older cells are drawn alike
 const RECENT = 30; // frames of which the median is shown
 const MOST_SHOWN = 8;
 const WINDOW_COLOUR = "#ffdc28";
+const MASK_INK = [255, 60, 60, 130]; // RGBA
+const CLASS_ALPHA = 128; // of what the outline of a class is around
 const CAMERA_ERRORS = {
   NotAllowedError: "The camera was not allowed; allow it in the browser's settings of this page.",
   NotFoundError: "There is no camera; take a video file or the sample clip.",
@@ -162,11 +164,13 @@ class Panel {
       Object.assign(canvas, { width: image.width, height: image.height });
     context.drawImage(image, 0, 0);
     if (this.#isPatchwork) this.#shade();
-    if (this.answer.mask) this.#drawMask();
+    if (this.answer.classes) this.#drawClasses();
+    else if (this.answer.mask) this.#drawMask();
     const least = this.view.least();
     const boxes = (this.answer.boxes ?? []).filter(({ score }) => score >= least);
     for (const found of [...boxes].reverse()) this.#drawBox(found);
-    this.#write(boxes);
+    const shares = (this.answer.regions ?? []).map(({ number, share }) => `${this.#label(number)} ${(100 * share).toFixed(1)} %`);
+    this.#write([...boxes.map(({ label, score }) => `${this.#label(label)} ${score.toFixed(2)}`), ...shares]);
   }
 
   #shade() {
@@ -184,29 +188,59 @@ class Panel {
   }
 
   #drawBox({ box: [ymin, xmin, ymax, xmax], score, label }) {
-    const { canvas, context } = this, colour = `hsl(${(label * 137.5) % 360} 90% 60%)`, size = 8 * this.#line();
+    const { canvas, context } = this, colour = `hsl(${(label * 137.5) % 360} 90% 60%)`;
     const x = xmin * canvas.width, y = ymin * canvas.height;
-    context.strokeStyle = context.fillStyle = colour;
+    context.strokeStyle = colour;
     context.lineWidth = this.#line();
     context.strokeRect(x, y, (xmax - xmin) * canvas.width, (ymax - ymin) * canvas.height);
+    this.#drawText(`${this.#label(label)} ${score.toFixed(2)}`, colour, () => [x, y]);
+  }
+
+  // Black on a colour. `place`: of a width and height to the left and the bottom.
+  #drawText(text, colour, place) {
+    const { canvas, context } = this, size = 8 * this.#line(), height = 1.3 * size;
     context.font = `600 ${size}px system-ui, sans-serif`;
-    const text = `${this.#label(label)} ${score.toFixed(2)}`, top = Math.max(y, 1.3 * size);
-    context.fillRect(x, top - 1.3 * size, context.measureText(text).width + size / 2, 1.3 * size);
+    const width = context.measureText(text).width + size / 2, [left, bottom] = place(width, height);
+    const x = Math.max(0, Math.min(left, canvas.width - width)), y = Math.max(bottom, height);
+    context.fillStyle = colour;
+    context.fillRect(x, y - height, width, height);
     context.fillStyle = "#000";
-    context.fillText(text, x + size / 4, top - size / 3);
+    context.fillText(text, x + size / 4, y - size / 3);
   }
 
   #drawMask() {
+    const { mask } = this.answer;
+    this.#tint((at) => mask[at] > 0.5 && MASK_INK);
+  }
+
+  #drawClasses() {
+    const { classes, regions } = this.answer, { canvas, facts } = this, pitch = facts.input.image_size[1];
+    const colours = facts.labels.map((_, number) => classColour(number, facts.labels.length));
+    const inks = colours.map((colour) => [CLASS_ALPHA, 255].map((alpha) => [...colour, alpha]));
+    this.#tint((at) => {
+      const value = classes[at];
+      return value && inks[value - 1][Number([at - 1, at + 1, at - pitch, at + pitch].some((next) => classes[next] !== value))];
+    });
+    for (const { number, y, x } of regions)
+      this.#drawText(this.#label(number), `rgb(${colours[number]})`, (width, height) => [
+        x * canvas.width - width / 2, y * canvas.height + height / 2,
+      ]);
+  }
+
+  // Colours the frame: `inkAt` gives RGBA, or nothing, for a place in the mask.
+  #tint(inkAt) {
     const { top, left, height, width } = this.answer.place, pitch = this.facts.input.image_size[1];
     const shape = new OffscreenCanvas(width, height), pixels = new ImageData(width, height);
     for (let y = 0; y < height; y++)
-      for (let x = 0; x < width; x++)
-        if (this.answer.mask[(top + y) * pitch + left + x] > 0.5) pixels.data.set([255, 60, 60, 130], 4 * (y * width + x));
+      for (let x = 0; x < width; x++) {
+        const ink = inkAt((top + y) * pitch + left + x);
+        if (ink) pixels.data.set(ink, 4 * (y * width + x));
+      }
     shape.getContext("2d").putImageData(pixels, 0, 0);
     this.context.drawImage(shape, 0, 0, this.canvas.width, this.canvas.height);
   }
 
-  #write(boxes) {
+  #write(found) {
     const now = performance.now(), sorted = [...this.times].sort((a, b) => a - b);
     this.answered = [...this.answered.filter((time) => now - time < 1000), now];
     const { window, prepareMs, memoryMb } = this.answer;
@@ -215,8 +249,7 @@ class Panel {
     strong.textContent = `${sorted[sorted.length >> 1].toFixed(1)} ms`;
     numbers.replaceChildren(strong, ` and ${prepareMs.toFixed(1)} ms to scale, ${this.answered.length} frames per second` +
       `${looked}, ${memoryMb.toFixed(0)} MB`);
-    const shown = boxes.slice(0, MOST_SHOWN).map(({ label, score }) => `${this.#label(label)} ${score.toFixed(2)}`);
-    this.root.querySelector(".found").replaceChildren(...shown.map((text) => {
+    this.root.querySelector(".found").replaceChildren(...found.slice(0, MOST_SHOWN).map((text) => {
       const item = document.createElement("li");
       item.textContent = text;
       return item;
@@ -230,6 +263,14 @@ class Panel {
   #line() {
     return Math.max(2, Math.round(Math.min(this.canvas.width, this.canvas.height) / 200));
   }
+}
+
+/** The colour of one of `count` classes, as patchwork_tf/drawing.py has it: of all hues, [red, green, blue]. */
+function classColour(number, count) {
+  return [5, 3, 1].map((shift) => {
+    const hue = (shift + (6 * number) / count) % 6;
+    return Math.floor(255 * (1 - 0.65 * Math.max(0, Math.min(hue, 4 - hue, 1))));
+  });
 }
 
 /** The tab. */
@@ -316,11 +357,12 @@ export class See {
   async #setBoth(both) {
     document.getElementById("panels").classList.toggle("two", both);
     if (!both) return this.panels.splice(1).forEach((panel) => panel.end());
-    const names = [...this.library.entries.keys()], [first] = this.panels;
-    if (!names.length) throw new Error("There are no models yet.");
-    const reference = first.facts?.reference;
-    const other = names.includes(reference) && reference !== first.name ? reference : names.find((name) => name !== first.name);
-    await this.#addPanel().open(other ?? names[0]);
+    const entries = [...this.library.entries.values()], [first] = this.panels;
+    if (!entries.length) throw new Error("There are no models yet.");
+    const others = entries.filter(({ name }) => name !== first.name);
+    const alike = others.filter(({ reference }) => reference === first.facts?.reference);
+    const other = alike.find(({ system, reference }) => system === reference) ?? alike[0] ?? others[0] ?? entries[0];
+    await this.#addPanel().open(other.name);
   }
 
   async #openCamera(facing = this.facing) {

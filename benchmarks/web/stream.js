@@ -65,8 +65,9 @@ export class Stream {
    * Looks at one frame.
    * @param {Frame} frame
    * @param {?number[]} window row and column to look through; by default what the file chose
-   * @returns {Promise<object>} boxes [{box, score, label}] or mask, window (null: the whole frame, or none),
-   *   kind as in docs/latency.md, and milliseconds of scaling (prepareMs) and inference (runMs)
+   * @returns {Promise<object>} boxes [{box, score, label}] or mask, its classes if the file tells several apart, and the
+   *   place of the frame in them; window (null: the whole frame, or none), kind as in docs/latency.md, and milliseconds of
+   *   scaling (prepareMs) and inference (runMs)
    */
   async push(frame, window = this.window) {
     this.#begin(frame);
@@ -117,7 +118,7 @@ export class Stream {
     const values = Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.toTypedArray()]));
     for (const tensor of Object.values(outputs)) tensor.delete();
     if (values.next_window) this.window = [...values.next_window];
-    if (values.mask) return { mask: values.mask, place: this.resizing.place };
+    if (values.mask) return { mask: values.mask, classes: values.classes, place: this.resizing.place };
     const boxes = Array.from({ length: values.count[0] }, (_, i) => ({
       box: this.resizing.restoreBox(values.boxes.subarray(4 * i, 4 * i + 4)),
       score: values.scores[i],

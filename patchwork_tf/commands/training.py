@@ -11,7 +11,6 @@ from patchwork_tf import cli, files, provenance
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
-from patchwork_tf.models.networks import get_network
 from patchwork_tf.models.weights import (
     are_folded,
     assign_weights,
@@ -47,6 +46,10 @@ def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
     name = cli.single("system", flags.system)
     system = checkpoints.system_of(name, flags.init_checkpoint or flags.teacher)
+    if system.model.network:
+        raise UsageError(
+            f"{name}: networks that were imported keep the weights of their file; they are not trained"
+        )
     cli.required(flags, "model_dir")
     _check_model_dir(flags)
     if flags.stage != "supervised":
@@ -89,7 +92,6 @@ def run(flags):
         "class_names": names,
         "training": _settings(flags),
         "version": provenance.version(),
-        **({"network": get_network(config.network).to_json()} if config.network else {}),
     }
     with distribution.loss_of_others_reported(processes, flags.model_dir), reading:
         fit(

@@ -114,6 +114,36 @@ class AlignedResizing(layers.Layer):
         return {**super().get_config(), "height": self.height, "width": self.width}
 
 
+@keras.saving.register_keras_serializable("patchwork_tf")
+class CornerResizing(layers.Layer):
+    """Bilinear resizing by whole factors, in which pixels are at their upper left corners, as in TF 1."""
+
+    def __init__(self, rows: int, columns: int, **kwargs):
+        super().__init__(**kwargs)
+        self.rows, self.columns = rows, columns
+
+    def call(self, x):
+        return self.enlarged(ops.concatenate([x, x[:, -1:]], 1), 0)
+
+    def enlarged(self, x, before: int):
+        """What is made of x (B, before + h + 1, w, C), and of its columns likewise if there are as many more."""
+        height = x.shape[1] - before - 1
+        width = x.shape[2] - before - 1 if before else x.shape[2]
+        if not before:
+            x = ops.concatenate([x, x[:, :, -1:]], 2)
+        x = ops.einsum("oi,biwc->bowc", _corner_parts(height, self.rows, before), x)
+        return ops.einsum("oi,bhic->bhoc", _corner_parts(width, self.columns, before), x)
+
+    def get_config(self):
+        return {**super().get_config(), "rows": self.rows, "columns": self.columns}
+
+
+def _corner_parts(size: int, factor: int, before: int) -> np.ndarray:
+    """What each of before + size + 1 pixels counts in each of size factor ones, float32."""
+    places = np.arange(size * factor) / factor + before
+    return np.maximum(0, 1 - np.abs(places[:, None] - np.arange(before + size + 1))).astype(np.float32)
+
+
 def _parts(size: int, wanted: int) -> np.ndarray:
     """What each of `size` pixels counts in each of the `wanted` ones, (wanted, size) float32."""
     places = np.linspace(0, size - 1, wanted)
@@ -129,5 +159,9 @@ def _refused(layer, shape):
 
 for _layer in (DepthToSpace, ChannelPadding, ChannelSlice, PixelSlice, Spread):
     rules.register_layer_rule(_layer, rules.POINTWISE)
+rules.register_layer_rule(
+    CornerResizing,
+    rules.Border((1, 1), (1, 1), lambda layer, context: layer.enlarged(context, 1), rules.EDGE),
+)
 rules.register_layer_rule(NearestResizing, rules.WHOLE_MAP)
 rules.register_layer_rule(AlignedResizing, _refused)

@@ -29,11 +29,16 @@ class Network:
     answer: dict
 
     def build(self, image_size) -> keras.Model:
-        """The network for frames of (H, W), with weights at random."""
+        """The network for frames of (H, W), weights at random. Raises UsageError if it cannot have that size."""
         graph = copy.deepcopy(self.graph)
         (frame,) = (layer for layer in graph["config"]["layers"] if layer["class_name"] == "InputLayer")
         frame["config"]["batch_shape"] = [None, *image_size, 3]
-        return keras.saving.deserialize_keras_object(graph)
+        try:
+            return keras.saving.deserialize_keras_object(graph)
+        except ValueError:
+            sides = "x".join(map(str, image_size))
+            file = "x".join(map(str, self.image_size))
+            raise UsageError(f"{self.name} cannot run on frames of {sides}; it was made for {file}") from None
 
     def to_json(self) -> dict:
         """As checkpoints have it."""
