@@ -19,6 +19,7 @@ With --task it scores what any method has written to files: PNG masks as DAVIS h
 in the format of the VID devkit, or COCO's.
 
   patchwork-evaluate --task=segmentation --predictions=MASKS --ground_truth=DAVIS
+  patchwork-evaluate --task=segmentation --predictions=MASKS --ground_truth=VOC --labels=voc_labels.txt
   patchwork-evaluate --task=detection --predictions=detections.txt --ground_truth=Annotations/VID/val \\
       --image_set=image_set.txt
   patchwork-evaluate --task=detection --predictions=detections.json --ground_truth=instances_val2017.json
@@ -100,7 +101,14 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", flag_values=_FLAGS
 )
-_OF_FILES = ("predictions", "ground_truth", "image_set")
+flags.DEFINE_string(
+    "labels",
+    None,
+    "Of masks that hold numbers of classes: text file with their names, the background first. Scores mIoU; 255 in "
+    "the truth does not count.",
+    flag_values=_FLAGS,
+)
+_OF_FILES = ("predictions", "ground_truth", "image_set", "labels")
 _OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions", "every_class", "foreground")
 
 

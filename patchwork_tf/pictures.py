@@ -101,6 +101,14 @@ def encode(picture: np.ndarray, kind: str = "JPEG") -> bytes:
     return file.getvalue()
 
 
+def read_classes(path: str) -> np.ndarray:
+    """A picture of the numbers of classes (h, w) uint8, palette or grey, as they are. Raises DataError."""
+    image = _opened(path, _content(path, "mask"))
+    if image.mode not in ("L", "P"):
+        raise DataError(f"{path}: numbers of classes are 8 bits, grey or of a palette; it is {image.mode}")
+    return np.asarray(image)
+
+
 def read_mask(path: str) -> np.ndarray:
     """A mask file as instance numbers (h, w) uint8, 0 for background, upright. Raises DataError.
 

@@ -159,7 +159,7 @@ class Task(abc.ABC):
     def agreement_metric(self, class_names):
         """The same of answers and a reference's, by `add_frame(answer, reference, size)`."""
 
-    def writer(self, folder: str, coco_ids=None):
+    def writer(self, folder: str, coco_ids=None, classes: int = 1):
         """What writes answers to files, by `add_frame(video, frame, answer, size)` and `close()`."""
         raise self._without_truth()
 

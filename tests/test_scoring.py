@@ -121,6 +121,22 @@ def test_bad_image_sets_are_named(content, message, vid_files, capsys):
     assert message in capsys.readouterr().err.splitlines()[-1]
 
 
+def test_classes_are_scored_as_pascal_voc_does(tmp_path, capsys):
+    """By hand: of 8 pixels one is not counted, and dog is nowhere."""
+    (tmp_path / "labels.txt").write_text("background\ncat\ndog\ncow\n")
+    for folder, rows in (("truth", [[0, 0, 1, 1], [1, 3, 3, 255]]), ("found", [[0, 1, 1, 1], [0, 3, 0, 3]])):
+        (tmp_path / folder / "clip").mkdir(parents=True)
+        PIL.Image.fromarray(np.array(rows, np.uint8)).save(tmp_path / folder / "clip/00000.png")
+    flags = [f"--predictions={tmp_path}/found", f"--ground_truth={tmp_path}/truth", "--task=segmentation"]
+    assert run(*flags, f"--labels={tmp_path}/labels.txt", f"--json={tmp_path}/score.json") == 0
+    result = json.loads((tmp_path / "score.json").read_text())
+    assert result["per_class"] == pytest.approx({"background": 1 / 4, "cat": 2 / 4, "dog": None, "cow": 1 / 2})
+    assert result["mIoU"] == pytest.approx((1 / 4 + 1 / 2 + 1 / 2) / 3)
+    (tmp_path / "labels.txt").write_text("background\ncat\n")
+    assert run(*flags, f"--labels={tmp_path}/labels.txt") == 1
+    assert "there is a class 3, names are given for 0 to 1" in capsys.readouterr().err
+
+
 def test_flags_of_scoring(capsys):
     assert run("--task=segmentation", "--predictions=x") == 2
     assert "--ground_truth is required" in capsys.readouterr().err

@@ -110,7 +110,8 @@ def _score(flags, given, step, policy, folder, names) -> dict:
         size=max(step.config.image_size),
         seed=flags.seed,
     )
-    writer = get_task(given.task).writer(folder, COCO_IDS if flags.dataset == "coco" else None) if folder else None
+    coco_ids = COCO_IDS if flags.dataset == "coco" else None
+    writer = step.task.writer(folder, coco_ids, len(step.info.class_names)) if folder else None
     counted = _counted_classes(flags, given)
     metric = step.task.metric(names, flags.coco, **({"counted": counted} if counted else {}))
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:

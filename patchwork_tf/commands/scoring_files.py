@@ -10,18 +10,24 @@ from pycocotools.coco import COCO
 from patchwork_tf import files
 from patchwork_tf.bars import progress
 from patchwork_tf.commands.scoring import per_cent
+from patchwork_tf.data.class_lists import read_class_list
 from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.metrics import formats
 from patchwork_tf.metrics.coco import CocoMetric
 from patchwork_tf.metrics.coco import evaluate as evaluate_coco
 from patchwork_tf.metrics.detection import DetectionMetric
-from patchwork_tf.metrics.segmentation import STATISTICS, SegmentationMetric
+from patchwork_tf.metrics.segmentation import STATISTICS, ClassMetric, SegmentationMetric
 
 
 def run(flags) -> tuple[dict, str]:
     """Scores the files of --task; returns the scores and a table."""
     _require(flags, "predictions", "ground_truth")
+    if flags.labels and flags.task != "segmentation":
+        raise UsageError("--labels is of masks that hold numbers of classes")
+    if flags.labels:
+        result = score_classes(flags.predictions, flags.ground_truth, flags.labels)
+        return result, _classes_table(result)
     if flags.task == "segmentation":
         result = score_masks(flags.predictions, flags.ground_truth)
         return result, _masks_table(result)
@@ -50,6 +56,27 @@ def score_masks(predictions: str, ground_truth: str) -> dict:
     pairs = formats.mask_pairs(predictions, ground_truth)
     for sequence, _, mask, truth in progress(iterable=pairs, total=total, unit="frame"):
         metric.add_frame(sequence, mask, truth)
+    missing = formats.missing_sequences(predictions, ground_truth)
+    return {**metric.result(), "frames": total, "missing_sequences": missing}
+
+
+def score_classes(predictions: str, ground_truth: str, labels: str) -> dict:
+    """mIoU of folders of PNG files that hold numbers of classes, see `formats.class_pairs` and `ClassMetric`.
+
+    Args:
+        predictions, ground_truth: the folders.
+        labels: text file of the classes' names, the background first.
+
+    Returns:
+        Also the number of 'frames', and 'missing_sequences', which were not predicted and do not count.
+    """
+    metric = ClassMetric(read_class_list(labels).values())
+    total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
+    try:
+        for pair in progress(iterable=formats.class_pairs(predictions, ground_truth), total=total, unit="frame"):
+            metric.add_frame(*pair)
+    except ValueError as error:
+        raise DataError(f"{labels}: {error}") from None
     missing = formats.missing_sequences(predictions, ground_truth)
     return {**metric.result(), "frames": total, "missing_sequences": missing}
 
@@ -121,6 +148,13 @@ def _masks_table(result) -> str:
         numbers = "".join(f"{per_cent(part[key]):>10}" for part in parts for key in STATISTICS)
         lines.append(f"{name or 'mean of sequences':<24}{numbers}")
     return "\n".join(lines)
+
+
+def _classes_table(result) -> str:
+    missing = result["missing_sequences"]
+    lines = [f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}"] if missing else []
+    lines += [f"{name:<24}{per_cent(value):>10}" for name, value in result["per_class"].items()]
+    return "\n".join([*lines, f"{'mIoU':<24}{per_cent(result['mIoU']):>10}"])
 
 
 def _detections_table(result) -> str:

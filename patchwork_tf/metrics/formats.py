@@ -19,7 +19,7 @@ from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import numbered_lines, read_list
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file, make_folder
-from patchwork_tf.pictures import list_folder, read_mask
+from patchwork_tf.pictures import list_folder, read_classes, read_mask
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
 _KEPT_DIGITS = 6
@@ -75,18 +75,19 @@ class DetectionWriter:
 
 
 class MaskWriter:
-    """Writes the masks of all frames as DAVIS wants them: 0 and 255."""
+    """Writes the masks of all frames as DAVIS wants them, 0 and 255; of several classes their numbers."""
 
-    def __init__(self, folder: str):
+    def __init__(self, folder: str, classes: int = 1):
         make_folder(folder)
         self.folder = folder
+        self._foreground = 255 if classes == 1 else 1
 
     def add_frame(self, video: str, frame: str, answer, size):
         """Adds the answer (Segmentation) to a frame."""
         del size
         path = os.path.join(self.folder, video, f"{frame}.png")
         with atomic_file(path) as file:
-            PIL.Image.fromarray(answer.mask.astype(np.uint8) * 255).save(file, format="png")
+            PIL.Image.fromarray(answer.mask.astype(np.uint8) * self._foreground).save(file, format="png")
 
     def close(self):
         pass
@@ -170,6 +171,21 @@ def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, str, 
                     f"{truth.shape[1]}x{truth.shape[0]}"
                 )
             yield sequence, frame, mask > 0, truth > 0
+
+
+def class_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Numbers of classes (H, W) uint8, predicted and true, of every true picture; arguments as of `mask_pairs`.
+
+    Raises:
+        DataError: if there is nothing to compare, a picture is missing, unreadable or of another size.
+    """
+    for sequence, frames in mask_frames(predictions, ground_truth).items():
+        for frame in frames:
+            path = os.path.join(predictions, sequence, frame)
+            found, truth = read_classes(path), read_classes(os.path.join(mask_root(ground_truth), sequence, frame))
+            if found.shape != truth.shape:
+                raise DataError(f"{path}: it has {found.shape[::-1]} pixels, the true one {truth.shape[::-1]}")
+            yield found, truth
 
 
 def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:

@@ -49,6 +49,40 @@ class SegmentationMetric:
         return result
 
 
+class ClassMetric:
+    """Intersection over union of every class over all pixels of all frames, as PASCAL VOC has it.
+
+    Args:
+        names: of the classes by number, the background first.
+    """
+
+    IGNORED = 255  # of the truth
+
+    def __init__(self, names):
+        self.names = list(names)
+        self._counts = np.zeros((len(self.names), len(self.names)), np.int64)
+
+    def add_frame(self, found: np.ndarray, truth: np.ndarray):
+        """Numbers of classes (H, W) uint8. Raises ValueError if one has no name."""
+        counted = truth != self.IGNORED
+        found, truth, classes = found[counted].astype(np.int64), truth[counted].astype(np.int64), len(self.names)
+        for numbers in (found, truth):
+            if numbers.size and numbers.max() >= classes:
+                raise ValueError(f"there is a class {numbers.max()}, names are given for 0 to {classes - 1}")
+        self._counts += np.bincount(classes * truth + found, minlength=classes**2).reshape(classes, classes)
+
+    def result(self) -> dict:
+        """'mIoU', the mean over classes that were there or predicted, and 'per_class', None of others."""
+        hits = np.diag(self._counts)
+        unions = self._counts.sum(0) + self._counts.sum(1) - hits
+        per_class = {
+            name: float(hit / union) if union else None
+            for name, hit, union in zip(self.names, hits.tolist(), unions.tolist(), strict=True)
+        }
+        known = [value for value in per_class.values() if value is not None]
+        return {"mIoU": float(np.mean(known)) if known else None, "per_class": per_class}
+
+
 def region_similarity(mask: np.ndarray, truth: np.ndarray) -> float:
     """J: intersection over union of two masks (H, W) bool; 1 if both are empty."""
     union = np.count_nonzero(mask | truth)

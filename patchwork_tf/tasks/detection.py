@@ -141,7 +141,8 @@ class Detection(Task):
     def agreement_metric(self, class_names):
         return _BoxAgreement(class_names)
 
-    def writer(self, folder, coco_ids=None):
+    def writer(self, folder, coco_ids=None, classes=1):
+        del classes
         return DetectionWriter(folder, coco_ids)
 
     def accuracy(self, score):

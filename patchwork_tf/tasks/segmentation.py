@@ -126,9 +126,9 @@ class Segmentation(Task):
         del class_names
         return _MaskAgreement()
 
-    def writer(self, folder, coco_ids=None):
+    def writer(self, folder, coco_ids=None, classes=1):
         del coco_ids
-        return MaskWriter(folder)
+        return MaskWriter(folder, classes)
 
     def accuracy(self, score):
         return {"J": score["J"]["mean"], "F": score["F"]["mean"]}
