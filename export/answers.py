@@ -11,7 +11,7 @@ from flatbuffers import flexbuffers
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export.reader import Read
-from patchwork_tf.layers.imported import AlignedResizing, ChannelSlice
+from patchwork_tf.layers.imported import AlignedResizing, ChannelSlice, CornerResizing
 from patchwork_tf.models.boxes import CODE_SCALES, SSD_ANCHORS
 from patchwork_tf.models.heads import SCORES, SIGMOID, SOFTMAX
 from patchwork_tf.models.segmenter import LOGITS
@@ -105,7 +105,7 @@ def _segmentation(source) -> Meaning:
     return Meaning(
         "segmentation",
         lambda other: {LOGITS: peeled(other.output[name])[0]},
-        {},
+        {"corners": _is_cornered(network.output[name])},
         classes,
         said,
     )
@@ -150,7 +150,16 @@ def peeled(x) -> tuple:
 
 def _enlarges(layer) -> bool:
     is_bilinear = isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "bilinear"
-    return is_bilinear or isinstance(layer, AlignedResizing)
+    return is_bilinear or isinstance(layer, AlignedResizing | CornerResizing)
+
+
+def _is_cornered(x) -> bool:
+    """Whether what enlarges logits has pixels at multiples of its factor."""
+    while not _enlarges(layer := x._keras_history.operation):
+        if not isinstance(layer, keras.layers.Softmax | keras.layers.Activation):
+            return False
+        x = layer.input
+    return isinstance(layer, AlignedResizing | CornerResizing)
 
 
 # Detectors

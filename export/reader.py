@@ -23,6 +23,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import metadata
+from patchwork_tf.layers import rules
 from patchwork_tf.layers.imported import (
     AlignedResizing,
     ChannelPadding,
@@ -400,8 +401,30 @@ class _Reader:
         has_bias = len(operator.inputs) > 2 and operator.inputs[2] in self.constants
         return kernel, ([self.constants[operator.inputs[2]]] if has_bias else [])
 
-    def _read_conv_2d(self, operator):
+    def _padded(self, operator) -> tuple:
+        """The input of a convolution, and its padding.
+
+        SAME padding of an odd size begins a pixel before the map, of an even size on it. Where the file's size
+        and ours differ in that, ours is padded as the file's is: a pixel sees what it saw in training.
+        """
         options, x = operator.builtinOptions, self._x(operator)
+        if _PADDING[options.padding] == "valid" or self.size == self.file_size:
+            return x, _PADDING[options.padding]
+        kernel, strides = self.shape(operator.inputs[1])[1:3], (options.strideH, options.strideW)
+        rates = (options.dilationHFactor, options.dilationWFactor)
+        usual, widths = [], []
+        for axis, size in enumerate(self.shape(operator.inputs[0])[1:3]):
+            about = ((kernel[axis] - 1) * rates[axis] + 1, strides[axis])
+            before, after = rules.same_padding(x.shape[1 + axis], *about)
+            first = min(rules.same_padding(size, *about)[0], before + after)
+            usual.append((before, after))
+            widths.append((first, before + after - first))
+        if widths == usual:
+            return x, "same"
+        return self._add(operator, layers.ZeroPadding2D, x, name="_pad", padding=widths), "valid"
+
+    def _read_conv_2d(self, operator):
+        options, (x, padding) = operator.builtinOptions, self._padded(operator)
         kernel, bias = self._weights(operator, (1, 2, 3, 0))  # OHWI
         x = self._add(
             operator,
@@ -414,13 +437,13 @@ class _Reader:
             strides=(options.strideH, options.strideW),
             dilation_rate=(options.dilationHFactor, options.dilationWFactor),
             groups=x.shape[3] // kernel.shape[2],
-            padding=_PADDING[options.padding],
+            padding=padding,
             use_bias=bool(bias),
         )
         return self._activated(operator, x)
 
     def _read_depthwise_conv_2d(self, operator):
-        options, x = operator.builtinOptions, self._x(operator)
+        options, (x, padding) = operator.builtinOptions, self._padded(operator)
         kernel, bias = self._weights(operator, (1, 2, 3, 0))  # 1HWC
         kernel = kernel.reshape(*kernel.shape[:2], x.shape[3], -1)
         x = self._add(
@@ -433,7 +456,7 @@ class _Reader:
             strides=(options.strideH, options.strideW),
             dilation_rate=(options.dilationHFactor, options.dilationWFactor),
             depth_multiplier=kernel.shape[3],
-            padding=_PADDING[options.padding],
+            padding=padding,
             use_bias=bool(bias),
         )
         return self._activated(operator, x)
@@ -687,7 +710,7 @@ class _Reader:
         if any(factor % 1 for factor in grown):
             raise _Unread(f"it resizes {height}x{width} to {old[0]}x{old[1]}, which is no whole factor")
         rows, columns = map(int, grown)
-        if not is_centred:
+        if aligned or not is_centred:  # of aligned corners pixels are at multiples of the factor, too
             return self._add(operator, CornerResizing, x, rows=rows, columns=columns)
         return self._add(operator, layers.UpSampling2D, x, size=(rows, columns), interpolation=interpolation)
 

@@ -1,13 +1,17 @@
 """A .tflite file of somebody's as it runs today: on every whole frame, at its own size, by LiteRT."""
 
+import dataclasses
+
 import keras
 from keras import ops
 
 from patchwork_tf import provenance
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import answers, reader
+from patchwork_tf.models import networks
 from patchwork_tf.streaming.step import KerasStep, compiled
 from patchwork_tf.zoo import checkpoints
+from patchwork_tf.zoo.build import build
 
 
 class FileStep(KerasStep):
@@ -29,14 +33,20 @@ class FileStep(KerasStep):
         if not about or about["sha256"] != provenance.sha256(path):
             raise UsageError(f"{checkpoint.path} was not imported from {path}: patchwork-import makes such a one")
         self._source = reader.read(path, input_range=tuple(about["input_range"]))
-        single = checkpoint.system_named("sf")
-        super().__init__(checkpoints.build_from(single, checkpoint, image_size=self._source.image_size))
-        self.info = self.run_as(system=path).info
         meaning = answers.meaning_of(self._source, about["task"], about["anchors"], list(checkpoint.class_names))
         self._wanted = meaning.outputs(self._source.network)
+        super().__init__(self._model_at_its_size(checkpoint, meaning))
+        self.info = dataclasses.replace(self.info, system=path, class_names=tuple(checkpoint.class_names))
         self._fetched = _fetched(self._source, self._wanted)
         self._runner = self._source.runner(list(self._fetched), fast=True)
         self._conclude = compiled(self._concluded)
+
+    def _model_at_its_size(self, checkpoint, meaning):
+        """What makes answers of the maps. The checkpoint's network is padded for frames of another size."""
+        size, name = self._source.image_size, f"{checkpoint.config.network} as it is"
+        network = keras.Model(self._source.network.inputs, self._wanted, name="network")
+        networks.register_network(name, networks.describe(network, name, size, meaning.answer))
+        return build(dataclasses.replace(checkpoint.config, network=name, image_size=size))
 
     def __call__(self, frame, window, state):
         """As `KerasStep`'s; the window is the whole frame."""

@@ -65,9 +65,24 @@ class SegmenterLowering(Lowering):
         found = {name: tf.reshape(x, image_size) for name, x in found.items()}
         return {name: tf.cast(x, tf.int32) if name == "classes" else x for name, x in found.items()}
 
+    def _pixels_before(self, upscale) -> int:
+        """How many pixels before a window depend on it: half a block, or with `corners` a whole one."""
+        if upscale == 1:
+            return 0
+        return upscale if self.model.corners else upscale // 2
+
+    def _resized(self, x, size):
+        """`PatchworkSegmenter._enlarged` in operators of TensorFlow."""
+        if tuple(x.shape[1:3]) == tuple(size):
+            return x
+        if not self.model.corners:
+            return tf.image.resize(x, size)
+        is_block = all(side % own == 0 for side, own in zip(size, x.shape[1:3], strict=True))
+        return tf.compat.v1.image.resize_bilinear(x, size, align_corners=not is_block)
+
     def _pixels_of(self, known, size) -> dict:
         """Probability of foreground, and classes in float32, (1, H, W, 1) of `size`."""
-        known = _resized(known, size)
+        known = self._resized(known, size)
         found = {"mask": tf.sigmoid(known[..., :1])}
         if self.model.tells_classes:
             found["classes"] = tf.cast(tf.argmax(known[..., 1:], 3, tf.int32), tf.float32)[..., None]
@@ -80,24 +95,24 @@ class SegmenterLowering(Lowering):
         """
         size, image_size = self.model.logits_shape[:2], self.model.config.image_size
         upscale = image_size[0] // size[0]
-        reach = upscale // 2  # how far beyond the window pixels depend on it
+        before = self._pixels_before(upscale)
         if upscale > 1:
             known = self.edges_repeated(self.memory.surround("margin", known, size, 1, 1))
         found = self._pixels_of(known, [side * upscale for side in known.shape[1:3]])
-        mask_size = tuple(side + 2 * reach for side in image_size)
+        mask_size = tuple(side + upscale * (upscale > 1) for side in image_size)
+        first = upscale - before if upscale > 1 else 0  # of the pixels that depend on the window
         renewed = {}
         for name, part in found.items():
-            part = part[:, reach : part.shape[1] - reach, reach : part.shape[2] - reach]
+            if upscale > 1:
+                height, width = (side - upscale for side in part.shape[1:3])
+                part = part[:, first : first + height, first : first + width]
             part = part - 0.5 if name == "mask" else part
             if name == "mask" and self.model.follows_surprise:
                 change = tf.abs(part - self.memory.before("mask", part, self.at_window(image_size)))
-                inside = change[:, reach : part.shape[1] - reach, reach : part.shape[2] - reach]
+                height, width = self.window_size(image_size)
+                inside = change[:, before : before + height, before : before + width]
                 self._surprise = self.model.mean_of_cells(inside)
             x = self.memory.paste(name, part, mask_size, self.at_window(image_size))
-            x = tf.slice(x, (0, reach, reach, 0), (1, *image_size, 1))
+            x = tf.slice(x, (0, before, before, 0), (1, *image_size, 1))
             renewed[name] = x + 0.5 if name == "mask" else x
         return renewed
-
-
-def _resized(x, size):
-    return x if tuple(x.shape[1:3]) == tuple(size) else tf.image.resize(x, size)

@@ -83,7 +83,9 @@ def test_detectors_that_phones_run(name, tmp_path, labels, capsys):
     path, family = exports.family(name), families.FAMILIES[name]()
     assert run(path, tmp_path / "run", labels(family.num_classes, "???\n"), RANGE) == 0
     assert f"{family.num_classes} classes" in capsys.readouterr().out
-    single = imported(tmp_path / "run", "sf", image_size=(family.image_size,) * 2)
+    size = f"--image_size={family.image_size}"  # padded as there
+    assert run(path, tmp_path / "same", labels(family.num_classes, "???\n"), RANGE, size) == 0
+    single = imported(tmp_path / "same", "sf")
     frame = random_frames(np.random.default_rng(0), 1, (448, 448))[:, : family.image_size, : family.image_size]
     outputs, expected = single(frame), decoded(family, frame)
     np.testing.assert_allclose(outputs["scores"][0], expected["scores"], atol=1e-4)
@@ -149,7 +151,8 @@ def test_the_real_detector_and_its_file_agree(real_data, tmp_path, capsys):
     assert "pw-m4n2   384x384" in said  # where more of it is on windows
     checkpoint = checkpoints.read(str(tmp_path / "run"))
     file = FileStep(path, checkpoint)
-    ours = KerasStep(imported(tmp_path / "run", "sf", image_size=(300, 300)))
+    assert run(path, tmp_path / "same", f"--labels={real_data(LABELS)}", RANGE, "--image_size=300") == 0
+    ours = KerasStep(imported(tmp_path / "same", "sf"))
     frame = cv2.cvtColor(cv2.imread(str(CHECKOUT / "tests/data/photographs.png")), cv2.COLOR_BGR2RGB)
     frame = (frame / 127.5 - 1)[None].astype(np.float32)
     (theirs, _), (found, _) = file(frame, None, {}), ours(frame, None, {})

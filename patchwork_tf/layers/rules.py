@@ -107,7 +107,7 @@ def need_of(layer, shape, padding=None) -> Need | Border | Instead:
 # Convolution and pooling
 
 
-def _same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
+def same_padding(size: int, extent: int, stride: int) -> tuple[int, int]:
     """Pixels that SAME padding adds before and after a map of `size`, for kernels of `extent` pixels."""
     total = max((-(-size // stride) - 1) * stride + extent - size, 0)
     return total // 2, total - total // 2
@@ -125,7 +125,7 @@ def _sliding(layer, shape, kernel, strides, rates, padding=None, **how) -> Borde
             raise Refused(f"its stride of {stride} pixels does not divide a map of {size}")
         before, after = (padding or ((0, 0), (0, 0)))[axis]
         if layer.padding == "same":
-            before, after = _same_padding(size, extent, stride)
+            before, after = same_padding(size, extent, stride)
         outputs = (size + before + after - extent) // stride + 1
         if outputs != size // stride or (before and before + stride > extent):
             raise Refused(

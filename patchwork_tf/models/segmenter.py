@@ -13,6 +13,7 @@ from keras import layers, ops
 from patchwork_tf.errors import UsageError
 from patchwork_tf.layers.blocks import convolution, make_divisible, pointwise, separable
 from patchwork_tf.layers.cell import crop_window, read, remember, window_corner
+from patchwork_tf.layers.imported import AlignedResizing, CornerResizing
 from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.networks import get_network
@@ -55,10 +56,13 @@ class PatchworkSegmenter(PatchworkModel):
     # One pair for N = 1 and 2: J 58.3 and 71.5; the best for each by itself 58.4 and 71.8; a raster 46.8 and 65.1.
     rule = Rule(background=0.02, neighbours=1.0)
 
+    corners = False  # whether logits are at the corners of their blocks of pixels, else in their midst
+
     def __init__(self, config: ModelConfig, info: ModelInfo):
         # Segmenting is local (supplement, Section A): nothing but attention is on the map.
         if config.network:
-            backbone, network = None, get_network(config.network).build(config.network_size)
+            backbone, described = None, get_network(config.network)
+            network, self.corners = described.build(config.network_size), described.answer["corners"]
             network = keras.Model(network.inputs, {LOGITS: network.output[LOGITS]}, name="segmenter")
         else:
             backbone = make_backbone(config.backbone, config.network_size, config.depth, None)
@@ -128,6 +132,12 @@ class PatchworkSegmenter(PatchworkModel):
         return ops.average_pool(x, cell, cell, data_format="channels_last")
 
     def _enlarged(self, x):
+        """Logits at the image's size. With `corners` each is where the upper left pixel of its block is."""
+        size = self.config.image_size
+        if self.corners and size != x.shape[1:3]:
+            factors = [side // own for side, own in zip(size, x.shape[1:3], strict=True)]
+            is_block = [side == own * k for side, own, k in zip(size, x.shape[1:3], factors, strict=True)]
+            return CornerResizing(*factors).call(x) if all(is_block) else AlignedResizing(*size).call(x)
         return ops.image.resize(x, self.config.image_size, interpolation="bilinear", data_format="channels_last")
 
     def undecided(self, margin):
