@@ -193,8 +193,8 @@ class PatchworkSegmenter(PatchworkModel):
         return read(values, window_corner(window, self.grid, self.logits_shape), size)
 
 
-# At N = 2, of networks of one's own. The best of fourteen on every third sequence of DAVIS 2016's train and six
-# of val, DeepLabV3, exported: J 42.8, agreement 66.7; by undecided cells alone 43.3, 64.3; every 4th frame 42.3.
+# At N = 2, of networks of one's own: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third
+# sequence of DAVIS 2016's train and six of val. docs/models/voc.md has what it gives on all.
 _SURPRISE_RULE = Rule(background=0.05, neighbours=0.5, just_seen=FRESHNESS_DECAY)
 
 
