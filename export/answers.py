@@ -111,19 +111,25 @@ def _segmentation(source) -> Meaning:
     )
 
 
-def same_class(source) -> float:
-    """In what part of the pixels a file and the network that was read say the same class, on generated frames."""
+def same_class(source) -> float | None:
+    """How often a file and the network that was read say the same class, where either sees one.
+
+    On generated frames; None if neither sees any, or there are other outputs than masks.
+    """
+    if len(source.outputs) > 1:
+        return None
     frames = [
         model_input(frame, source.image_size)
         for frame in render_clip(1, 3, max(source.image_size), "validation").frames
     ]
-    ((name, _),) = [item for item in source.outputs.items() if len(source.outputs) == 1]
-    same = []
+    (name,) = source.outputs
+    same, seen = 0, 0
     for frame in frames:
         theirs, ours = source.answers(frame)[name], np.asarray(source.network(frame, training=False)[name])
-        many = theirs.shape[-1] > 1
-        same.append(np.mean((theirs.argmax(-1) == ours.argmax(-1)) if many else ((theirs > 0.5) == (ours > 0.5))))
-    return float(np.mean(same))
+        theirs, ours = (x.argmax(-1) if x.shape[-1] > 1 else x > 0.5 for x in (theirs, ours))
+        either = (theirs > 0) | (ours > 0)
+        same, seen = same + np.count_nonzero(either & (theirs == ours)), seen + np.count_nonzero(either)
+    return same / seen if seen else None
 
 
 def peeled(x) -> tuple:

@@ -64,7 +64,8 @@ def import_tflite(
     proof = _in_words(source, meaning, reader.prove(source, path))
     size = image_size or default_size(source.image_size)
     read = reader.read(path, size, input_range).network
-    name = f"{os.path.splitext(os.path.basename(path))[0]}-{provenance.sha256(path)[:8]}"
+    sha256 = provenance.sha256(path)
+    name = f"{os.path.splitext(os.path.basename(path))[0]}-{sha256[:8]}"
     outputs = meaning.outputs(read)
     network = networks.describe(
         keras.Model(read.inputs, outputs, name="network"), name, source.image_size, meaning.answer
@@ -74,9 +75,9 @@ def import_tflite(
     metadata = {
         "system": "sf",
         "class_names": names,
-        "imported": f"{os.path.basename(path)}, SHA-256 {provenance.sha256(path)}",
+        "imported": f"{os.path.basename(path)}, SHA-256 {sha256}",
         "import": {
-            "sha256": provenance.sha256(path),
+            "sha256": sha256,
             "input_range": list(source.input_range),
             "task": meaning.task,
             "anchors": anchors,
@@ -95,8 +96,11 @@ def _in_words(source, meaning, proof) -> str:
         return f"maps are LiteRT's, to {worst:.0e} of the largest number"
     least = min(correlation for _, correlation in proof.values())
     text = f"maps are LiteRT's but for the rounding of its activations, correlation {least:.3f} and more"
-    if meaning.task == "segmentation":
-        text += f", the same class in {100 * answers.same_class(source):.1f} % of pixels"
+    same = answers.same_class(source) if meaning.task == "segmentation" else None
+    if same is not None:
+        text += (
+            f", the same class in {100 * same:.1f} % of the pixels in which either sees one, on generated pictures"
+        )
     return text
 
 
@@ -122,7 +126,12 @@ def read_labels(path: str, labels: str | None) -> list[str] | None:
             raise DataError(f"{labels}: not a text file") from None
     elif zipfile.is_zipfile(path):
         text = _packed_text(path)
-    return text and [line.strip() for line in text.splitlines() if line.strip()]
+    if text is None:
+        return None
+    names = [line.strip() for line in text.splitlines() if line.strip()]
+    if not names:
+        raise DataError(f"{labels or path}: there are no labels in it")
+    return names
 
 
 def class_names(path: str, labels: str | None, names: list[str] | None, meaning) -> list[str]:

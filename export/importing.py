@@ -90,7 +90,6 @@ def _costs(made) -> str:
     """Multiply-adds of some systems, at the size and, if much of them is on the map, at another."""
     from tabulate import tabulate
 
-    from patchwork_tf.errors import UsageError
     from patchwork_tf.models.costs import count_macs, map_macs
     from patchwork_tf.zoo import checkpoints
 

@@ -235,6 +235,9 @@ def test_labels_in_the_file_and_wrong_ones(tmp_path, labels, capsys):
     assert "no labels are packed into it" in capsys.readouterr().err
     assert run(path, tmp_path / "run", labels(7), RANGE) == 1
     assert "7 labels, but the network has 3 classes" in capsys.readouterr().err
+    (tmp_path / "labels.txt").write_text("\n")
+    assert run(path, tmp_path / "run", f"--labels={tmp_path}/labels.txt", RANGE) == 1
+    assert "there are no labels in it" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
     packed = tmp_path / "packed.tflite"
     shutil.copy(path, packed)
@@ -244,6 +247,8 @@ def test_labels_in_the_file_and_wrong_ones(tmp_path, labels, capsys):
     model = pw.load(str(tmp_path / "run"))
     assert model.info.class_names == ("a", "b", "c")
     assert model.config.image_size == (128, 128)
+    with pytest.raises(UsageError, match="is padded for frames of 128x128; for 129x129 import it again"):
+        imported(tmp_path / "run", "sf", image_size=(129, 129))
     assert "imported from packed.tflite, SHA-256" in model.info.weights
     assert run(packed, tmp_path / "run", RANGE) == 1
     assert "there are checkpoints in it already" in capsys.readouterr().err

@@ -29,14 +29,20 @@ class Network:
     answer: dict
 
     def build(self, image_size) -> keras.Model:
-        """The network for frames of (H, W), weights at random. Raises UsageError if it cannot have that size."""
+        """The network for frames of (H, W), weights at random. Raises UsageError if it has no such size."""
         graph = copy.deepcopy(self.graph)
         (frame,) = (layer for layer in graph["config"]["layers"] if layer["class_name"] == "InputLayer")
+        sides = "x".join(map(str, image_size))
+        made_for = frame["config"]["batch_shape"][1:3]
+        if any((side - made) % 2 for side, made in zip(image_size, made_for, strict=True)):
+            raise UsageError(
+                f"{self.name} is padded for frames of {'x'.join(map(str, made_for))}; for {sides} import it "
+                f"again, --image_size={sides}"
+            )
         frame["config"]["batch_shape"] = [None, *image_size, 3]
         try:
             return keras.saving.deserialize_keras_object(graph)
         except ValueError:
-            sides = "x".join(map(str, image_size))
             file = "x".join(map(str, self.image_size))
             raise UsageError(f"{self.name} cannot run on frames of {sides}; it was made for {file}") from None
 
