@@ -108,9 +108,11 @@ build/litertjs/index.js:
 # The native runner needs a C compiler and nothing else; docs/native.md describes it.
 native: build/native/patchwork_runner
 
-build/native/patchwork_runner: $(wildcard benchmarks/runner/*.[ch])
+RUNNER := $(wildcard benchmarks/runner/*.[ch]) $(foreach name,context litert model,$(wildcard runtime/c/$(name).[ch]))
+
+build/native/patchwork_runner: $(RUNNER) runtime/c/fail.h
 	@mkdir -p $(@D)
-	$(CC) -std=c11 -O2 -Wall -Wextra -o $@.part $(filter %.c,$^) -ldl
+	$(CC) -std=c11 -O2 -Wall -Wextra -Iruntime/c -o $@.part $(filter %.c,$^) -ldl
 	mv $@.part $@
 
 # The same for arm64 Linux and Android, with all that it needs there; by apt-get install gcc-aarch64-linux-gnu.

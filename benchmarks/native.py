@@ -25,6 +25,7 @@ from patchwork_tf import cli, files
 from patchwork_tf.errors import DataError, UsageError
 
 SOURCES = Path(__file__).with_name("runner")
+LIBRARY_SOURCES = Path(__file__).parents[1] / "runtime" / "c"  # of which the runner takes what is not about frames
 RUNNER = "patchwork_runner"
 LIBRARY = "libLiteRt.so"
 _MADE = Path(__file__).parents[1] / "build" / "native" / RUNNER  # by `make native`
@@ -99,13 +100,15 @@ def runner_path() -> str:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "patchwork_tf"
     path = cache / f"{RUNNER}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not path.exists():
-        compile_c(host_compiler(), source_files("*.c"), path)
+        compile_c(host_compiler(), source_files("c"), path)
     return str(path)
 
 
-def source_files(pattern: str = "*.[ch]") -> list[Path]:
-    """The runner's sources of that name, in a stable order."""
-    return sorted(SOURCES.glob(pattern))
+def source_files(kinds: str = "ch") -> list[Path]:
+    """The runner's sources, of these kinds, in a stable order."""
+    shared = [LIBRARY_SOURCES / f"{name}.{kind}" for name in ("context", "litert", "model") for kind in "ch"]
+    sources = [*SOURCES.glob("*.[ch]"), *shared, LIBRARY_SOURCES / "fail.h"]
+    return sorted(source for source in sources if source.suffix[1:] in kinds)
 
 
 def host_compiler() -> str:
@@ -125,8 +128,9 @@ def compile_c(compiler: str, sources: list, output, *more_flags: str):
     os.makedirs(os.path.dirname(output), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(output)) as folder:
         program = os.path.join(folder, "program")
-        command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", *more_flags, "-o", program, *map(str, sources)]
-        _run([*command, "-ldl", "-lm"], f"{compiler} cannot build {os.path.basename(output)}")
+        command = [compiler, "-std=c11", "-O2", "-Wall", "-Wextra", *more_flags, f"-I{LIBRARY_SOURCES}"]
+        command += ["-o", program, *map(str, sources)]
+        _run([*command, "-ldl", "-lm", "-lpthread"], f"{compiler} cannot build {os.path.basename(output)}")
         os.replace(program, output)
 
 
@@ -148,7 +152,7 @@ def make_bundle(folder: str, arch: str = "arm64") -> Bundle:
         raise DataError(f"no {target.compiler} here: apt-get install {_package_of(target.compiler)}")
     files.make_folder(folder)
     folder = os.path.abspath(folder)
-    compile_c(target.compiler, source_files("*.c"), os.path.join(folder, RUNNER), "-s")
+    compile_c(target.compiler, source_files("c"), os.path.join(folder, RUNNER), "-s")
     for name in (target.loader, *_SYSTEM_LIBRARIES):
         _copy(_system_library(target.compiler, name), os.path.join(folder, name))
     with tempfile.TemporaryDirectory() as download:

@@ -10,7 +10,7 @@ import textwrap
 from absl import flags
 
 from patchwork_tf import backend, files, quiet
-from patchwork_tf.choices import POLICIES
+from patchwork_tf.choices import POLICIES, STARTS
 from patchwork_tf.errors import DataError, UsageError
 
 
@@ -203,10 +203,11 @@ _SHARED = {
         "",
         f"Who chooses windows, {', '.join(POLICIES)}; or of a plugin; by default the model itself.",
     ),
-    "blind_start": (
-        flags.DEFINE_boolean,
-        False,
-        "Look at the first frame through a window too, instead of as a whole.",
+    "start": (
+        functools.partial(flags.DEFINE_enum, enum_values=STARTS),
+        "whole",
+        "Look at the first frame as a whole, or sweep it, window by window in the first frames, so that no frame "
+        "costs more than a window.",
     ),
     "max_frames": (
         functools.partial(flags.DEFINE_integer, lower_bound=1),

@@ -20,7 +20,7 @@ from patchwork_tf.errors import UsageError
 
 _FLAGS = flags.FlagValues()
 cli.define(_FLAGS, "system", "checkpoint", "tflite", "video", "output", "json", system="oid-pw-m4n2")
-cli.define(_FLAGS, "policy", "blind_start", "max_frames")
+cli.define(_FLAGS, "policy", "start", "max_frames")
 flags.DEFINE_boolean(
     "show_values",
     False,

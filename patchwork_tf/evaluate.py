@@ -34,7 +34,7 @@ from patchwork_tf.errors import UsageError
 
 _FLAGS = flags.FlagValues()
 cli.define(_FLAGS, "system", "checkpoint", "tflite", "dataset", "data_dir", "config", "split", split="validation")
-cli.define(_FLAGS, "policy", "blind_start", "image_size", "depth", "json", "seed")
+cli.define(_FLAGS, "policy", "start", "image_size", "depth", "json", "seed")
 flags.DEFINE_enum(
     "memory",
     None,

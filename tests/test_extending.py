@@ -111,11 +111,11 @@ def test_an_own_task_is_one_file(tmp_path, capsys):
 @pytest.mark.slow
 def test_an_own_policy_is_a_function(small):
     model, frames = small("small", image_size=64), np.zeros((3, 64, 64, 3), np.uint8)
-    corner = [answer.window for answer in pw.stream(model, frames, lambda view: (1, 1), blind_start=True)]
-    assert corner == [(1, 1)] * 3
+    corner = [answer.window for answer in pw.stream(model, frames, lambda view: (1, 1))]
+    assert corner == [None, (1, 1), (1, 1)]
     pw.register_policy("diagonal", lambda step: lambda view: (view.number % step.grid.positions,) * 2)
-    diagonal = [answer.window for answer in pw.stream(model, frames, "diagonal", blind_start=True)]
-    assert diagonal == [(0, 0), (1, 1), (0, 0)]
+    diagonal = [answer.window for answer in pw.stream(model, frames, "diagonal")]
+    assert diagonal == [None, (1, 1), (0, 0)]
     with pytest.raises(ValueError, match="there is a policy 'rule' already"):
         pw.register_policy("rule", lambda step: None)
 

@@ -24,7 +24,7 @@ from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.zoo import checkpoints
 
-LIBRARY, EXAMPLE = ROOT / "benchmarks/library/patchwork.c", ROOT / "examples/stream.c"
+LIBRARY, EXAMPLE = ROOT / "runtime/c/patchwork.c", ROOT / "runtime/c/examples/stream.c"
 CLIP = str(ROOT / "docs/photos.mp4")
 SANITIZED = ("-g", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=undefined")
 THREADS = ("-g", "-O1", "-fsanitize=thread", "-pthread")
@@ -46,6 +46,16 @@ class Answer(ctypes.Structure):
     ]
 
 
+class Frame(ctypes.Structure):
+    _fields_ = [
+        *((name, ctypes.c_int) for name in ("format", "height", "width", "rotation")),
+        ("planes", ctypes.c_void_p * 3),
+        ("strides", ctypes.c_size_t * 3),
+        ("chroma_step", ctypes.c_size_t),
+        ("full_range", ctypes.c_int),
+    ]
+
+
 class Library:
     """patchwork.h in Python."""
 
@@ -55,34 +65,54 @@ class Library:
         self.c.patchwork_label.argtypes = [ctypes.c_void_p, ctypes.c_int]
         for name in ("model_close", "stream_close", "stream_reset"):
             getattr(self.c, f"patchwork_{name}").argtypes = [ctypes.c_void_p]
-        self.c.patchwork_stream_push.argtypes = [
-            *(ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int),
-            *(ctypes.c_size_t, ctypes.POINTER(Answer)),
+        self.c.patchwork_stream_open.argtypes = [ctypes.c_void_p, ctypes.c_int, ctypes.c_void_p]
+        self.c.patchwork_stream_push.argtypes = [ctypes.c_void_p, ctypes.POINTER(Frame), ctypes.POINTER(Answer)]
+        self.c.patchwork_model_open_memory.argtypes = [
+            ctypes.c_void_p,
+            ctypes.c_size_t,
+            ctypes.c_int,
+            ctypes.c_void_p,
         ]
+        self.c.patchwork_model_open_descriptor.argtypes = [
+            *(ctypes.c_int, ctypes.c_int64, ctypes.c_int64),
+            *(ctypes.c_int, ctypes.c_void_p),
+        ]
+        self.c.patchwork_load_handle.argtypes = [ctypes.c_void_p]
 
     @property
     def error(self):
         return self.c.patchwork_error().decode()
 
     def model(self, path, threads=1, library=None):
-        opened = ctypes.c_void_p(1)  # of which nothing may be left after a failure
-        library = str(library or native.library_path()).encode()
-        status = self.c.patchwork_model_open(library, str(path).encode(), threads, ctypes.byref(opened))
-        return status, opened
+        return self.opened("model_open", str(path).encode(), threads, library=library)
 
-    def stream(self, model):
+    def opened(self, function, *arguments, library=None):
+        """The status of one of the functions that open a model, and the model."""
+        opened = ctypes.c_void_p(1)  # of which nothing may be left after a failure
+        status = self.c.patchwork_load(str(library or native.library_path()).encode())
+        if status:
+            return status, ctypes.c_void_p()
+        return getattr(self.c, f"patchwork_{function}")(*arguments, ctypes.byref(opened)), opened
+
+    def stream(self, model, start=0):
         opened = ctypes.c_void_p()
-        assert self.c.patchwork_stream_open(model, ctypes.byref(opened)) == 0, self.error
+        assert self.c.patchwork_stream_open(model, start, ctypes.byref(opened)) == 0, self.error
         return opened
 
     def push(self, stream, frame, stride=None, size=None):
-        answer, frame = Answer(), np.ascontiguousarray(frame)
+        frame = np.ascontiguousarray(frame)
         height, width = size or frame.shape[:2]
-        stride = stride or 3 * width
-        status = self.c.patchwork_stream_push(
-            stream, frame.ctypes.data, height, width, stride, ctypes.byref(answer)
+        return self.push_planes(stream, 0, height, width, [(frame, stride or 3 * width)])
+
+    def push_planes(self, stream, kind, height, width, planes, rotation=0, chroma_step=0, full_range=0):
+        """`planes`: an array and the bytes between its rows, of each."""
+        pushed, answer = (
+            Frame(kind, height, width, rotation, chroma_step=chroma_step, full_range=full_range),
+            Answer(),
         )
-        return status, answer
+        for number, (plane, stride) in enumerate(planes):
+            pushed.planes[number], pushed.strides[number] = plane.ctypes.data, stride
+        return self.c.patchwork_stream_push(stream, ctypes.byref(pushed), ctypes.byref(answer)), answer
 
 
 @pytest.fixture(scope="module")
@@ -229,8 +259,127 @@ def test_frames_that_cannot_be_are_an_error(detector, library):
     assert library.push(stream, frame)[0] == 0
     assert library.error == ""
     assert library.push(stream, frame[:80])[0] == 1
-    assert "another size than those before it" in library.error
+    assert "another size or rotation than those before it" in library.error
     assert library.push(stream, frame)[0] == 0  # the stream goes on
+
+
+def stored(frame, name):
+    """A frame (h, w, 3) as a format keeps it: the format's number, its planes and fields, and the RGB that it holds."""
+    height, width = frame.shape[:2]
+    packed = {"RGB": frame, "BGR": frame[..., ::-1], "GREY": frame[..., 1]}
+    for order in ("RGB", "BGR"):
+        packed[f"{order}A"] = np.dstack([packed[order], np.full((height, width), 7, np.uint8)])
+    if name in packed:
+        seen = np.repeat(frame[..., 1:2], 3, axis=2) if name == "GREY" else frame
+        plane = np.ascontiguousarray(packed[name])
+        return list(FORMATS).index(name), [(plane, plane.strides[0])], {}, seen
+    planar = cv2.cvtColor(frame, cv2.COLOR_RGB2YUV_I420)
+    luma, u, v = planar[:height], *planar[height:].reshape(2, height // 2, width // 2)
+    seen = cv2.cvtColor(planar, cv2.COLOR_YUV2RGB_I420)
+    if name == "I420":
+        return 7, [(x, x.strides[0]) for x in map(np.ascontiguousarray, (luma, u, v))], {}, seen
+    pairs = np.stack([v, u] if name == "NV21" else [u, v], axis=-1).copy()
+    if name == "android":  # planes of YUV_420_888: U and V of one buffer
+        planes = [(luma, width), (pairs, width), (pairs.reshape(-1)[1:], width)]
+        return 7, planes, {"chroma_step": 2}, seen
+    return FORMATS[name], [(luma, width), (pairs, width)], {}, seen
+
+
+FORMATS = {name: number for number, name in enumerate("RGB BGR RGBA BGRA GREY NV12 NV21 I420".split())}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+@pytest.mark.parametrize("name", [*FORMATS, "android"])
+def test_every_format_and_rotation_equals_the_rgb_answer(name, rotation, detector, library):
+    """YUV is converted as OpenCV does it, to the bit, so that answers to the RGB that it makes are equal, too."""
+    model = library.model(detector)[1]
+    streams = [library.stream(model) for _ in range(2)]
+    for frame in noise(3):
+        turned = np.ascontiguousarray(np.rot90(frame, rotation // 90))
+        kind, planes, fields, seen = stored(turned, name)
+        status, answer = library.push_planes(streams[0], kind, *turned.shape[:2], planes, rotation, **fields)
+        assert status == 0, library.error
+        expected = library.push(streams[1], np.rot90(seen, -rotation // 90))[1]
+        assert (answer.row, answer.num_detections) == (expected.row, expected.num_detections)
+        found = [np.ctypeslib.as_array(x.detections, (x.num_detections,)) for x in (answer, expected)]
+        assert len(found[0])
+        np.testing.assert_array_equal(*found)
+
+
+def test_full_range_is_brighter_where_black_is_not_0(detector, library):
+    """Luma 128 is grey 128 in full range, and 130 in that of video."""
+    model = library.model(detector)[1]
+    plane, chroma = np.full((180, 240), 128, np.uint8), np.full((90, 240), 128, np.uint8)
+    for full, grey in ((1, 128), (0, 130)):
+        yuv = library.push_planes(
+            library.stream(model), 5, 180, 240, [(plane, 240), (chroma, 240)], full_range=full
+        )
+        same = library.push(library.stream(model), np.full((180, 240, 3), grey, np.uint8))
+        assert yuv[1].num_detections == same[1].num_detections
+        assert [yuv[1].detections[k].score for k in range(5)] == [same[1].detections[k].score for k in range(5)]
+
+
+@pytest.mark.slow
+def test_formats_that_cannot_be_are_an_error(detector, library):
+    stream, plane = library.stream(library.model(detector)[1]), np.zeros((180, 240), np.uint8)
+    for kind, planes, fields, message in (
+        (8, [(plane, 720)], {}, "format is unknown"),
+        (0, [(plane, 720)], {"rotation": 45}, "rotation is 0, 90, 180 or 270"),
+        (5, [(plane, 240)], {}, "plane of the frame: null"),
+        (5, [(plane, 240), (plane, 239)], {}, "cannot be"),
+        (7, [(plane, 240), (plane, 240), (plane, 238)], {"chroma_step": 2}, "cannot be"),
+        (2, [(plane, 959)], {}, "cannot be"),
+    ):
+        assert library.push_planes(stream, kind, 180, 240, planes, **fields)[0] == 1
+        assert message in library.error
+    assert library.push(stream, noise(1)[0])[0] == 0
+    assert library.push_planes(stream, 4, 180, 240, [(plane, 240)], rotation=180)[0] == 1
+    assert "another size or rotation" in library.error
+
+
+@pytest.mark.slow
+def test_a_model_may_be_in_memory_or_in_a_part_of_a_file(detector, library, tmp_path):
+    content, frame = Path(detector).read_bytes(), noise(1)[0]
+    expected = library.push(library.stream(library.model(detector)[1]), frame)[1]
+    held = np.zeros(len(content) + 64, np.uint8)
+    start = -held.ctypes.data % 16
+    held[start : start + len(content)] = np.frombuffer(content, np.uint8)
+    opened = [library.opened("model_open_memory", held[start:].ctypes.data, len(content), 1)]
+    for offset in (0, 4, 4100):  # an app's package aligns assets to four bytes
+        package = tmp_path / f"assets-{offset}"
+        package.write_bytes(bytes(offset) + content + b"more")
+        with open(package, "rb") as file:
+            opened.append(library.opened("model_open_descriptor", file.fileno(), offset, len(content), 1))
+    for status, model in opened:
+        assert status == 0, library.error
+        answer = library.push(library.stream(model), frame)[1]
+        scores = [[x.detections[k].score for k in range(x.num_detections)] for x in (answer, expected)]
+        assert scores[0] == scores[1]
+    with open(package, "rb") as file:
+        assert library.opened("model_open_descriptor", file.fileno(), 4100, len(content) + 99, 1)[0] == 2
+    assert "ends before byte" in library.error
+    assert library.opened("model_open_memory", held[start:].ctypes.data, 99, 1)[0] == 2
+    assert library.opened("model_open_memory", held[start + 1 :].ctypes.data, 99, 1)[0] == 1
+    handle = ctypes.CDLL(native.library_path())._handle
+    assert library.c.patchwork_load_handle(handle) == 0
+    assert library.c.patchwork_load_handle(library.c._handle) == 2
+
+
+@pytest.mark.slow
+def test_a_sweep_of_the_first_frames_is_python_s(detector, library):
+    model, frames = library.model(detector)[1], noise(20)
+    stream = library.stream(model, start=1)
+    for _ in range(2):
+        windows = []
+        for frame, expected in zip(frames, pw.stream(detector, frames, start="sweep"), strict=True):
+            answer = library.push(stream, frame)[1]
+            assert_same(answer, expected)
+            windows.append((answer.row, answer.column))
+        assert windows[:16] == [(row, column) for row in range(4) for column in range(4)]
+        library.c.patchwork_stream_reset(stream)
+    opened = ctypes.c_void_p()
+    assert library.c.patchwork_stream_open(model, 2, ctypes.byref(opened)) == 1
 
 
 @pytest.mark.slow
@@ -408,7 +557,7 @@ def test_ten_thousand_frames_without_growth(library, small, small_networks, tmp_
 @pytest.fixture(scope="module")
 def golden_program(tmp_path_factory):
     program = tmp_path_factory.mktemp("golden") / "golden"
-    native.compile_c(needs.compiler(), [ROOT / "examples/golden.c", LIBRARY], program, *SANITIZED)
+    native.compile_c(needs.compiler(), [ROOT / "runtime/c/examples/golden.c", LIBRARY], program, *SANITIZED)
     return program
 
 

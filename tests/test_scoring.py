@@ -238,7 +238,7 @@ def test_an_evaluation_goes_on_where_it_was_broken_off_with_what_is_the_same(sco
         other = {key: array + 1 if key.endswith("/gamma") else array for key, array in arrays.items()}
     np.savez(path, **other)
     file_digest.cache_clear()  # as in a new process
-    changes = (["--seed=1"], ["--num_videos=2"], ["--blind_start"], ["--config=sparse"], ["--image_size=128"])
+    changes = (["--seed=1"], ["--num_videos=2"], ["--start=sweep"], ["--config=sparse"], ["--image_size=128"])
     for more in ([], *changes):
         assert scored("--system=small-boxes", "--policy=random", *more) == [("small-boxes", "random")], more
         assert scored("--system=small-boxes", "--policy=random", *more) == []

@@ -64,7 +64,7 @@ def test_delay_answers_late(frames):
 
 @pytest.mark.slow
 def test_policies_choose_the_windows(frames):
-    raster = run("vid-pw-m4n2", frames, "raster", blind_start=True)
+    raster = run("vid-pw-m4n2", frames, "raster", start="sweep")
     assert [a.window for a in raster[:5]] == [(0, 0), (0, 2), (2, 0), (2, 2), (0, 0)]
     random = run("vid-pw-m4n2", frames, "random", seed=3)
     again = run("vid-pw-m4n2", frames, "random", seed=3)
@@ -153,7 +153,7 @@ def test_every_system_answers_every_frame_of_a_real_clip(name, small, clip):
     """And the dearest frame and the average one cost what the tables say."""
     few = list(itertools.islice(Video(clip), 16))
     system = pw.get_system(name)
-    answers = run(name, few, blind_start=True)
+    answers = run(name, few, start="sweep")
     assert len(answers) == 16
     if system.task == "detection":
         assert any(len(answer.boxes) for answer in answers)
@@ -172,7 +172,7 @@ def test_every_system_answers_every_frame_of_a_real_clip(name, small, clip):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m4n2", "davis-pw-m4n2"])
 def test_a_stream_looks_at_the_whole_first_frame_and_pays_for_it(name, frames):
-    blind, seeing = run(name, frames[:3], blind_start=True), run(name, frames[:3])
+    blind, seeing = run(name, frames[:3], start="sweep"), run(name, frames[:3])
     assert [answer.whole_frame for answer in seeing] == [True, False, False]
     assert seeing[0].window is None
     assert seeing[0].mflops > 3 * blind[0].mflops

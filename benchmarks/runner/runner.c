@@ -101,7 +101,7 @@ static struct stream stream_open(const struct model *model, const struct options
   struct stream stream = {.model = model, .options = options, .num_contexts = options->flip ? 2 : 1};
   stream.frames = frames_open(options->frames, (size_t)shape[1], (size_t)shape[2], options->seed);
   stream.windows = windows_read(options->windows);
-  for (int i = 0; i < stream.num_contexts; i++) context_create(&stream.contexts[i], model, options->state_buffers);
+  for (int i = 0; i < stream.num_contexts; i++) context_create(&stream.contexts[i], model, options->state_buffers, NULL);
   return stream;
 }
 
@@ -176,7 +176,7 @@ int main(int count, char **arguments) {
   load_library(options.library);
   int64_t start = now();
   struct model model;
-  model_load(&model, options.model, (int)options.threads);
+  model_load(&model, (struct source){.path = options.model, .descriptor = NONE}, (int)options.threads);
   struct run_facts facts = {.load_ns = now() - start};
   struct stream stream = stream_open(&model, &options);
   struct dump dump = dump_open(options.dump, &model, stream.num_contexts);

@@ -74,7 +74,7 @@ def _made_of_run(flags, about, videos) -> dict:
         "code": project_digest(),
         "against": about,
         "videos": [(video.path, video_digest(video.path)) for video in videos],
-        "settings": {name: flags[name].value for name in ("seed", "max_frames", "blind_start")},
+        "settings": {name: flags[name].value for name in ("seed", "max_frames", "start")},
     }
 
 
@@ -106,7 +106,7 @@ def _score(flags, step, policy, videos, believed) -> dict:
     with _bar(flags, videos, step, policy) as bar:
         for video, truths in zip(videos, believed, strict=True):
             shown, copy = itertools.tee(itertools.islice(video, flags.max_frames))
-            answers = stream(step, copy, policy, seed=flags.seed, blind_start=flags.blind_start)
+            answers = stream(step, copy, policy, seed=flags.seed, start=flags.start)
             for frame, answer, truth in zip(shown, answers, truths, strict=True):
                 metric.add_frame(answer, truth, frame.shape[:2])
                 costs.append(_counted(answer, bar).mflops)

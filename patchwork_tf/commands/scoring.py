@@ -46,7 +46,7 @@ def _made_of_run(flags) -> dict:
     """What all rows of a command depend on."""
     source, names = _source(flags), ("dataset", "split", "config")
     data = {} if source.is_generated else {"files": folder_digest(open_prepared(source).data_path)}
-    settings = ("seed", "num_videos", "max_frames", "blind_start", "coco", "foreground")
+    settings = ("seed", "num_videos", "max_frames", "start", "coco", "foreground")
     return {
         "code": project_digest(),
         "data": {**{name: flags[name].value for name in names}, **data},
@@ -115,7 +115,7 @@ def _score(flags, given, step, policy, folder, names) -> dict:
     counted = _counted_classes(flags, given)
     metric = step.task.metric(names, flags.coco, **({"counted": counted} if counted else {}))
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
-        options = {"seed": flags.seed, "blind_start": flags.blind_start}
+        options = {"seed": flags.seed, "start": flags.start}
         score = score_stream(step, _counted(videos, bar), policy, metric, writer, **options)
     if writer:
         writer.close()
@@ -123,7 +123,7 @@ def _score(flags, given, step, policy, folder, names) -> dict:
     return {
         **given.facts(step),
         "policy": shown,
-        "blind_start": flags.blind_start,
+        "start": flags.start,
         "step": given.at_step,
         "dataset": f"{flags.dataset}/{flags.split}, {config}seed {flags.seed}",
         **score,

@@ -129,7 +129,7 @@ class _Timed:
 
 def _pictures(flags, shows, frames, progress):
     """Yields the annotated frames of a video, all systems beside each other, if there is an --output."""
-    options = {"seed": flags.seed, "blind_start": flags.blind_start}
+    options = {"seed": flags.seed, "start": flags.start}
     together = stream_together([show.step for show in shows], frames, [show.policy for show in shows], **options)
     for number, (frame, answers) in enumerate(together):
         for show, answer in zip(shows, answers, strict=True):

@@ -35,17 +35,33 @@ static bool is_shared(const struct context *context, size_t output) {
   return context->model->outputs.list[output].twin != NONE && context->state_buffers == ALIAS;
 }
 
-void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers) {
-  *context = (struct context){.model = model, .state_buffers = state_buffers};
+// Masks last until the stream's next frame; of all else that is no state the app gets a copy.
+static bool can_be_lent(const struct tensor *tensor) {
+  return tensor->twin == NONE && strcmp(tensor->name, "mask") && strcmp(tensor->name, "classes");
+}
+
+// Makes the buffers of one side, or borrows them.
+static void create_buffers(const struct context *context, struct tensors tensors, const LiteRtTensorBuffer *lent,
+                           LiteRtTensorBuffer *buffers) {
+  for (size_t i = 0; i < tensors.count; i++) {
+    const struct tensor *tensor = &tensors.list[i];
+    if (lent && can_be_lent(tensor))
+      buffers[i] = lent[i];
+    else if (!buffers[i] && (context->state_buffers != LEND || can_be_lent(tensor)))
+      buffers[i] = create_buffer(context->model, tensor);
+  }
+}
+
+void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers,
+                    const struct context *lender) {
+  *context = (struct context){.model = model, .lender = lender, .state_buffers = state_buffers};
   context->inputs = new_list(model, model->inputs.count);
   context->outputs = new_list(model, model->outputs.count);
   context->start_outputs = new_list(model, model->start_outputs.count);
-  for (size_t i = 0; i < model->inputs.count; i++)
-    context->inputs[i] = create_buffer(model, &model->inputs.list[i]);
-  for (size_t i = 0; i < model->outputs.count; i++) {
-    const struct tensor *output = &model->outputs.list[i];
-    context->outputs[i] = is_shared(context, i) ? context->inputs[output->twin] : create_buffer(model, output);
-  }
+  create_buffers(context, model->inputs, lender ? lender->inputs : NULL, context->inputs);
+  for (size_t i = 0; i < model->outputs.count; i++)
+    if (is_shared(context, i)) context->outputs[i] = context->inputs[model->outputs.list[i].twin];
+  create_buffers(context, model->outputs, lender ? lender->outputs : NULL, context->outputs);
   for (size_t i = 0; i < model->start_outputs.count; i++) {
     int output = model->start_outputs.list[i].twin, input = model->outputs.list[output].twin;
     context->start_outputs[i] = input == NONE ? context->outputs[output] : context->inputs[input];
@@ -53,20 +69,23 @@ void context_create(struct context *context, const struct model *model, enum sta
   context_reset(context);
 }
 
+static void clear(struct tensors tensors, const LiteRtTensorBuffer *buffers) {
+  for (size_t i = 0; i < tensors.count; i++)
+    if (buffers[i]) memset(memory(buffers[i]), tensors.list[i].zero, tensors.list[i].bytes);
+}
+
 void context_reset(struct context *context) {
-  const struct model *model = context->model;
-  for (size_t i = 0; i < model->inputs.count; i++)
-    memset(memory(context->inputs[i]), model->inputs.list[i].zero, model->inputs.list[i].bytes);
-  for (size_t i = 0; i < model->outputs.count; i++)
-    memset(memory(context->outputs[i]), model->outputs.list[i].zero, model->outputs.list[i].bytes);
+  clear(context->model->inputs, context->inputs);
+  clear(context->model->outputs, context->outputs);
 }
 
 void context_close(struct context *context) {
   const struct model *model = context->model;
   for (size_t i = 0; context->outputs && i < model->outputs.count; i++)
-    if (context->outputs[i] && !is_shared(context, i)) litert.DestroyTensorBuffer(context->outputs[i]);
+    if (!is_shared(context, i) && !(context->lender && can_be_lent(&model->outputs.list[i])))
+      litert.DestroyTensorBuffer(context->outputs[i]);
   for (size_t i = 0; context->inputs && i < model->inputs.count; i++)
-    if (context->inputs[i]) litert.DestroyTensorBuffer(context->inputs[i]);
+    if (!(context->lender && can_be_lent(&model->inputs.list[i]))) litert.DestroyTensorBuffer(context->inputs[i]);
   free(context->inputs);
   free(context->outputs);
   free(context->start_outputs);

@@ -7,17 +7,21 @@
 enum state_buffers {
   ALIAS,  // every state tensor has one buffer, which is input and output at once
   SWAP,   // every state tensor has two, which change places after each step
+  LEND,   // none: what is no state and no answer that lasts, for streams to borrow, which take turns
 };
 
 struct context {
   const struct model *model;
+  const struct context *lender;  // or null
   enum state_buffers state_buffers;
   LiteRtTensorBuffer *inputs, *outputs;  // of the next step
   LiteRtTensorBuffer *start_outputs;     // of a first frame, if the model can start with one
 };
 
-// Makes the buffers of a new stream, all zero. If it fails, what there is until then can be closed.
-SHARED void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers);
+// Makes the buffers of a new stream, all zero, but for those that it borrows from a context that LENDs, if `lender` is not
+// null. If it fails, what there is until then can be closed.
+SHARED void context_create(struct context *context, const struct model *model, enum state_buffers state_buffers,
+                           const struct context *lender);
 
 // Forgets the video so far: all state is zero.
 SHARED void context_reset(struct context *context);

@@ -2,7 +2,6 @@
 
 #include <dlfcn.h>
 #include <pthread.h>
-#include <stdbool.h>
 
 #include "fail.h"
 
@@ -24,17 +23,33 @@ static const char *find_functions(void *library) {
   return dlsym(library, newest) ? NULL : newest;
 }
 
-void litert_load(const char *path) {
-  const char *missing = NULL;
+static _Noreturn void refuse_other(const char *name) {
+  fail(BAD_INPUT, "%s: not the LiteRT that this program has loaded, and it can have only one", name);
+}
+
+void litert_use(void *library, const char *name) {
   pthread_mutex_lock(&loading);
-  bool is_first = !loaded;
-  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | (is_first ? 0 : RTLD_NOLOAD));
-  bool is_other = !is_first && library != loaded;
-  if (is_first && library && !(missing = find_functions(library))) loaded = library;
+  bool is_other = loaded && library != loaded;
+  const char *missing = loaded ? NULL : find_functions(library);
+  if (!loaded && !missing) loaded = library;
   pthread_mutex_unlock(&loading);
-  if (is_other) fail(BAD_INPUT, "%s: not the LiteRT that this program has loaded, and it can have only one", path);
+  if (is_other) refuse_other(name);
+  if (missing) fail(BAD_INPUT, "%s: no %s in it; LiteRT 2.2 or newer is needed", name, missing);
+}
+
+void litert_load(const char *path) {
+  bool is_first = !litert_is_loaded();
+  void *library = dlopen(path, RTLD_NOW | RTLD_LOCAL | (is_first ? 0 : RTLD_NOLOAD));
+  if (!library && !is_first) refuse_other(path);
   if (!library) fail(BAD_INPUT, "cannot load the library: %s", dlerror());
-  if (missing) fail(BAD_INPUT, "%s: no %s in it; LiteRT 2.2 or newer is needed", path, missing);
+  litert_use(library, path);
+}
+
+bool litert_is_loaded(void) {
+  pthread_mutex_lock(&loading);
+  bool is_loaded = loaded;
+  pthread_mutex_unlock(&loading);
+  return is_loaded;
 }
 
 const char *litert_status(int status) {

@@ -3,6 +3,7 @@
 #ifndef PATCHWORK_LITERT_H
 #define PATCHWORK_LITERT_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -102,6 +103,12 @@ SHARED struct litert litert;
 // Loads the library, as dlopen finds it, once in a program; any thread may. Fails if it is missing, no LiteRT, too old,
 // or another than the one that is there.
 SHARED void litert_load(const char *path);
+
+// The same of what dlopen returned. The first to come is the program's.
+SHARED void litert_use(void *library, const char *name);
+
+// Whether one of these has been called, and did not fail.
+SHARED bool litert_is_loaded(void);
 
 // What a status means, for error messages.
 SHARED const char *litert_status(int status);

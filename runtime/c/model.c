@@ -1,7 +1,10 @@
+#ifndef _DEFAULT_SOURCE
+#define _DEFAULT_SOURCE  // madvise
+#endif
+
 #include "model.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -167,28 +170,48 @@ static void check_tensors(const struct model *model) {
       fail(BAD_INPUT, "%s: nothing to feed its input '%s'", model->path, model->inputs.list[i].name);
 }
 
-// LiteRT verifies what it gets as a buffer; given the name of a damaged file it crashes.
-static void read_file(struct model *model) {
-  const char *path = model->path;
-  int file = open(path, O_RDONLY);
+// Maps a part of a file into memory, to the end if `bytes` is negative. The mapping begins at a page.
+static const void *map_part(struct model *model, int file, int64_t offset, int64_t *bytes) {
   struct stat facts;
-  if (file < 0) fail(BAD_INPUT, "%s: %s", path, strerror(errno));
-  int status = fstat(file, &facts);
-  size_t bytes = status ? 0 : (size_t)facts.st_size;
-  void *content = bytes ? mmap(NULL, bytes, PROT_READ, MAP_PRIVATE, file, 0) : MAP_FAILED;
-  int reason = errno;
-  close(file);
-  if (!status && !bytes) fail(BAD_INPUT, "%s: empty", path);
-  if (content == MAP_FAILED) fail(BAD_INPUT, "%s: %s", path, strerror(reason));
-  model->content = content;
-  model->bytes = bytes;
-  check(litert.CreateModelFromBuffer(model->environment, content, bytes, &model->file), path, "load it");
+  if (fstat(file, &facts)) fail(BAD_INPUT, "%s: %s", model->path, strerror(errno));
+  if (*bytes < 0) *bytes = facts.st_size;
+  if (!*bytes) fail(BAD_INPUT, "%s: empty", model->path);
+  if (offset < 0 || offset > facts.st_size || *bytes > facts.st_size - offset)
+    fail(BAD_INPUT, "%s: it ends before byte %lld", model->path, (long long)(offset + *bytes));
+  int64_t into = offset % sysconf(_SC_PAGESIZE);
+  void *start = mmap(NULL, (size_t)(*bytes + into), PROT_READ, MAP_PRIVATE, file, offset - into);
+  if (start == MAP_FAILED) fail(BAD_INPUT, "%s: %s", model->path, strerror(errno));
+  model->mapped = start;
+  model->mapped_bytes = (size_t)(*bytes + into);
+  return (const char *)start + into;
 }
 
-void model_load(struct model *model, const char *path, int threads) {
+static const void *map_path(struct model *model, int64_t *bytes) {
+  model->opened = fopen(model->path, "rb");
+  if (!model->opened) fail(BAD_INPUT, "%s: %s", model->path, strerror(errno));
+  *bytes = -1;
+  const void *content = map_part(model, fileno(model->opened), 0, bytes);
+  fclose(model->opened);
+  model->opened = NULL;
+  return content;
+}
+
+// LiteRT verifies what it gets as a buffer; given the name of a damaged file it crashes.
+static void read_file(struct model *model, struct source source) {
+  const void *content = source.content;
+  if (!content && source.descriptor != NONE)
+    content = map_part(model, source.descriptor, source.offset, &source.bytes);
+  else if (!content)
+    content = map_path(model, &source.bytes);
+  check(litert.CreateModelFromBuffer(model->environment, content, (size_t)source.bytes, &model->file), model->path,
+        "load it");
+}
+
+void model_load(struct model *model, struct source source, int threads) {
+  const char *path = source.path;
   *model = (struct model){.path = path};
   model->environment = create_environment();
-  read_file(model);
+  read_file(model, source);
   LiteRtSignature signature = find_signature(model->file, path, "step", &model->signature);
   if (!signature) fail(BAD_INPUT, "%s: no signature 'step' in it; was it exported by patchwork-export?", path);
   read_tensors(&model->inputs, signature, path, litert.GetNumSignatureInputs, litert.GetSignatureInputName,
@@ -204,6 +227,8 @@ void model_load(struct model *model, const char *path, int threads) {
   set_options(model, threads);
   int status = litert.CreateCompiledModel(model->environment, model->file, model->options, &model->compiled);
   check(status, path, "compile it");
+  // XNNPACK has packed the weights it computes with: what is mapped is read again where it is needed.
+  if (model->mapped) madvise(model->mapped, model->mapped_bytes, MADV_DONTNEED);
 }
 
 void model_close(struct model *model) {
@@ -211,7 +236,8 @@ void model_close(struct model *model) {
   if (model->options) litert.DestroyOptions(model->options);
   if (model->file) litert.DestroyModel(model->file);
   if (model->environment) litert.DestroyEnvironment(model->environment);
-  if (model->content) munmap(model->content, model->bytes);
+  if (model->opened) fclose(model->opened);
+  if (model->mapped) munmap(model->mapped, model->mapped_bytes);
   free(model->inputs.list);
   free(model->outputs.list);
   free(model->start_outputs.list);

@@ -4,6 +4,7 @@
 #define PATCHWORK_MODEL_H
 
 #include <stdbool.h>
+#include <stdio.h>
 
 #include "litert.h"
 
@@ -25,9 +26,10 @@ struct tensors {
 };
 
 struct model {
-  const char *path;
-  void *content;  // of the file, mapped
-  size_t bytes;
+  const char *path;  // or what else to call it in messages
+  FILE *opened;      // null once it is mapped
+  void *mapped;      // what is to be unmapped; null for a file in memory
+  size_t mapped_bytes;
   LiteRtEnvironment environment;
   LiteRtModel file;
   LiteRtOptions options;
@@ -42,9 +44,17 @@ struct model {
   int window, next_window;  // of input and output, int32 [2] (row, column); NONE if there is none
 };
 
+// Where a file is: at `content`, if that is not null, else behind a descriptor, else at `path`.
+struct source {
+  const char *path;  // or what else to call it in messages
+  const void *content;
+  int descriptor;  // NONE if there is none
+  int64_t offset, bytes;
+};
+
 // Loads and compiles a file. Fails, naming the file, if it is no model that can be fed; what there is until then can
 // be closed.
-SHARED void model_load(struct model *model, const char *path, int threads);
+SHARED void model_load(struct model *model, struct source source, int threads);
 
 // Frees all that a model has. Nothing may use it any more.
 SHARED void model_close(struct model *model);

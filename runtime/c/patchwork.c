@@ -1,3 +1,5 @@
+#define _DEFAULT_SOURCE  // of model.c
+
 #include "patchwork.h"
 
 #include <float.h>
@@ -11,12 +13,13 @@
 
 // One source file to build: LiteRT's functions, the file's signatures and a stream's buffers are the runner's.
 #define ONE_SOURCE_FILE
-#include "../runner/context.c"
-#include "../runner/litert.c"
-#include "../runner/model.c"
+#include "context.c"
+#include "litert.c"
+#include "model.c"
 
 enum { VERSION = 5 };               // of the metadata
 enum { MOST_PIXELS = 1 << 15 };     // of a side of a frame
+enum { ALIGNMENT = 16 };            // of a file in memory, as its format has it
 static const double NO_OVERLAP = 1e-3;  // of an input pixel with an output pixel, as OpenCV has it
 
 // ---- errors: fail() returns to the function of the API that is running
@@ -29,8 +32,20 @@ void fail(enum failure code, const char *format, ...) {
   va_start(values, format);
   vsnprintf(error_text, sizeof error_text, format, values);
   va_end(values);
-  int status = code == NO_MEMORY ? PATCHWORK_NO_MEMORY : code == INFERENCE_FAILED ? PATCHWORK_FAILED : PATCHWORK_BAD_FILE;
-  longjmp(*boundary, status);
+  longjmp(*boundary, code == NO_MEMORY          ? PATCHWORK_NO_MEMORY
+                     : code == INFERENCE_FAILED ? PATCHWORK_FAILED
+                     : code == BAD_USAGE        ? PATCHWORK_BAD_ARGUMENT
+                                                : PATCHWORK_BAD_FILE);
+}
+
+// Runs what may fail() on behalf of a function of the API; returns its status.
+static int try(void (*run)(void *), void *of) {
+  error_text[0] = '\0';
+  jmp_buf here;
+  boundary = &here;
+  int status = setjmp(here);
+  if (!status) run(of);
+  return status;
 }
 
 static int refused(int status, const char *text) {
@@ -182,7 +197,11 @@ static bool is_word(struct text value, const char *word) {
 
 struct patchwork_model {
   atomic_int users;  // the app, until it closes it, and streams
+  atomic_flag busy;  // while a thread is in a function of the model or of one of its streams
+  struct source source;
+  int threads;
   struct model model;
+  struct context common;  // what its streams share
   char *path;
   char **labels;
   char *letters;  // of the labels
@@ -263,39 +282,69 @@ static void find_outputs(patchwork_model *model) {
     fail(BAD_INPUT, "%s: its detections do not go together", model->path);
 }
 
-static void open_model(patchwork_model *model, const char *library, const char *path, int threads) {
-  model->path = allocate(strlen(path) + 1, 1);
-  strcpy(model->path, path);
-  litert_load(library);
-  model_load(&model->model, model->path, threads);
+static void open_model(void *of) {
+  patchwork_model *model = of;
+  model->path = allocate(strlen(model->source.path) + 1, 1);
+  model->source.path = strcpy(model->path, model->source.path);
+  model_load(&model->model, model->source, model->threads);
   const int32_t *shape = model->model.inputs.list[model->model.frame].type.dimensions;
   model->height = shape[1];
   model->width = shape[2];
   read_metadata(model);
   find_outputs(model);
+  context_create(&model->common, &model->model, LEND, NULL);
 }
 
-int patchwork_model_open(const char *library, const char *path, int threads, patchwork_model **opened) {
-  if (opened) *opened = NULL;
-  if (!library || !path || !opened || threads < 1) return bad_argument("library, path, model or threads: null, or 0");
-  error_text[0] = '\0';
+static int new_model(struct source source, int threads, patchwork_model **opened) {
+  if (!litert_is_loaded()) return bad_argument("no LiteRT yet: call patchwork_load first");
   patchwork_model *model = calloc(1, sizeof *model);
   if (!model) return refused(PATCHWORK_NO_MEMORY, "no memory for a model");
   model->users = 1;
-  jmp_buf here;
-  boundary = &here;
-  int status = setjmp(here);
-  if (status) {
+  model->source = source;
+  model->threads = threads;
+  atomic_flag_clear(&model->busy);
+  int status = try(open_model, model);
+  if (status)
     patchwork_model_close(model);
-    return status;
-  }
-  open_model(model, library, path, threads);
-  *opened = model;
-  return PATCHWORK_OK;
+  else
+    *opened = model;
+  return status;
+}
+
+static void load_library(void *path) { litert_load(path); }
+
+static void use_library(void *handle) { litert_use(handle, "the library of this handle"); }
+
+int patchwork_load(const char *library) {
+  return library ? try(load_library, (void *)(uintptr_t)library) : bad_argument("library: null");
+}
+
+int patchwork_load_handle(void *handle) { return handle ? try(use_library, handle) : bad_argument("handle: null"); }
+
+int patchwork_model_open(const char *path, int threads, patchwork_model **opened) {
+  if (opened) *opened = NULL;
+  if (!path || !opened || threads < 1) return bad_argument("path, model or threads: null, or 0");
+  return new_model((struct source){.path = path, .descriptor = NONE}, threads, opened);
+}
+
+int patchwork_model_open_memory(const void *content, size_t bytes, int threads, patchwork_model **opened) {
+  if (opened) *opened = NULL;
+  if (!content || !opened || threads < 1) return bad_argument("content, model or threads: null, or 0");
+  if ((uintptr_t)content % ALIGNMENT) return bad_argument("content: 16 does not divide its address");
+  return new_model((struct source){"a file in memory", content, NONE, 0, (int64_t)bytes}, threads, opened);
+}
+
+int patchwork_model_open_descriptor(int descriptor, int64_t offset, int64_t length, int threads,
+                                    patchwork_model **opened) {
+  if (opened) *opened = NULL;
+  if (descriptor < 0 || offset < 0 || length < 0 || !opened || threads < 1)
+    return bad_argument("descriptor, offset or length: negative, or model or threads: null, or 0");
+  return new_model((struct source){"a file's part", NULL, descriptor, offset, length}, threads, opened);
 }
 
 void patchwork_model_close(patchwork_model *model) {
   if (!model || --model->users) return;  // the last of its streams closes it
+  if (model->common.model) context_close(&model->common);
   model_close(&model->model);
   free(model->labels);
   free(model->letters);
@@ -314,6 +363,121 @@ void patchwork_model_size(const patchwork_model *model, int *height, int *width,
 
 const char *patchwork_label(const patchwork_model *model, int label) {
   return model && label >= 0 && label < model->num_labels ? model->labels[label] : NULL;
+}
+
+// ---- frames: rows of RGB out of whatever a camera gives, upright
+
+struct packed {
+  int bytes, red, green, blue;  // of a pixel, and where in it
+};
+
+static const struct packed PACKED[] = {{3, 0, 1, 2}, {3, 2, 1, 0}, {4, 0, 1, 2}, {4, 2, 1, 0}, {1, 0, 0, 0}};
+
+static bool is_yuv(const patchwork_frame *frame) { return frame->format >= PATCHWORK_NV12; }
+
+static bool is_turned(const patchwork_frame *frame) { return frame->rotation == 90 || frame->rotation == 270; }
+
+// Where pixels of an upright row lie in what is stored.
+struct walk {
+  int row, column;            // of the first
+  int row_step, column_step;  // from one to the next
+};
+
+static struct walk walk_along(const patchwork_frame *frame, int y, int x) {
+  switch (frame->rotation) {
+    case 90: return (struct walk){frame->height - 1 - x, y, -1, 0};
+    case 180: return (struct walk){frame->height - 1 - y, frame->width - 1 - x, 0, -1};
+    case 270: return (struct walk){x, frame->width - 1 - y, 1, 0};
+    default: return (struct walk){y, x, 0, 1};
+  }
+}
+
+static void copy_packed(const patchwork_frame *frame, struct walk walk, int count, uint8_t *rgb) {
+  struct packed packed = PACKED[frame->format];
+  ptrdiff_t stride = (ptrdiff_t)frame->strides[0];
+  const uint8_t *pixel = frame->planes[0] + walk.row * stride + (ptrdiff_t)walk.column * packed.bytes;
+  ptrdiff_t step = walk.row_step * stride + walk.column_step * packed.bytes;
+  for (int i = 0; i < count; i++, pixel += step, rgb += 3) {
+    rgb[0] = pixel[packed.red];
+    rgb[1] = pixel[packed.green];
+    rgb[2] = pixel[packed.blue];
+  }
+}
+
+// BT.601 in parts of 2^20, as OpenCV has it: what luma, V and U count in red, green and blue.
+struct colours {
+  int black, luma, red_v, green_v, green_u, blue_u;
+};
+
+static const struct colours VIDEO_RANGE = {16, 1220542, 1673527, -852492, -409993, 2116026};
+static const struct colours FULL_RANGE = {0, 1048576, 1470104, -748826, -360853, 1858077};
+
+static uint8_t to_byte(int parts) {
+  int value = (parts + (1 << 19)) >> 20;
+  return (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+}
+
+static void convert_yuv(const patchwork_frame *frame, struct walk walk, int count, uint8_t *rgb) {
+  const struct colours *colours = frame->full_range ? &FULL_RANGE : &VIDEO_RANGE;
+  bool planar = frame->format == PATCHWORK_I420;
+  size_t step = !planar ? 2 : frame->chroma_step ? frame->chroma_step : 1;
+  const uint8_t *us = frame->planes[1], *vs = planar ? frame->planes[2] : us + 1;
+  size_t u_stride = frame->strides[1], v_stride = planar ? frame->strides[2] : u_stride;
+  if (frame->format == PATCHWORK_NV21) {
+    vs = frame->planes[1];
+    us = vs + 1;
+  }
+  for (int i = 0; i < count; i++, walk.row += walk.row_step, walk.column += walk.column_step, rgb += 3) {
+    size_t row = (size_t)walk.row, column = (size_t)walk.column;
+    int luma = frame->planes[0][row * frame->strides[0] + column] - colours->black;
+    int u = us[row / 2 * u_stride + column / 2 * step] - 128, v = vs[row / 2 * v_stride + column / 2 * step] - 128;
+    luma = (luma < 0 ? 0 : luma) * colours->luma;
+    rgb[0] = to_byte(luma + colours->red_v * v);
+    rgb[1] = to_byte(luma + colours->green_v * v + colours->green_u * u);
+    rgb[2] = to_byte(luma + colours->blue_u * u);
+  }
+}
+
+// A frame of which rows are asked for, between two columns.
+struct picture {
+  const patchwork_frame *frame;
+  uint8_t *rgb;
+  int row;  // which is in `rgb`; -1 if none
+  int first, end;
+};
+
+static const uint8_t *row_of(struct picture *picture, int y) {
+  const patchwork_frame *frame = picture->frame;
+  if (frame->format == PATCHWORK_RGB && !frame->rotation) return frame->planes[0] + (size_t)y * frame->strides[0];
+  if (picture->row != y) {
+    struct walk walk = walk_along(frame, y, picture->first);
+    uint8_t *rgb = picture->rgb + 3 * (size_t)picture->first;
+    (is_yuv(frame) ? convert_yuv : copy_packed)(frame, walk, picture->end - picture->first, rgb);
+    picture->row = y;
+  }
+  return picture->rgb;
+}
+
+static bool sides_can_be(const patchwork_frame *frame) {
+  return frame->height > 0 && frame->width > 0 && frame->height <= MOST_PIXELS && frame->width <= MOST_PIXELS;
+}
+
+// What is wrong with a frame; null if nothing is.
+static const char *fault_of(const patchwork_frame *frame) {
+  if (frame->format < PATCHWORK_RGB || frame->format > PATCHWORK_I420) return "the frame's format is unknown";
+  if (frame->rotation % 90 || frame->rotation < 0 || frame->rotation > 270)
+    return "the frame's rotation is 0, 90, 180 or 270";
+  int planes = frame->format == PATCHWORK_I420 ? 3 : is_yuv(frame) ? 2 : 1;
+  for (int i = 0; i < planes; i++)
+    if (!frame->planes[i]) return "a plane of the frame: null";
+  const char *cannot_be = "the frame's height, width or stride cannot be";
+  if (!sides_can_be(frame)) return cannot_be;
+  size_t width = (size_t)frame->width, pairs = (width + 1) / 2, step = frame->chroma_step ? frame->chroma_step : 1;
+  size_t bytes = is_yuv(frame) ? width : width * (size_t)PACKED[frame->format].bytes;
+  if (step > 4 || frame->strides[0] < bytes) return cannot_be;
+  for (int i = 1; i < planes; i++)
+    if (frame->strides[i] < (planes == 3 ? (pairs - 1) * step + 1 : 2 * pairs)) return cannot_be;
+  return NULL;
 }
 
 // ---- from a frame to the network's: as patchwork_tf/resizing.py has it, by OpenCV's rules
@@ -378,7 +542,7 @@ static struct pair *pair_pixels(int from, int to, bool sharp) {
 }
 
 struct resizing {
-  int height, width;                         // of the frame; 0 before the first
+  int height, width, rotation;               // of the frame, upright; 0 before the first
   int top, left, inner_height, inner_width;  // where it lies in the network's
   bool by_area;                              // neither side grows
   bool halves;                               // both sides to a half, where OpenCV rounds up what lies in between
@@ -386,6 +550,7 @@ struct resizing {
   float *row, *sum;  // of the inner width, 3 channels
   struct pair *row_pairs, *column_pairs;
   int32_t *lines[2];  // of the inner width, 3 channels
+  uint8_t *rgb;       // a row of the frame
 };
 
 static void resizing_close(struct resizing *resizing) {
@@ -399,6 +564,7 @@ static void resizing_close(struct resizing *resizing) {
   free(resizing->column_pairs);
   free(resizing->lines[0]);
   free(resizing->lines[1]);
+  free(resizing->rgb);
   *resizing = (struct resizing){0};
 }
 
@@ -431,6 +597,7 @@ static void resizing_open(struct resizing *resizing, const patchwork_model *mode
     resizing->column_pairs = pair_pixels(width, resizing->inner_width, shrinks);
     for (int i = 0; i < 2; i++) resizing->lines[i] = allocate(values, sizeof **resizing->lines);
   }
+  resizing->rgb = allocate((size_t)width, 3);
   resizing->height = height;
   resizing->width = width;
 }
@@ -442,14 +609,14 @@ struct part {
 
 static float normalised(int value) { return (float)(value < 0 ? 0 : value > 255 ? 255 : value) / 127.5f - 1; }
 
-static void shrink(const struct resizing *resizing, const uint8_t *rgb, size_t stride, struct part part, float *target,
+static void shrink(const struct resizing *resizing, struct picture *picture, struct part part, float *target,
                    size_t pitch) {
   const struct shares *rows = &resizing->rows, *columns = &resizing->columns;
   size_t first = 3 * (size_t)part.left, end = 3 * (size_t)part.right;
   for (int y = part.top; y < part.bottom; y++) {
     memset(resizing->sum, 0, end * sizeof(float));
     for (size_t j = rows->starts[y]; j < rows->starts[y + 1]; j++) {
-      const uint8_t *source = rgb + (size_t)rows->list[j].from * stride;
+      const uint8_t *source = row_of(picture, rows->list[j].from);
       memset(resizing->row, 0, end * sizeof(float));
       for (size_t k = columns->starts[part.left]; k < columns->starts[part.right]; k++) {
         struct share share = columns->list[k];
@@ -475,12 +642,12 @@ static void stretch_line(const struct resizing *resizing, const uint8_t *source,
   }
 }
 
-static void stretch(const struct resizing *resizing, const uint8_t *rgb, size_t stride, struct part part, float *target,
+static void stretch(const struct resizing *resizing, struct picture *picture, struct part part, float *target,
                     size_t pitch) {
   for (int y = part.top; y < part.bottom; y++) {
     struct pair pair = resizing->row_pairs[y];
-    stretch_line(resizing, rgb + (size_t)pair.first * stride, part, resizing->lines[0]);
-    stretch_line(resizing, rgb + (size_t)pair.second * stride, part, resizing->lines[1]);
+    stretch_line(resizing, row_of(picture, pair.first), part, resizing->lines[0]);
+    stretch_line(resizing, row_of(picture, pair.second), part, resizing->lines[1]);
     for (int i = 3 * part.left; i < 3 * part.right; i++) {  // in fixed point, to OpenCV's bits
       int32_t first = pair.first_part * (resizing->lines[0][i] >> 4) >> 16;
       int32_t second = pair.second_part * (resizing->lines[1][i] >> 4) >> 16;
@@ -493,8 +660,8 @@ static int between(int value, int least, int most) { return value < least ? leas
 
 // A frame into the network's, float32 in [-1, 1]: what lies between two rows and columns of that. All other pixels stay
 // as they are; a step reads none outside of its window.
-static void resize_frame(const struct resizing *resizing, const patchwork_model *model, const uint8_t *rgb, size_t stride,
-                      struct part seen, float *frame) {
+static void resize_frame(const struct resizing *resizing, const patchwork_model *model, const patchwork_frame *frame,
+                         struct part seen, float *input) {
   size_t pitch = 3 * (size_t)model->width;
   struct part part = {
       between(seen.top - resizing->top, 0, resizing->inner_height),
@@ -502,47 +669,68 @@ static void resize_frame(const struct resizing *resizing, const patchwork_model 
       between(seen.bottom - resizing->top, 0, resizing->inner_height),
       between(seen.right - resizing->left, 0, resizing->inner_width),
   };
-  float *target = frame + (size_t)resizing->top * pitch + 3 * (size_t)resizing->left;
-  (resizing->by_area ? shrink : stretch)(resizing, rgb, stride, part, target, pitch);
+  if (model->letterbox)  // black bars, where another stream may have had its frame
+    for (int y = seen.top; y < seen.bottom; y++)
+      for (int i = 3 * seen.left; i < 3 * seen.right; i++) input[(size_t)y * pitch + (size_t)i] = -1;
+  if (part.top == part.bottom || part.left == part.right) return;
+  struct picture picture = {frame, resizing->rgb, -1, 0, 0};
+  if (resizing->by_area) {
+    picture.first = resizing->columns.list[resizing->columns.starts[part.left]].from;
+    picture.end = resizing->columns.list[resizing->columns.starts[part.right] - 1].from + 1;
+  } else {
+    picture.first = resizing->column_pairs[part.left].first;
+    picture.end = resizing->column_pairs[part.right - 1].second + 1;
+  }
+  float *target = input + (size_t)resizing->top * pitch + 3 * (size_t)resizing->left;
+  (resizing->by_area ? shrink : stretch)(resizing, &picture, part, target, pitch);
 }
 
 // ---- streams
 
 struct patchwork_stream {
   patchwork_model *model;
+  bool sweeps;  // to start with, one window a frame
   struct context context;
   struct resizing resizing;
   patchwork_detection *detections;
   patchwork_answer answer;
-  int32_t window[2];  // of the next step
-  long number;        // of the next frame
+  int32_t window[2];             // of the next step
+  long number;                   // of the next frame
+  const patchwork_frame *frame;  // that is pushed
 };
 
-static void open_stream(patchwork_stream *stream) {
+static void open_stream(void *of) {
+  patchwork_stream *stream = of;
   const patchwork_model *model = stream->model;
-  context_create(&stream->context, &model->model, ALIAS);
+  context_create(&stream->context, &model->model, ALIAS, &model->common);
   size_t most = model->mask == NONE ? model->model.outputs.list[model->scores].bytes / sizeof(float) : 0;
   stream->detections = allocate(most, sizeof *stream->detections);
 }
 
-int patchwork_stream_open(patchwork_model *model, patchwork_stream **opened) {
+// Runs what may fail() while no other thread is at the model.
+static int try_alone(void (*run)(void *), patchwork_stream *stream) {
+  if (atomic_flag_test_and_set(&stream->model->busy))
+    return refused(PATCHWORK_BUSY, "another thread is at this model or at one of its streams");
+  int status = try(run, stream);
+  atomic_flag_clear(&stream->model->busy);
+  return status;
+}
+
+int patchwork_stream_open(patchwork_model *model, int start, patchwork_stream **opened) {
   if (opened) *opened = NULL;
   if (!model || !opened) return bad_argument("model or stream: null");
-  error_text[0] = '\0';
+  if (start != PATCHWORK_WHOLE && start != PATCHWORK_SWEEP) return bad_argument("a stream's start is WHOLE or SWEEP");
   patchwork_stream *stream = calloc(1, sizeof *stream);
   if (!stream) return refused(PATCHWORK_NO_MEMORY, "no memory for a stream");
   stream->model = model;
+  stream->sweeps = start == PATCHWORK_SWEEP;
   model->users++;
-  jmp_buf here;
-  boundary = &here;
-  int status = setjmp(here);
-  if (status) {
+  int status = try_alone(open_stream, stream);
+  if (status)
     patchwork_stream_close(stream);
-    return status;
-  }
-  open_stream(stream);
-  *opened = stream;
-  return PATCHWORK_OK;
+  else
+    *opened = stream;
+  return status;
 }
 
 void patchwork_stream_close(patchwork_stream *stream) {
@@ -554,18 +742,16 @@ void patchwork_stream_close(patchwork_stream *stream) {
   free(stream);
 }
 
-int patchwork_stream_reset(patchwork_stream *stream) {
-  if (!stream) return bad_argument("stream: null");
-  error_text[0] = '\0';
-  jmp_buf here;
-  boundary = &here;
-  int status = setjmp(here);
-  if (status) return status;
+static void begin_anew(void *of) {
+  patchwork_stream *stream = of;
   context_reset(&stream->context);
   resizing_close(&stream->resizing);
   stream->number = 0;
   stream->window[0] = stream->window[1] = 0;
-  return PATCHWORK_OK;
+}
+
+int patchwork_stream_reset(patchwork_stream *stream) {
+  return stream ? try_alone(begin_anew, stream) : bad_argument("stream: null");
 }
 
 static float inside(float value) { return value < 0 ? 0 : value > 1 ? 1 : value; }
@@ -627,21 +813,30 @@ static void step_through(patchwork_stream *stream, int row, int column) {
   context_step(&stream->context);
 }
 
-// A first frame where the file cannot look at it as a whole, as in int8: through the fewest windows that cover it.
-static void sweep(patchwork_stream *stream) {
-  int size = stream->model->window, last = stream->model->cells - size;
-  for (int row = 0; row < last + size; row += size)
-    for (int column = 0; column < last + size; column += size)
-      step_through(stream, row < last ? row : last, column < last ? column : last);
+// Of the fewest windows that cover the frame, row by row, the one of that number; false beyond the last.
+static bool covering_window(const patchwork_model *model, long number, int32_t window[2]) {
+  int size = model->window, last = model->cells - size, side = (model->cells + size - 1) / size;
+  if (number >= (long)side * side) return false;
+  window[0] = between((int)(number / side) * size, 0, last);
+  window[1] = between((int)(number % side) * size, 0, last);
+  return true;
 }
 
-static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
+// A first frame where the file cannot look at it as a whole, as of earlier versions.
+static void sweep_frame(patchwork_stream *stream) {
+  int32_t window[2];
+  for (long i = 0; covering_window(stream->model, i, window); i++) step_through(stream, window[0], window[1]);
+}
+
+static void look(patchwork_stream *stream) {
   struct context *context = &stream->context;
   const struct model *model = context->model;
   patchwork_answer *answer = &stream->answer;
-  bool whole = !model->has_state || stream->number == 0;
+  if (stream->sweeps) covering_window(stream->model, stream->number / stream->model->interval, stream->window);
+  bool whole = !model->has_state || (stream->number == 0 && !stream->sweeps);
   struct part seen = whole ? (struct part){0, 0, stream->model->height, stream->model->width} : window_of(stream);
-  resize_frame(&stream->resizing, stream->model, rgb, stride, seen, input_memory(context, model->frame));
+  float *input = input_memory(context, model->frame);
+  resize_frame(&stream->resizing, stream->model, stream->frame, seen, input);
   answer->row = whole ? -1 : stream->window[0];
   answer->column = whole ? -1 : stream->window[1];
   if (!whole || !model->has_state)
@@ -649,7 +844,7 @@ static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
   else if (model->has_start)
     context_start(context);
   else
-    sweep(stream);
+    sweep_frame(stream);
   if (model->next_window != NONE)
     memcpy(stream->window, output_memory(context, model->next_window), sizeof stream->window);
   if (stream->model->mask == NONE)
@@ -658,29 +853,31 @@ static void look(patchwork_stream *stream, const uint8_t *rgb, size_t stride) {
     read_mask(stream);
 }
 
-// The bars of a letterbox are black and stay so.
-static void begin(patchwork_stream *stream, int height, int width) {
-  resizing_open(&stream->resizing, stream->model, height, width);
-  float *frame = input_memory(&stream->context, stream->model->model.frame);
-  for (size_t i = 0; i < 3 * (size_t)stream->model->height * (size_t)stream->model->width; i++) frame[i] = -1;
+static void push(void *of) {
+  patchwork_stream *stream = of;
+  const patchwork_frame *frame = stream->frame;
+  int height = is_turned(frame) ? frame->width : frame->height, width = is_turned(frame) ? frame->height : frame->width;
+  struct resizing *resizing = &stream->resizing;
+  if (!resizing->height) {
+    resizing_open(resizing, stream->model, height, width);
+    resizing->rotation = frame->rotation;
+  }
+  if (resizing->height != height || resizing->width != width || resizing->rotation != frame->rotation)
+    fail(BAD_USAGE, "the frame has another size or rotation than those before it; patchwork_stream_reset begins anew");
+  stream->answer.looked = stream->number % stream->model->interval == 0;
+  if (stream->answer.looked) look(stream);
+  stream->number++;
 }
 
-int patchwork_stream_push(patchwork_stream *stream, const uint8_t *rgb, int height, int width, size_t stride,
-                          patchwork_answer *answer) {
-  if (!stream || !rgb || !answer) return bad_argument("stream, frame or answer: null");
-  if (height < 1 || width < 1 || height > MOST_PIXELS || width > MOST_PIXELS || stride < 3 * (size_t)width)
-    return bad_argument("the frame's height, width or stride cannot be");
-  if (stream->resizing.height && (stream->resizing.height != height || stream->resizing.width != width))
-    return bad_argument("the frame has another size than those before it; patchwork_stream_reset begins anew");
-  error_text[0] = '\0';
-  jmp_buf here;
-  boundary = &here;
-  int status = setjmp(here);
-  if (status) return status;
-  if (!stream->resizing.height) begin(stream, height, width);
-  stream->answer.looked = stream->number % stream->model->interval == 0;
-  if (stream->answer.looked) look(stream, rgb, stride);
-  stream->number++;
-  *answer = stream->answer;
-  return PATCHWORK_OK;
+int patchwork_stream_push(patchwork_stream *stream, const patchwork_frame *frame, patchwork_answer *answer) {
+  if (!stream || !frame || !answer) return bad_argument("stream, frame or answer: null");
+  const char *fault = fault_of(frame);
+  if (fault) return bad_argument(fault);
+  if (atomic_flag_test_and_set(&stream->model->busy))
+    return refused(PATCHWORK_BUSY, "another thread is at this model or at one of its streams");
+  stream->frame = frame;
+  int status = try(push, stream);
+  if (!status) *answer = stream->answer;
+  atomic_flag_clear(&stream->model->busy);
+  return status;
 }

@@ -89,7 +89,8 @@ PATCHWORK_API int patchwork_load(const char *library);
 // The same of a library that the app has loaded: what dlopen returned.
 PATCHWORK_API int patchwork_load_handle(void *handle);
 
-// Opens a file by its path; `threads` of inference. On failure *model is null.
+// Opens a file by its path; `threads` of inference. The file is mapped into memory: to replace it, write another one and
+// rename it. On failure *model is null.
 PATCHWORK_API int patchwork_model_open(const char *path, int threads, patchwork_model **model);
 
 // The same of a file in memory, at an address that 16 divides. It must stay as it is until the model and its streams are

@@ -24,9 +24,9 @@ int main(int num_arguments, char **arguments) {
   long steps = atol(arguments[3]);
   litert_load(arguments[1]);
   struct model model;
-  model_load(&model, arguments[2], 1);
+  model_load(&model, (struct source){.path = arguments[2], .descriptor = NONE}, 1);
   struct context context;
-  context_create(&context, &model, ALIAS);
+  context_create(&context, &model, ALIAS, NULL);
   const int32_t *shape = model.inputs.list[model.frame].type.dimensions;
   struct frames noise = frames_open(NULL, (size_t)shape[1], (size_t)shape[2], 0);
   frames_read(&noise, 0, input_memory(&context, model.frame));

@@ -1,5 +1,5 @@
-// Uses the library of benchmarks/library as apps may, to be built with sanitizers: threads open a model each at the same
-// time, and close it before its stream; calls get null.
+// Uses the library of runtime/c as apps may, to be built with sanitizers: threads open a model each at the same time, and
+// close it before its stream; they push to streams of one model, of which one is let in; calls get null.
 //
 //   threads LIBRARY MODEL
 //
@@ -8,11 +8,13 @@
 #include <pthread.h>
 #include <stdio.h>
 
-#include "../../benchmarks/library/patchwork.h"
+#include "../../runtime/c/patchwork.h"
 
 enum { THREADS = 4, FRAMES = 3, SIDE = 80 };
 static char **arguments;
-static unsigned char frame[SIDE * SIDE * 3];  // black
+static unsigned char pixels[SIDE * SIDE * 3];  // black
+static const patchwork_frame frame = {PATCHWORK_RGB, SIDE, SIDE, 0, {pixels}, {3 * SIDE}, 0, 0};
+static patchwork_model *shared;
 
 static int failures(int wrong, const char *what) {
   if (wrong) fprintf(stderr, "%s: %s\n", what, patchwork_error());
@@ -23,7 +25,7 @@ static int push(patchwork_stream *stream) {
   patchwork_answer answer;
   int failed = 0;
   for (int i = 0; i < FRAMES; i++)
-    failed += failures(patchwork_stream_push(stream, frame, SIDE, SIDE, SIDE * 3, &answer), "push");
+    failed += failures(patchwork_stream_push(stream, &frame, &answer), "push");
   for (size_t i = 0; i < answer.num_detections; i++) failed += !(answer.detections[i].score > 0);
   return failed;
 }
@@ -31,8 +33,9 @@ static int push(patchwork_stream *stream) {
 static void *run(void *failed) {
   patchwork_model *model;
   patchwork_stream *stream;
-  if (failures(patchwork_model_open(arguments[1], arguments[2], 1, &model), "model") ||
-      failures(patchwork_stream_open(model, &stream), "stream"))
+  if (failures(patchwork_load(arguments[1]), "library") ||
+      failures(patchwork_model_open(arguments[2], 1, &model), "model") ||
+      failures(patchwork_stream_open(model, PATCHWORK_WHOLE, &stream), "stream"))
     return failed;
   patchwork_model_close(model);
   int wrong = push(stream) + failures(patchwork_stream_reset(stream), "reset") + push(stream);
@@ -40,31 +43,55 @@ static void *run(void *failed) {
   return wrong ? failed : NULL;
 }
 
+// Streams of one model: each call is let in, or told that another thread is.
+static void *crowd(void *failed) {
+  patchwork_stream *stream;
+  int status, wrong = 0;
+  while ((status = patchwork_stream_open(shared, PATCHWORK_SWEEP, &stream)) == PATCHWORK_BUSY) continue;
+  if (failures(status, "stream")) return failed;
+  for (int i = 0; i < FRAMES; i++) {
+    patchwork_answer answer;
+    while ((status = patchwork_stream_push(stream, &frame, &answer)) == PATCHWORK_BUSY) continue;
+    wrong += failures(status, "push");
+  }
+  patchwork_stream_close(stream);
+  return wrong ? failed : NULL;
+}
+
+static int together(void *(*run)(void *)) {
+  pthread_t threads[THREADS];
+  void *failed = NULL, *result;
+  for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, run, &failed);
+  for (int i = 0; i < THREADS; i++) {
+    pthread_join(threads[i], &result);
+    failed = result ? result : failed;
+  }
+  return failed != NULL;
+}
+
 static int nulls(void) {
-  patchwork_model *model = (patchwork_model *)frame;
-  patchwork_stream *stream = (patchwork_stream *)frame;
+  patchwork_model *model = (patchwork_model *)pixels;
+  patchwork_stream *stream = (patchwork_stream *)pixels;
   patchwork_answer answer;
   int height, width, cells, window;
   patchwork_model_close(NULL);
   patchwork_stream_close(NULL);
   patchwork_model_size(NULL, &height, &width, &cells, &window);
   return height || patchwork_label(NULL, 0) || patchwork_stream_reset(NULL) != PATCHWORK_BAD_ARGUMENT ||
-         patchwork_stream_push(NULL, frame, SIDE, SIDE, SIDE * 3, &answer) != PATCHWORK_BAD_ARGUMENT ||
-         patchwork_stream_open(NULL, &stream) != PATCHWORK_BAD_ARGUMENT || stream ||
-         patchwork_model_open(NULL, arguments[2], 1, &model) != PATCHWORK_BAD_ARGUMENT || model ||
-         patchwork_model_open(arguments[1], arguments[1], 1, &model) != PATCHWORK_BAD_FILE || model;
+         patchwork_stream_push(NULL, &frame, &answer) != PATCHWORK_BAD_ARGUMENT ||
+         patchwork_stream_open(NULL, PATCHWORK_WHOLE, &stream) != PATCHWORK_BAD_ARGUMENT || stream ||
+         patchwork_model_open(NULL, 1, &model) != PATCHWORK_BAD_ARGUMENT || model ||
+         patchwork_load(NULL) != PATCHWORK_BAD_ARGUMENT || patchwork_load_handle(NULL) != PATCHWORK_BAD_ARGUMENT ||
+         patchwork_model_open_descriptor(-1, 0, 1, 1, &model) != PATCHWORK_BAD_ARGUMENT || model ||
+         patchwork_model_open_memory(pixels + 1, 1, 1, &model) != PATCHWORK_BAD_ARGUMENT || model ||
+         patchwork_model_open(arguments[1], 1, &model) != PATCHWORK_BAD_FILE || model;
 }
 
 int main(int count, char **values) {
-  pthread_t threads[THREADS];
-  void *failed = NULL;
   if (count != 3) return 2;
   arguments = values;
-  for (int i = 0; i < THREADS; i++) pthread_create(&threads[i], NULL, run, &failed);
-  for (int i = 0; i < THREADS; i++) {
-    void *result;
-    pthread_join(threads[i], &result);
-    failed = result ? result : failed;
-  }
-  return failed || failures(nulls(), "null");
+  if (together(run) || failures(patchwork_model_open(arguments[2], 1, &shared), "model")) return 1;
+  int failed = together(crowd) || failures(nulls(), "null");
+  patchwork_model_close(shared);
+  return failed;
 }

@@ -1,13 +1,13 @@
-// Answers a raw video, frame by frame, with the library of benchmarks/library.
+// Answers a raw video, frame by frame.
 //
-//   cc -O2 -o stream examples/stream.c benchmarks/library/patchwork.c -ldl -lm
+//   cc -O2 -o stream runtime/c/examples/stream.c runtime/c/patchwork.c -ldl -lm -lpthread
 //   ffmpeg -i clip.mp4 -f rawvideo -pix_fmt rgb24 - | ./stream libLiteRt.so pw.tflite 720 1280
 //
 // libLiteRt.so is that of `pip install ai-edge-litert`, or of LiteRT's AAR on Android.
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "../benchmarks/library/patchwork.h"
+#include "../patchwork.h"
 
 static void print(const patchwork_model *model, long number, const patchwork_answer *answer) {
   printf("frame %ld", number);
@@ -44,17 +44,18 @@ int main(int count, char **arguments) {
   patchwork_model *model;
   patchwork_stream *stream;
   patchwork_answer answer;
-  if (patchwork_model_open(arguments[1], arguments[2], 1, &model)) return failed();
-  if (patchwork_stream_open(model, &stream)) return failed();
+  if (patchwork_load(arguments[1]) || patchwork_model_open(arguments[2], 1, &model)) return failed();
+  if (patchwork_stream_open(model, PATCHWORK_WHOLE, &stream)) return failed();
   size_t bytes = height > 0 && width > 0 ? 3 * (size_t)height * (size_t)width : 1;
-  unsigned char *frame = malloc(bytes);
+  unsigned char *pixels = malloc(bytes);
+  patchwork_frame frame = {PATCHWORK_RGB, height, width, 0, {pixels}, {3 * (size_t)width}, 0, 0};
   int status = PATCHWORK_OK;
-  for (long number = 0; frame && fread(frame, 1, bytes, stdin) == bytes; number++) {
-    status = patchwork_stream_push(stream, frame, height, width, 3 * (size_t)width, &answer);
+  for (long number = 0; pixels && fread(pixels, 1, bytes, stdin) == bytes; number++) {
+    status = patchwork_stream_push(stream, &frame, &answer);
     if (status) break;
     print(model, number, &answer);
   }
-  free(frame);
+  free(pixels);
   patchwork_stream_close(stream);
   patchwork_model_close(model);
   return status ? failed() : EXIT_SUCCESS;
