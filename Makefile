@@ -19,12 +19,6 @@ OBJECTRON := https://registry.npmjs.org/@mediapipe/objectron/-/objectron-0.4.167
 OID := build/oid
 OID_FILE := $(OID)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
 
-# Of `make web`: LiteRT.js and the systems that the page comes with, the first of which it shows.
-LITERT_JS := 2.5.3
-NPM := https://registry.npmjs.org/@litertjs
-WEB := build/web
-WEB_SYSTEMS := oid-pw-m4n2 oid-sf oid-pw-m4n1 voc-pw-m4n2 voc-sf
-
 .PHONY: setup demo train-demo pretrained-oid web native bundle test test-fast lint format clean
 
 setup: $(VENV)/installed
@@ -77,33 +71,8 @@ pretrained-oid: $(VENV)/installed
 	    --output=patchwork_tf/pretrained/oid.npz
 
 # The page that runs and measures systems in a browser: static files, for any host. patchwork-web serves them here.
-web: $(VENV)/installed build/litertjs/index.js
-	@rm -rf $(WEB).part && mkdir -p $(WEB).part/models
-	@cp benchmarks/web/* $(WEB).part/ && cp docs/photos.mp4 $(WEB).part/sample.mp4
-	@cp -r build/litertjs $(WEB).part/vendor
-	@separator='['; for system in $(WEB_SYSTEMS); do \
-	  model=$(WEB).part/models/$$system; \
-	  $(BIN)/patchwork-export --system=$$system --checkpoint=$$system --quantize=float16 --verify_steps=10 \
-	      --output=$$model.tflite --golden=$(WEB).part/golden || exit 1; \
-	  mv $(WEB).part/golden/golden.txt $$model.golden.txt; \
-	  size=$$(head -n 1 $$model.golden.txt | cut -d ' ' -f 3- | tr ' ' x); \
-	  gzip -9 -n -c $(WEB).part/golden/frames.rgb > $(WEB).part/models/frames-$$size.bin; \
-	  reference=$$(grep -ao '"reference": "[^"]*"' $$model.tflite); \
-	  printf '%s{"name": "%s", %s}' "$$separator" $$system "$$reference" >> $(WEB).part/models/models.json; \
-	  separator=', '; \
-	done; echo ']' >> $(WEB).part/models/models.json
-	@rm -r $(WEB).part/golden
-	@rm -rf $(WEB) && mv $(WEB).part $(WEB)
-	@echo "$(WEB) is ready for any static host; $(BIN)/patchwork-web serves it on this machine."
-
-build/litertjs/index.js:
-	@rm -rf $(@D).part && mkdir -p $(@D).part
-	curl --fail --silent --show-error --location $(NPM)/core/-/core-$(LITERT_JS).tgz \
-	    | tar xz -C $(@D).part --strip-components=2 --exclude='*jspi*' package/dist/index.js package/wasm
-	curl --fail --silent --show-error --location $(NPM)/wasm-utils/-/wasm-utils-$(LITERT_JS).tgz \
-	    | tar xzO package/dist/index.js > $(@D).part/wasm-utils.js
-	sed -i.old 's#"@litertjs/wasm-utils"#"./wasm-utils.js"#' $(@D).part/index.js && rm $(@D).part/index.js.old
-	@chmod -R a+rX $(@D).part && rm -rf $(@D) && mv $(@D).part $(@D)
+web: $(VENV)/installed
+	$(BIN)/patchwork-web --build_only
 
 # The native runner needs a C compiler and nothing else; docs/native.md describes it.
 native: build/native/patchwork_runner

@@ -1,4 +1,4 @@
-"""Packaging: `export/` and `benchmarks/` install as subpackages of patchwork_tf."""
+"""Packaging: `export/`, `benchmarks/` and `runtime/` install as subpackages of patchwork_tf."""
 
 from pathlib import Path
 
@@ -7,7 +7,14 @@ from setuptools import find_packages, setup
 ROOT = Path(__file__).parent
 
 # Folder at the top -> its name below patchwork_tf; one name lands in site-packages.
-SUBPACKAGES = {"export": "patchwork_tf.export", "benchmarks": "patchwork_tf.benchmarks"}
+SUBPACKAGES = {
+    "export": "patchwork_tf.export",
+    "benchmarks": "patchwork_tf.benchmarks",
+    "runtime/python/patchwork_runtime": "patchwork_tf.runtime",
+    "runtime/c": "patchwork_tf.runtime.c",
+    "runtime/web": "patchwork_tf.runtime.web",
+    "docs": "patchwork_tf.docs",  # for the clip that the page brings along
+}
 
 EXTRAS = {
     "beam": ["apache-beam>=2.60"],
@@ -28,6 +35,9 @@ setup(
     package_data={
         "patchwork_tf": ["pretrained/*"],
         "patchwork_tf.benchmarks": ["report.css", "runner/*.[ch]"],
+        "patchwork_tf.runtime.c": ["*.[ch]"],
+        "patchwork_tf.runtime.web": ["*"],
+        "patchwork_tf.docs": ["photos.mp4"],
     },
     install_requires=[
         "absl-py>=2.0",
@@ -73,7 +83,7 @@ setup(
             "patchwork-demo = patchwork_tf.demo:main",
             "patchwork-prepare = patchwork_tf.prepare:main",
             "patchwork-tables = patchwork_tf.tables:main",
-            "patchwork-web = patchwork_tf.benchmarks.serving:main",
+            "patchwork-web = patchwork_tf.export.web:main",
         ]
     },
 )

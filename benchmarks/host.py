@@ -19,8 +19,8 @@ from patchwork_tf.benchmarks.plan import Settings, Workload, write_windows
 from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.export.runner import StepRunner
-from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.runtime.network import START, STEP, Network
+from patchwork_tf.runtime.quiet import hidden_stderr
 
 
 class Host(Target):
@@ -94,7 +94,7 @@ class _Stream:
     """An exported file, run over frames the way its system does."""
 
     def __init__(self, workload, settings):
-        self._runners = [StepRunner(workload.path) for _ in range(1 + workload.run.stream.flip)]
+        self._networks = [Network(workload.path) for _ in range(1 + workload.run.stream.flip)]
         self._size, self._positions = workload.run.image_size, workload.grid.positions
         self._rng = np.random.default_rng(settings.seed)
         self._windows = workload.windows(settings)
@@ -102,14 +102,14 @@ class _Stream:
 
     def time_frame(self) -> int:
         """Nanoseconds of inference on the next frame; the first one is looked at as a whole if the file can."""
-        starts = self._number == 0 and self._runners[0].facts["start"]
+        starts = self._number == 0 and self._networks[0].starts_whole
         self._load()
         start = time.perf_counter_ns()
-        for runner in self._runners:
-            runner.invoke_start() if starts else runner.invoke()
+        for network in self._networks:
+            network.run(START if starts else STEP)
         elapsed = time.perf_counter_ns() - start
         self._number += 1
-        self._window = tuple(self._runners[0].output("next_window").tolist())
+        self._window = tuple(self._networks[0].read("next_window").tolist())
         return elapsed
 
     def _load(self):
@@ -117,8 +117,8 @@ class _Stream:
         if self._windows:
             self._window = self._windows[self._number % len(self._windows)]
         row, column = self._window
-        self._runners[0].load(frame, (row, column))
-        for mirrored in self._runners[1:]:
+        self._networks[0].load(frame, (row, column))
+        for mirrored in self._networks[1:]:
             mirrored.load(frame[:, :, ::-1], (row, self._positions - 1 - column))
 
 

@@ -17,7 +17,7 @@ from patchwork_tf.export.exporting import export
 from patchwork_tf.export.inspect import state_bytes
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
-from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.runtime.quiet import hidden_stderr
 from patchwork_tf.streaming.schedule import frame_mflops
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.paper import PAPER

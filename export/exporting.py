@@ -13,9 +13,9 @@ from patchwork_tf.data import moving_objects
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.quantize import load_quantizer, quantize
-from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.models.maps import video_model
+from patchwork_tf.runtime.network import Network
 from patchwork_tf.streaming.stream import model_input
 
 _CALIBRATION_CLIPS = 4  # of moving_objects, if no video is given
@@ -102,12 +102,12 @@ def _samples(model, content, frames) -> list[dict]:
     rng = np.random.default_rng(0)
     samples = []
     with tempfile.TemporaryDirectory() as folder:
-        runner = StepRunner(_saved(content, folder))
+        network = Network(_saved(content, folder))
         for frame in frames if frames is not None else _generated_frames(model):
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
             image = model_input(frame, model.config.image_size, model.info.resize_mode)
-            samples.append({"frame": image, "window": window, **runner.state()})
-            runner.step(image, window)
+            samples.append({"frame": image, "window": window, **network.states()})
+            network.step(image, window)
     return samples
 
 

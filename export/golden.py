@@ -1,41 +1,52 @@
 """Golden vectors: frames, windows and answers by which whoever runs a file elsewhere can prove that all is right.
 
   python -m patchwork_tf.export.golden FOLDER pw.tflite      # holds LiteRT in Python against them
-  examples/golden.c                                          # does so in C
+  runtime/c/examples/golden.c                                # does so in C
 
 FOLDER has frames.rgb, raw frames of another size than the network's, so that scaling is tried too, and golden.txt:
 
   golden COUNT HEIGHT WIDTH
   frame 0 whole                        or 'window ROW COLUMN'; then of a detector, the best first,
   box YMIN XMIN YMAX XMAX SCORE LABEL
-  pixel Y X VALUE                      or of a segmenter, probabilities at places of the frame, fractions
+  pixel Y X VALUE                      or of a segmenter, probabilities at places of the frame, fractions; or
+  pixel Y X VALUE CLASS                of one of several classes, as in `classes`, where no border is near
 """
 
+import itertools
 import os
 import sys
+from pathlib import Path
 
+import cv2
 import numpy as np
 
-from patchwork_tf import files, quiet
+from patchwork_tf import files
 from patchwork_tf.data.moving_objects import render_clip
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.runtime import quiet
 from patchwork_tf.streaming.stream import stream
 
 FRAMES, TEXT = "frames.rgb", "golden.txt"
 TOLERANCE = 1e-3  # of all numbers
 _COUNT = 10
+_CLIP = str(Path(__file__).parents[1] / "docs" / "photos.mp4")  # of the checkout, or installed below patchwork_tf
 _LARGER = 1.5  # frames than the network's, and wider
 _LEVELS = 0xE0  # of every channel: few, so that frames are packed well
 _PLACES = (np.arange(8) + 0.5) / 8  # of pixels, down and across
+_NEAR = 4  # pixels of the frame: beside a border of classes the last bits decide, which processors differ in
 
 
 def write(path: str, folder: str):
     """Golden vectors of an exported file. The folder is made; files of the same names are replaced."""
     step = ExportedStep(path)
     height, width = (int(_LARGER * side) // 2 * 2 for side in step.config.image_size)
-    clip = render_clip(7, _COUNT, max(height, width), "validation").frames
-    frames = np.ascontiguousarray(clip[:, :height, :width] & _LEVELS)
+    if step.config.num_classes > 1 and step.config.task == "segmentation":  # they see nothing in generated scenes
+        clip = np.stack([cv2.resize(frame, (width, height)) for frame in itertools.islice(Video(_CLIP), _COUNT)])
+    else:
+        clip = render_clip(7, _COUNT, max(height, width), "validation").frames[:, :height, :width]
+    frames = np.ascontiguousarray(clip & _LEVELS)
     files.make_folder(folder)
     with files.atomic_file(os.path.join(folder, FRAMES)) as file:
         file.write(frames.tobytes())
@@ -53,10 +64,21 @@ def _lines(step, frames):
             for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
                 yield f"box {' '.join(f'{value:.6f}' for value in (*box, score))} {label}"
             continue
-        height, width = answer.probability.shape
-        for y in _PLACES:
-            for x in _PLACES:
-                yield f"pixel {y} {x} {answer.probability[int(y * height), int(x * width)]:.6f}"
+        for y, x in itertools.product(_PLACES, _PLACES):
+            pixel = f"pixel {y} {x} {answer.probability[_place(y, x, answer.probability)]:.6f}"
+            if step.config.num_classes == 1:
+                yield pixel
+            elif (around := _around(answer.mask, y, x)).min() == around.max():
+                yield f"{pixel} {around[0, 0]}"
+
+
+def _place(y, x, image) -> tuple[int, int]:
+    return int(y * image.shape[0]), int(x * image.shape[1])
+
+
+def _around(mask, y, x):
+    row, column = _place(y, x, mask)
+    return mask[max(row - _NEAR, 0) : row + _NEAR + 1, max(column - _NEAR, 0) : column + _NEAR + 1]
 
 
 def check(folder: str, path: str) -> float:

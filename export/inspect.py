@@ -11,7 +11,7 @@ from ai_edge_litert.interpreter import Interpreter, OpResolverType
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.tflite import SIGNATURE
-from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.runtime.quiet import hidden_stderr
 
 _DELEGATE = "DELEGATE"  # what LiteRT calls each part of the graph that XNNPACK has taken over
 

@@ -1,13 +1,7 @@
-"""What an exported file says about itself: a JSON text in the TFLite metadata table.
-
-It has a checksum of the whole file: who reads it knows that nothing in the file was damaged. LiteRT would refuse
-a file that is cut off, but run one with other weights, and crash on some.
-"""
+"""Writes into an exported file what runtime.metadata reads there: a JSON text in the TFLite metadata table."""
 
 import dataclasses
-import hashlib
 import json
-import re
 
 import numpy as np
 from tensorflow.lite.python import schema_py_generated as schema
@@ -15,13 +9,12 @@ from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import DataError
 from patchwork_tf.models.costs import count_macs
+from patchwork_tf.runtime.metadata import CHECKSUM, UNSEALED, VERSION, digest, read
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.task import get_task
 
+__all__ = ["describe", "insert", "read", "read_tflite"]
 _ENTRY = b"patchwork.json"
-VERSION = 5
-_UNSEALED = "0" * 64  # in the place of the checksum, while it is computed
-_CHECKSUM = re.compile(rb'"checksum": "([0-9a-f]{64})"')
 _RESIZED = {"stretch": "stretched", "letterbox": "letterboxed, black bars on both sides,"}
 
 
@@ -80,33 +73,11 @@ def insert(tflite_file: bytes, facts: dict) -> bytes:
         entry.name, entry.buffer = _ENTRY, len(model.buffers)
         model.metadata.append(entry)
         model.buffers.append(schema.BufferT())
-    text = json.dumps({**facts, "checksum": _UNSEALED})
+    text = json.dumps({**facts, "checksum": UNSEALED.decode()})
     model.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
-    place = _CHECKSUM.search(content)
-    return _sealed(content, place, _digest(content, place))
-
-
-def read(path: str) -> dict:
-    """The facts in a file, all of which is as it was exported.
-
-    Raises:
-        DataError: if it is missing, no TFLite file, was not exported by Patchwork, or is damaged.
-    """
-    content = read_tflite(path)
-    place = _CHECKSUM.search(content)
-    if not place and b'{"patchwork": ' in content:
-        raise DataError(f"{path}: damaged, or of an earlier version without a checksum: export it anew")
-    if not place:
-        raise DataError(
-            f"{path}: no Patchwork metadata in it; was it exported by patchwork-export, and is it whole?"
-        )
-    if place[1] != _digest(content, place):
-        raise DataError(f"{path}: damaged, or changed after its export: its checksum differs; export it anew")
-    model = schema.Model.GetRootAs(content, 0)
-    entries = [model.Metadata(number) for number in range(model.MetadataLength())]
-    (buffer,) = (entry.Buffer() for entry in entries if entry.Name() == _ENTRY)
-    return _checked(json.loads(model.Buffers(buffer).DataAsNumpy().tobytes()), path)
+    place = CHECKSUM.search(content)
+    return _sealed(content, place, digest(content, place.span(1)))
 
 
 def read_tflite(path: str) -> bytes:
@@ -121,15 +92,5 @@ def read_tflite(path: str) -> bytes:
     return content
 
 
-def _digest(content, place) -> bytes:
-    return hashlib.sha256(_sealed(content, place, _UNSEALED.encode())).hexdigest().encode()
-
-
 def _sealed(content, place, checksum) -> bytes:
     return content[: place.start(1)] + checksum + content[place.end(1) :]
-
-
-def _checked(facts, path):
-    if (version := facts.get("patchwork")) != VERSION:
-        raise DataError(f"{path}: its metadata has version {version}, we read {VERSION}: export it anew")
-    return facts

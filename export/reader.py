@@ -34,7 +34,7 @@ from patchwork_tf.layers.imported import (
     PixelSlice,
     Spread,
 )
-from patchwork_tf.quiet import hidden_stderr
+from patchwork_tf.runtime.quiet import hidden_stderr
 from patchwork_tf.streaming.stream import model_input
 
 # Operators that put answers together: what begins with one, and has no convolution in it, is cut off.

@@ -7,11 +7,12 @@ import numpy as np
 from keras import ops
 
 from patchwork_tf.errors import UsageError
-from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
+from patchwork_tf.runtime.answers import WINDOW_OUTPUTS
+from patchwork_tf.runtime.network import Memory, Network
 from patchwork_tf.streaming.step import about_windows
-from patchwork_tf.task import WINDOW_OUTPUTS, get_task
+from patchwork_tf.task import get_task
 
 
 class ExportedStep:
@@ -40,8 +41,8 @@ class ExportedStep:
     def __init__(self, path: str):
         self.path = path
         self._in_use = threading.Lock()
-        self._runner = StepRunner(path)
-        self.facts = self._runner.facts
+        self._network = Network(path)
+        self.facts = self._network.facts
         self.config = ModelConfig(**self.facts["model"])
         self.task = get_task(self.config.task)
         self.info = ModelInfo(
@@ -55,7 +56,7 @@ class ExportedStep:
         )
         self.grid = Grid(**self.facts["grid"])
         self.policy = self.facts["policy"]
-        if self.info.stream.flip and "count" in self._runner.output_names:
+        if self.info.stream.flip and "count" in self._network.output_names:
             raise UsageError(
                 f"{path}: {self.facts['system']} merges two streams before suppression; export it with "
                 "--nosuppression"
@@ -63,15 +64,15 @@ class ExportedStep:
 
     def consider_every_class(self):
         """Lets every class of every anchor enter suppression. Raises UsageError if suppression is in the file."""
-        if "count" in self._runner.output_names:
+        if "count" in self._network.output_names:
             raise UsageError(
                 f"{self.path}: --every_class needs the scores of all classes; export it with --nosuppression"
             )
         self.info = dataclasses.replace(self.info, stream=dataclasses.replace(self.info.stream, every_class=True))
 
-    def initial_state(self) -> list[dict]:
+    def initial_state(self) -> list[Memory]:
         """The memory before the first frame: of one stream, or with flip of two."""
-        return [self._runner.new_memory() for _ in range(1 + self.info.stream.flip)]
+        return [self._network.new_memory() for _ in range(1 + self.info.stream.flip)]
 
     def mflops(self, whole_frame: bool = False) -> float:
         """Multiply-adds / 10^6 of one call, looking through a window or at the whole frame."""
@@ -88,7 +89,7 @@ class ExportedStep:
 
     def _answer(self, frame, window, state):
         streams = [self._look(frame, window, state[0])]
-        chosen = self._about_windows(streams[0])
+        chosen = self._about_windows(streams[0], state[0])
         if self.info.stream.flip:
             mirrored = window and (window[0], self.grid.positions - 1 - window[1])
             streams.append(self._look(frame[:, :, ::-1], mirrored, state[1]))
@@ -100,14 +101,15 @@ class ExportedStep:
         answer = {key: ops.convert_to_numpy(value[0]) for key, value in answer.items()}
         return {**answer, **chosen}, state
 
-    def _about_windows(self, outputs) -> dict:
+    def _about_windows(self, outputs, memory) -> dict:
         """Those WINDOW_OUTPUTS that the file has. What it did not learn to correct is as the rule has it."""
         chosen = {**outputs, "next_window": outputs["next_window"][None]}
         if "rule_values" in outputs:
-            chosen |= {"freshness": self._runner.freshness()}
+            (name,) = (state["name"] for state in self.facts["states"] if state["name"].endswith("_freshness"))
+            chosen |= {"freshness": memory.read(name)}
             chosen.setdefault("q_values", outputs["rule_values"])
         return about_windows(chosen)
 
     def _look(self, frame, window, memory):
-        self._runner.use(memory)
-        return self._runner.start(frame) if window is None else self._runner.step(frame, window)
+        network = self._network
+        return network.start(frame, memory) if window is None else network.step(frame, window, memory)

@@ -7,10 +7,10 @@ import numpy as np
 import tensorflow as tf
 
 from patchwork_tf.errors import DataError
-from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.metrics.detection import pairwise_iou
 from patchwork_tf.models.suppression import IOU_THRESHOLD, best_classes, suppress
-from patchwork_tf.task import WINDOW_OUTPUTS
+from patchwork_tf.runtime.answers import WINDOW_OUTPUTS
+from patchwork_tf.runtime.network import Network
 
 TOLERANCE = 1e-4  # relative to the largest value of a tensor, or absolute below 1
 # Of networks of one's own: some that were trained on pictures make much of rounding when they see noise.
@@ -88,14 +88,14 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
         tolerance: of detections that count as the same, and of windows that count as as good.
         progress: called after every step.
     """
-    runner = StepRunner(path)
+    runner = Network(path)
     rng = np.random.default_rng(seed)
     step = _traced(model) if steps >= _TRACED_FROM else model.step
     state = model.initial_state(1)
     result = Comparison(tolerance=OWN_TOLERANCE if model.config.network else TOLERANCE)
     for number in range(steps):
         frame = random_frame(rng, model.config.image_size)
-        if number == steps // 2 and runner.facts["start"]:
+        if number == steps // 2 and runner.starts_whole:
             outputs, state = step(tf.constant(frame), None, state)
             exported = runner.start(frame)
         else:

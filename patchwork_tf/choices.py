@@ -1,7 +1,6 @@
 """What settings may be set to, by name: light, so that a command's --help need not load what it is about."""
 
 # Policies that can be deployed, blind ones last; and those that look before they choose (streaming/policies.py).
-STARTS = ("whole", "sweep")  # of a stream
 DEPLOYABLE = ("rule", "learned", "raster", "random")
 LOOK_FIRST = ("foresight", "oracle")
 POLICIES = (*DEPLOYABLE, *LOOK_FIRST)

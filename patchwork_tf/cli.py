@@ -9,9 +9,11 @@ import textwrap
 
 from absl import flags
 
-from patchwork_tf import backend, files, quiet
-from patchwork_tf.choices import POLICIES, STARTS
+from patchwork_tf import backend, files
+from patchwork_tf.choices import POLICIES
 from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.runtime import quiet
+from patchwork_tf.runtime.frames import STARTS
 
 
 def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> int:

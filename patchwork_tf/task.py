@@ -1,34 +1,12 @@
 """What a task is: all that detection and segmentation differ in, but for their networks."""
 
 import abc
-import dataclasses
 import importlib
 
 import numpy as np
 
 from patchwork_tf.errors import UsageError
-
-# Outputs of a step that are about windows, not the task's answer; see `PatchworkModel.step`.
-WINDOW_OUTPUTS = ("next_window", "need", "freshness", "rule_values", "q_values")
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Answer:
-    """What a system says after a frame; a task's own kind of answer adds what it is asked for.
-
-    Attributes:
-        window: (row, column) looked at in this frame; None if the frame was not processed, or
-            looked at as a whole.
-        whole_frame: whether this frame was looked at as a whole, to start with.
-        mflops: what this frame cost, multiply-adds / 10^6.
-        q_values: (windows,) float32, what it is held for worth to look through each window at the next
-            frame; None if the frame was not processed, or there is no choice.
-    """
-
-    window: tuple[int, int] | None = None
-    whole_frame: bool = False
-    mflops: float = 0.0
-    q_values: np.ndarray | None = None
+from patchwork_tf.runtime.answers import Answer
 
 
 class Task(abc.ABC):

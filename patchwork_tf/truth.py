@@ -3,4 +3,3 @@
 BACKGROUND = 0  # class 0 of labels and class logits: no object; classes follow from 1
 IGNORED = -1  # of a label: neither learned nor called background
 UNKNOWN = 255  # of a mask's pixel: neither foreground nor background, left out of the loss
-FOREGROUND = 0.5  # pixels that are more probably foreground than this are; one never looked at is at 0.5

@@ -21,7 +21,7 @@ from patchwork_tf import files, provenance
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export.importer import import_tflite
-from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.runtime.network import Network
 from patchwork_tf.task import get_task
 from patchwork_tf.zoo import checkpoints
 
@@ -60,7 +60,7 @@ def made(path, folder, **given) -> dict:
 
 def latency(paths, rounds) -> dict:
     """Median milliseconds of a step of each file, in turn."""
-    runners = {name: StepRunner(path) for name, path in paths.items()}
+    runners = {name: Network(path) for name, path in paths.items()}
     samples = {name: [] for name in runners}
     for _ in range(rounds):
         for name, runner in runners.items():
@@ -73,7 +73,7 @@ def latency(paths, rounds) -> dict:
 
 def agreement(paths, sequences, max_frames) -> dict:
     """Of every system, and of skipping frames, with whole frames."""
-    facts = StepRunner(paths["sf"]).facts
+    facts = Network(paths["sf"]).facts
     task, labels = get_task(facts["task"]), tuple(facts["labels"])
     metrics = {name: task.agreement_metric(labels) for name in (*SYSTEMS, *SKIPPED)}
     for sequence in sequences:

@@ -24,7 +24,7 @@ import patchwork_tf as pw
 from patchwork_tf import cli, files
 from patchwork_tf.benchmarks.host import machine
 from patchwork_tf.data.video import Video
-from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.runtime.network import START, STEP, Network
 from patchwork_tf.streaming.stream import model_input
 
 SYSTEMS = ("oid-sf", "oid-pw-m4n2", "oid-pw-m4n1", "oid-pw-m2n1")
@@ -61,16 +61,16 @@ class _System:
     def __init__(self, name, folder):
         path = os.path.join(folder, f"{name}.tflite")
         pw.export(pw.load(name), path, verify_steps=2)
-        self._runner, self._window = StepRunner(path), None
+        self._runner, self._window = Network(path), None
         self._size = self._runner.facts["input"]["image_size"]
 
     def __call__(self, frame):
-        starts = self._window is None and self._runner.facts["start"]
+        starts = self._window is None and self._runner.starts_whole
         self._runner.load(model_input(frame, self._size), self._window or (0, 0))
         start = time.perf_counter()
-        self._runner.invoke_start() if starts else self._runner.invoke()
+        self._runner.run(START if starts else STEP)
         took = 1e3 * (time.perf_counter() - start)
-        self._window = tuple(self._runner.output("next_window").tolist())
+        self._window = tuple(self._runner.read("next_window").tolist())
         return took
 
 

@@ -25,7 +25,9 @@ from patchwork_tf.export import exporting
 
 _CHECKOUT = Path(__file__).parents[1]
 # What is below them may have a part in a file; small_network.py has networks of tests.
-SOURCES = tuple(_CHECKOUT / name for name in ("patchwork_tf", "export", "tests/small_network.py"))
+SOURCES = tuple(
+    _CHECKOUT / name for name in ("patchwork_tf", "export", "runtime/python", "tests/small_network.py")
+)
 PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "keras", "numpy", "tensorflow")
 _KEPT = 3  # states of the sources, so that going back and forth between two costs nothing
 

@@ -11,7 +11,7 @@ from exports import export
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
-from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.runtime.network import Network
 
 ROOT = Path(__file__).parents[1]
 STEPS = 100
@@ -84,12 +84,12 @@ def write_windows(path, windows):
 
 
 def steps_in_python(model, frames, steps, windows=None) -> dict[str, np.ndarray]:
-    runner, window, answers = StepRunner(model), np.zeros(2, np.int32), []
+    runner, window, answers = Network(model), np.zeros(2, np.int32), []
     for number in range(steps):
         frame = frames[number % len(frames)][None]
         if windows:
             window = windows[number % len(windows)]
-        is_start = number == 0 and runner.facts["start"]
+        is_start = number == 0 and runner.starts_whole
         answers.append(runner.start(frame) if is_start else runner.step(frame, window))
         window = answers[-1]["next_window"]
     return {name: np.stack([answer[name] for answer in answers]) for name in answers[0]}

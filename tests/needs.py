@@ -19,6 +19,7 @@ _PROGRAMS = {
     "clang": (("clang",), "clang"),
     "gcc for arm64": ((native.ARCHITECTURES["arm64"].compiler,), "gcc-aarch64-linux-gnu"),
     "gcc for x86_64": ((native.ARCHITECTURES["x86_64"].compiler,), "gcc-x86-64-linux-gnu"),
+    "JDK": (("javac",), "default-jdk-headless"),
     "qemu for arm64": (("qemu-aarch64-static", "qemu-aarch64"), "qemu-user-static"),
 }
 # Fixtures of what a machine may lack -> the group of tests that have it.

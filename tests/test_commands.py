@@ -24,8 +24,8 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import __main__ as export
 from patchwork_tf.export import exporting, importing, metadata
-from patchwork_tf.export.runner import StepRunner
 from patchwork_tf.models.weights import read_npz
+from patchwork_tf.runtime.network import START, Network
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
@@ -177,21 +177,18 @@ def test_benchmark_looks_where_its_policy_says(small, small_networks, tmp_path, 
     exports.export(small("small", image_size=64), path, verify_steps=2)
     wanted, loaded, started = [], [], []
 
-    class Watched(StepRunner):
-        def load(self, frame, window):
+    class Watched(Network):
+        def load(self, frame, window=(0, 0)):
             loaded.append(window)
             super().load(frame, window)
 
-        def invoke_start(self):
-            started.append(len(wanted) - 1)
-            super().invoke_start()
-            wanted.append(tuple(self.output("next_window").tolist()))
+        def run(self, signature, memory=None):
+            if signature == START:
+                started.append(len(wanted) - 1)
+            super().run(signature, memory)
+            wanted.append(tuple(self.read("next_window").tolist()))
 
-        def invoke(self):
-            super().invoke()
-            wanted.append(tuple(self.output("next_window").tolist()))
-
-    monkeypatch.setattr(host, "StepRunner", Watched)
+    monkeypatch.setattr(host, "Network", Watched)
     workload = workloads.from_file(path)
     for policy in ("model", "raster"):
         wanted[:], loaded[:], started[:] = [(0, 0)], [], []

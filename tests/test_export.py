@@ -19,6 +19,7 @@ from ai_edge_litert.cpu_options import CpuOptions
 from ai_edge_litert.interpreter import Interpreter
 from ai_edge_litert.options import Options
 from conftest import random_frames
+from copying import CopyingNetwork
 from exports import export
 
 import patchwork_tf as pw
@@ -28,11 +29,11 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import __main__ as command
 from patchwork_tf.export import inspect, metadata, verify
-from patchwork_tf.export.runner import CopyingRunner, StepRunner
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.export.tflite import Step, convert
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.detector import objects_in_cells
+from patchwork_tf.runtime.network import Network
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.task import get_task
 from patchwork_tf.zoo import checkpoints
@@ -76,7 +77,7 @@ def test_segmenters_agree_with_keras(name, export_once):
     _, path, found = export_once(name, verify_steps=40)
     assert found.comparison.steps == 40
     assert found.comparison.max_difference <= 1e-4
-    mask = StepRunner(path).step(np.zeros((1, SIZE, SIZE, 3), np.float32), (0, 0))["mask"]
+    mask = Network(path).step(np.zeros((1, SIZE, SIZE, 3), np.float32), (0, 0))["mask"]
     assert mask.shape == (SIZE, SIZE)
     assert metadata.read(path)["labels"] == ["foreground"]
 
@@ -99,7 +100,7 @@ def test_suppressed_detections_agree_with_keras(name, export_once):
 def test_aliased_buffers_equal_copies(exported):
     """One runner's state stays in place, the other's is copied out and in. Bit for bit the same."""
     model, path = exported
-    runner, copying = StepRunner(path), CopyingRunner(path)
+    runner, copying = Network(path), CopyingNetwork(path)
     rng = np.random.default_rng(0)
     for number, frame in enumerate(random_frames(rng, 20, (64, 64))):
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
@@ -107,12 +108,12 @@ def test_aliased_buffers_equal_copies(exported):
             found, copied = runner.start(frame[None]), copying.start(frame[None])
         else:
             found, copied = runner.step(frame[None], window), copying.step(frame[None], window)
-        for name, value in runner.state().items():
-            np.testing.assert_array_equal(value, copying.state()[name], err_msg=name)
+        for name, value in runner.states().items():
+            np.testing.assert_array_equal(value, copying.states()[name], err_msg=name)
         for name, value in found.items():
             np.testing.assert_array_equal(value, copied[name], err_msg=name)
-    runner.reset()
-    assert all(np.all(value == 0) for value in runner.state().values())
+    runner.memory.reset()
+    assert all(np.all(value == 0) for value in runner.states().values())
 
 
 def test_signature_names_shapes_and_metadata(exported):
@@ -144,8 +145,8 @@ def test_every_form_of_memory_gives_the_same_bits(form, export_once, exported, t
     model, path = exported if form["strips_from"] > 1 else export_once("davis-pw-m4n1", verify_steps=40)[:2]
     step, other = Step(model, False, **form), tmp_path / "other.tflite"
     other.write_bytes(convert(step, metadata.describe(step)))
-    runners, rng = [StepRunner(path), StepRunner(str(other))], np.random.default_rng(3)
-    sizes = [sum(value.nbytes for value in runner.state().values()) for runner in runners]
+    runners, rng = [Network(path), Network(str(other))], np.random.default_rng(3)
+    sizes = [sum(value.nbytes for value in runner.states().values()) for runner in runners]
     assert sizes[0] < sizes[1]
     for frame in random_frames(rng, 50, model.config.image_size):
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
@@ -199,7 +200,7 @@ def test_int8_states_are_int8_all_the_way(export_once, tmp_path):
     first = Interpreter(paths["int8"]).get_signature_runner("whole_frame").get_output_details()
     assert all(first[key]["quantization"] == inputs[key]["quantization"] for key in states)
     assert all(first[key]["dtype"] == inputs[key]["dtype"] for key in inputs if key.startswith("state_"))
-    exact, rounded, copying = StepRunner(paths["none"]), StepRunner(paths["int8"]), CopyingRunner(paths["int8"])
+    exact, rounded, copying = Network(paths["none"]), Network(paths["int8"]), CopyingNetwork(paths["int8"])
     frame = random_frames(rng, 1, (64, 64))
     found = [runner.start(frame)["scores"] for runner in (exact, rounded, copying)]
     np.testing.assert_array_equal(found[1], found[2])
@@ -226,7 +227,7 @@ def test_float16_halves_the_file_and_can_be_computed_in_half_precision(small, tm
     # By which boxes are shifted apart in float32: random weights do not show it.
     assert inspect.operators(path)[0]["ADD_N"] == 1
     forced = functools.partial(CpuOptions, xnnpack_flags=FORCED)
-    monkeypatch.setattr("patchwork_tf.export.runner.CpuOptions", forced)
+    monkeypatch.setattr("patchwork_tf.runtime.network.CpuOptions", forced)
     found.append(verify.compare(model, path, 4, tolerance=verify.QUANTIZED_TOLERANCE))
     for comparison in found:
         assert comparison.agreeing >= 0.9 * comparison.detections > 0
@@ -378,11 +379,11 @@ def test_only_built_in_operators(exported):
 def test_a_window_off_the_grid_is_moved_onto_it(exported):
     _, path = exported
     frame = random_frames(np.random.default_rng(0), 1, (64, 64))
-    inside, outside = StepRunner(path), StepRunner(path)
+    inside, outside = Network(path), Network(path)
     inside.step(frame, (1, 0))
     outside.step(frame, (7, -3))
-    for name, value in inside.state().items():
-        np.testing.assert_array_equal(outside.state()[name], value)
+    for name, value in inside.states().items():
+        np.testing.assert_array_equal(outside.states()[name], value)
 
 
 def test_disagreement_is_refused(exported, small):

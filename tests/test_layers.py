@@ -14,10 +14,12 @@ FOLDERS = {
     "patchwork_tf": "patchwork_tf",
     "export": "patchwork_tf.export",
     "benchmarks": "patchwork_tf.benchmarks",
+    "runtime/python/patchwork_runtime": "patchwork_tf.runtime",
 }
 # The lowest first; parts of one line know nothing of each other.
 LAYERS = (
-    {"errors", "quiet", "choices", "truth", "registry", "interrupts"},
+    {"runtime"},  # which has a distribution of its own, too
+    {"errors", "choices", "truth", "registry", "interrupts"},
     {"backend", "files", "provenance", "grid", "bars", "drawing", "resizing", "pictures", "task"},
     {"layers"},
     {"models", "data"},
@@ -94,6 +96,13 @@ def foreign(folders, lazily) -> set[str]:
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 names.add(node.module.split(".")[0])
     return names - ours - sys.stdlib_module_names
+
+
+def test_the_runtime_needs_no_more_than_it_says():
+    folder = "runtime/python/patchwork_runtime"
+    assert foreign([folder], lazily=True) == {"ai_edge_litert", "numpy"}
+    for path in (ROOT / folder).glob("*.py"):
+        assert "patchwork_tf." not in path.read_text()
 
 
 @pytest.mark.parametrize(

@@ -264,7 +264,7 @@ def test_frames_that_cannot_be_are_an_error(detector, library):
 
 
 def stored(frame, name):
-    """A frame (h, w, 3) as a format keeps it: the format's number, its planes and fields, and the RGB that it holds."""
+    """A frame (h, w, 3) as a format keeps it: its number, planes and fields, and the RGB that it holds."""
     height, width = frame.shape[:2]
     packed = {"RGB": frame, "BGR": frame[..., ::-1], "GREY": frame[..., 1]}
     for order in ("RGB", "BGR"):
@@ -285,7 +285,8 @@ def stored(frame, name):
     return FORMATS[name], [(luma, width), (pairs, width)], {}, seen
 
 
-FORMATS = {name: number for number, name in enumerate("RGB BGR RGBA BGRA GREY NV12 NV21 I420".split())}
+ORDER = ("RGB", "BGR", "RGBA", "BGRA", "GREY", "NV12", "NV21", "I420")
+FORMATS = {name: number for number, name in enumerate(ORDER)}
 
 
 @pytest.mark.slow

@@ -15,7 +15,7 @@ import patchwork_tf as pw
 from patchwork_tf import demo, evaluate
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
-from patchwork_tf.export.runner import StepRunner
+from patchwork_tf.runtime.network import Network
 from patchwork_tf.zoo import checkpoints
 
 ROOT = Path(__file__).parents[1]
@@ -86,7 +86,7 @@ def test_summary_has_shapes_and_sums():
 def test_export_is_a_function_too(tmp_path):
     path = str(tmp_path / "model.tflite")
     pw.export(pw.build("oid-sf", depth=0.35, image_size=96), path, verify_steps=2)
-    assert StepRunner(path).step(np.zeros((1, 96, 96, 3), np.float32), (0, 0))["boxes"].shape == (100, 4)
+    assert Network(path).step(np.zeros((1, 96, 96, 3), np.float32), (0, 0))["boxes"].shape == (100, 4)
 
 
 @pytest.mark.slow

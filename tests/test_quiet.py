@@ -7,7 +7,7 @@ import sys
 import pytest
 
 IMPORTED = """
-import os, patchwork_tf as pw, patchwork_tf.export.runner
+import os, patchwork_tf as pw, patchwork_tf.runtime.network
 os.write(2, b"still the user's")
 """
 

@@ -235,7 +235,7 @@ def test_values_are_drawn_with_the_best_window_brightest(frames):
 def test_masks_are_drawn(frames):
     mask = np.zeros(frames[0].shape[:2], bool)
     mask[20:60, 20:60] = True
-    answer = Mask(probability=mask.astype(np.float32), mask=mask, window=(0, 0))
+    answer = Mask(probability=mask.astype(np.float32), size=mask.shape, window=(0, 0))
     ages = np.zeros((1, 1), int)
     style = overlay.Style(get_task("segmentation"), ["foreground"])
     plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, style)

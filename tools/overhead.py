@@ -20,13 +20,7 @@ from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
 
 _CHECKS = Path(__file__).with_name("checks")
-_SHARED = (
-    "context.c",
-    "fail.c",
-    "inputs.c",
-    "litert.c",
-    "model.c",
-)  # sources that the checks share with the runner
+_NOT_SHARED = ("dump.c", "options.c", "runner.c", "samples.c")  # sources of the runner that the checks do without
 _ROUNDS = 10
 
 
@@ -65,7 +59,7 @@ def write_echo_model(path: str):
 def compile_check(name: str, folder: str) -> str:
     """Compiles checks/NAME.c into a folder; returns the program's path."""
     program = os.path.join(folder, name)
-    sources = [_CHECKS / f"{name}.c", *(native.SOURCES / shared for shared in _SHARED)]
+    sources = [_CHECKS / f"{name}.c", *(path for path in native.source_files("c") if path.name not in _NOT_SHARED)]
     # For copies.c: the library is to find this program's memcpy, and that must not become a call of itself.
     flags = ["-rdynamic", "-fno-builtin", f"-I{native.SOURCES}"]
     native.compile_c(native.host_compiler(), sources, program, *flags)

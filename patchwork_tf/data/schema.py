@@ -9,7 +9,7 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from patchwork_tf.errors import DataError
-from patchwork_tf.pictures import check_size
+from patchwork_tf.runtime.frames import check_size
 
 FOREGROUND = "foreground"  # the class of masks
 MASKS, OBJECTS = "masks", "objects"  # kinds of truth

@@ -13,6 +13,7 @@ from patchwork_tf import pictures
 from patchwork_tf.data.video_file import VideoFile, upright
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import atomic_file
+from patchwork_tf.runtime.frames import check_size
 
 FOLDER_FPS = 25.0  # of a folder of frames, which does not say
 _CLOCK = 90_000  # ticks per second of files that are written
@@ -67,7 +68,7 @@ class Video:
         for number in range(len(self._pictures)) if numbers is None else numbers:
             frame = pictures.read_picture(self._pictures[number])
             first = first or frame.shape[:2]
-            pictures.check_size(frame.shape[:2], first, f"{self.path}: frame {number}")
+            check_size(frame.shape[:2], first, f"{self.path}: frame {number}")
             yield frame, 1 / self.fps
 
     def _decode(self):

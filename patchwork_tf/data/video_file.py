@@ -14,9 +14,9 @@ from collections.abc import Iterator, Sequence
 import av
 import numpy as np
 
-from patchwork_tf import pictures
 from patchwork_tf.data.cut_off import is_cut_off
 from patchwork_tf.errors import DataError
+from patchwork_tf.runtime.frames import check_size
 
 # Endings of the files that count as videos in a folder. One that is named by itself may have any.
 VIDEOS = (
@@ -77,7 +77,7 @@ class VideoFile:
                 size = size or (frame.height, frame.width)
                 if frame.is_corrupt:  # and what is missing in it is anything
                     raise DataError(f"{self.path}: corrupt after {number} frames")
-                pictures.check_size((frame.height, frame.width), size, f"{self.path}: frame {number}")
+                check_size((frame.height, frame.width), size, f"{self.path}: frame {number}")
                 yield frame
         if number < 0:
             raise DataError(f"{self.path}: no frame could be decoded")

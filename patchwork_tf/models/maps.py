@@ -14,7 +14,7 @@ from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.patch import AUTO, PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
 from patchwork_tf.models.rule import Rule
-from patchwork_tf.task import WINDOW_OUTPUTS
+from patchwork_tf.runtime.answers import WINDOW_OUTPUTS
 
 LEAST_CHANGE = 1e-3  # of an answer, relative to how large it is, that is more than rounding
 MOST_SURPRISE = 4.0  # of a cell, as a multiple of the mean

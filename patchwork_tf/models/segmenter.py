@@ -20,7 +20,7 @@ from patchwork_tf.models.networks import get_network
 from patchwork_tf.models.patch import AUTO
 from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel, pixel_centers
 from patchwork_tf.models.rule import FRESHNESS_DECAY, Rule, cell_of
-from patchwork_tf.truth import FOREGROUND
+from patchwork_tf.runtime.answers import FOREGROUND
 
 ASPP_STRIDE, REFINE_STRIDE = 32, 4  # of the feature maps of the pyramid, and of the refinement
 ASPP_WIDTH, EARLY_WIDTH, REFINE_WIDTH = 256, 64, 192  # times depth

@@ -18,7 +18,8 @@ from keras import ops
 
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.costs import count_macs
-from patchwork_tf.task import WINDOW_OUTPUTS, get_task
+from patchwork_tf.runtime.answers import WINDOW_OUTPUTS
+from patchwork_tf.task import get_task
 
 
 class KerasStep:

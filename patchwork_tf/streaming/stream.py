@@ -10,11 +10,10 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 import numpy as np
 
-from patchwork_tf.choices import STARTS
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.maps import video_model
-from patchwork_tf.pictures import as_rgb, check_size
 from patchwork_tf.resizing import resize_frame
+from patchwork_tf.runtime.frames import STARTS, as_rgb, check_size
 from patchwork_tf.streaming.policies import Policy, View, make_policy
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.streaming.step import step_of

@@ -1,7 +1,5 @@
 """Detection: boxes of objects and their classes (ImageNet VID, the paper's Table 4)."""
 
-import dataclasses
-
 import numpy as np
 from keras import ops
 
@@ -14,8 +12,9 @@ from patchwork_tf.models import losses
 from patchwork_tf.models.detector import PatchworkDetector
 from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import best_classes, every_class, suppress
-from patchwork_tf.resizing import letterbox, restore_boxes
-from patchwork_tf.task import Answer, Task, register_task
+from patchwork_tf.runtime.answers import Detections, detections
+from patchwork_tf.runtime.resizing import letterbox
+from patchwork_tf.task import Task, register_task
 
 MAX_OBJECTS = 64  # of a frame's truth: fixed, so that what is computed with it is traced once
 BELIEVED = 0.4  # score from which on a detection is taken for true
@@ -24,22 +23,6 @@ _FOUND_IOU = 0.5  # from which on a box is the object's
 _FALSE_IOU = 0.3  # below which it is nobody's; what lies between is mostly suppressed by a better one
 _FALSE_SCORE = 0.1  # a box that is nobody's counts against an answer by what its score is above this
 _FALSE_WEIGHT = 0.25
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Detections(Answer):
-    """Objects in a frame.
-
-    Attributes:
-        boxes: (D, 4) float32, ymin, xmin, ymax, xmax as fractions of the frame, in the order in which they
-            won over others: by score, which counts less the longer ago it was found.
-        scores: (D,) float32.
-        classes: (D,) int32, from 0.
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    classes: np.ndarray
 
 
 class Detection(Task):
@@ -81,13 +64,7 @@ class Detection(Task):
 
     def answer(self, outputs, size, image_size, resize_mode) -> Detections:
         """No objects if there are no outputs yet."""
-        if outputs is None:
-            nothing = np.zeros(0, np.float32)
-            return Detections(boxes=nothing.reshape(0, 4), scores=nothing, classes=nothing.astype(np.int32))
-        boxes, scores, classes = (outputs[key][: int(outputs["count"])] for key in ("boxes", "scores", "classes"))
-        return Detections(
-            boxes=restore_boxes(boxes, size, image_size, resize_mode), scores=scores, classes=classes
-        )
+        return detections(outputs, size, image_size, resize_mode)
 
     def frame_truth(self, video, number, size, image_size, resize_mode):
         alone = ~video.crowds[number] if len(video.crowds) else slice(None)

@@ -1,25 +1,13 @@
 """Whatever a network answers: its outputs as they are. No truth is known of them."""
 
-import dataclasses
-
 import cv2
 import numpy as np
 
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.maps import PatchworkMaps
-from patchwork_tf.task import WINDOW_OUTPUTS, Answer, Task, register_task
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Maps(Answer):
-    """The outputs of a network.
-
-    Attributes:
-        maps: by name, (H, W, C) float32 as the network has them; one without a place is (C,).
-    """
-
-    maps: dict[str, np.ndarray]
+from patchwork_tf.runtime.answers import WINDOW_OUTPUTS, Maps, maps
+from patchwork_tf.task import Task, register_task
 
 
 class MapsTask(Task):
@@ -50,8 +38,7 @@ class MapsTask(Task):
         return _maps_of(outputs)
 
     def answer(self, outputs, size, image_size, resize_mode) -> Maps:
-        del size, image_size, resize_mode
-        return Maps(maps=_maps_of(outputs or {}))
+        return maps(outputs, size, image_size, resize_mode)
 
     def agreement_metric(self, class_names):
         del class_names

@@ -1,6 +1,5 @@
 """Segmentation: which pixels of a frame are foreground (DAVIS 2016, the paper's Table 5), and of which class."""
 
-import dataclasses
 import math
 
 import numpy as np
@@ -13,22 +12,10 @@ from patchwork_tf.metrics.formats import MaskWriter
 from patchwork_tf.metrics.segmentation import SegmentationMetric, region_similarity
 from patchwork_tf.models import losses
 from patchwork_tf.models.segmenter import PatchworkSegmenter
-from patchwork_tf.resizing import resize_frame, restore_map
-from patchwork_tf.task import Answer, Task, register_task
-from patchwork_tf.truth import FOREGROUND, UNKNOWN
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Mask(Answer):
-    """The foreground of a frame.
-
-    Attributes:
-        probability: (H, W) float32 at the model's image size, of each pixel to be foreground.
-        mask: (h, w) uint8 at the frame's own size, where it is: 1 and the number of the class, 0 for background.
-    """
-
-    probability: np.ndarray
-    mask: np.ndarray
+from patchwork_tf.resizing import resize_frame
+from patchwork_tf.runtime.answers import FOREGROUND, Mask, mask
+from patchwork_tf.task import Task, register_task
+from patchwork_tf.truth import UNKNOWN
 
 
 class Segmentation(Task):
@@ -71,12 +58,7 @@ class Segmentation(Task):
 
     def answer(self, outputs, size, image_size, resize_mode) -> Mask:
         """At the frame's size; undecided if there are no outputs yet."""
-        probability = np.full(image_size, FOREGROUND, np.float32) if outputs is None else outputs["mask"]
-        if outputs and "classes" in outputs:
-            mask = restore_map(outputs["classes"].astype(np.uint8), size, resize_mode)
-        else:
-            mask = (restore_map(probability, size, resize_mode) > FOREGROUND).astype(np.uint8)
-        return Mask(probability=probability, mask=mask)
+        return mask(outputs, size, image_size, resize_mode)
 
     def frame_truth(self, video, number, size, image_size, resize_mode):
         del size

@@ -66,7 +66,7 @@ function describe(number, answer, expected, { size, facts }) {
     const [word, y, x] = line.split(" ");
     if (word !== "pixel") break;
     const place = (top + Math.floor(y * height)) * size.width + left + Math.floor(x * width);
-    pixels.push(`pixel ${y} ${x} ${answer.mask[place]}`);
+    pixels.push(["pixel", y, x, answer.mask[place], ...(answer.classes ? [answer.classes[place]] : [])].join(" "));
   }
   return [head, ...pixels];
 }

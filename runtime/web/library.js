@@ -18,6 +18,7 @@ class Entry {
 
 export class Library {
   entries = new Map();
+  dropped = new Set(); // names of those that did not come with the page
   #fetched = new Map();
 
   /** @param {function(string): void} say is told what is loaded */
@@ -27,15 +28,11 @@ export class Library {
 
   /** Finds out what came with the page. */
   async load() {
-    for (const { name, reference } of JSON.parse(new TextDecoder().decode(await this.#fetch("models/models.json")))) {
-      const text = async () => new TextDecoder().decode(await this.#fetch(`models/${name}.golden.txt`));
+    for (const { name, reference, frames } of JSON.parse(new TextDecoder().decode(await this.#fetch("models/models.json")))) {
       this.entries.set(name, new Entry(name, name, reference, {
         file: () => this.#fetch(`models/${name}.tflite`),
-        text,
-        frames: async () => {
-          const [, , height, width] = (await text()).split("\n", 1)[0].split(" ");
-          return this.#fetch(`models/frames-${height}x${width}.bin`, true); // one for all systems of a size
-        },
+        text: async () => new TextDecoder().decode(await this.#fetch(`models/${name}.golden.txt`)),
+        frames: () => this.#fetch(`models/${frames}`, true), // many systems have the same
       }));
     }
   }
@@ -71,6 +68,7 @@ export class Library {
       throw new Error(`${model.name}: ${error.message}`);
     }
     this.entries.set(model.name, new Entry(model.name, facts.system, facts.reference, { file: bytes(model), ...golden }));
+    this.dropped.add(model.name);
     return model.name;
   }
 

@@ -49,10 +49,23 @@ export class Measure {
       label.append(box, ` ${name}`);
       return label;
     }));
+    this.usual ??= ticked().join();
+  }
+
+  /** Ticks the systems that an address names. */
+  open(link) {
+    const names = link.take("measure", (given) => given.every((name) => this.library.entries.has(name)));
+    if (names.length) for (const box of document.querySelectorAll("#systems input")) box.checked = names.includes(box.value);
+  }
+
+  /** What is not as usual, for an address. */
+  settings() {
+    const measure = ticked().filter((name) => !this.library.dropped.has(name));
+    return measure.length && measure.join() !== this.usual ? { measure } : {};
   }
 
   async #run() {
-    const names = [...document.querySelectorAll("#systems input:checked")].map((box) => box.value);
+    const names = ticked();
     if (!names.length) throw new Error("Choose a system to measure.");
     this.complain(null);
     this.#setRunning(true);
@@ -240,6 +253,11 @@ function shuffled(items, random) {
     [items[i], items[j]] = [items[j], items[i]];
   }
   return items;
+}
+
+/** Names of the systems to measure. */
+function ticked() {
+  return [...document.querySelectorAll("#systems input:checked")].map((box) => box.value);
 }
 
 function element(id) {

@@ -1,11 +1,13 @@
 // The page: what it needs, its two tabs, its messages, and what is dropped on it.
 
+import { Link } from "./link.js";
 import { Library } from "./library.js";
 import { Measure } from "./measure.js";
 import { See } from "./see.js";
 
 // A module that is valid only where WebAssembly has SIMD: (func (v128.const 0) (drop)).
 const SIMD = Uint8Array.of(0, 97, 115, 109, 1, 0, 0, 0, 1, 4, 1, 96, 0, 0, 3, 2, 1, 0, 10, 9, 1, 7, 0, 65, 0, 253, 15, 26, 11);
+const PATIENCE = 3000; // milliseconds that the page waits for its service worker
 
 const status = document.getElementById("status"), alert = document.getElementById("alert");
 
@@ -26,7 +28,7 @@ function missing() {
   return null;
 }
 
-function wireTabs() {
+function wireTabs(changed) {
   const tabs = [...document.querySelectorAll("[role=tab]")];
   const choose = (chosen) => {
     for (const tab of tabs) {
@@ -35,6 +37,7 @@ function wireTabs() {
       document.getElementById(tab.getAttribute("aria-controls")).hidden = tab !== chosen;
     }
     if (chosen.id === "tab-measure") document.getElementById("video").pause(); // nobody sees it there
+    changed();
   };
   for (const tab of tabs) {
     tab.onclick = () => choose(tab);
@@ -62,13 +65,32 @@ function wireDrops(take) {
   chooser.onchange = () => take([...chooser.files]).catch(complain).finally(() => (chooser.value = ""));
 }
 
+/**
+ * Waits for the service worker, which keeps all that the page loads, for when there is no network. On a host without
+ * headers the page is isolated when it comes from there.
+ */
+async function keep() {
+  const workers = navigator.serviceWorker; // of pages by https or from localhost
+  if (!workers) return;
+  const patience = new Promise((resolve) => {
+    workers.addEventListener("controllerchange", resolve, { once: true });
+    setTimeout(resolve, PATIENCE);
+  });
+  const { active } = await workers.register("../offline.js");
+  if (active) return;
+  await patience;
+  if (!workers.controller || self.crossOriginIsolated) return;
+  location.reload();
+  await new Promise(() => {}); // it ends here
+}
+
 async function main() {
-  wireTabs();
+  let changed = () => {}; // while all is being set
+  wireTabs(() => changed());
   const lacking = missing();
   if (lacking) throw new Error(`This browser has no ${lacking}. Take a newer one: Chrome 97, Firefox 114, Safari 16.4 or later.`);
-  if (!self.crossOriginIsolated) await navigator.serviceWorker?.register("isolation.js").catch(() => {});
-  const library = new Library(say), see = new See(library, say, complain);
-  const measure = new Measure(library, see, say, complain);
+  const library = new Library(say), see = new See(library, say, complain, () => changed());
+  const measure = new Measure(library, see, say, complain), link = new Link();
   wireDrops(async (files) => {
     if (!files.length) return;
     complain(null);
@@ -78,9 +100,21 @@ async function main() {
     measure.list();
     await see.show(name);
   });
+  await keep().catch(() => {}); // it works without
   await library.load();
   measure.list();
-  await see.show();
+  measure.open(link);
+  const [tab] = link.take("tab", ([name]) => name === "measure");
+  const failure = await see.open(link).then(() => null, (error) => error);
+  if (failure) say("");
+  if (tab) document.getElementById("tab-measure").click();
+  changed = () => {
+    const isMeasure = document.getElementById("see").hidden;
+    link.write({ ...(isMeasure && { tab: ["measure"] }), ...see.settings(), ...measure.settings() });
+  };
+  document.addEventListener("change", () => changed());
+  if (!failure) changed();
+  if (failure ?? link.complaint()) complain(failure ?? link.complaint());
 }
 
 main().catch((error) => {

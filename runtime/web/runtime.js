@@ -58,8 +58,9 @@ export async function push(name, image, window) {
   return { ...answer, regions, image, memoryMb: memoryMb() };
 }
 
-export function reset(name) {
-  streams.get(name).reset();
+/** The next frame is the first of a video, which begins with a whole frame or a sweep. */
+export function reset(name, start) {
+  streams.get(name).reset(start);
 }
 
 /**

@@ -61,6 +61,7 @@ class Panel {
       this.#tell(proof);
       this.#listPolicies();
       this.restart();
+      this.view.changed();
     } catch (error) {
       engine.end();
       if (number !== this.openings) return;
@@ -86,7 +87,12 @@ class Panel {
     this.answered = [];
     this.busy = false;
     this.version++;
-    this.engine?.call("reset", [this.name]).catch(() => {}); // it may have been ended
+    this.engine?.call("reset", [this.name, this.view.start()]).catch(() => {}); // it may have been ended
+  }
+
+  /** Whether there is a policy of that name. */
+  knows(name) {
+    return [...this.policy.options].some(({ value }) => value === name);
   }
 
   end() {
@@ -147,7 +153,7 @@ class Panel {
 
   #note(answer) {
     const { cells, window_cells: window } = this.facts.grid;
-    if (!this.answer) this.ages = new Array(cells * cells).fill(0);
+    if (!this.answer) this.ages = new Array(cells * cells).fill(STALEST); // a sweep has not seen all
     this.answer = answer;
     this.times.push(answer.runMs);
     if (this.times.length > RECENT) this.times.shift();
@@ -281,9 +287,10 @@ export class See {
    * @param {Library} library
    * @param {function(string): void} say
    * @param {function(?Error): void} complain shows an error; null: none any more
+   * @param {function(): void} changed is told when `settings` did
    */
-  constructor(library, say, complain) {
-    Object.assign(this, { library, say, complain });
+  constructor(library, say, complain, changed) {
+    Object.assign(this, { library, say, complain, changed });
     this.video = document.getElementById("video");
     this.facing = "environment";
     this.number = 0; // of the newest frame
@@ -299,12 +306,38 @@ export class See {
     await this.panels[0].open(name);
   }
 
+  /** Does as an address says; by default it opens the first system. */
+  async open(link) {
+    const areKnown = (names) => names.length <= 2 && names.every((name) => this.library.entries.has(name));
+    const [first, second] = link.take("system", areKnown);
+    await this.show(first);
+    if (second) await this.#setBoth(true, second);
+    const policies = link.take("policy", (names) => names.every((name, i) => this.panels[i]?.knows(name)));
+    policies.forEach((name, i) => (this.panels[i].policy.value = name));
+    if (link.take("play", ([what]) => what === "sample").length) await this.#playSample();
+  }
+
+  /** What is not as usual, for an address. What was dropped is in none. */
+  settings() {
+    const { panels, library, playsSample } = this, [usual] = library.entries.keys();
+    const system = panels.map(({ name }) => name), policy = panels.map((panel) => panel.policy.value);
+    const settings = playsSample ? { play: ["sample"] } : {};
+    if (!system.every((name) => library.entries.has(name) && !library.dropped.has(name))) return settings;
+    if (system.join() !== usual) Object.assign(settings, { system });
+    if (panels.some((panel) => panel.policy.selectedIndex)) Object.assign(settings, { policy });
+    return settings;
+  }
+
   /** Keeps quiet until it is let go: nothing plays, nothing runs. */
   async hold(held) {
     this.held = held;
     if (!held) return;
     this.video.pause();
     await Promise.allSettled(this.panels.map((panel) => panel.opening));
+  }
+
+  start() {
+    return document.getElementById("start").value;
   }
 
   least() {
@@ -316,13 +349,18 @@ export class See {
     await this.#show({ src: URL.createObjectURL(file), what: file.name });
   }
 
+  async #playSample() {
+    const file = await this.library.sample();
+    await this.#show({ src: URL.createObjectURL(file), what: file.name, isSample: true });
+  }
+
   #wire() {
     const on = (id, event, act) => document.getElementById(id).addEventListener(event, (...given) => {
       Promise.resolve(act(...given)).catch(this.complain);
     });
     on("camera", "click", () => this.#openCamera());
     on("turn", "click", () => this.#openCamera(this.facing === "environment" ? "user" : "environment"));
-    on("sample", "click", async () => this.play(await this.library.sample()));
+    on("sample", "click", () => this.#playSample());
     on("video-file", "change", ({ target }) => {
       const [file] = target.files;
       target.value = ""; // so that the same file may be chosen again
@@ -330,6 +368,7 @@ export class See {
     });
     on("pause", "click", () => (this.video.paused ? this.video.play() : this.video.pause()));
     on("both", "change", ({ target }) => this.#setBoth(target.checked));
+    on("start", "change", () => this.panels.forEach((panel) => panel.facts && panel.restart()));
     on("least", "input", ({ target }) => {
       document.getElementById("least-shown").textContent = Number(target.value).toFixed(2);
     });
@@ -354,15 +393,19 @@ export class See {
     return panel;
   }
 
-  async #setBoth(both) {
+  async #setBoth(both, name) {
+    document.getElementById("both").checked = both;
     document.getElementById("panels").classList.toggle("two", both);
-    if (!both) return this.panels.splice(1).forEach((panel) => panel.end());
+    if (!both) {
+      this.panels.splice(1).forEach((panel) => panel.end());
+      return this.changed();
+    }
     const entries = [...this.library.entries.values()], [first] = this.panels;
     if (!entries.length) throw new Error("There are no models yet.");
     const others = entries.filter(({ name }) => name !== first.name);
     const alike = others.filter(({ reference }) => reference === first.facts?.reference);
     const other = alike.find(({ system, reference }) => system === reference) ?? alike[0] ?? others[0] ?? entries[0];
-    await this.#addPanel().open(other.name);
+    await this.#addPanel().open(name ?? other.name);
   }
 
   async #openCamera(facing = this.facing) {
@@ -389,7 +432,7 @@ export class See {
     }
   }
 
-  async #show({ src, srcObject, what }) {
+  async #show({ src, srcObject, what, isSample = false }) {
     if (this.held) throw new Error("Something is being measured; cancel that first.");
     const turn = ++this.playing;
     this.complain(null);
@@ -397,6 +440,8 @@ export class See {
     if (this.video.src) URL.revokeObjectURL(this.video.src);
     this.video.removeAttribute("src");
     this.video.srcObject = srcObject ?? null;
+    this.playsSample = isSample;
+    this.changed();
     if (src) this.video.src = src;
     try {
       await this.video.play();

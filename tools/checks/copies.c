@@ -82,9 +82,9 @@ int main(int num_arguments, char **arguments) {
   long steps = atol(arguments[3]);
   litert_load(arguments[1]);
   struct model model;
-  model_load(&model, arguments[2], 1);
+  model_load(&model, (struct source){.path = arguments[2], .descriptor = NONE}, 1);
   struct context context;
-  context_create(&context, &model, strcmp(arguments[4], "swap") ? ALIAS : SWAP);
+  context_create(&context, &model, strcmp(arguments[4], "swap") ? ALIAS : SWAP, NULL);
   context_step(&context);  // the first one may lay out memory
   size_t state_bytes = watch_states(&context);
   for (long i = 0; i < steps; i++) context_step(&context);

@@ -1,13 +1,13 @@
-// Holds the library, with LiteRT as it is on this machine, against golden vectors of `patchwork-export --golden=FOLDER`.
+// Holds the library, with LiteRT as it is here, against golden vectors of `patchwork-export --golden=FOLDER`.
 //
-//   cc -O2 -o golden examples/golden.c benchmarks/library/patchwork.c -ldl -lm
+//   cc -O2 -o golden runtime/c/examples/golden.c runtime/c/patchwork.c -ldl -lm -lpthread
 //   ./golden libLiteRt.so pw.tflite FOLDER
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "../benchmarks/library/patchwork.h"
+#include "../patchwork.h"
 
 static const double TOLERANCE = 1e-3;
 
@@ -57,20 +57,25 @@ static int compare_boxes(struct golden *golden, const patchwork_answer *answer) 
   return strncmp(golden->line, "box", 3) ? 0 : differs(golden, "no more boxes");
 }
 
+// Of several classes a pixel has its class, too.
 static int compare_pixels(struct golden *golden, const patchwork_answer *answer) {
-  double y, x, expected;
-  for (; sscanf(golden->line, "pixel %lf %lf %lf", &y, &x, &expected) == 3; next_line(golden)) {
+  int numbers = answer->classes ? 2 : 1;
+  double y, x, expected[2];
+  for (; !strncmp(golden->line, "pixel", 5); next_line(golden)) {
+    if (sscanf(golden->line, "pixel %lf %lf %lf %lf", &y, &x, expected, expected + 1) != 2 + numbers)
+      return differs(golden, answer->classes ? "a pixel with a class" : "a pixel without a class");
     size_t row = (size_t)(y * (double)answer->mask_height), column = (size_t)(x * (double)answer->mask_width);
-    double found = answer->mask[row * answer->mask_stride + column];
-    if (compare(golden, &found, &expected, 1)) return 1;
+    size_t place = row * answer->mask_stride + column;
+    double found[] = {answer->mask[place], answer->classes ? answer->classes[place] : 0};
+    if (compare(golden, found, expected, numbers)) return 1;
   }
   return 0;
 }
 
 static int compare_frame(struct golden *golden, long number, const patchwork_answer *answer) {
   char head[64];
-  snprintf(head, sizeof head, answer->row < 0 ? "frame %ld whole\n" : "frame %ld window %d %d\n", number, answer->row,
-           answer->column);
+  const char *format = answer->row < 0 ? "frame %ld whole\n" : "frame %ld window %d %d\n";
+  snprintf(head, sizeof head, format, number, answer->row, answer->column);
   if (strcmp(golden->line, head)) return differs(golden, head);
   next_line(golden);
   return answer->mask ? compare_pixels(golden, answer) : compare_boxes(golden, answer);
@@ -78,16 +83,18 @@ static int compare_frame(struct golden *golden, long number, const patchwork_ans
 
 static int run(struct golden *golden, patchwork_stream *stream) {
   size_t bytes = 3 * (size_t)golden->height * (size_t)golden->width;
-  unsigned char *frame = malloc(bytes);
+  unsigned char *pixels = malloc(bytes);
+  patchwork_frame frame = {
+      PATCHWORK_RGB, golden->height, golden->width, 0, {pixels}, {3 * (size_t)golden->width}, 0, 0};
   patchwork_answer answer;
-  int failed = !frame;
+  int failed = !pixels;
   for (long number = 0; !failed && number < golden->count; number++) {
-    failed = fread(frame, 1, bytes, golden->frames) != bytes;
+    failed = fread(pixels, 1, bytes, golden->frames) != bytes;
     if (failed) fprintf(stderr, "frames.rgb: frame %ld is missing\n", number);
-    failed = failed || patchwork_stream_push(stream, frame, golden->height, golden->width, bytes / (size_t)golden->height, &answer);
+    failed = failed || patchwork_stream_push(stream, &frame, &answer);
     failed = failed || compare_frame(golden, number, &answer);
   }
-  free(frame);
+  free(pixels);
   return failed;
 }
 
@@ -96,16 +103,19 @@ int main(int count, char **arguments) {
     fprintf(stderr, "usage: %s LIBRARY MODEL FOLDER\n", arguments[0]);
     return 2;
   }
-  struct golden golden = {open_in(arguments[3], "golden.txt"), open_in(arguments[3], "frames.rgb"), "", 0, 0, 0, 0, 0};
+  struct golden golden = {0};
+  golden.text = open_in(arguments[3], "golden.txt");
+  golden.frames = open_in(arguments[3], "frames.rgb");
   if (!golden.text || !golden.frames) return 1;
   next_line(&golden);
-  if (sscanf(golden.line, "golden %d %d %d", &golden.count, &golden.height, &golden.width) != 3 || golden.height < 1)
+  if (sscanf(golden.line, "golden %d %d %d", &golden.count, &golden.height, &golden.width) != 3 ||
+      golden.height < 1 || golden.width < 1)
     return differs(&golden, "no golden vectors");
   next_line(&golden);
-  patchwork_model *model;
+  patchwork_model *model = NULL;
   patchwork_stream *stream = NULL;
-  int failed = patchwork_model_open(arguments[1], arguments[2], 1, &model);
-  failed = failed || patchwork_stream_open(model, &stream);
+  int failed = patchwork_load(arguments[1]) || patchwork_model_open(arguments[2], 1, &model);
+  failed = failed || patchwork_stream_open(model, PATCHWORK_WHOLE, &stream);
   failed = failed || run(&golden, stream);
   if (failed && *patchwork_error()) fprintf(stderr, "golden: %s\n", patchwork_error());
   patchwork_stream_close(stream);

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 @contextmanager
 def hidden_stderr():
     """Hides what native code writes to standard error, and yields a function that tells it."""
-    if not _is_open(2):  # nothing that is written there is seen
+    if not is_open(2):  # nothing that is written there is seen
         yield lambda: ""
         return
     if sys.stderr:
@@ -22,6 +22,15 @@ def hidden_stderr():
         finally:
             os.dup2(saved, 2)
             os.close(saved)
+
+
+def is_open(descriptor: int) -> bool:
+    """Whether there is such a file of the process."""
+    try:
+        os.fstat(descriptor)
+        return True
+    except OSError:
+        return False
 
 
 def _content(file) -> str:
@@ -38,9 +47,9 @@ def python_only_stderr(to_the_end: bool):
     Args:
         to_the_end: whether it stays so until the process ends, as libraries write while they are taken down.
     """
-    if not _is_open(2):  # else the next file that is opened would be it, and be written to
+    if not is_open(2):  # else the next file that is opened would be it, and be written to
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
-    if os.environ["TF_CPP_MIN_LOG_LEVEL"] < "3":
+    if os.environ.get("TF_CPP_MIN_LOG_LEVEL", "3") < "3":
         yield
         return
     before, saved = sys.stderr, os.dup(2)
@@ -58,14 +67,6 @@ def python_only_stderr(to_the_end: bool):
             os.dup2(saved, 2)
             sys.stderr = before
         os.close(saved)
-
-
-def _is_open(descriptor) -> bool:
-    try:
-        os.fstat(descriptor)
-        return True
-    except OSError:
-        return False
 
 
 def _descriptor(file) -> int | None:
