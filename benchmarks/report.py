@@ -168,6 +168,12 @@ class Run(Record):
         return float(np.median([repeat.first_ms for repeat in self.repeats]))
 
     @property
+    def max_ms(self) -> float:
+        """The dearest frame of all, the first of a stream included."""
+        first = max(repeat.first_ms for repeat in self.repeats) / (self.stream.delay + 1)
+        return max(first, float(np.max(self.samples)))
+
+    @property
     def peak_mb(self) -> float | None:
         return max((repeat.peak_mb for repeat in self.repeats if repeat.peak_mb is not None), default=None)
 
@@ -182,7 +188,7 @@ class Run(Record):
 
     def to_json(self) -> dict:
         """The fields, and what is computed from them."""
-        computed = ("kinds", "deadline_misses", "load_ms", "first_ms", "peak_mb")
+        computed = ("kinds", "deadline_misses", "load_ms", "first_ms", "max_ms", "peak_mb")
         return {
             **self.statistics,
             **{key: getattr(self, key) for key in computed},

@@ -56,7 +56,7 @@ def _step(name, quantization="none", calibration=None) -> ExportedStep:
         path = os.path.join(folder, "model.tflite")
         pw.export(model, path, verify_steps=1, quantization=quantization, calibration=calibration)
         options = HALF_PRECISION if quantization == "float16" else CpuOptions
-        with mock.patch("patchwork_tf.export.runner.CpuOptions", options):
+        with mock.patch("patchwork_tf.runtime.network.CpuOptions", options):
             return ExportedStep(path)
 
 

@@ -496,8 +496,9 @@ def test_plain_static_host(browser, site):
 
     handler = functools.partial(Quiet, directory=str(site.parent))
     plain = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    with running(plain) as address, opened(browser, address, service_workers="allow") as page:
+    with running(plain) as address, opened(browser, f"{address}#threads=2", service_workers="allow") as page:
         assert page.evaluate("crossOriginIsolated") is True
+        assert page.locator("#threads").input_value() == "2"
         page.click("#sample")
         page.locator(".found li", has_text="Cat").first.wait_for()
 

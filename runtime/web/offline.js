@@ -40,7 +40,7 @@ async function answer(event) {
 }
 
 function isolated(response, { destination }) {
-  if (response.status !== 200) return response; // a part of a video, or an error
+  if (response.status !== 200 || !["document", "worker"].includes(destination)) return response;
   const headers = new Headers(response.headers);
   headers.set("Cross-Origin-Opener-Policy", "same-origin");
   headers.set("Cross-Origin-Embedder-Policy", "require-corp");

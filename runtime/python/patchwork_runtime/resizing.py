@@ -118,11 +118,11 @@ class Resizer:
         lines = np.empty((rows.stop - rows.start, 3 * (right - left)), np.float32)
         for start, stop, first, end, weights in self._blocks(0, rows.start, rows.stop):
             pixels = frame[first:end, left:right].astype(np.float32)
-            np.matmul(weights, pixels.reshape(end - first, -1), out=lines[start:stop])
+            _multiply(weights, pixels.reshape(end - first, -1), lines[start:stop])
         resized = np.empty((len(lines), 3 * (columns.stop - columns.start)), np.float32)
         for start, stop, first, end, weights in across:
             part = lines[:, 3 * (first - left) : 3 * (end - left)]
-            np.matmul(part, weights, out=resized[:, 3 * start : 3 * stop])
+            _multiply(part, weights, resized[:, 3 * start : 3 * stop])
         rounded = np.floor(resized + 0.5) if self._halves else np.rint(resized, out=resized)
         return rounded.reshape(len(lines), -1, 3)
 
@@ -160,7 +160,18 @@ class Resizer:
         return np.clip((upper + lower + 2) >> 2, 0, 255)
 
 
-_BLOCK = 8  # output pixels of a product: more would multiply by zeros, fewer would call too often
+_BLOCK = 4  # output pixels of a product: more would multiply by zeros, fewer would call too often
+_ALONE = 1 << 18  # multiplications, from which on OpenBLAS takes several threads, and waits for them
+
+
+def _multiply(a, b, product):
+    """The product of two matrices, in pieces that one thread does: an app has other work for the others."""
+    rows = max(_ALONE // (a.shape[1] * b.shape[1]), 1)
+    columns = max(_ALONE // (a.shape[1] * min(rows, len(a))), 1)
+    for row in range(0, len(a), rows):
+        for column in range(0, b.shape[1], columns):
+            here = slice(row, row + rows), slice(column, column + columns)
+            np.matmul(a[here[0]], b[:, here[1]], out=product[here])
 
 
 def _areas(size, to):
