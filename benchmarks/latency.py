@@ -20,8 +20,8 @@ DEFINITIONS = {
     "them counts with its share. The paper's average divides by these frames once more; ours does not.",
     "median, p95, p99": "Percentiles over all frames of the stream, linearly interpolated between order "
     "statistics (numpy's default): p95 of n frames lies at rank 0.95 (n - 1), counted from 0.",
-    "worst": "The dearest frame of all, the first one of a stream included, which a Patchwork network looks at as a "
-    "whole: what a deadline must allow for, and, on a machine that does other work, chance.",
+    "worst": "The dearest frame of all, the first one of a stream included, which a Patchwork network looks at as "
+    "a whole: what a deadline must allow for, and, on a machine that does other work, chance.",
     "mean, std": "Over all frames of the stream; the standard deviation divides by n.",
     "intervals": f"{CONFIDENCE} % bootstrap intervals: percentiles of the number over {RESAMPLES} resamples, "
     f"which draw whole blocks of {BLOCK} consecutive frames, as neighbours are alike. They say how much the "

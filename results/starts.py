@@ -2,8 +2,8 @@
 
   python results/starts.py --davis=DAVIS --json=results/starts.json
 
-Agreement with the single-frame network on every whole frame, as `patchwork-evaluate --against` has it, over the first
-frames of DAVIS 2016's sequences, by age of the stream; and multiply-adds of the dearest frame.
+Agreement with the single-frame network on every whole frame, as `patchwork-evaluate --against` has it, over the
+first frames of DAVIS 2016's sequences, by age of the stream; and multiply-adds of the dearest frame.
 """
 
 import itertools

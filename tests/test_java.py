@@ -13,7 +13,7 @@ from native_runner import ROOT
 import patchwork_tf as pw
 from patchwork_tf.benchmarks import native
 from patchwork_tf.data.video import Video
-from patchwork_tf.export import metadata
+from patchwork_tf.export import golden, metadata
 from patchwork_tf.zoo import checkpoints
 
 JAVA, CLIP = ROOT / "runtime/java/src/main", ROOT / "docs/photos.mp4"
@@ -113,6 +113,15 @@ class Job:
                 np.testing.assert_array_equal(classes.reshape(shape), answer.mask)
         assert not numbers.size
 
+    def boxes(self) -> np.ndarray:
+        """Of a detector, of all frames: (D, 6), as in golden vectors."""
+        numbers, found = np.fromfile(self.numbers, "<f4"), []
+        while numbers.size:
+            count = int(numbers[3])
+            found.append(numbers[7 : 7 + 6 * count].reshape(-1, 6))
+            numbers = numbers[7 + 6 * count :]
+        return np.concatenate(found)
+
 
 def planes(frame, image_format):
     """What a camera stores: all planes of one kind, or luma and colours."""
@@ -147,7 +156,15 @@ def test_answers_over_real_video_are_python_s(java, detector, segmenter, letterb
     videos = {detector: frames, segmenter: frames, classes: cat, **dict.fromkeys(letterboxed, upright)}
     jobs = [Job(tmp_path, path, video) for path, video in videos.items()]
     sweep = Job(tmp_path, detector, frames[:12], start="SWEEP")
-    assert java("answers", *itertools.chain.from_iterable(job.lines for job in [*jobs, sweep])) == ""
+    golden.write(detector, str(tmp_path))
+    first, *lines = (tmp_path / golden.TEXT).read_text().splitlines()
+    size = (*map(int, first.split()[1:]), 3)
+    (tmp_path / "golden").mkdir()
+    golden_job = Job(tmp_path / "golden", detector, np.fromfile(tmp_path / golden.FRAMES, np.uint8).reshape(size))
+    every = [*jobs, sweep, golden_job]
+    assert java("answers", *itertools.chain.from_iterable(job.lines for job in every)) == ""
+    boxes = np.array([line.split()[1:] for line in lines if line.startswith("box")], np.float32)
+    np.testing.assert_allclose(golden_job.boxes(), boxes, atol=1e-3)
     for job, (path, video) in zip(jobs, videos.items(), strict=True):
         job.assert_same(pw.stream(path, video))
     sweep.assert_same(pw.stream(detector, frames[:12], start="sweep"))

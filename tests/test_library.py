@@ -22,6 +22,7 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import golden, metadata
 from patchwork_tf.export.streaming import ExportedStep
+from patchwork_tf.runtime import golden as vectors
 from patchwork_tf.zoo import checkpoints
 
 LIBRARY, EXAMPLE = ROOT / "runtime/c/patchwork.c", ROOT / "runtime/c/examples/stream.c"
@@ -137,6 +138,15 @@ def single_frame(small, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def classes(tmp_path_factory):
+    """A trained segmenter of several classes, which finds a cat in the demo's clip."""
+    path = str(tmp_path_factory.mktemp("classes") / "classes.tflite")
+    system, weights = pw.get_system("voc-pw-m4n2"), checkpoints.read("voc-pw-m4n2")
+    export(checkpoints.build_from(system, weights, image_size=256), path, verify_steps=1)
+    return path
+
+
+@pytest.fixture(scope="module")
 def letterboxed(detector, tmp_path_factory):
     """The same detector, which wants frames letterboxed."""
     path = tmp_path_factory.mktemp("letterboxed") / "detector.tflite"
@@ -202,11 +212,9 @@ def test_answers_over_real_video_are_python_s(name, request, library, frames):
 
 
 @pytest.mark.slow
-def test_classes_of_a_segmenter_are_python_s(library, segmenter, tmp_path):
-    path, side = str(tmp_path / "voc.tflite"), 256
-    system, weights = pw.get_system("voc-pw-m4n2"), checkpoints.read("voc-pw-m4n2")
-    export(checkpoints.build_from(system, weights, image_size=side), path, verify_steps=1)
-    frames = [cv2.resize(frame, (side, side)) for frame in itertools.islice(Video(CLIP), 8)]
+def test_classes_of_a_segmenter_are_python_s(library, segmenter, classes):
+    path = classes
+    frames = [cv2.resize(frame, (256, 256)) for frame in itertools.islice(Video(CLIP), 8)]
     model = library.model(path)[1]
     stream, seen = library.stream(model), set()
     for frame, expected in zip(frames, pw.stream(ExportedStep(path), frames), strict=True):
@@ -563,11 +571,11 @@ def golden_program(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["detector", "segmenter", "letterboxed", "single_frame"])
+@pytest.mark.parametrize("name", ["detector", "segmenter", "letterboxed", "single_frame", "classes"])
 def test_golden_vectors_prove_it_in_python_and_in_c(name, request, golden_program, tmp_path):
     path, folder = request.getfixturevalue(name), str(tmp_path / "golden")
     golden.write(path, folder)
-    assert golden.check(folder, path) == 0
+    assert vectors.check(folder, path) == 0
     command = [golden_program, native.library_path(), path, folder]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -575,12 +583,26 @@ def test_golden_vectors_prove_it_in_python_and_in_c(name, request, golden_progra
     text = Path(folder, "golden.txt").read_text()
     Path(folder, "golden.txt").write_text(re.sub("frame 3 .*", "frame 3 window 9 9", text))
     with pytest.raises(DataError, match=r"golden\.txt:\d+: expected 'frame 3 window 9"):
-        golden.check(folder, path)
+        vectors.check(folder, path)
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "expected frame 3 window 9" in done.stderr
     with pytest.raises(DataError, match="no golden vectors"):
-        golden.check(str(tmp_path), path)
+        vectors.check(str(tmp_path), path)
+
+
+@pytest.mark.slow
+def test_golden_vectors_prove_it_on_arm64_by_the_documented_commands(arm64, segmenter, tmp_path):
+    text = (ROOT / "docs/apps.md").read_text()
+    (block,) = re.findall("emulated here.*?```\n(.*?)```", text, re.DOTALL)
+    golden.write(segmenter, str(tmp_path))
+    made, *commands = block.replace("\\\n", " ").splitlines()
+    assert made == "python -m patchwork_tf.benchmarks.native --bundle=build/arm64"  # as the fixture's was
+    command = "\n".join(commands).replace("build/arm64", arm64.bundle.folder)
+    command = command.replace("pw.tflite FOLDER", f"{segmenter} {tmp_path}")
+    done = subprocess.run(command, shell=True, cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "10 frames agree" in done.stdout
 
 
 @pytest.mark.slow

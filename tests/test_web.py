@@ -514,9 +514,10 @@ def renewed(site, title):
 
 
 KEPT = """async (folder) => {
-  const [name] = await caches.keys();
-  const kept = await (await caches.open(name)).keys();
-  return kept.length > 0 && kept.every(({ url }) => url.includes(folder));
+  for (let kept = []; !kept.length || kept.some(({ url }) => !url.includes(folder)); ) {
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    for (const name of await caches.keys()) kept = await (await caches.open(name)).keys();
+  }
 }"""
 
 
@@ -526,12 +527,12 @@ def test_without_a_network(browser, site, tmp_path):
     with ExitStack() as serving:
         address = serving.enter_context(running(web.server(str(site.parent), 0)))
         with opened(browser, address, service_workers="allow") as page:
-            page.wait_for_function(KEPT, arg=site.name)
+            page.evaluate(KEPT, site.name)
             site = renewed(site, "The new one")
             page.reload()
             page.locator("#status", has_text="is ready").wait_for()
             assert page.title() == "The new one"
-            page.wait_for_function(KEPT, arg=site.name)
+            page.evaluate(KEPT, site.name)
             serving.close()
             page.context.set_offline(True)
             page.reload()

@@ -1,0 +1,120 @@
+"""Golden vectors: frames, windows and answers by which whoever runs a file can prove that all is right.
+
+  python -m patchwork_runtime.golden FOLDER pw.tflite        # holds this runtime against them
+  runtime/c/examples/golden.c                                # does so in C
+
+FOLDER has frames.rgb, raw frames of another size than the network's, so that scaling is tried too, and golden.txt:
+
+  golden COUNT HEIGHT WIDTH
+  frame 0 whole                        or 'window ROW COLUMN'; then of a detector, the best first,
+  box YMIN XMIN YMAX XMAX SCORE LABEL
+  pixel Y X VALUE                      or of a segmenter, probabilities at places of the frame, fractions; or
+  pixel Y X VALUE CLASS                of one of several classes, as in `classes`, where no border is near
+
+`patchwork-export --golden=FOLDER` writes them.
+"""
+
+import itertools
+import os
+import sys
+from collections.abc import Iterator
+
+import numpy as np
+
+from .errors import DataError, UsageError
+from .quiet import python_only_stderr
+from .resizing import inner_pixels
+
+FRAMES, TEXT = "frames.rgb", "golden.txt"
+TOLERANCE = 1e-3  # of all numbers
+_PLACES = (np.arange(8) + 0.5) / 8  # of pixels, down and across
+_NEAR = 4  # pixels of the frame: beside a border of classes the last bits decide, which processors differ in
+
+
+def lines(path: str, frames: np.ndarray) -> Iterator[str]:
+    """What a file says of frames (T, h, w, 3), as in golden.txt."""
+    from .stream import Model  # LiteRT takes a moment
+
+    model = Model(path)
+    stream = model.stream()
+    yield f"golden {len(frames)} {frames.shape[1]} {frames.shape[2]}"
+    for number, frame in enumerate(frames):
+        answer = stream.push(frame)
+        whole = answer.window is None or model.cells == model.window_cells
+        yield f"frame {number} " + ("whole" if whole else f"window {answer.window[0]} {answer.window[1]}")
+        if hasattr(answer, "boxes"):
+            for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
+                yield f"box {' '.join(f'{value:.6f}' for value in (*box, score))} {label}"
+        else:
+            yield from _pixels(answer)
+
+
+def _pixels(answer):
+    top, left, height, width = inner_pixels(answer.size, answer.probability.shape, answer.resize_mode)
+    probability = answer.probability[top : top + height, left : left + width]
+    for y, x in itertools.product(_PLACES, _PLACES):
+        pixel = f"pixel {y} {x} {probability[_place(y, x, probability)]:.6f}"
+        if answer.numbers is None:
+            yield pixel
+        elif (around := _around(answer.mask, y, x)).min() == around.max():
+            yield f"{pixel} {around[0, 0]}"
+
+
+def _place(y, x, image) -> tuple[int, int]:
+    return int(y * image.shape[0]), int(x * image.shape[1])
+
+
+def _around(mask, y, x):
+    row, column = _place(y, x, mask)
+    return mask[max(row - _NEAR, 0) : row + _NEAR + 1, max(column - _NEAR, 0) : column + _NEAR + 1]
+
+
+def check(folder: str, path: str) -> float:
+    """Holds a file, run here, against golden vectors; returns the largest difference.
+
+    Raises:
+        DataError: at the first line that differs by more than TOLERANCE, or if there are no golden vectors.
+    """
+    try:
+        with open(os.path.join(folder, TEXT), encoding="utf-8") as file:
+            expected = file.read().splitlines()
+        size = (*map(int, expected[0].split()[1:]), 3)
+        frames = np.fromfile(os.path.join(folder, FRAMES), np.uint8).reshape(size)
+    except (OSError, ValueError, IndexError) as error:
+        raise DataError(f"{folder}: no golden vectors ({error})") from None
+    found, worst = list(lines(path, frames)), 0.0
+    for number, (a, b) in enumerate(zip(expected, found, strict=False), start=1):
+        worst = max(worst, _difference(a, b, f"{folder}/{TEXT}:{number}"))
+    if len(expected) != len(found):
+        raise DataError(f"{folder}/{TEXT} has {len(expected)} lines, the file gives {len(found)}")
+    return worst
+
+
+def _difference(expected, found, where) -> float:
+    words = list(zip(expected.split(), found.split(), strict=False))
+    texts = [(a, b) for a, b in words if a.isalpha() or b.isalpha()]
+    numbers = [abs(float(a) - float(b)) for a, b in words if not (a.isalpha() or b.isalpha())]
+    worst = max(numbers, default=0.0)
+    same_shape = len(expected.split()) == len(found.split()) and all(a == b for a, b in texts)
+    if not same_shape or worst > TOLERANCE:
+        raise DataError(f"{where}: expected '{expected}', found '{found}'")
+    return worst
+
+
+def main() -> int:
+    """The command."""
+    if len(sys.argv) != 3:
+        print("usage: python -m patchwork_runtime.golden FOLDER MODEL.tflite", file=sys.stderr)
+        return 2
+    try:
+        with python_only_stderr(to_the_end=True):
+            worst = check(*sys.argv[1:])
+        print(f"all agrees; the largest difference is {worst:.1e}")
+    except (DataError, UsageError) as error:
+        print(error, file=sys.stderr)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
