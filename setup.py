@@ -80,6 +80,7 @@ setup(
             "patchwork-export = patchwork_tf.export.__main__:main",
             "patchwork-import = patchwork_tf.export.importing:main",
             "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
+            "patchwork-compare = patchwork_tf.compare:main",
             "patchwork-demo = patchwork_tf.demo:main",
             "patchwork-prepare = patchwork_tf.prepare:main",
             "patchwork-tables = patchwork_tf.tables:main",

@@ -33,31 +33,40 @@ _NEAR = 4  # pixels of the frame: beside a border of classes the last bits decid
 
 def lines(path: str, frames: np.ndarray) -> Iterator[str]:
     """What a file says of frames (T, h, w, 3), as in golden.txt."""
+    yield f"golden {len(frames)} {frames.shape[1]} {frames.shape[2]}"
+    for head, answer in _answers(path, frames):
+        yield head
+        yield from _boxes(answer) if hasattr(answer, "boxes") else _pixels(answer)
+
+
+def _answers(path, frames):
+    """Of each frame the line before its answer, and the answer."""
     from .stream import Model  # LiteRT takes a moment
 
     model = Model(path)
     stream = model.stream()
-    yield f"golden {len(frames)} {frames.shape[1]} {frames.shape[2]}"
     for number, frame in enumerate(frames):
         answer = stream.push(frame)
         whole = answer.window is None or model.cells == model.window_cells
-        yield f"frame {number} " + ("whole" if whole else f"window {answer.window[0]} {answer.window[1]}")
-        if hasattr(answer, "boxes"):
-            for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
-                yield f"box {' '.join(f'{value:.6f}' for value in (*box, score))} {label}"
-        else:
-            yield from _pixels(answer)
+        yield f"frame {number} " + ("whole" if whole else f"window {answer.window[0]} {answer.window[1]}"), answer
+
+
+def _boxes(answer):
+    for box, score, label in zip(answer.boxes, answer.scores, answer.classes, strict=True):
+        yield f"box {' '.join(f'{value:.6f}' for value in (*box, score))} {label}"
 
 
 def _pixels(answer):
+    for y, x in itertools.product(_PLACES, _PLACES):
+        if answer.numbers is None or np.ptp(_around(answer.mask, y, x)) == 0:
+            yield _pixel(answer, y, x)
+
+
+def _pixel(answer, y, x) -> str:
     top, left, height, width = inner_pixels(answer.size, answer.probability.shape, answer.resize_mode)
     probability = answer.probability[top : top + height, left : left + width]
-    for y, x in itertools.product(_PLACES, _PLACES):
-        pixel = f"pixel {y} {x} {probability[_place(y, x, probability)]:.6f}"
-        if answer.numbers is None:
-            yield pixel
-        elif (around := _around(answer.mask, y, x)).min() == around.max():
-            yield f"{pixel} {around[0, 0]}"
+    text = f"pixel {y} {x} {probability[_place(y, x, probability)]:.6f}"
+    return text if answer.numbers is None else f"{text} {answer.mask[_place(y, x, answer.mask)]}"
 
 
 def _place(y, x, image) -> tuple[int, int]:
@@ -77,16 +86,24 @@ def check(folder: str, path: str) -> float:
     """
     try:
         with open(os.path.join(folder, TEXT), encoding="utf-8") as file:
-            expected = file.read().splitlines()
-        size = (*map(int, expected[0].split()[1:]), 3)
+            first, *expected = file.read().splitlines()
+        size = (*map(int, first.split()[1:]), 3)
         frames = np.fromfile(os.path.join(folder, FRAMES), np.uint8).reshape(size)
     except (OSError, ValueError, IndexError) as error:
         raise DataError(f"{folder}: no golden vectors ({error})") from None
-    found, worst = list(lines(path, frames)), 0.0
-    for number, (a, b) in enumerate(zip(expected, found, strict=False), start=1):
-        worst = max(worst, _difference(a, b, f"{folder}/{TEXT}:{number}"))
-    if len(expected) != len(found):
-        raise DataError(f"{folder}/{TEXT} has {len(expected)} lines, the file gives {len(found)}")
+    worst, number = 0.0, 0
+    for head, answer in _answers(path, frames):
+        wanted = list(itertools.takewhile(lambda line: not line.startswith("frame"), expected[number + 1 :]))
+        if hasattr(answer, "boxes"):
+            found = [head, *_boxes(answer)]
+        else:  # at the places that they name: beside borders of classes the last bits decide
+            found = [head, *(_pixel(answer, *map(float, line.split()[1:3])) for line in wanted)]
+        for line in found:
+            said = expected[number] if number < len(expected) else "nothing more"
+            worst = max(worst, _difference(said, line, f"{folder}/{TEXT}:{number + 2}"))
+            number += 1
+    if number != len(expected):
+        raise DataError(f"{folder}/{TEXT} has {len(expected)} lines, the file gives {number}")
     return worst
 
 

@@ -32,8 +32,12 @@ class Memory:
 
     def reset(self):
         """As before the first frame: zero, which in int8 is the zero point."""
-        for name, zero in self._zeros.items():
-            self.buffers[name].write(zero)
+        for name in self._zeros:
+            self.forget(name)
+
+    def forget(self, name: str):
+        """The same of one state."""
+        self.buffers[name].write(self._zeros[name])
 
     def read(self, name: str) -> np.ndarray:
         """A copy of a state."""

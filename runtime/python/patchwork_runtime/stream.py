@@ -72,18 +72,22 @@ class Model:
 
 
 class Stream:
-    """One video. Made by `Model.stream`."""
+    """One video. Made by `Model.stream`.
+
+    Attributes:
+        memory: what it remembers, a network.Memory.
+    """
 
     def __init__(self, model: Model, start: str):
         if start not in STARTS:
             raise UsageError(f"start is one of {', '.join(STARTS)}, not {start}")
         self._model, self._network = model, model._network
-        self._memory, self._start = model._memory(), start
+        self.memory, self._start = model._memory(), start
         self._forget()
 
     def reset(self):
         """Forgets the video: the next frame is the first of another, as after a cut, a turn or a pause."""
-        self._memory.reset()
+        self.memory.reset()
         self._forget()
 
     def push(self, frame: np.ndarray) -> Answer:
@@ -135,9 +139,9 @@ class Stream:
         window = next(self._sweep, None) or self._next_window
         self._resizer.fill(frame, self._seen(None if whole or single else window), network.frame[0])
         if whole:
-            outputs = network.start(network.frame, self._memory)
+            outputs = network.start(network.frame, self.memory)
         else:
-            outputs = network.step(network.frame, window, self._memory)
+            outputs = network.step(network.frame, window, self.memory)
         self._next_window = tuple(outputs["next_window"].tolist()) if "next_window" in outputs else (0, 0)
         self._outputs = outputs
         cost = model.facts["mflops"]["start" if whole else "step"]

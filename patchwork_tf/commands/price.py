@@ -1,0 +1,179 @@
+"""What patchwork-compare says of its numbers: a table, sentences, and a page with two plots."""
+
+import html
+import io
+
+import numpy as np
+from tabulate import tabulate
+
+from patchwork_tf.task import get_task
+
+_FEW, _STILL = 30, 0.95  # frames; agreement of every 6th frame
+_LEVEL = 0.01  # differences below are none
+_KINDS = {
+    "own": ("the file", "black"),
+    "every": ("every frame", "black"),
+    "skip": ("every k-th frame", "#d55e00"),
+    "late": ("every k-th frame, late", "#cc79a7"),
+    "smaller": ("smaller frames", "#e69f00"),
+    "half": ("half the depth", "#999999"),
+    "patchwork": ("Patchwork", "#0072b2"),
+    "swept": ("Patchwork from a sweep", "#009e73"),
+    "no memory": ("Patchwork without memory", "#56b4e9"),
+}
+
+
+def kept(row) -> float | None:
+    """What a method keeps: accuracy where truth is given, else agreement; in [0, 1]."""
+    values = [value for value in row["accuracy"].values() if value is not None]
+    return values[0] if values else row["agreement"]
+
+
+def measure_of(result) -> str:
+    """What `kept` is called."""
+    accuracy = result["rows"][0]["accuracy"]
+    return next(iter(accuracy)) if accuracy else f"agreement ({get_task(result['task']).agreement})"
+
+
+def rivals(result, row) -> dict[str, dict | None]:
+    """Who keeps most of those of a Patchwork row's 'mean' cost, and of its 'worst' case; None if nobody does."""
+    found = {}
+    for name, key in (("mean", "mean_ms"), ("worst", "p99_ms")):
+        equal = [
+            other
+            for other in result["rows"]
+            if row["title"] in other["rival_of"].get(name, ())
+            or (other["kind"] == "half" and other[key] <= row[key])
+        ]
+        found[name] = max((other for other in equal if kept(other) is not None), key=kept, default=None)
+    return found
+
+
+def sentences(result) -> list[str]:
+    """Who wins at an equal mean cost and at an equal worst case, or why nobody can tell."""
+    if why := _unclear(result):
+        return [why]
+    found = []
+    for row in result["rows"]:
+        if row["kind"] != "patchwork" or ", " in row["title"] or kept(row) is None:
+            continue
+        equal = rivals(result, row)
+        swept = next(x for x in result["rows"] if x["kind"] == "swept" and x["title"].startswith(row["title"]))
+        found.append(
+            f"{row['title']} keeps {_per_cent(kept(row))}. {_against(row, equal['mean'], 'mean cost')} "
+            f"{_against(swept, equal['worst'], 'worst case')}"
+        )
+    return found
+
+
+def _unclear(result) -> str | None:
+    frames = result["frames"]
+    if not result["found"]:
+        return f"Nothing can be told: {result['reference']} finds nothing that it is sure of in these frames."
+    if frames < _FEW:
+        return f"Too short to tell: {frames} frames. Take {_FEW} or more in which something moves."
+    skips = [row for row in result["rows"] if row["kind"] == "skip" and row["interval"] >= 6]
+    still = [row for row in skips if row["agreement"] is not None and row["agreement"] >= _STILL]
+    if still:
+        row = min(still, key=lambda row: row["interval"])
+        return (
+            f"Too still to tell: {row['title']} already agrees to {_per_cent(row['agreement'])}. Skip frames, or "
+            "take a video in which more moves."
+        )
+    return None
+
+
+def _against(row, rival, equal) -> str:
+    own = f" ({row['title']}: {_per_cent(kept(row))})" if row["kind"] == "swept" else ""
+    if rival is None:
+        return f"At an equal {equal} there is no rival."
+    gain = kept(row) - kept(rival)
+    verdict = (
+        "is level with"
+        if abs(gain) < _LEVEL
+        else f"{'wins' if gain > 0 else 'loses'} by {abs(100 * gain):.1f} against"
+    )
+    return f"At an equal {equal}{own} it {verdict} the best rival, {rival['title']} ({_per_cent(kept(rival))})."
+
+
+def table(result) -> str:
+    """All rows, the dearest first."""
+    heads, lines = _cells(result)
+    text = f"{result['frames']} frames of {len(result['videos'])} videos; against {result['reference']}"
+    if not result["finished"]:
+        text += "; INTERRUPTED, this is what was measured until then"
+    sides = ["left", *["right"] * (len(heads) - 1)]
+    return "\n".join(
+        [text, tabulate(lines, heads, "plain", disable_numparse=True, colalign=sides), "", *sentences(result)]
+    )
+
+
+def _cells(result):
+    accuracy = list(result["rows"][0]["accuracy"])
+    heads = ["", "ms, mean", "p99", "max", "MFLOPs", "agreement", *accuracy, "flicker", "peak, MB", "file, MB"]
+    lines = []
+    for row in sorted(result["rows"], key=lambda row: -row["mean_ms"]):
+        times = [f"{row[key]:.1f}" for key in ("mean_ms", "p99_ms", "max_ms")]
+        sizes = ["-" if row[key] is None else f"{row[key]:.1f}" for key in ("peak_mb", "file_mb")]
+        mflops = "-" if np.isnan(row["mflops"]) else f"{row['mflops']:.0f}"
+        scores = [row["agreement"], *(row["accuracy"][key] for key in accuracy), row["flicker"]]
+        lines.append([row["title"], *times, mflops, *map(_per_cent, scores), *sizes])
+    return heads, lines
+
+
+def _per_cent(value) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def page(result) -> str:
+    """A page of HTML that needs nothing but itself."""
+    heads, lines = _cells(result)
+    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
+    head = "".join(f"<th>{html.escape(title)}</th>" for title in heads)
+    said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences(result))
+    machine = result["machine"]
+    where = f"{machine['cpu']}, one thread; {result['frames']} frames of {', '.join(result['videos'])}"
+    if not result["finished"]:
+        where += "; interrupted"
+    return f"""<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>Patchwork and its rivals</title><style>
+body {{ font: 15px/1.5 system-ui, sans-serif; max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }}
+table {{ border-collapse: collapse; }} td, th {{ padding: .15rem .6rem; text-align: right; }}
+td:first-child {{ text-align: left; }} tr:nth-child(even) {{ background: #f2f4f6; }}
+.scroll {{ overflow-x: auto; }} svg {{ max-width: 100%; height: auto; }} footer {{ color: #5d636b; }}
+</style></head><body><h1>Patchwork and its rivals</h1>{said}{_plots(result)}
+<div class="scroll" tabindex="0"><table><tr>{head}</tr>{rows}</table></div>
+<footer><p>{html.escape(where)}. Against {html.escape(result["reference"])} on every whole frame; version
+{html.escape(str(result["version"]))}. Mean, p99 and maximum are of frames as an app pushes them: scaling,
+inference and suppression, the first frame included. A late answer is spread over the frames until it is due, and
+its first blanks do not count. Flicker: objects or pixels that come and go though they stay in what they are held
+against.</p></footer>
+</body></html>
+"""
+
+
+def _plots(result) -> str:
+    from matplotlib.figure import Figure  # it takes a second
+
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    for axes, key, label in zip(
+        figure.subplots(1, 2, sharey=True), ("mean_ms", "p99_ms"), ("mean", "worst case (p99)"), strict=True
+    ):
+        for kind, (name, colour) in _KINDS.items():
+            rows = [row for row in result["rows"] if row["kind"] == kind and kept(row) is not None]
+            if not rows:
+                continue
+            axes.scatter([row[key] for row in rows], [100 * kept(row) for row in rows], label=name, color=colour)
+            for row in rows:
+                axes.annotate(
+                    row["title"], (row[key], 100 * kept(row)), (4, 3), textcoords="offset points", fontsize=7
+                )
+        axes.set_xscale("log")
+        axes.set_xlabel(f"ms per frame, {label}")
+        axes.grid(alpha=0.3)
+    figure.axes[0].set_ylabel(f"{measure_of(result)}, %")
+    figure.axes[1].legend(fontsize=8, loc="lower right")
+    drawn = io.StringIO()
+    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    return drawn.getvalue()[drawn.getvalue().index("<svg") :]

@@ -1,0 +1,62 @@
+"""What Patchwork is worth on your video: a network through windows, and all else that its cost would buy.
+
+  patchwork-compare --system=oid-pw-m4n2,oid-pw-m4n1 --video=yours.mp4 --html=/tmp/price.html
+  patchwork-compare --tflite=yours.tflite --labels=labels.txt --video=yours.mp4
+  patchwork-compare --checkpoint=/tmp/mine --dataset=folder --data_dir=/tmp/prepared --split=val
+
+Rivals are chosen by measured cost: every k-th frame at the mean cost of windows, every k-th frame k - 1 late and
+smaller frames at their worst case, half the depth where there are such weights. All are exported and answer the
+same frames by turns, one thread; what they keep is agreement with the network on every whole frame, or accuracy
+where there is truth. Ctrl-C ends it with what was measured until then.
+"""
+
+import sys
+
+from absl import flags
+
+from patchwork_tf import choices, cli, files
+
+_FLAGS = flags.FlagValues()
+cli.define_list(
+    "system",
+    "",
+    "Windows to compare, such as oid-pw-m4n2; with --checkpoint or --tflite their endings, by default pw-m4n2, "
+    "pw-m4n1 and pw-m2n1.",
+    _FLAGS,
+)
+cli.define(_FLAGS, "checkpoint")
+flags.DEFINE_string(
+    "tflite",
+    None,
+    "A network of yours as it runs today: it is imported, and is what all are held against. With --checkpoint, "
+    "what patchwork-import has made of it.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string("labels", None, "Of --tflite: text file of its class names.", flag_values=_FLAGS)
+cli.define(_FLAGS, "video", "dataset", "data_dir", "config", "split", split="validation")
+cli.define_list("types", "none,float16,int8", f"Of Patchwork's files, {', '.join(choices.QUANTIZATIONS)}.", _FLAGS)
+cli.define(_FLAGS, "image_size", "max_frames")
+flags.DEFINE_integer("num_videos", None, "Of --dataset; by default all.", 1, flag_values=_FLAGS)
+cli.define(_FLAGS, "seed", "json")
+flags.DEFINE_string("html", None, "The page to write: sentences, two plots, the table.", flag_values=_FLAGS)
+
+
+def _compare():
+    from patchwork_tf.commands import price, rivals
+
+    cli.check_outputs(_FLAGS, "json", "html")
+    result = rivals.run(_FLAGS)
+    if _FLAGS.json:
+        files.write_json(_FLAGS.json, {**result, "judgement": price.sentences(result)}, indent=1)
+    if _FLAGS.html:
+        with files.atomic_file(_FLAGS.html, "w") as file:
+            file.write(price.page(result))
+    print(price.table(result))
+
+
+def main(argv=None) -> int:
+    return cli.run(_compare, _FLAGS, "patchwork-compare", __doc__, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
