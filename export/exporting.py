@@ -26,11 +26,11 @@ class Exported:
     """What was written.
 
     Attributes:
-        comparison: with Keras, of the file in float32.
+        comparison: with Keras, of the file in float32; None if it was left out.
         quantized: the same of the quantized file, None if it is in float32.
     """
 
-    comparison: verify.Comparison
+    comparison: verify.Comparison | None
     quantized: verify.Comparison | None = None
 
     def __str__(self):
@@ -53,7 +53,7 @@ def export(
         model: as from `build`, `load` or `patch`.
         output: path of the .tflite file; it appears when everything is good.
         suppression: as for `Step`.
-        verify_steps: how many random steps must agree.
+        verify_steps: how many random steps must agree; 0 leaves that to whoever compares the file.
         quantization: one of QUANTIZATIONS. A quantized file is held against Keras too, and the difference told.
         calibration: for int8, (h, w, 3) uint8 frames of a video; by default clips of moving_objects.
 
@@ -68,15 +68,18 @@ def export(
         load_quantizer()  # if it is missing, that is said before minutes of work
     step = Step(model, suppression, unexpanded=quantization != "int8")
     facts = {**metadata.describe(step), "quantization": quantization}
-    content = convert(step, facts)
-    comparison, quantized = _compared(model, content, verify_steps), None
-    verify.check(comparison, output)
+    comparison = quantized = None
+    if verify_steps or quantization != "float16":
+        content = convert(step, facts)
+    if verify_steps:
+        comparison = _compared(model, content, verify_steps)
+        verify.check(comparison, output)
     if quantization == "float16":
         content = convert(step, facts, float16=True)
     elif quantization == "int8":
         content, facts["states"] = quantize(content, _samples(model, content, calibration))
         content = metadata.insert(content, facts)
-    if quantization != "none":
+    if verify_steps and quantization != "none":
         quantized = _compared(model, content, verify_steps, verify.QUANTIZED_TOLERANCE)
     with files.atomic_file(output) as file:
         file.write(content)

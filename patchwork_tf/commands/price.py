@@ -88,11 +88,9 @@ def _against(row, rival, equal) -> str:
     if rival is None:
         return f"At an equal {equal} there is no rival."
     gain = kept(row) - kept(rival)
-    verdict = (
-        "is level with"
-        if abs(gain) < _LEVEL
-        else f"{'wins' if gain > 0 else 'loses'} by {abs(100 * gain):.1f} against"
-    )
+    verdict = f"{'wins' if gain > 0 else 'loses'} by {abs(100 * gain):.1f} against"
+    if abs(gain) < _LEVEL:
+        verdict = "is level with"
     return f"At an equal {equal}{own} it {verdict} the best rival, {rival['title']} ({_per_cent(kept(rival))})."
 
 

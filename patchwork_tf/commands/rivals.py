@@ -35,6 +35,7 @@ _STRIDE = 32  # sides of smaller frames divide by it
 _TRIED, _ROUNDS = 10, 2  # frames by which rivals are chosen, and how often
 _BLOCK, _WARM = 64, 3  # frames in a turn, and before it, of which none counts
 _LONGEST = 64  # frames between two that are looked at, where a window costs next to nothing
+_CALIBRATING = 16  # frames
 _STEPS = 2  # of a file's verification: Keras has answered as the file in tests
 
 
@@ -226,8 +227,8 @@ class _Limited:
 
 def _calibration(videos) -> list[np.ndarray]:
     """Frames to calibrate 8 bits on: of these videos, spread over them."""
-    each = max(1, 32 // len(videos))
-    return [frame for video in videos[:32] for frame in itertools.islice(video.frames, each)]
+    each = max(1, _CALIBRATING // len(videos))
+    return [frame for video in videos[:_CALIBRATING] for frame in itertools.islice(video.frames, each)]
 
 
 def _exported(wanted, folder, calibration) -> dict[str, str]:
@@ -263,7 +264,8 @@ def _export(file: File, path: str, calibration):
 
         sys.stderr = nowhere  # bars of several exports at once
         try:
-            export(model, path, verify_steps=_STEPS, quantization=file.quantization, calibration=frames)
+            steps = _STEPS if file.quantization == "none" else 0
+            export(model, path, verify_steps=steps, quantization=file.quantization, calibration=frames)
         finally:
             sys.stderr = sys.__stderr__
 
