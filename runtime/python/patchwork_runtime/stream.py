@@ -1,6 +1,7 @@
 """Answering the frames of a video by an exported file."""
 
 import dataclasses
+import functools
 import os
 import threading
 
@@ -11,6 +12,8 @@ from .errors import UsageError
 from .frames import STARTS, as_rgb, check_size
 from .network import Network, sweep
 from .resizing import Resizer
+
+_SIZES = 8  # of frames, for which scaling is kept ready
 
 
 class Model:
@@ -47,6 +50,7 @@ class Model:
         self.image_size = tuple(self.facts["input"]["image_size"])
         self.cells, self.window_cells = self.facts["grid"]["cells"], self.facts["grid"]["window_cells"]
         self._busy, self._is_new = threading.Lock(), True
+        self._resizer = functools.lru_cache(_SIZES)(self._make_resizer)
         if self.facts["stream"]["flip"] or self.facts["stream"]["delay"]:
             raise UsageError(f"{self.path}: {self.system} mirrors frames or answers late; that needs patchwork_tf")
         if self.task == "detection" and "count" not in self._network.output_names:
@@ -64,6 +68,9 @@ class Model:
             UsageError: for another start.
         """
         return Stream(self, start)
+
+    def _make_resizer(self, size):
+        return Resizer(size, self.image_size, self.facts["resize_mode"])
 
     def _memory(self):
         """Of a new stream: the first one has what comes with the network."""
@@ -122,7 +129,7 @@ class Stream:
         frame = as_rgb(frame, f"frame {self._number}")
         if self._size is None:
             self._size = frame.shape[:2]
-            self._resizer = Resizer(self._size, model.image_size, facts["resize_mode"])
+            self._resizer = model._resizer(self._size)
         check_size(frame.shape[:2], self._size, f"frame {self._number}")
         about = {}
         if self._number % facts["stream"]["interval"] == 0:
