@@ -17,6 +17,7 @@ _PROGRAMS = {
     "C compiler": (("cc", "gcc", "clang"), "gcc"),
     "Chromium": (("chromium", "chromium-browser", "google-chrome"), "chromium"),
     "clang": (("clang",), "clang"),
+    "CMake": (("cmake",), "cmake g++"),
     "gcc for arm64": ((native.ARCHITECTURES["arm64"].compiler,), "gcc-aarch64-linux-gnu"),
     "gcc for x86_64": ((native.ARCHITECTURES["x86_64"].compiler,), "gcc-x86-64-linux-gnu"),
     "JDK": (("javac",), "default-jdk-headless"),

@@ -436,6 +436,28 @@ def test_only_the_library_s_own_names_leave_it(flags, tmp_path):
     assert names - declared <= {"fail", "litert", "litert_load", "model_load", "model_close", "input_memory"}
 
 
+def test_cmake_builds_and_installs_it(tool, tmp_path):
+    """With pages of 16 KB, as Android 15 has them; and C++ takes the header."""
+    cmake, built, root = tool("CMake"), tmp_path / "build", tmp_path / "root"
+    for command in (
+        ["-S", LIBRARY.parent, "-B", built],
+        ["--build", built],
+        ["--install", built, "--prefix", root],
+    ):
+        subprocess.run([cmake, *command], check=True, capture_output=True)
+    (library,) = root.glob("lib*/**/libpatchwork.so")
+    headers = subprocess.run(["readelf", "-lW", library], capture_output=True, text=True, check=True).stdout
+    assert {line.split()[-1] for line in headers.splitlines() if "LOAD" in line} == {"0x4000"}
+    (facts,) = root.glob("lib*/**/patchwork.pc")
+    assert "-lpatchwork" in facts.read_text()
+    program = tmp_path / "app.cc"
+    program.write_text("#include <patchwork.h>\nint main() { return *patchwork_error(); }\n")
+    include = root / "include"
+    command = ["c++", f"-I{include}", program, library, f"-Wl,-rpath,{library.parent}", "-o", tmp_path / "app"]
+    subprocess.run(command, check=True)
+    assert subprocess.run([tmp_path / "app"], check=False).returncode == 0
+
+
 def _environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 

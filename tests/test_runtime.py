@@ -251,3 +251,18 @@ def test_clips_that_cannot_be_read_are_one_line(detector, tmp_path):
         assert done.returncode == 1
         assert f"{path}: cannot read it" in done.stderr
         assert "Traceback" not in done.stderr
+
+
+@pytest.mark.slow
+def test_the_documented_lines_run(detector, tmp_path):
+    """Those by which docs/apps.md begins, as they are there."""
+    text = (ROOT / "docs/apps.md").read_text()
+    block = text[text.index("```python") :].split("```")[1].removeprefix("python\n")
+    (tmp_path / "pw.tflite").symlink_to(detector)
+    (tmp_path / "clip.mp4").symlink_to(CLIP)
+    environment = {**os.environ, "PYTHONPATH": str(PACKAGE)}
+    done = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    assert "class " in done.stdout

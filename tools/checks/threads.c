@@ -7,6 +7,7 @@
 
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "../../runtime/c/patchwork.h"
 
@@ -58,6 +59,29 @@ static void *crowd(void *failed) {
   return wrong ? failed : NULL;
 }
 
+// Every format and rotation, of an odd size, in planes that end with their last pixel: a byte beyond is reported.
+static int formats(void) {
+  enum { HEIGHT = 75, WIDTH = 91, PAIRS = (WIDTH + 1) / 2, ROWS = (HEIGHT + 1) / 2 };
+  static const size_t PIXEL[] = {3, 3, 4, 4, 1, 1, 1, 1};
+  int wrong = 0;
+  for (int format = PATCHWORK_RGB; format <= PATCHWORK_I420; format++) {
+    size_t chroma = format == PATCHWORK_I420 ? PAIRS : 2 * PAIRS;
+    size_t sizes[] = {PIXEL[format] * WIDTH * HEIGHT, chroma * ROWS, chroma * ROWS};
+    patchwork_frame taken = {format, HEIGHT, WIDTH, 0, {0}, {PIXEL[format] * WIDTH, chroma, chroma}, 0, 0};
+    unsigned char *planes[3];
+    for (int i = 0; i < 3; i++) taken.planes[i] = planes[i] = calloc(sizes[i], 1);
+    for (taken.rotation = 0; taken.rotation < 360; taken.rotation += 90) {
+      patchwork_stream *stream;
+      patchwork_answer answer;
+      if (failures(patchwork_stream_open(shared, PATCHWORK_WHOLE, &stream), "stream")) return 1;
+      for (int i = 0; i < FRAMES; i++) wrong += failures(patchwork_stream_push(stream, &taken, &answer), "format");
+      patchwork_stream_close(stream);
+    }
+    for (int i = 0; i < 3; i++) free(planes[i]);
+  }
+  return wrong;
+}
+
 static int together(void *(*run)(void *)) {
   pthread_t threads[THREADS];
   void *failed = NULL, *result;
@@ -91,7 +115,7 @@ int main(int count, char **values) {
   if (count != 3) return 2;
   arguments = values;
   if (together(run) || failures(patchwork_model_open(arguments[2], 1, &shared), "model")) return 1;
-  int failed = together(crowd) || failures(nulls(), "null");
+  int failed = together(crowd) || formats() || failures(nulls(), "null");
   patchwork_model_close(shared);
   return failed;
 }
