@@ -36,7 +36,7 @@ def blocks(section, language=""):
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     """Where a reader is who has the checkout beside."""
-    for name in ("examples", "benchmarks"):
+    for name in ("runtime",):
         (tmp_path / name).symlink_to(ROOT / name)
     (tmp_path / "libLiteRt.so").symlink_to(native.library_path())
     monkeypatch.chdir(tmp_path)

@@ -107,7 +107,7 @@ def test_the_runtime_needs_no_more_than_it_says():
 
 @pytest.mark.parametrize(
     ("folders", "lazily", "extras"),
-    [(list(FOLDERS), False, False), ([*FOLDERS, "tests", "tools", "results", "examples"], True, True)],
+    [(list(FOLDERS), False, False), ([*FOLDERS, "tests", "tools", "results"], True, True)],
 )
 def test_every_package_that_is_imported_is_asked_for(folders, lazily, extras):
     """None is there only because another one needs it. The package itself can be imported without any extra."""
