@@ -46,7 +46,7 @@ def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> 
             raise UsageError(f"unexpected argument '{extra[0]}'; all arguments are --flags")
         backend.check()
         with quiet.python_only_stderr(to_the_end=is_process):
-            _import_plugins(flag_values.plugins)
+            import_plugins(flag_values.plugins)
             main()
             print(end="", flush=True)  # that it cannot be written is to be told, too
         return 0
@@ -73,7 +73,8 @@ def _drop_output():
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def _import_plugins(names):
+def import_plugins(names):
+    """Imports modules of the user's, from this folder too."""
     if any(names):
         sys.path.insert(0, os.getcwd())  # and it stays: they may import their neighbours later
     for name in filter(None, names):

@@ -3,13 +3,13 @@
 import html
 import io
 
-import numpy as np
 from tabulate import tabulate
 
 from patchwork_tf.task import get_task
 
 _FEW, _STILL = 30, 0.95  # frames; agreement of every 6th frame
 _LEVEL = 0.01  # differences below are none
+_EQUAL = 1.15  # by which a cost may be above another, and be the same: intervals are whole numbers
 _KINDS = {
     "own": ("the file", "black"),
     "every": ("every frame", "black"),
@@ -25,8 +25,7 @@ _KINDS = {
 
 def kept(row) -> float | None:
     """What a method keeps: accuracy where truth is given, else agreement; in [0, 1]."""
-    values = [value for value in row["accuracy"].values() if value is not None]
-    return values[0] if values else row["agreement"]
+    return next(iter(row["accuracy"].values())) if row["accuracy"] else row["agreement"]
 
 
 def measure_of(result) -> str:
@@ -35,17 +34,21 @@ def measure_of(result) -> str:
     return next(iter(accuracy)) if accuracy else f"agreement ({get_task(result['task']).agreement})"
 
 
-def rivals(result, row) -> dict[str, dict | None]:
-    """Who keeps most of those of a Patchwork row's 'mean' cost, and of its 'worst' case; None if nobody does."""
+def rivals(result, row, swept) -> dict[str, dict | None]:
+    """Who keeps most at the mean cost of a Patchwork row, and at the worst case of the same from a sweep.
+
+    Those that were chosen for it, if they cost what it does when all is measured; None if nobody does.
+    """
     found = {}
-    for name, key in (("mean", "mean_ms"), ("worst", "p99_ms")):
+    for name, key, own in (("mean", "mean_ms", row), ("worst", "p99_ms", swept)):
         equal = [
             other
             for other in result["rows"]
-            if row["title"] in other["rival_of"].get(name, ())
-            or (other["kind"] == "half" and other[key] <= row[key])
+            if (row["title"] in other["rival_of"].get(name, ()) or other["kind"] == "half")
+            and other[key] <= _EQUAL * own[key]
+            and kept(other) is not None
         ]
-        found[name] = max((other for other in equal if kept(other) is not None), key=kept, default=None)
+        found[name] = max(equal, key=kept, default=None)
     return found
 
 
@@ -57,11 +60,11 @@ def sentences(result) -> list[str]:
     for row in result["rows"]:
         if row["kind"] != "patchwork" or ", " in row["title"] or kept(row) is None:
             continue
-        equal = rivals(result, row)
-        swept = next(x for x in result["rows"] if x["kind"] == "swept" and x["title"].startswith(row["title"]))
+        swept = next(x for x in result["rows"] if x["title"] == f"{row['title']} from a sweep")
+        equal = rivals(result, row, swept)
         found.append(
-            f"{row['title']} keeps {_per_cent(kept(row))}. {_against(row, equal['mean'], 'mean cost')} "
-            f"{_against(swept, equal['worst'], 'worst case')}"
+            f"{row['title']} keeps {_per_cent(kept(row))}. {_against(row, equal['mean'], 'mean cost', 'mean_ms')} "
+            f"{_against(swept, equal['worst'], 'worst case', 'p99_ms')}"
         )
     return found
 
@@ -83,21 +86,23 @@ def _unclear(result) -> str | None:
     return None
 
 
-def _against(row, rival, equal) -> str:
+def _against(row, rival, equal, key) -> str:
     own = f" ({row['title']}: {_per_cent(kept(row))})" if row["kind"] == "swept" else ""
-    if rival is None:
+    if rival is None or kept(row) is None:
         return f"At an equal {equal} there is no rival."
     gain = kept(row) - kept(rival)
     verdict = f"{'wins' if gain > 0 else 'loses'} by {abs(100 * gain):.1f} against"
     if abs(gain) < _LEVEL:
         verdict = "is level with"
-    return f"At an equal {equal}{own} it {verdict} the best rival, {rival['title']} ({_per_cent(kept(rival))})."
+    costs = f"{_per_cent(kept(rival))} in {rival[key]:.1f} ms, it takes {row[key]:.1f}"
+    return f"At an equal {equal}{own} it {verdict} the best rival, {rival['title']} ({costs})."
 
 
 def table(result) -> str:
     """All rows, the dearest first."""
     heads, lines = _cells(result)
-    text = f"{result['frames']} frames of {len(result['videos'])} videos; against {result['reference']}"
+    videos = len(result["videos"])
+    text = f"{result['frames']} frames of {videos} video{'s' * (videos > 1)}; against {result['reference']}"
     if not result["finished"]:
         text += "; INTERRUPTED, this is what was measured until then"
     sides = ["left", *["right"] * (len(heads) - 1)]
@@ -113,7 +118,7 @@ def _cells(result):
     for row in sorted(result["rows"], key=lambda row: -row["mean_ms"]):
         times = [f"{row[key]:.1f}" for key in ("mean_ms", "p99_ms", "max_ms")]
         sizes = ["-" if row[key] is None else f"{row[key]:.1f}" for key in ("peak_mb", "file_mb")]
-        mflops = "-" if np.isnan(row["mflops"]) else f"{row['mflops']:.0f}"
+        mflops = "-" if row["mflops"] is None else f"{row['mflops']:.0f}"
         scores = [row["agreement"], *(row["accuracy"][key] for key in accuracy), row["flicker"]]
         lines.append([row["title"], *times, mflops, *map(_per_cent, scores), *sizes])
     return heads, lines
@@ -168,10 +173,13 @@ def _plots(result) -> str:
                     row["title"], (row[key], 100 * kept(row)), (4, 3), textcoords="offset points", fontsize=7
                 )
         axes.set_xscale("log")
+        for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
+            axis_formatter("{x:g}")
         axes.set_xlabel(f"ms per frame, {label}")
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel(f"{measure_of(result)}, %")
-    figure.axes[1].legend(fontsize=8, loc="lower right")
+    if figure.axes[1].collections:
+        figure.axes[1].legend(fontsize=8, loc="lower right")
     drawn = io.StringIO()
     figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]

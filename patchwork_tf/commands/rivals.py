@@ -2,6 +2,7 @@
 
 import collections
 import concurrent.futures
+import contextlib
 import dataclasses
 import itertools
 import multiprocessing
@@ -16,8 +17,9 @@ from patchwork_tf import cli, provenance
 from patchwork_tf.bars import progress
 from patchwork_tf.benchmarks import host, native
 from patchwork_tf.benchmarks.samples import read_samples
+from patchwork_tf.choices import QUANTIZATIONS
 from patchwork_tf.data.annotated import AnnotatedVideo
-from patchwork_tf.data.datasets import Source, annotated_videos
+from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export.exporting import export
@@ -34,6 +36,7 @@ WINDOWS = ("pw-m4n2", "pw-m4n1", "pw-m2n1")
 _STRIDE = 32  # sides of smaller frames divide by it
 _TRIED, _ROUNDS = 10, 2  # frames by which rivals are chosen, and how often
 _BLOCK, _WARM = 64, 3  # frames in a turn, and before it, of which none counts
+_FEWEST, _ROOM = 8, 300_000_000  # frames in a turn of large answers, bytes of them
 _LONGEST = 64  # frames between two that are looked at, where a window costs next to nothing
 _CALIBRATING = 16  # frames
 _STEPS = 2  # of a file's verification: Keras has answered as the file in tests
@@ -50,6 +53,7 @@ class File:
         kind: 'every', 'smaller', 'half', 'patchwork' or 'no memory'.
         quantization: as for `export`.
         image_size: (H, W); None as the weights have it.
+        depth: None as the system has it.
     """
 
     title: str
@@ -58,6 +62,7 @@ class File:
     kind: str
     quantization: str = "none"
     image_size: tuple[int, int] | None = None
+    depth: float | None = None
 
 
 class Row:
@@ -103,7 +108,7 @@ class Row:
             "mean_ms": float(np.mean(self.milliseconds)),
             "p99_ms": float(np.percentile(self.milliseconds, 99)),
             "max_ms": float(np.max(self.milliseconds)),
-            "mflops": file["mflops"] * share,
+            "mflops": file["mflops"] and file["mflops"] * share,
             "agreement": agreement,
             "accuracy": accuracy,
             "flicker": self.flicker.result() if self.flicker else None,
@@ -119,13 +124,18 @@ def run(flags) -> dict:
         reference, wanted = _wanted(flags, folder)
         videos = _videos(flags, reference)
         names, task = tuple(reference.class_names), get_task(reference.config.task)
-        if not hasattr(task, "agreement_metric"):
-            raise UsageError(f"{task.name} cannot be compared")
+        for file in wanted:  # whether sizes and weights fit, before minutes of work
+            system = checkpoints.system_of(file.system, file.source)
+            checkpoints.fields_of_weights(
+                system, checkpoints.read(file.source), cli.override(image_size=file.image_size, depth=file.depth)
+            )
         has_8_bits = any(file.quantization == "int8" for file in wanted)
-        paths = _exported(wanted, folder, _calibration(videos) if has_8_bits else ())
+        paths = _exported(wanted, folder, _calibration(videos) if has_8_bits else (), flags.plugins)
         costs = _costs(wanted, paths, videos[0])
-        smaller = _smaller(wanted[0], costs, flags.image_size or reference.config.image_size)
-        paths |= _exported(list(smaller), folder, ())
+        smaller = {}
+        if task.name != "maps":  # of another size, they are held against nothing
+            smaller = _smaller(wanted[0], costs, flags.image_size or reference.config.image_size)
+        paths |= _exported(list(smaller), folder, (), flags.plugins)
         comparison = _Comparison([*wanted, *smaller], paths, task, names, reference, flags)
         comparison.add_skips(costs)
         for row in comparison.rows:
@@ -165,15 +175,20 @@ def _wanted(flags, folder) -> tuple[checkpoints.Checkpoint, list[File]]:
             if not checkpoints.find_pretrained(name):
                 raise UsageError(f"no weights of {name} are shipped: name some, --checkpoint=FOLDER")
         checkpoint = checkpoints.read(f"{prefix}sf")
-    every = File("every frame", f"{prefix}sf", source or f"{prefix}sf", "every", image_size=flags.image_size)
-    files, types = [every], [kind for kind in flags.types if kind]
+    # Of a checkpoint of half the depth all are; a system's name says nothing of it.
+    about = {"image_size": flags.image_size, "depth": checkpoint.config.depth if source else None}
+    files = [File("every frame", f"{prefix}sf", source or f"{prefix}sf", "every", **about)]
+    # In float32 in any case: rivals are chosen by its cost.
+    types = list(dict.fromkeys(["none", *filter(None, flags.types)]))
+    if unknown := set(types) - set(QUANTIZATIONS):
+        raise UsageError(f"--types: {unknown.pop()} is none of {', '.join(QUANTIZATIONS)}")
     if "int8" in types:
         load_quantizer()  # if it is missing, that is said before minutes of work
-    for name, kind in itertools.product(systems, types):
+    for name, kind in itertools.product(dict.fromkeys(systems), types):
         if checkpoints.system_of(name, source).is_single_frame:
             raise UsageError(f"{name}: rivals are chosen by their cost; name windows, such as {prefix}pw-m4n2")
         title = name.removeprefix(prefix) + ("" if kind == "none" else f", {kind}")
-        files.append(File(title, name, source or name, "patchwork", kind, flags.image_size))
+        files.append(File(title, name, source or name, "patchwork", kind, **about))
     half = f"{prefix}sf-d0.5"
     if not source and checkpoints.find_pretrained(half):
         files.append(File("half the depth", half, half, "half", image_size=flags.image_size))
@@ -206,12 +221,23 @@ def _videos(flags, checkpoint) -> list[AnnotatedVideo]:
     if paths:
         opened = [Video(path) for path in paths]
         return [AnnotatedVideo(video.path, _Limited(video, flags.max_frames), []) for video in opened]
-    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
+    source, task = (
+        Source(flags.dataset, flags.data_dir, flags.split, flags.config),
+        get_task(checkpoint.config.task),
+    )
+    if not task.truth:
+        raise UsageError(f"there is no truth of {task.name}: name --video, not --dataset")
+    learned, known = list(checkpoint.class_names), list(class_names(source, task.truth))
+    if task.name == "detection" and learned != known:
+        raise UsageError(
+            f"{checkpoint.path} knows {len(learned)} classes ({learned[0]}, ...), {flags.dataset} has "
+            f"{len(known)} ({known[0]}, ...)"
+        )
     size = max(checkpoint.config.image_size)
     videos, _ = annotated_videos(
         source, count=flags.num_videos, num_frames=flags.max_frames, size=size, seed=flags.seed
     )
-    return list(videos)
+    return [dataclasses.replace(video, masks=list(video.masks)) for video in videos]
 
 
 class _Limited:
@@ -219,36 +245,43 @@ class _Limited:
 
     def __init__(self, video, limit):
         self._video, self._limit = video, limit
-        self.count = video.num_frames and min(video.num_frames, limit or video.num_frames)
 
     def __iter__(self):
         return itertools.islice(iter(self._video), self._limit)
 
+    def number(self) -> int | None:
+        """Of frames, if it is known."""
+        known = self._video.num_frames
+        return known and min(known, self._limit or known)
+
 
 def _calibration(videos) -> list[np.ndarray]:
-    """Frames to calibrate 8 bits on: of these videos, spread over them."""
+    """Frames to calibrate 8 bits on: the first ones of these videos."""
     each = max(1, _CALIBRATING // len(videos))
     return [frame for video in videos[:_CALIBRATING] for frame in itertools.islice(video.frames, each)]
 
 
-def _exported(wanted, folder, calibration) -> dict[str, str]:
+def _exported(wanted, folder, calibration, plugins) -> dict[str, str]:
     """Exports files, two at a time; their paths by title."""
     paths = {file.title: os.path.join(folder, f"{file.title}.tflite") for file in wanted}
     if not wanted:
         return paths
-    context = multiprocessing.get_context("spawn")
     workers = min(len(wanted), 2, os.cpu_count() or 1)
-    with (
-        progress(total=len(wanted), unit="file", desc="exporting") as bar,
-        concurrent.futures.ProcessPoolExecutor(workers, mp_context=context) as pool,
-    ):
-        jobs = {pool.submit(_export, file, paths[file.title], calibration): file for file in wanted}
-        for job in concurrent.futures.as_completed(jobs):
-            try:
+    options = {"mp_context": multiprocessing.get_context("spawn"), "initializer": cli.import_plugins}
+    with progress(total=len(wanted), unit="file", desc="exporting") as bar:
+        pool = concurrent.futures.ProcessPoolExecutor(workers, initargs=(plugins,), **options)
+        try:
+            jobs = {}
+            for file in wanted:
+                frames = calibration if file.quantization == "int8" else None
+                jobs[pool.submit(_export, file, paths[file.title], frames)] = file
+            for job in concurrent.futures.as_completed(jobs):
                 job.result()
-            except concurrent.futures.process.BrokenProcessPool:
-                raise DataError(f"the export of {jobs[job].title} was killed: is there memory enough?") from None
-            bar.update()
+                bar.update()
+        except concurrent.futures.process.BrokenProcessPool:
+            raise DataError("an export was killed: is there memory enough?") from None
+        finally:
+            pool.shutdown(cancel_futures=True)
     return paths
 
 
@@ -257,17 +290,16 @@ def _export(file: File, path: str, calibration):
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     checkpoint = checkpoints.read(file.source)
     system = checkpoints.system_of(file.system, file.source)
-    model = checkpoints.build_from(system, checkpoint, **cli.override(image_size=file.image_size))
-    frames = calibration if file.quantization == "int8" else None
-    with open(os.devnull, "w") as nowhere:
-        import sys
-
-        sys.stderr = nowhere  # bars of several exports at once
-        try:
-            steps = _STEPS if file.quantization == "none" else 0
-            export(model, path, verify_steps=steps, quantization=file.quantization, calibration=frames)
-        finally:
-            sys.stderr = sys.__stderr__
+    overrides = cli.override(image_size=file.image_size, depth=file.depth)
+    model = checkpoints.build_from(system, checkpoint, **overrides)
+    steps = _STEPS if file.quantization == "none" else 0
+    # Bars of two exports at once, and what a quantizer has to say, are nothing to read.
+    with (
+        open(os.devnull, "w") as nowhere,
+        contextlib.redirect_stderr(nowhere),
+        contextlib.redirect_stdout(nowhere),
+    ):
+        export(model, path, verify_steps=steps, quantization=file.quantization, calibration=calibration)
 
 
 def _costs(wanted, paths, video) -> dict[str, float]:
@@ -335,8 +367,13 @@ class _Comparison:
         if flags.tflite:
             self.reference_title = self._own_title = os.path.basename(flags.tflite)
             self._own = _Own(flags.tflite, checkpoint)
+            if task.name == "maps" and self._own.image_size != tuple(self._models["every frame"].image_size):
+                raise UsageError(
+                    f"{flags.tflite}: maps are compared at one size; import it at "
+                    f"--image_size={'x'.join(map(str, self._own.image_size))}, or leave out --tflite"
+                )
             self.files[self.reference_title] = {
-                "mflops": float("nan"),
+                "mflops": None,
                 "bytes": os.path.getsize(flags.tflite),
                 "peak_mb": None,
             }
@@ -353,7 +390,9 @@ class _Comparison:
 
     def measure(self, videos) -> bool:
         """Runs all; False if it was interrupted."""
-        total = [getattr(video.frames, "count", None) or _length(video.frames) for video in videos]
+        total = [
+            video.frames.number() if isinstance(video.frames, _Limited) else len(video.frames) for video in videos
+        ]
         try:
             with progress(total=sum(total) if all(total) else None, unit="frame", desc="comparing") as bar:
                 for video in videos:
@@ -368,7 +407,9 @@ class _Comparison:
         """Every k-th frame at the mean cost of windows; k - 1 late at their dearest frame."""
         of_interval = collections.defaultdict(list)
         for windows, ratio in _ratios(costs).items():
-            of_interval[min(max(2, round(1 / ratio)), _LONGEST)].append(windows)
+            for interval in {int(1 / ratio), int(1 / ratio) + 1}:
+                if 2 <= interval <= _LONGEST:
+                    of_interval[interval].append(windows)
         for interval, windows in sorted(of_interval.items()):
             every = f"every {interval}{ {2: 'nd', 3: 'rd'}.get(interval, 'th') } frame"
             late = f"{every}, {interval - 1} late"
@@ -385,56 +426,57 @@ class _Comparison:
         streams = {title: model.stream() for title, model in self._models.items()}
         streams |= {title: make(self._models[file]) for title, (file, make) in self._others.items()}
         if self._own:
-            streams = {self.reference_title: self._own, **streams}
+            streams = {self._own_title: self._own, **streams}
+        longest = max(row.interval + row.late for row in self.rows)
         frames, every, number = iter(video.frames), [], 0
-        while block := list(itertools.islice(frames, _BLOCK)):
-            references = []
+        while block := list(itertools.islice(frames, self._turn(len(streams)))):
+            answered = {}
             for title, stream in streams.items():
                 self._warm_up(title, block[0])
-                answered = [_timed(stream, frame) for frame in block]
-                if title == self.reference_title:
-                    references = [answer for answer, _ in answered]
-                    self.found = self.found or any(map(_finds, references))
-                if title == self._own_title:
-                    answered = list(zip(references, self._own.milliseconds(), strict=True))
-                if title == "every frame":
-                    every += answered
-                self._take(title, video, number, block, answered, references)
-            for row in self.rows:
-                if row.kind in ("skip", "late"):
-                    self._take_skipped(row, video, number, block, every, references)
+                answered[title] = [_timed(stream, frame) for frame in block]
+            if self._own:
+                answers = [answer for answer, _ in answered[self._own_title]]
+                answered[self._own_title] = list(zip(answers, self._own.milliseconds(), strict=True))
+            every += answered["every frame"]
+            for t, frame in enumerate(block):  # frame by frame: all rows are of the same ones if it is interrupted
+                self._take(
+                    video, number + t, frame.shape[:2], {k: found[t] for k, found in answered.items()}, every
+                )
+                bar.update()
             number += len(block)
-            self.frames += len(block)
-            bar.update(len(block))
-            every[: max(0, number - 2 * _LONGEST)] = [None] * max(0, number - 2 * _LONGEST)
+            old = max(0, number - longest)
+            every[:old] = [None] * old
+
+    def _turn(self, streams) -> int:
+        """Frames in a turn: fewer where answers are large."""
+        if self._task.name == "detection":
+            return _BLOCK
+        height, width = self._models["every frame"].image_size
+        return min(_BLOCK, max(_FEWEST, _ROOM // (streams * height * width * 5)))
+
+    def _take(self, video, number, size, answered, every):
+        reference, _ = answered[self.reference_title]
+        self.found = self.found or _finds(reference)
+        for row in self.rows:
+            key = number - row.late - (number - row.late) % row.interval
+            if key < 0:  # nothing is known yet
+                continue
+            answer, took = every[key] if row.kind in ("skip", "late") else answered[row.title]
+            if row.kind == "late":
+                took /= row.interval
+            elif row.kind == "skip" and number % row.interval:
+                took = 0.0
+            row.take(video, number, size, answer, took, reference)
+        self.frames += 1
 
     def _warm_up(self, title, frame):
         """Another stream of the file, whose frames nobody asked for."""
         model = self._models.get(self._others.get(title, (title,))[0])
-        if model:
-            stream = model.stream()
-            for _ in range(_WARM):
-                stream.push(frame)
-
-    def _take(self, title, video, number, block, answered, references):
-        for row in self.rows:
-            if row.title == title:
-                for t, (frame, (answer, took), reference) in enumerate(
-                    zip(block, answered, references, strict=True)
-                ):
-                    row.take(video, number + t, frame.shape[:2], answer, took, reference)
-
-    def _take_skipped(self, row, video, number, block, every, references):
-        for t, (frame, reference) in enumerate(zip(block, references, strict=True), start=number):
-            key = t - row.late - (t - row.late) % row.interval
-            if key < 0:  # nothing is known yet
-                continue
-            answer, took = every[key]
-            if row.kind == "late":
-                took /= row.interval
-            elif t % row.interval:
-                took = 0.0
-            row.take(video, t, frame.shape[:2], answer, took, reference)
+        stream = model.stream() if model else self._own
+        for _ in range(_WARM):
+            stream.push(frame)
+        if not model:
+            self._own.milliseconds()
 
 
 def _swept(model):
@@ -462,6 +504,7 @@ class _Own:
     def __init__(self, path, checkpoint):
         self._step, self._took = FileStep(path, checkpoint), []
         self._runner, self._step._runner = self._step._runner, self._timed
+        self.image_size = tuple(self._step.config.image_size)
 
     def _timed(self, *arguments):
         start = time.perf_counter()
@@ -500,10 +543,6 @@ def _peak_mb(path) -> float | None:
         flags = [f"--library={native.library_path()}", f"--model={path}", f"--samples={samples}"]
         done = subprocess.run([runner, *flags, "--steps=3", "--warmup=1"], capture_output=True, check=False)
         return read_samples(samples).facts["peak_kb"] / 1000 if done.returncode == 0 else None
-
-
-def _length(frames) -> int | None:
-    return len(frames) if hasattr(frames, "__len__") else None
 
 
 def _finds(answer) -> bool:

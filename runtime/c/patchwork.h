@@ -2,7 +2,8 @@
 //
 // Build patchwork.c with your app and link with -ldl -lm -lpthread, or take CMakeLists.txt. LiteRT's library is loaded by
 // patchwork_load. Functions that return an int return a status, PATCHWORK_OK if all is well; patchwork_error says what is
-// wrong. A model and its streams are used by one thread at a time, any; several models may run in several threads.
+// wrong. A model and its streams are used by one thread at a time, any, and closed when none uses them; several models may
+// run in several threads.
 #ifndef PATCHWORK_H
 #define PATCHWORK_H
 

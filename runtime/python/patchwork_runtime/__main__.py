@@ -39,6 +39,9 @@ def _main(flags) -> int:
         return 2 if isinstance(error, UsageError) else 1
     except BrokenPipeError:
         return 0
+    except OSError as error:
+        print(f"cannot write: {error.strerror or error}", file=sys.stderr)
+        return 1
     finally:
         for source in sources:
             print(source.summary(), file=sys.stderr)

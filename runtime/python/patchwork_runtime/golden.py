@@ -108,12 +108,17 @@ def check(folder: str, path: str) -> float:
 
 
 def _difference(expected, found, where) -> float:
-    words = list(zip(expected.split(), found.split(), strict=False))
-    texts = [(a, b) for a, b in words if a.isalpha() or b.isalpha()]
-    numbers = [abs(float(a) - float(b)) for a, b in words if not (a.isalpha() or b.isalpha())]
-    worst = max(numbers, default=0.0)
-    same_shape = len(expected.split()) == len(found.split()) and all(a == b for a, b in texts)
-    if not same_shape or worst > TOLERANCE:
+    words, worst = list(zip(expected.split(), found.split(), strict=False)), 0.0
+    same = len(expected.split()) == len(found.split())
+    try:
+        for a, b in words:
+            if a.isalpha() or b.isalpha():
+                same &= a == b
+            else:
+                worst = max(worst, abs(float(a) - float(b)))
+    except ValueError:
+        same = False
+    if not same or worst > TOLERANCE:
         raise DataError(f"{where}: expected '{expected}', found '{found}'")
     return worst
 

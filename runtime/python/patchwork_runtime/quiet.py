@@ -3,7 +3,10 @@
 import os
 import sys
 import tempfile
+import threading
 from contextlib import contextmanager
+
+_hiding = threading.RLock()
 
 
 @contextmanager
@@ -14,8 +17,9 @@ def hidden_stderr():
         return
     if sys.stderr:
         sys.stderr.flush()
-    saved = os.dup(2)
-    with tempfile.TemporaryFile() as hidden:
+    # One thread at a time: another one would take what is hidden for what was there.
+    with _hiding, tempfile.TemporaryFile() as hidden:
+        saved = os.dup(2)
         os.dup2(hidden.fileno(), 2)
         try:
             yield lambda: _content(hidden)

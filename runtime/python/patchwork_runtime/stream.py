@@ -1,5 +1,6 @@
 """Answering the frames of a video by an exported file."""
 
+import contextlib
 import dataclasses
 import functools
 import os
@@ -67,7 +68,18 @@ class Model:
         Raises:
             UsageError: for another start.
         """
-        return Stream(self, start)
+        with self._alone():
+            return Stream(self, start)
+
+    @contextlib.contextmanager
+    def _alone(self):
+        """While no other thread is at the model, or at a stream of it."""
+        if not self._busy.acquire(blocking=False):
+            raise UsageError(f"{self.path}: two threads are at one Model; make one for each thread")
+        try:
+            yield
+        finally:
+            self._busy.release()
 
     def _make_resizer(self, size):
         return Resizer(size, self.image_size, self.facts["resize_mode"])
@@ -94,8 +106,9 @@ class Stream:
 
     def reset(self):
         """Forgets the video: the next frame is the first of another, as after a cut, a turn or a pause."""
-        self.memory.reset()
-        self._forget()
+        with self._model._alone():
+            self.memory.reset()
+            self._forget()
 
     def push(self, frame: np.ndarray) -> Answer:
         """Answers the next frame.
@@ -111,12 +124,8 @@ class Stream:
             UsageError: if it is no such image, or another thread is at this model.
             DataError: if it has another size than those before it.
         """
-        if not self._model._busy.acquire(blocking=False):
-            raise UsageError(f"{self._model.path}: two threads are at one Model; make one for each thread")
-        try:
+        with self._model._alone():
             return self._push(frame)
-        finally:
-            self._model._busy.release()
 
     def _forget(self):
         model = self._model
@@ -152,7 +161,9 @@ class Stream:
         self._next_window = tuple(outputs["next_window"].tolist()) if "next_window" in outputs else (0, 0)
         self._outputs = outputs
         cost = model.facts["mflops"]["start" if whole else "step"]
-        return {"window": None if whole else window, "whole_frame": whole, "mflops": cost}
+        values = outputs.get("q_values", outputs.get("rule_values"))
+        values = None if values is None else values[0]
+        return {"window": None if whole else window, "whole_frame": whole, "mflops": cost, "q_values": values}
 
     def _seen(self, window) -> tuple[int, int, int, int]:
         """The pixels of the network's image that a step looks at; None is for all."""

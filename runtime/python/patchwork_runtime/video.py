@@ -8,6 +8,8 @@ import numpy as np
 
 from .errors import DataError, UsageError
 
+_PATIENCE = 10  # seconds
+
 
 def frames(source: str) -> Iterator[np.ndarray]:
     """Frames (h, w, 3) uint8 RGB, upright, of a clip, or whatever else of that name FFmpeg reads.
@@ -36,8 +38,11 @@ class Camera:
         cv2 = _module("cv2")
         if cv2 is None:
             raise UsageError("cameras take OpenCV: pip install opencv-python-headless")
-        self._frames = _by_opencv(cv2, number, f"camera {number}")
-        self._new, self._latest, self._error = threading.Condition(), next(self._frames), None
+        self._name, self._error = f"camera {number}", None
+        self._frames = _by_opencv(cv2, number, self._name)
+        self._new, self._latest = threading.Condition(), next(self._frames, None)
+        if self._latest is None:
+            raise DataError(f"{self._name}: no frame comes; is it in use elsewhere?")
         threading.Thread(target=self._read, daemon=True).start()
 
     def _read(self):
@@ -57,7 +62,8 @@ class Camera:
 
     def __next__(self) -> np.ndarray:
         with self._new:
-            self._new.wait_for(lambda: self._latest is not None or self._frames is None)
+            if not self._new.wait_for(lambda: self._latest is not None or self._frames is None, _PATIENCE):
+                raise DataError(f"{self._name}: no frame for {_PATIENCE} seconds")
             frame, self._latest = self._latest, None
         if frame is not None:
             return frame
