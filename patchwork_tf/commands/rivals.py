@@ -390,9 +390,7 @@ class _Comparison:
 
     def measure(self, videos) -> bool:
         """Runs all; False if it was interrupted."""
-        total = [
-            video.frames.number() if isinstance(video.frames, _Limited) else len(video.frames) for video in videos
-        ]
+        total = [_number_of(video.frames) for video in videos]
         try:
             with progress(total=sum(total) if all(total) else None, unit="frame", desc="comparing") as bar:
                 for video in videos:
@@ -543,6 +541,13 @@ def _peak_mb(path) -> float | None:
         flags = [f"--library={native.library_path()}", f"--model={path}", f"--samples={samples}"]
         done = subprocess.run([runner, *flags, "--steps=3", "--warmup=1"], capture_output=True, check=False)
         return read_samples(samples).facts["peak_kb"] / 1000 if done.returncode == 0 else None
+
+
+def _number_of(frames) -> int | None:
+    """Of frames, if it is known."""
+    if isinstance(frames, _Limited):
+        return frames.number()
+    return len(frames) if hasattr(frames, "__len__") else None
 
 
 def _finds(answer) -> bool:
