@@ -164,14 +164,8 @@ def test_frame_numbers(length, stride, expected):
 @pytest.mark.slow
 def test_letterbox_keeps_boxes_on_their_pixels(tmp_path):
     """A white object on black, in a wide frame: its box is where it is, stretched or letterboxed."""
-    from patchwork_tf.resizing import (
-        letterbox,
-        resize_boxes,
-        resize_frame,
-        resize_images,
-        restore_boxes,
-        restore_map,
-    )
+    from patchwork_tf.resizing import resize_boxes, resize_frame, resize_images
+    from patchwork_tf.runtime.resizing import letterbox, restore_boxes, restore_map
 
     image = np.zeros((40, 80, 3), np.uint8)
     image[8:24, 20:60] = 255

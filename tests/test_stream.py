@@ -238,7 +238,9 @@ def test_masks_are_drawn(frames):
     answer = Mask(probability=mask.astype(np.float32), size=mask.shape, window=(0, 0))
     ages = np.zeros((1, 1), int)
     style = overlay.Style(get_task("segmentation"), ["foreground"])
-    plain = overlay.draw(frames[0], dataclasses.replace(answer, mask=np.zeros_like(mask)), ages, style)
+    plain = overlay.draw(
+        frames[0], dataclasses.replace(answer, probability=np.zeros_like(answer.probability)), ages, style
+    )
     tinted = overlay.draw(frames[0], answer, ages, style)
     changed = np.any(plain != tinted, axis=-1)
     assert changed[70:170, 70:170].all()
