@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 
 from patchwork_tf.errors import UsageError
+from patchwork_tf.runtime.frames import sweep
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,5 +52,4 @@ class Grid:
     @property
     def raster(self) -> list[tuple[int, int]]:
         """The fewest windows that cover the frame, row by row: one sweep of the raster policy."""
-        starts = [*range(0, self.cells - self.window_cells, self.window_cells), self.positions - 1]
-        return [(r, q) for r in starts for q in starts]
+        return sweep(self.cells, self.window_cells)

@@ -11,6 +11,7 @@ from exports import export
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
+from patchwork_tf.export import metadata
 from patchwork_tf.runtime.network import Network
 
 ROOT = Path(__file__).parents[1]
@@ -38,6 +39,27 @@ def detector(small, tmp_path_factory):
     path = str(tmp_path_factory.mktemp("detector") / "detector.tflite")
     export(small("oid-pw-m4n1"), path, verify_steps=5)
     return path
+
+
+@pytest.fixture(scope="session")
+def segmenter(small, tmp_path_factory):
+    """A small Patchwork segmenter."""
+    path = str(tmp_path_factory.mktemp("segmenter") / "segmenter.tflite")
+    export(small("davis-pw-m2n1"), path, verify_steps=3)
+    return path
+
+
+@pytest.fixture(scope="session")
+def letterboxed(detector, tmp_path_factory):
+    """The same detector, which wants frames letterboxed."""
+    path = tmp_path_factory.mktemp("letterboxed") / "detector.tflite"
+    facts = {
+        **metadata.read(detector),
+        "resize_mode": "letterbox",
+        "labels": ["plain", "grüße", '🦆 "duck"\\', *list("abcdefg")],
+    }
+    path.write_bytes(metadata.insert(Path(detector).read_bytes(), facts))
+    return str(path)
 
 
 @pytest.fixture

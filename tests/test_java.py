@@ -47,13 +47,6 @@ def java(tool, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def segmenter(small, tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("segmenter") / "segmenter.tflite")
-    export(small("davis-pw-m2n1"), path, verify_steps=3)
-    return path
-
-
-@pytest.fixture(scope="module")
 def letterboxed(detector, segmenter, tmp_path_factory):
     """Both in files of other names, and labels, than an app in C would think of."""
     paths = []

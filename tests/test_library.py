@@ -20,7 +20,7 @@ import patchwork_tf as pw
 from patchwork_tf.benchmarks import native
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError
-from patchwork_tf.export import golden, metadata
+from patchwork_tf.export import golden
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.runtime import golden as vectors
 from patchwork_tf.zoo import checkpoints
@@ -124,13 +124,6 @@ def library(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def segmenter(small, tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("segmenter") / "segmenter.tflite")
-    export(small("davis-pw-m2n1"), path, verify_steps=3)
-    return path
-
-
-@pytest.fixture(scope="module")
 def single_frame(small, tmp_path_factory):
     path = str(tmp_path_factory.mktemp("single") / "single.tflite")
     export(small("davis-sf"), path, verify_steps=1)
@@ -144,19 +137,6 @@ def classes(tmp_path_factory):
     system, weights = pw.get_system("voc-pw-m4n2"), checkpoints.read("voc-pw-m4n2")
     export(checkpoints.build_from(system, weights, image_size=256), path, verify_steps=1)
     return path
-
-
-@pytest.fixture(scope="module")
-def letterboxed(detector, tmp_path_factory):
-    """The same detector, which wants frames letterboxed."""
-    path = tmp_path_factory.mktemp("letterboxed") / "detector.tflite"
-    facts = {
-        **metadata.read(detector),
-        "resize_mode": "letterbox",
-        "labels": ["plain", "grüße", '🦆 "duck"\\', *list("abcdefg")],
-    }
-    path.write_bytes(metadata.insert(Path(detector).read_bytes(), facts))
-    return str(path)
 
 
 @pytest.fixture(scope="module")

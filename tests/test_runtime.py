@@ -28,21 +28,6 @@ PACKAGE = ROOT / "runtime" / "python"
 
 
 @pytest.fixture(scope="module")
-def segmenter(small, tmp_path_factory):
-    path = str(tmp_path_factory.mktemp("segmenter") / "segmenter.tflite")
-    export(small("davis-pw-m2n1"), path, verify_steps=3)
-    return path
-
-
-@pytest.fixture(scope="module")
-def letterboxed(detector, tmp_path_factory):
-    path = tmp_path_factory.mktemp("letterboxed") / "detector.tflite"
-    facts = {**metadata.read(detector), "resize_mode": "letterbox"}
-    path.write_bytes(metadata.insert(Path(detector).read_bytes(), facts))
-    return str(path)
-
-
-@pytest.fixture(scope="module")
 def frames(clip):
     few = itertools.islice(Video(clip), 40)
     return [cv2.resize(frame, (320, 180), interpolation=cv2.INTER_AREA) for frame in few]

@@ -4,6 +4,7 @@ import collections
 import concurrent.futures
 import contextlib
 import dataclasses
+import functools
 import itertools
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ from patchwork_tf.bars import progress
 from patchwork_tf.benchmarks import host, native
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.choices import QUANTIZATIONS
+from patchwork_tf.commands.scoring import check_classes
 from patchwork_tf.data.annotated import AnnotatedVideo
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.video import Video
@@ -29,6 +31,7 @@ from patchwork_tf.metrics.flicker import flicker_of
 from patchwork_tf.runtime import Model
 from patchwork_tf.streaming.stream import model_input
 from patchwork_tf.task import get_task
+from patchwork_tf.truth import BELIEVED
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system, is_ending, list_systems
 
@@ -95,10 +98,9 @@ class Row:
         """What JSON has of it; numbers in per cent are in [0, 1]."""
         file = files[self.file]
         share = 1 / self.interval if self.kind in ("skip", "late") else 1
-        agreement = self.agreement.result()
-        accuracy = task.accuracy(self.metric.result()) if self.metric else {}
-        if self.metric and task.name == "detection":
-            accuracy = {"AP50": self.metric.result()["mAP_50"]}
+        score, accuracy = self.metric and self.metric.result(), {}
+        if score:
+            accuracy = {"AP50": score["mAP_50"]} if task.name == "detection" else task.accuracy(score)
         return {
             "title": self.title,
             "kind": self.kind,
@@ -109,7 +111,7 @@ class Row:
             "p99_ms": float(np.percentile(self.milliseconds, 99)),
             "max_ms": float(np.max(self.milliseconds)),
             "mflops": file["mflops"] and file["mflops"] * share,
-            "agreement": agreement,
+            "agreement": self.agreement.result(),
             "accuracy": accuracy,
             "flicker": self.flicker.result() if self.flicker else None,
             "peak_mb": file["peak_mb"],
@@ -124,11 +126,10 @@ def run(flags) -> dict:
         reference, wanted = _wanted(flags, folder)
         videos = _videos(flags, reference)
         names, task = tuple(reference.class_names), get_task(reference.config.task)
-        for file in wanted:  # whether sizes and weights fit, before minutes of work
+        read = functools.cache(checkpoints.read)
+        for file in wanted:  # whether weights fit, before minutes of work
             system = checkpoints.system_of(file.system, file.source)
-            checkpoints.fields_of_weights(
-                system, checkpoints.read(file.source), cli.override(image_size=file.image_size, depth=file.depth)
-            )
+            checkpoints.fields_of_weights(system, read(file.source), cli.override(depth=file.depth))
         has_8_bits = any(file.quantization == "int8" for file in wanted)
         paths = _exported(wanted, folder, _calibration(videos) if has_8_bits else (), flags.plugins)
         costs = _costs(wanted, paths, videos[0])
@@ -221,18 +222,12 @@ def _videos(flags, checkpoint) -> list[AnnotatedVideo]:
     if paths:
         opened = [Video(path) for path in paths]
         return [AnnotatedVideo(video.path, _Limited(video, flags.max_frames), []) for video in opened]
-    source, task = (
-        Source(flags.dataset, flags.data_dir, flags.split, flags.config),
-        get_task(checkpoint.config.task),
-    )
+    source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
+    task = get_task(checkpoint.config.task)
     if not task.truth:
         raise UsageError(f"there is no truth of {task.name}: name --video, not --dataset")
-    learned, known = list(checkpoint.class_names), list(class_names(source, task.truth))
-    if task.name == "detection" and learned != known:
-        raise UsageError(
-            f"{checkpoint.path} knows {len(learned)} classes ({learned[0]}, ...), {flags.dataset} has "
-            f"{len(known)} ({known[0]}, ...)"
-        )
+    known = class_names(source, task.truth)
+    check_classes(task.name, checkpoint.path, checkpoint.class_names, known, flags.dataset)
     size = max(checkpoint.config.image_size)
     videos, _ = annotated_videos(
         source, count=flags.num_videos, num_frames=flags.max_frames, size=size, seed=flags.seed
@@ -553,7 +548,7 @@ def _number_of(frames) -> int | None:
 def _finds(answer) -> bool:
     """Whether there is something in it to agree with."""
     if hasattr(answer, "scores"):
-        return bool(np.any(answer.scores >= 0.4))
+        return bool(np.any(answer.scores >= BELIEVED))
     if hasattr(answer, "probability"):
         return bool(answer.mask.any())
     return True

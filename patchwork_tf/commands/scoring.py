@@ -29,7 +29,7 @@ def run(flags) -> tuple:
     if flags.every_class and task != "detection":
         raise UsageError("--every_class is of detectors: masks have no candidates")
     for system in given:  # all of them, before any is scored
-        _check_classes(system, names, flags.dataset)
+        check_classes(system.task, system.weights, system.class_names, names, flags.dataset)
         _counted_classes(flags, system)
     rows = Rows(flags.json, _made_of_run(flags))
     for system in given:
@@ -76,13 +76,13 @@ def _source(flags) -> Source:
     return Source(flags.dataset, flags.data_dir, flags.split, flags.config)
 
 
-def _check_classes(given, names, dataset):
-    learned = given.class_names
-    if given.task == "segmentation":  # whatever it tells apart is foreground
+def check_classes(task, weights, learned, names, dataset):
+    """Raises UsageError if weights know other classes than a data set; `learned` is None if they know none."""
+    if task == "segmentation":  # whatever it tells apart is foreground
         return
     if learned is not None and list(learned) != list(names):
         raise UsageError(
-            f"{given.weights} knows {len(learned)} classes ({learned[0]}, ...), "
+            f"{weights} knows {len(learned)} classes ({learned[0]}, ...), "
             f"{dataset} has {len(names)} ({names[0]}, ...)"
         )
 

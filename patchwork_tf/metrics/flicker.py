@@ -3,8 +3,8 @@
 import numpy as np
 
 from patchwork_tf.metrics.detection import pairwise_iou
+from patchwork_tf.truth import BELIEVED
 
-_SURE = 0.4  # score from which on a detection counts
 _SAME = 0.5  # IoU of what is the same object
 
 
@@ -16,7 +16,7 @@ class BoxFlicker:
 
     def add_frame(self, answer, reference, is_first: bool):
         """Takes the answer to a frame, and what is so; `is_first`: of a video."""
-        sure = reference.scores >= _SURE
+        sure = reference.scores >= BELIEVED
         boxes, classes = reference.boxes[sure], reference.classes[sure]
         found = _found(boxes, classes, answer)
         if self._last is not None and not is_first:
@@ -40,7 +40,7 @@ class BoxFlicker:
 
 def _found(boxes, classes, answer):
     """Which objects are among the answer's sure detections."""
-    sure = answer.scores >= _SURE
+    sure = answer.scores >= BELIEVED
     if not len(boxes) or not sure.any():
         return np.zeros(len(boxes), bool)
     overlap = pairwise_iou(boxes, answer.boxes[sure]) * (classes[:, None] == answer.classes[sure])

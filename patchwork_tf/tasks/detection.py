@@ -15,9 +15,9 @@ from patchwork_tf.models.suppression import best_classes, every_class, suppress
 from patchwork_tf.runtime.answers import Detections, detections
 from patchwork_tf.runtime.resizing import letterbox
 from patchwork_tf.task import Task, register_task
+from patchwork_tf.truth import BELIEVED
 
 MAX_OBJECTS = 64  # of a frame's truth: fixed, so that what is computed with it is traced once
-BELIEVED = 0.4  # score from which on a detection is taken for true
 # How an answer is scored against objects:
 _FOUND_IOU = 0.5  # from which on a box is the object's
 _FALSE_IOU = 0.3  # below which it is nobody's; what lies between is mostly suppressed by a better one

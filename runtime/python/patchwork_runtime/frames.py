@@ -43,3 +43,9 @@ def check_size(size, expected, where: str):
             f"{where} has {size[1]}x{size[0]} pixels, those before it {expected[1]}x{expected[0]}; frames of one "
             "video have one size"
         )
+
+
+def sweep(cells: int, window_cells: int) -> list[tuple[int, int]]:
+    """The fewest windows (row, column) that cover the frame, row by row."""
+    starts = [*range(0, cells - window_cells, window_cells), cells - window_cells]
+    return [(row, column) for row in starts for column in starts]

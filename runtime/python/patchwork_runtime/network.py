@@ -14,6 +14,7 @@ from ai_edge_litert.options import Options
 
 from . import metadata
 from .errors import DataError
+from .frames import sweep
 from .quiet import hidden_stderr
 
 STEP, START = "step", "whole_frame"  # signatures
@@ -168,9 +169,3 @@ class Network:
     def states(self, memory: Memory | None = None) -> dict[str, np.ndarray]:
         """Copies of all states, by name."""
         return {name: self.read(name, memory) for name in self._zeros}
-
-
-def sweep(cells: int, window_cells: int) -> list[tuple[int, int]]:
-    """The fewest windows (row, column) that cover the frame, row by row."""
-    starts = [*range(0, cells - window_cells, window_cells), cells - window_cells]
-    return [(row, column) for row in starts for column in starts]

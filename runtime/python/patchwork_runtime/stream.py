@@ -10,8 +10,8 @@ import numpy as np
 
 from .answers import OF_TASK, Answer
 from .errors import UsageError
-from .frames import STARTS, as_rgb, check_size
-from .network import Network, sweep
+from .frames import STARTS, as_rgb, check_size, sweep
+from .network import Network
 from .resizing import Resizer
 
 _SIZES = 8  # of frames, for which scaling is kept ready
