@@ -3,8 +3,9 @@ import pytest
 
 from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import Source
-from patchwork_tf.data.moving_objects import CLASSES, MAX_OBJECTS, MIN_VISIBLE_PIXELS, SPLITS, render_clip
+from patchwork_tf.data.moving_objects import CLASSES, MAX_OBJECTS, SPLITS, render_clip
 from patchwork_tf.data.moving_objects_builder import MovingObjects, MovingObjectsConfig
+from patchwork_tf.data.scenes import MIN_VISIBLE_PIXELS
 from patchwork_tf.errors import DataError
 from patchwork_tf.grid import Grid
 

@@ -227,12 +227,26 @@ def _videos(flags, checkpoint) -> list[AnnotatedVideo]:
     if not task.truth:
         raise UsageError(f"there is no truth of {task.name}: name --video, not --dataset")
     known = class_names(source, task.truth)
-    check_classes(task.name, checkpoint.path, checkpoint.class_names, known, flags.dataset)
+    numbers = _common(checkpoint, known, flags.dataset) if task.name == "detection" else None
     size = max(checkpoint.config.image_size)
     videos, _ = annotated_videos(
         source, count=flags.num_videos, num_frames=flags.max_frames, size=size, seed=flags.seed
     )
+    videos = [video.renumbered(numbers) if numbers is not None else video for video in videos]
     return [dataclasses.replace(video, masks=list(video.masks)) for video in videos]
+
+
+def _common(checkpoint, known, dataset) -> np.ndarray | None:
+    """The network's number of each class of a data set by its name, -1 without; None if they are the same."""
+    own = {name.casefold(): number for number, name in enumerate(checkpoint.class_names)}
+    numbers = np.array([own.get(name.casefold(), -1) for name in known])
+    if np.array_equal(numbers, np.arange(len(own))):
+        return None
+    if (numbers < 0).all():
+        check_classes("detection", checkpoint.path, checkpoint.class_names, known, dataset)
+    common = [name for name, number in zip(known, numbers, strict=True) if number >= 0]
+    print(f"scored by the {len(common)} classes that {dataset} has, too: {', '.join(common)}", flush=True)
+    return numbers
 
 
 class _Limited:

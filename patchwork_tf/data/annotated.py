@@ -32,6 +32,17 @@ class AnnotatedVideo:
     areas: Iterable[np.ndarray] = ()
     masks: Iterable[np.ndarray] = ()
 
+    def renumbered(self, numbers: np.ndarray) -> "AnnotatedVideo":
+        """With other classes: `numbers` has the new one of each, below 0 for those that are left out."""
+        labels = [numbers[labels] for labels in self.labels]
+        changed = {"labels": [new[new >= 0] for new in labels]}
+        for name in ("boxes", "crowds", "areas"):
+            values = getattr(self, name)
+            changed[name] = (
+                [each[new >= 0] for each, new in zip(values, labels, strict=True)] if len(values) else ()
+            )
+        return dataclasses.replace(self, **changed)
+
 
 def moving_objects_videos(count, num_frames, size, split, seed=0, scenes="varied") -> Iterator[AnnotatedVideo]:
     """The first `count` generated clips of a split, `size` pixels square."""

@@ -10,6 +10,7 @@ from etils import epath
 
 from patchwork_tf.data import moving_objects, videos
 from patchwork_tf.data.annotated import AnnotatedVideo, moving_objects_videos
+from patchwork_tf.data.coco_scenes import SCENES, CocoScenes
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.folder import FORMS, folder_builder
 from patchwork_tf.data.imagenet_vid import ImagenetVid
@@ -60,6 +61,7 @@ DATASETS = {
     "folder": DatasetInfo(folder_builder, configs=FORMS, manual=True, from_folder=True),
     "imagenet_vid": DatasetInfo(ImagenetVid, 32, configs=("videos", "frames15"), manual=True, beam=True),
     "davis2016": DatasetInfo(Davis2016, empty_masks="unknown", manual=True),
+    "coco_scenes": DatasetInfo(CocoScenes, configs=tuple(SCENES), manual=True, from_folder=True),
     "coco": DatasetInfo(_coco, configs=("2017",), beam=True),
 }
 

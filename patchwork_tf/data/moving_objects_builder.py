@@ -55,19 +55,6 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
             clip = render_clip(index, config.clip_frames, config.image_size, split, config.seed, config.scenes)
             collected = VideoExample(f"{split}-{index:05d}", skip_bad=False)
             for t, frame in enumerate(clip.frames):
-                read = (frame, clip.instances[t], _objects(clip, t))
+                read = (frame, clip.instances[t], clip.objects(t))
                 collected.add(f"{t:06d}", lambda read=read: read)
             yield index, collected.example
-
-
-def _objects(clip, t) -> list[dict]:
-    return [
-        {
-            "box": clip.boxes[t, g],
-            "label": clip.labels[t, g] - 1,
-            "track_id": clip.track_ids[g],
-            "occluded": False,
-            "generated": True,
-        }
-        for g in clip.labels[t].nonzero()[0]
-    ]

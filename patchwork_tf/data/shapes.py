@@ -6,8 +6,10 @@ import math
 import cv2
 import numpy as np
 
+from patchwork_tf.data.scenes import MARGIN
+
 SPRITE_SIZE = 96  # pixels; an object is a scaled, rotated, blurred copy of its sprite
-_MARGIN = 4  # transparent border, so that a warped edge is antialiased
+_MARGIN = round(SPRITE_SIZE * MARGIN)
 _OVERSAMPLING = 4  # silhouettes are drawn this much larger and averaged down
 
 
