@@ -80,7 +80,7 @@ class ExportedFile(Record):
 
 @dataclasses.dataclass(frozen=True)
 class Accuracy(Record):
-    """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', 'J' and 'F', or 'agreement'."""
+    """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', 'J' and 'F'."""
 
     metrics: dict
     dataset: str
@@ -315,9 +315,6 @@ def read_scores(paths: list[str]) -> dict[str, Accuracy]:
 
 
 def _accuracy(score) -> Accuracy:
-    if "agreement" in score:
-        metrics = {"agreement": score["agreement"]}
-    else:
-        metrics = get_task(get_system(score["system"]).task).accuracy(score)
+    metrics = get_task(get_system(score["system"]).task).accuracy(score)
     percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
     return Accuracy.from_json({**score, "metrics": percent}, score["system"])

@@ -106,9 +106,7 @@ def ratio(value: float | None) -> str:
 
 
 def accuracy(task: str, metrics: dict | None) -> str:
-    """The measures of a task, or agreement, in per cent with one digit; '-' where unknown."""
-    if metrics and "agreement" in metrics:
-        return f"agreement {_one_digit(metrics['agreement'])}"
+    """The measures of a task, in per cent with one digit; '-' where unknown."""
     return "/".join(_one_digit(metrics.get(measure)) for measure in get_task(task).measures) if metrics else "-"
 
 

@@ -1,7 +1,7 @@
 """Makes Patchwork of a network that was trained elsewhere, a .tflite file. Nothing is trained.
 
   patchwork-import --tflite=deeplab.tflite --labels=labels.txt --model_dir=/tmp/mine
-  patchwork-evaluate --system=sf-int4,pw-m4n2 --checkpoint=/tmp/mine --against=deeplab.tflite --video=yours.mp4
+  patchwork-compare --checkpoint=/tmp/mine --tflite=deeplab.tflite --video=yours.mp4
   patchwork-export --system=pw-m4n2 --checkpoint=/tmp/mine --output=patchwork.tflite
 
 The file is of convolutions, with one frame as input, in float32, float16 or 8 bits. It is read operator by
@@ -69,8 +69,7 @@ def _import():
     print(f"written: {made.path}, for frames of {_sides(size)}")
     print(_costs(made))
     print(
-        f"Next: patchwork-evaluate --system=sf-int4,pw-m4n2 --checkpoint={_FLAGS.model_dir} "
-        f"--against={_FLAGS.tflite} --video=VIDEO\n"
+        f"Next: patchwork-compare --checkpoint={_FLAGS.model_dir} --tflite={_FLAGS.tflite} --video=VIDEO\n"
         f"      patchwork-demo --system=sf,pw-m4n2 --checkpoint={_FLAGS.model_dir} --video=VIDEO "
         "--output=annotated.mp4"
     )

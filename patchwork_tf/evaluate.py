@@ -10,10 +10,7 @@ per policy.
 --json has every row as soon as it is there. The same command, given again after Ctrl-C or an error, takes over the
 rows that were made of the same weights, data, settings and code: remove the file to score them again.
 
-With --against it needs no labels: it tells how well systems agree, on any video, with what a
-single-frame network says of every whole frame.
-
-  patchwork-evaluate --system=oid-sf-int4,oid-pw-m4n2 --against=oid-sf --video=clip.mp4
+Videos without labels, and what else the same cost would buy, are for patchwork-compare.
 
 With --task it scores what any method has written to files: PNG masks as DAVIS has them, detections
 in the format of the VID devkit, or COCO's.
@@ -73,14 +70,7 @@ flags.DEFINE_integer(
     lower_bound=1,
     flag_values=_FLAGS,
 )
-flags.DEFINE_string(
-    "against",
-    None,
-    "Single-frame system to agree with, on --video, at the image size of its weights: --checkpoint, or "
-    "those that are shipped; or the .tflite that --checkpoint was imported from, by LiteRT at its own size.",
-    flag_values=_FLAGS,
-)
-cli.define(_FLAGS, "video", "max_frames")
+cli.define(_FLAGS, "max_frames")
 flags.DEFINE_enum(
     "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", flag_values=_FLAGS
 )
@@ -113,11 +103,11 @@ _OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions", 
 
 
 def _evaluate():
-    from patchwork_tf.commands import agreement, scoring, scoring_files
+    from patchwork_tf.commands import scoring, scoring_files
 
     _check_mode()
     cli.check_outputs(_FLAGS, "json", "save_predictions")
-    score = scoring_files.run if _FLAGS.task else agreement.run if _FLAGS.against else scoring.run
+    score = scoring_files.run if _FLAGS.task else scoring.run
     result, table = score(_FLAGS)
     if _FLAGS.json:
         files.write_json(_FLAGS.json, result, indent=1)
@@ -131,11 +121,6 @@ def _check_mode():
         raise UsageError(f"--{of_files[0]} scores files: say --task=segmentation or --task=detection too")
     if of_systems and _FLAGS.task:
         raise UsageError(f"--task scores files, --{of_systems[0]} is for scoring systems: give one of them")
-    if bool(_FLAGS.against) != any(_FLAGS.video):
-        raise UsageError("--against and --video=FILE_OR_FOLDER,... go together")
-    of_labels = ("dataset", "save_predictions", "every_class")
-    if _FLAGS.against and (given := [name for name in of_labels if _FLAGS[name].present]):
-        raise UsageError(f"--against needs no labels: leave out --{given[0]}")
 
 
 def main(argv=None) -> int:

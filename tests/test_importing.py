@@ -15,7 +15,7 @@ import tensorflow as tf
 from conftest import CHECKOUT, random_frames
 
 import patchwork_tf as pw
-from patchwork_tf import evaluate, train
+from patchwork_tf import compare, train
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import importer, importing
@@ -158,17 +158,19 @@ def test_the_real_detector_and_its_file_agree(real_data, tmp_path, capsys):
     (theirs, _), (found, _) = file(frame, None, {}), ours(frame, None, {})
     assert int(theirs["count"]) == int(found["count"]) > 0
     np.testing.assert_allclose(found["scores"], theirs["scores"], atol=1e-3)
-    flags = [f"--against={path}", f"--checkpoint={tmp_path}/run", "--system=sf-int3,pw-m4n2", "--max_frames=12"]
+    flags = [f"--tflite={path}", f"--checkpoint={tmp_path}/run", "--system=pw-m4n2", "--types=none"]
+    flags += [f"--video={CHECKOUT}/docs/photos.mp4", "--max_frames=12"]
     output = tmp_path / "a.json"
-    assert evaluate.main([*flags, f"--video={CHECKOUT}/docs/photos.mp4", f"--json={output}"]) == 0
-    rows = json.loads(output.read_text())
-    assert [row["system"] for row in rows] == ["sf-int3", "pw-m4n2"]
-    assert rows[0]["against"]["system"] == path
-    assert rows[0]["against"]["image_size"] == [300, 300]
-    assert all(0.3 < row["agreement"] <= 1 for row in rows)
+    assert compare.main([*flags, f"--json={output}"]) == 0
+    result = json.loads(output.read_text())
+    rows = {row["title"]: row for row in result["rows"]}
+    assert result["reference"] in path
+    assert rows[result["reference"]]["image_size"] == [300, 300]
+    assert rows[result["reference"]]["agreement"] == 1
+    assert all(0.3 < rows[title]["agreement"] <= 1 for title in ("every frame", "pw-m4n2"))
     other = tmp_path / "other.tflite"
     other.write_bytes(b"x" + (tmp_path / "a.json").read_bytes())
-    assert evaluate.main([f"--against={other}", *flags[1:], f"--video={CHECKOUT}/docs/photos.mp4"]) == 2
+    assert compare.main([f"--tflite={other}", *flags[1:]]) == 2
     assert "was not imported from" in capsys.readouterr().err
 
 

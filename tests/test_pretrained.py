@@ -92,8 +92,7 @@ def test_export_is_a_function_too(tmp_path):
 @pytest.mark.slow
 @pytest.mark.parametrize("card", CARDS, ids=lambda card: card["name"])
 def test_shipped_networks_score_what_their_cards_say(card, tmp_path):
-    flags = [flag.replace("docs/photos.mp4", CLIP) for flag in card["flags"]]
-    assert evaluate.main([*flags, f"--json={tmp_path}/scores.json"]) == 0
+    assert evaluate.main([*card["flags"], f"--json={tmp_path}/scores.json"]) == 0
     scores = json.loads((tmp_path / "scores.json").read_text())
     scores = scores if isinstance(scores, list) else [scores]
     assert [row["system"] for row in scores] == list(card["scores"])
@@ -101,26 +100,6 @@ def test_shipped_networks_score_what_their_cards_say(card, tmp_path):
         value = row[card["key"]]
         value = 100 * (value["mean"] if isinstance(value, dict) else value)
         assert value == pytest.approx(card["scores"][row["system"]], abs=0.5), row["system"]
-
-
-@pytest.mark.slow
-def test_agreement_of_a_network_with_itself_is_perfect_and_of_less_is_less(tmp_path, capsys):
-    flags = ["--against=oid-sf", f"--video={CLIP}", "--max_frames=4", f"--json={tmp_path}/out.json"]
-    assert evaluate.main(["--system=oid-sf,oid-sf-int16", *flags]) == 0
-    same, late = json.loads((tmp_path / "out.json").read_text())
-    assert late["agreement"] < same["agreement"] == 1.0
-    assert (late["policy"], late["frames"]) == ("whole frame", 4)
-    assert "agreement with oid-sf at 384x384, weights " in capsys.readouterr().out
-    for bad, words in (
-        (["--system=oid-sf", "--against=oid-sf"], "go together"),
-        (["--system=oid-sf", "--against=oid-pw-m4n2", f"--video={CLIP}"], "must see all of every frame"),
-        (["--system=vid-sf", "--against=oid-sf", f"--video={CLIP}"], "other classes"),
-        (["--system=vid-sf-d0.5", "--against=vid-sf", f"--video={CLIP}"], "no weights of vid-sf-d0.5 are shipped"),
-        (["--system=oid-sf", "--against=oid-sf", f"--video={CLIP}", "--dataset=coco"], "needs no labels"),
-    ):
-        assert evaluate.main(bad) == 2
-        assert words in capsys.readouterr().err
-    assert evaluate.main(["--system=oid-sf", "--against=oid-sf", "--video=nothing.mp4"]) == 1
 
 
 @pytest.mark.slow

@@ -295,19 +295,16 @@ def test_accuracies_are_shown_beside_latencies(tmp_path, capsys):
     detection = [_score("vid-pw-m4n2", "raster", mAP_vid=0.388), _score("vid-pw-m4n2", "random", mAP_vid=0.9)]
     segmentation = _score("davis-sf", "whole frame", J={"mean": 0.7123}, F={"mean": 0.65})
     (tmp_path / "vid.json").write_text(json.dumps(detection))
-    agreement = _score("davis-pw-m2n1", "rule", agreement=0.402)
-    (tmp_path / "agreement.json").write_text(json.dumps(agreement))
     (tmp_path / "davis.json").write_text(json.dumps(segmentation))
     report.write(report_of(FEW), str(tmp_path / "report.json"))
     flags = [
         f"--report={tmp_path}/report.json",
-        f"--scores={tmp_path}/vid.json,{tmp_path}/davis.json,{tmp_path}/agreement.json",
+        f"--scores={tmp_path}/vid.json,{tmp_path}/davis.json",
     ]
     assert benchmark.main([*flags, f"--json={tmp_path}/scored.json", f"--html={tmp_path}/scored.html"]) == 0
     said = capsys.readouterr().out
     assert "38.8" in said
     assert "71.2/65.0" in said
-    assert "agreement 40.2" in said
     assert "Accuracy: moving_objects/validation, seed 0, 128x128 pixels, policy raster, runs/pw." in said
     runs = report.read(str(tmp_path / "scored.json")).runs
     assert runs["vid-pw-m4n2"].accuracy.metrics["mAP"] == pytest.approx(38.8)

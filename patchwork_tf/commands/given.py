@@ -77,9 +77,7 @@ def given_systems(flags, shipped: bool = False, mixed: bool = False, **overrides
 
 
 def _exported(flags) -> list[Given]:
-    has_reference = "against" in flags and flags.against  # whose weights --checkpoint names then
-    about_models = ("system", *_OVERRIDES, *(() if has_reference else ("checkpoint",)))
-    named = [name for name in about_models if flags[name].present]
+    named = [name for name in ("system", "checkpoint", *_OVERRIDES) if flags[name].present]
     if named:
         raise UsageError(f"--tflite: the file says what it is; leave out --{named[0]}")
     steps = {path: _exported_step(flags, path) for path in flags.tflite if path}

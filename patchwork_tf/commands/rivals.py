@@ -114,6 +114,8 @@ class Row:
             "agreement": self.agreement.result(),
             "accuracy": accuracy,
             "flicker": self.flicker.result() if self.flicker else None,
+            "image_size": file["image_size"],
+            "weights": file["weights"],
             "peak_mb": file["peak_mb"],
             "file_mb": file["bytes"] / 1e6,
             "samples": [round(ms, 3) for ms in self.milliseconds],
@@ -363,7 +365,7 @@ class _Comparison:
     def __init__(self, files, paths, task, names, checkpoint, flags):
         self._task, self._names = task, names
         self._models = {file.title: Model(paths[file.title]) for file in files}
-        self.files = {file.title: _file_facts(self._models[file.title]) for file in files}
+        self.files = {file.title: _file_facts(file.source, self._models[file.title]) for file in files}
         self.rows = [Row(file.title, file.kind, file.title, task, names) for file in files]
         # Of windows in float32, streams of another kind: title -> (file, what makes one of its model).
         self._others = {}
@@ -383,6 +385,8 @@ class _Comparison:
                 )
             self.files[self.reference_title] = {
                 "mflops": None,
+                "image_size": list(self._own.image_size),
+                "weights": _weights(flags.tflite, provenance.sha256(flags.tflite)),
                 "bytes": os.path.getsize(flags.tflite),
                 "peak_mb": None,
             }
@@ -531,12 +535,18 @@ class _Own:
         return step.task.answer(outputs, frame.shape[:2], size, mode)
 
 
-def _file_facts(model) -> dict:
+def _file_facts(source, model) -> dict:
     return {
+        "image_size": list(model.image_size),
+        "weights": _weights(source, model.facts["weights_sha256"]),
         "mflops": model.facts["mflops"]["step"],
         "bytes": os.path.getsize(model.path),
         "peak_mb": _peak_mb(model.path),
     }
+
+
+def _weights(name, sha256) -> dict:
+    return {"name": name, "sha256": sha256}
 
 
 def _peak_mb(path) -> float | None:

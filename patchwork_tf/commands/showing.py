@@ -167,7 +167,7 @@ def _table(shows) -> str:
     table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=("left", *["right"] * 5))
     if references:
         names = " or ".join(dict.fromkeys(references))
-        table += f"\nagreement: with {names} on every whole frame, see patchwork-evaluate --against"
+        table += f"\nagreement: with {names} on every whole frame, see patchwork-compare"
     return table
 
 
