@@ -24,8 +24,8 @@ from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import read_picture
 
 SCENES = {
-    "still": Kind(stream=0, objects=6, sizes=(0.08, 0.25), speeds=(0.008, 0.04), places=(0.0, 1.0), camera=0.0),
-    "moving": Kind(stream=2, objects=6, sizes=(0.12, 0.4), speeds=(0.008, 0.04), places=(0.0, 1.0)),
+    "still": Kind(0, 6, sizes=(0.08, 0.25), speeds=(0.008, 0.04), places=(0, 1), camera=0, turns=0.2, outside=0.1),
+    "moving": Kind(2, 6, sizes=(0.12, 0.4), speeds=(0.008, 0.04), places=(0, 1), turns=0.2, outside=0.1),
 }
 _SPLITS = ("train", "validation")
 _FEWEST_PIXELS = 48**2  # of a thing that is cut out
@@ -132,16 +132,16 @@ class _Photos:
             mask = one.annToMask(thing)
             _, _, parts, _ = cv2.connectedComponentsWithStats(mask)
             if len(parts) > 1 and parts[1:, cv2.CC_STAT_AREA].max() >= _WHOLE * np.count_nonzero(mask):
-                return self._numbers[thing["category_id"]], _cut(self._read(one, thing["image_id"]), mask)
+                return self._numbers[thing["category_id"]], cut_out(self._read(one, thing["image_id"]), mask)
 
     def background(self, side, rng) -> tuple[np.ndarray, list]:
         """A photo that is cut square at random, and what is in it, see `render`."""
         one, key = self._behind[rng.integers(len(self._behind))]
         photo, place = self._read(one, key), rng.uniform(size=2)
         things = [
-            (self._numbers[t["category_id"]], _square(one.annToMask(t), side, place)) for t in one.imgToAnns[key]
+            (self._numbers[t["category_id"]], square(one.annToMask(t), side, place)) for t in one.imgToAnns[key]
         ]
-        return _square(photo, side, place).astype(np.float32), [thing for thing in things if thing[1].any()]
+        return square(photo, side, place).astype(np.float32), [thing for thing in things if thing[1].any()]
 
 
 def _instances(folder) -> list[str]:
@@ -168,7 +168,8 @@ def _is_whole(one, thing) -> bool:
     return inside and not thing.get("iscrowd") and thing["area"] >= _FEWEST_PIXELS
 
 
-def _cut(photo, mask) -> np.ndarray:
+def cut_out(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
+    """The look, see `scenes.render`, of what a mask (h, w) uint8 of 0 and 1 shows of a photo (h, w, 3) uint8."""
     left, top, width, height = cv2.boundingRect(mask)
     alpha = cv2.blur(mask[top : top + height, left : left + width].astype(np.float32), (3, 3))
     colours = photo[top : top + height, left : left + width].astype(np.float32)
@@ -184,7 +185,7 @@ def _cut(photo, mask) -> np.ndarray:
     return square
 
 
-def _square(picture, side, place) -> np.ndarray:
+def square(picture: np.ndarray, side: int, place) -> np.ndarray:
     """A square of a picture (h, w, ...), as large as it can be, scaled to `side`; `place` (2,) in [0, 1]."""
     shortest = min(picture.shape[:2])
     top, left = (int(part * (whole - shortest)) for part, whole in zip(place, picture.shape[:2], strict=True))

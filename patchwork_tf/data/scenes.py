@@ -31,6 +31,8 @@ class Kind:
         speeds: per frame.
         places: of the centres in the first frame.
         camera: how lively, 0 if it stands still.
+        turns: how much things turn and change their speed, 0 if they neither do.
+        outside: how far beyond the frame their centres go before they turn back.
     """
 
     stream: int
@@ -39,6 +41,8 @@ class Kind:
     speeds: tuple[float, float] = (0.002, 0.08)
     places: tuple[float, float] = (-0.1, 1.1)
     camera: float = 1.0
+    turns: float = 1.0
+    outside: float = 0.3
 
 
 @dataclasses.dataclass
@@ -86,14 +90,15 @@ class _Body:
     acceleration: np.ndarray
     angle: float
     spin: float
+    outside: float
 
     def place(self, t):
         """Position (2,), size and angle at time t. Bodies turn back some way outside of the frame."""
         path = self.position + self.velocity * t + 0.5 * self.acceleration * t * t
-        reach = 1 + 2 * 0.3
-        folded = np.abs((path + 0.3) % (2 * reach) - reach)  # triangle wave: out and back again
+        reach = 1 + 2 * self.outside
+        folded = np.abs((path + self.outside) % (2 * reach) - reach)  # triangle wave: out and back again
         size = np.clip(self.size * np.exp(self.growth * np.sin(t / 12)), 0.05, 0.95)
-        return 1.3 - folded, size, self.angle + self.spin * t
+        return 1 + self.outside - folded, size, self.angle + self.spin * t
 
 
 def render(
@@ -159,9 +164,10 @@ def _random_body(rng, kind: Kind, draw_look) -> _Body:
         growth=rng.uniform(-0.3, 0.3),
         position=rng.uniform(*kind.places, 2),
         velocity=heading * speed,
-        acceleration=rng.normal(0, 0.05, 2) * speed,
-        angle=rng.uniform(-25, 25),
-        spin=rng.normal(0, 2),
+        acceleration=kind.turns * rng.normal(0, 0.05, 2) * speed,
+        angle=kind.turns * rng.uniform(-25, 25),
+        spin=kind.turns * rng.normal(0, 2),
+        outside=kind.outside,
     )
 
 

@@ -52,8 +52,8 @@ class PatchworkSegmenter(PatchworkModel):
     (B, M, M, 1), see there, and perhaps 'surprise', how much the mask changed at the last look.
     """
 
-    # Tuned on train[:26] of DAVIS 2016, masks put together of what a single-frame network says of whole frames.
-    # One pair for N = 1 and 2: J 58.3 and 71.5; the best for each by itself 58.4 and 71.8; a raster 46.8 and 65.1.
+    # Of windows of one cell. Tuned on train[:26] of DAVIS 2016, masks put together of what a single-frame network says
+    # of whole frames: J 58.3, a raster 46.8.
     rule = Rule(background=0.02, neighbours=1.0)
 
     corners = False  # whether logits are at the corners of their blocks of pixels, else in their midst
@@ -91,7 +91,7 @@ class PatchworkSegmenter(PatchworkModel):
     @property
     def follows_surprise(self) -> bool:
         """Whether windows also go where masks change: if of one cell, it is too long ago that they did."""
-        return bool(self.config.network) and self.is_remembered and self.grid.window_cells > 1
+        return self.is_remembered and self.grid.window_cells > 1
 
     def head_memory_shapes(self):
         height, width, channels = self.logits_shape
@@ -193,8 +193,8 @@ class PatchworkSegmenter(PatchworkModel):
         return read(values, window_corner(window, self.grid, self.logits_shape), size)
 
 
-# At N = 2, of networks of one's own: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third
-# sequence of DAVIS 2016's train and six of val. docs/models/voc.md has what it gives on all.
+# Of windows of more cells: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third sequence of
+# DAVIS 2016's train and six of val. docs/attention.md has what it gives of this and other networks.
 _SURPRISE_RULE = Rule(background=0.05, neighbours=0.5, just_seen=FRESHNESS_DECAY)
 
 
