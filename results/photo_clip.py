@@ -20,7 +20,8 @@ from patchwork_tf.data.video import write_video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.pictures import read_picture
 
-SIDE, FRAMES, FPS = 448, 192, 24  # pixels
+HEIGHT, WIDTH = 384, 512  # pixels, of the scene's middle
+FRAMES, FPS = 192, 24
 # Outlines of things in their photographs: x, y in pixels.
 CAT = """45,0 385,0 400,15 362,70 358,110 366,140 355,170 330,200 298,225 290,265 250,290 200,299 60,299 30,270
     20,200 35,150 30,90 38,40"""
@@ -31,7 +32,7 @@ WOMAN = """152,90 155,60 172,32 195,20 225,14 265,15 290,35 301,75 295,115 280,1
     145,157 186,148 188,128 165,117"""
 THINGS = {"chelsea.png": CAT, "coffee.png": CUP, "astronaut.png": WOMAN}
 BACKGROUND = "rocket.jpg"
-KIND = Kind(0, 4, sizes=(0.2, 0.35), speeds=(0.015, 0.035), places=(0, 1), camera=0.5, turns=0.0, outside=0.0)
+KIND = Kind(0, 4, sizes=(0.2, 0.35), speeds=(0.006, 0.03), places=(0, 1), camera=0.5, turns=0.0, outside=0.0)
 SEED = 4
 
 _FLAGS = flags.FlagValues()
@@ -49,10 +50,11 @@ def _run():
         raise UsageError("--photos is required: the folder with the photographs")
     photos = {name: read_picture(f"{_PHOTOS.value}/{name}") for name in (*THINGS, BACKGROUND)}
     looks = iter([(1, cut_out(photos[name], _mask(photos[name], outline))) for name, outline in THINGS.items()])
-    behind = square(photos[BACKGROUND], int(1.6 * SIDE), (0.5, 0.5)).astype(np.float32)
+    behind = square(photos[BACKGROUND], int(1.6 * WIDTH), (0.5, 0.5)).astype(np.float32)
     rngs = [np.random.default_rng([SEED, k]) for k in range(2)]
-    clip = render(*rngs, KIND, lambda _: next(looks), lambda side, _: (behind, ()), FRAMES, SIDE)
-    write_video(_OUTPUT.value, clip.frames, 1 / FPS)
+    clip = render(*rngs, KIND, lambda _: next(looks), lambda side, _: (behind, ()), FRAMES, WIDTH)
+    top = (WIDTH - HEIGHT) // 2
+    write_video(_OUTPUT.value, clip.frames[:, top : top + HEIGHT], 1 / FPS)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """patchwork-compare: rivals at equal cost on the same frames, and sentences that are true."""
 
 import json
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import patchwork_tf as pw
 from patchwork_tf import compare
 from patchwork_tf.commands import price, rivals
 from patchwork_tf.data.video import Video
+from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.flicker import BoxFlicker, MaskFlicker
 from patchwork_tf.runtime import Detections, Mask, Model
 from patchwork_tf.zoo import checkpoints
@@ -186,6 +188,25 @@ def test_ctrl_c_keeps_what_was_measured(small, small_networks, tmp_path, monkeyp
         rivals._Comparison(files, {file.title: path for file in files}, task, names, None, flags).measure(
             videos((5, True))
         )
+
+
+def test_a_detector_is_scored_by_the_classes_that_it_shares_with_a_data_set(capsys):
+    weights = types.SimpleNamespace(class_names=("Person", "Boot", "Car"), path="w.npz")
+    numbers = rivals._common(weights, ["car", "zebra", "person"], "zoo")
+    np.testing.assert_array_equal(numbers, [2, -1, 0])
+    assert "scored by the 2 classes that zoo has, too: car, person" in capsys.readouterr().out
+    assert rivals._common(weights, list(weights.class_names), "same") is None
+    with pytest.raises(UsageError, match="knows 3 classes"):
+        rivals._common(weights, ["zebra"], "zoo")
+    boxes = [np.arange(12).reshape(3, 4), np.zeros((0, 4))]
+    labels = [np.array([1, 0, 2]), np.zeros(0, int)]
+    video = rivals.AnnotatedVideo("v", [], [], boxes, labels, crowds=[labels[0] == 2, labels[1] == 2])
+    changed = video.renumbered(numbers)
+    np.testing.assert_array_equal(changed.labels[0], [2, 0])
+    np.testing.assert_array_equal(changed.boxes[0], boxes[0][1:])
+    np.testing.assert_array_equal(changed.crowds[0], [False, True])
+    assert not len(changed.labels[1])
+    assert not changed.areas
 
 
 @pytest.mark.parametrize(

@@ -52,8 +52,8 @@ class PatchworkSegmenter(PatchworkModel):
     (B, M, M, 1), see there, and perhaps 'surprise', how much the mask changed at the last look.
     """
 
-    # Of windows of one cell. Tuned on train[:26] of DAVIS 2016, masks put together of what a single-frame network says
-    # of whole frames: J 58.3, a raster 46.8.
+    # Of windows of one cell. Tuned on train[:26] of DAVIS 2016, masks put together of what a single-frame network
+    # says of whole frames: J 58.3, a raster 46.8.
     rule = Rule(background=0.02, neighbours=1.0)
 
     corners = False  # whether logits are at the corners of their blocks of pixels, else in their midst
@@ -193,8 +193,8 @@ class PatchworkSegmenter(PatchworkModel):
         return read(values, window_corner(window, self.grid, self.logits_shape), size)
 
 
-# Of windows of more cells: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third sequence of
-# DAVIS 2016's train and six of val. docs/attention.md has what it gives of this and other networks.
+# Of windows of more cells: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third sequence
+# of DAVIS 2016's train and six of val. docs/attention.md has what it gives of this and other networks.
 _SURPRISE_RULE = Rule(background=0.05, neighbours=0.5, just_seen=FRESHNESS_DECAY)
 
 

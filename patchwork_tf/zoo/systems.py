@@ -47,14 +47,12 @@ def _systems(prefix: str, variants, **common) -> list[System]:
             StreamConfig(**stream),
             reference=f"{prefix}-sf",
             # Pretrained weights are of one depth, for frames of full resolution.
-            weights=None if {"depth", "resolution"} & model.keys() else _DISTILLED.get(f"{prefix}-{name}", prefix),
+            weights=None if {"depth", "resolution"} & model.keys() else prefix,
         )
         for name, model, stream in variants
     ]
 
 
-# Systems with weights of their own; others have those of their single-frame twins.
-_DISTILLED = {"oid-pw-m4n1": "oid-pw-m4n1"}
 _M4N2 = {"cells": 4, "window_cells": 2}
 _M4N1 = {"cells": 4, "window_cells": 1}
 _M2N1 = {"cells": 2, "window_cells": 1}
