@@ -3,7 +3,7 @@
   python results/files_of_others.py --zoo=FOLDER --ssd=FILE --ssd_labels=FILE --davis=DAVIS --json=OUT.json
 
 FOLDER has the .tflite files of FILES; where they come from is in docs/import.md. All sequences in
-DAVIS/JPEGImages/480p, the first frames of each, exported files. Agreement is `patchwork-evaluate --against`'s: of
+DAVIS/JPEGImages/480p, the first frames of each, exported files. Agreement is `patchwork-compare`'s: of
 boxes AP at 0.5, of masks J, of maps correlation. Latency: the files in turn, one thread, medians.
 """
 

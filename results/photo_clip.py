@@ -52,7 +52,7 @@ def _run():
     looks = iter([(1, cut_out(photos[name], _mask(photos[name], outline))) for name, outline in THINGS.items()])
     behind = square(photos[BACKGROUND], int(1.6 * WIDTH), (0.5, 0.5)).astype(np.float32)
     rngs = [np.random.default_rng([SEED, k]) for k in range(2)]
-    clip = render(*rngs, KIND, lambda _: next(looks), lambda side, _: (behind, ()), FRAMES, WIDTH)
+    clip = render(*rngs, KIND, lambda _: next(looks), lambda side, _: behind, FRAMES, WIDTH)
     top = (WIDTH - HEIGHT) // 2
     write_video(_OUTPUT.value, clip.frames[:, top : top + HEIGHT], 1 / FPS)
 

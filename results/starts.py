@@ -2,7 +2,7 @@
 
   python results/starts.py --davis=DAVIS --json=results/starts.json
 
-Agreement with the single-frame network on every whole frame, as `patchwork-evaluate --against` has it, over the
+Agreement with the single-frame network on every whole frame, as `patchwork-compare` has it, over the
 first frames of DAVIS 2016's sequences, by age of the stream; and multiply-adds of the dearest frame.
 """
 

@@ -100,7 +100,7 @@ class Row:
         share = 1 / self.interval if self.kind in ("skip", "late") else 1
         score, accuracy = self.metric and self.metric.result(), {}
         if score:
-            accuracy = {"AP50": score["mAP_50"]} if task.name == "detection" else task.accuracy(score)
+            accuracy = {"AP50": score["AP_50"]} if task.name == "detection" else task.accuracy(score)
         return {
             "title": self.title,
             "kind": self.kind,

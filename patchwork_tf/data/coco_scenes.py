@@ -1,8 +1,8 @@
 """coco_scenes as a TFDS data set: things cut out of COCO's photos by their masks, moving over other photos.
 
-Video of real pictures in which every object is known: boxes are those of what is visible, of the things that move
-and of what COCO marks in the photo behind them. Two kinds: 'still', a camera that stands still before small
-things, and 'moving', a camera that pans, nears and rolls over larger ones.
+Video of real pictures in which every object is known: boxes are those of what is visible of the things that move;
+what little COCO marks in the photo behind is painted over. Two kinds: 'still', a camera that stands still before
+small things, and 'moving', a camera that pans, nears and rolls over larger ones.
 
 manual_dir is the folder of COCO: annotations/instances_*.json, and photos under their names at any depth. A photo
 is of one split alone. What is made is a function of these files, the kind and the seed.
@@ -31,7 +31,8 @@ _SPLITS = ("train", "validation")
 _FEWEST_PIXELS = 48**2  # of a thing that is cut out
 _LARGEST = 256  # pixels of its look's side
 _WHOLE = 0.9  # of its pixels hang together: what others hide in part is left out
-_MOST_BEHIND = 1  # things in the photo behind
+_MOST_MARKED = 0.05  # of a photo behind, which is painted over
+_AROUND = 9  # pixels that go with it
 
 
 @dataclasses.dataclass
@@ -112,12 +113,7 @@ class _Photos:
         photos = [(key, one) for _, key, one in photos[number :: len(_SPLITS)]]
         marked = [(one, one.imgToAnns[key]) for key, one in photos]
         found._things = [(one, thing) for one, things in marked for thing in things if _is_whole(one, thing)]
-        found._behind = [
-            (one, key)
-            for key, one in photos
-            if len(one.imgToAnns[key]) <= _MOST_BEHIND
-            and not any(thing.get("iscrowd") for thing in one.imgToAnns[key])
-        ]
+        found._behind = [(one, key) for key, one in photos if _is_quiet(one, key)]
         if not found._things or not found._behind:
             raise DataError(f"{_SPLITS[number]}: too few photos of these annotations are there")
         return found
@@ -134,14 +130,15 @@ class _Photos:
             if len(parts) > 1 and parts[1:, cv2.CC_STAT_AREA].max() >= _WHOLE * np.count_nonzero(mask):
                 return self._numbers[thing["category_id"]], cut_out(self._read(one, thing["image_id"]), mask)
 
-    def background(self, side, rng) -> tuple[np.ndarray, list]:
-        """A photo that is cut square at random, and what is in it, see `render`."""
+    def background(self, side, rng) -> np.ndarray:
+        """A photo (side, side, 3) float32 that is cut square at random; what is marked in it is painted over."""
         one, key = self._behind[rng.integers(len(self._behind))]
         photo, place = self._read(one, key), rng.uniform(size=2)
-        things = [
-            (self._numbers[t["category_id"]], square(one.annToMask(t), side, place)) for t in one.imgToAnns[key]
-        ]
-        return square(photo, side, place).astype(np.float32), [thing for thing in things if thing[1].any()]
+        marked = np.zeros(photo.shape[:2], np.uint8)
+        for thing in one.imgToAnns[key]:
+            marked |= one.annToMask(thing)
+        marked = cv2.dilate(marked, np.ones((_AROUND, _AROUND), np.uint8))
+        return square(cv2.inpaint(photo, marked, _AROUND, cv2.INPAINT_TELEA), side, place).astype(np.float32)
 
 
 def _instances(folder) -> list[str]:
@@ -168,6 +165,13 @@ def _is_whole(one, thing) -> bool:
     return inside and not thing.get("iscrowd") and thing["area"] >= _FEWEST_PIXELS
 
 
+def _is_quiet(one, key) -> bool:
+    """Whether next to nothing is marked in a photo."""
+    image, things = one.imgs[key], one.imgToAnns[key]
+    marked = sum(thing["area"] for thing in things)
+    return not any(t.get("iscrowd") for t in things) and marked <= _MOST_MARKED * image["width"] * image["height"]
+
+
 def cut_out(photo: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """The look, see `scenes.render`, of what a mask (h, w) uint8 of 0 and 1 shows of a photo (h, w, 3) uint8."""
     left, top, width, height = cv2.boundingRect(mask)
@@ -190,5 +194,5 @@ def square(picture: np.ndarray, side: int, place) -> np.ndarray:
     shortest = min(picture.shape[:2])
     top, left = (int(part * (whole - shortest)) for part, whole in zip(place, picture.shape[:2], strict=True))
     cut = np.ascontiguousarray(picture[top : top + shortest, left : left + shortest])
-    method = cv2.INTER_NEAREST if picture.ndim == 2 else cv2.INTER_AREA if side < shortest else cv2.INTER_LINEAR
+    method = cv2.INTER_AREA if side < shortest else cv2.INTER_LINEAR
     return cv2.resize(cut, (side, side), interpolation=method)

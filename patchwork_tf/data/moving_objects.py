@@ -44,13 +44,9 @@ def render_clip(
     """
     kind = SCENES[scenes][index % len(SCENES[scenes])]
     rng, noise_rng = (np.random.default_rng([seed, SPLITS.index(split), index, kind.stream + k]) for k in range(2))
-    return render(rng, noise_rng, kind, _look, _background, num_frames, size, MAX_OBJECTS)
+    return render(rng, noise_rng, kind, _look, shapes.background, num_frames, size, MAX_OBJECTS)
 
 
 def _look(rng):
     number = int(rng.integers(len(CLASSES)))
     return 1 + number, shapes.sprite(CLASSES[number], rng)
-
-
-def _background(side, rng):
-    return shapes.background(side, rng), ()

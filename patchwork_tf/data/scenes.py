@@ -118,21 +118,18 @@ def render(
         kind: Kind.
         draw_look: function of rng; returns a class, from 1, and a look: square RGBA float32, colours in [0, 255]
             times alpha, alpha in [0, 1], with a margin of MARGIN.
-        draw_background: function of a side in pixels and rng; returns a picture (side, side, 3) float32, and the
-            things in it, each a class and a mask (side, side) uint8 of 0 and 1.
+        draw_background: function of a side in pixels and rng; returns a picture (side, side, 3) float32.
         num_frames: T.
         size: S, side of the square frames in pixels.
         slots: G, of the clip's arrays; by default as many as there are things.
     """
     bodies = [_random_body(rng, kind, draw_look) for _ in range(rng.integers(1, kind.objects + 1))]
     camera = _Camera(rng, kind.camera)
-    canvas, there = draw_background(int(size * _CANVAS), rng)
+    canvas = draw_background(int(size * _CANVAS), rng)
     noise_level = rng.uniform(1, 9)
-    labels = [body.label for body in bodies] + [label for label, _ in there]
-    clip = _empty_clip(num_frames, size, slots or len(labels))
+    clip = _empty_clip(num_frames, size, slots or len(bodies))
     for t in range(num_frames):
-        image, areas = _render_frame(t, bodies, camera, canvas, there, clip)
-        _annotate(clip, t, labels, areas)
+        image = _render_frame(t, bodies, camera, canvas, clip)
         image += noise_level * _noise(size, noise_rng)
         clip.frames[t] = np.clip(image, 0, 255)
     return clip
@@ -188,8 +185,8 @@ class _Camera:
         return shift, zoom, self.roll * np.sin(0.05 * t + self.phase[3])
 
 
-def _render_frame(t, bodies, camera, canvas, there, clip):
-    """Draws frame t (S, S, 3) float32 back to front, without noise, and its instances; areas of whole things."""
+def _render_frame(t, bodies, camera, canvas, clip):
+    """Draws frame t (S, S, 3) float32 back to front, without noise, and writes its annotation to `clip`."""
     size = clip.frames.shape[1]
     shift, zoom, roll = camera.at(t)
     shift_before, _, _ = camera.at(t - _SHUTTER)
@@ -198,16 +195,13 @@ def _render_frame(t, bodies, camera, canvas, there, clip):
     matrix[:, 2] += (shift[::-1]) * size - center + size / 2
     image = cv2.warpAffine(canvas, matrix, (size, size), borderMode=cv2.BORDER_REFLECT)
     image = _motion_blur(image, (shift - shift_before) * size)
-    areas = np.zeros(len(bodies) + len(there))
-    for number, (_, mask) in enumerate(there, start=len(bodies)):
-        areas[number] = zoom**2 * np.count_nonzero(mask)
-        seen = cv2.warpAffine(mask, matrix, (size, size), flags=cv2.INTER_NEAREST)
-        clip.instances[t][seen > 0] = number + 1
+    areas = np.zeros(len(bodies))
     for number, body in enumerate(bodies):
         now = _seen(body, t, shift, zoom, size)
         before = _seen(body, t - _SHUTTER, shift_before, zoom, size)
         areas[number] = _draw(image, clip.instances[t], number + 1, body, now, now[0] - before[0])
-    return image, areas
+    _annotate(clip, t, bodies, areas)
+    return image
 
 
 @functools.lru_cache(maxsize=4)
@@ -266,14 +260,14 @@ def _motion_blur(image, motion):
     return cv2.filter2D(image, -1, kernel / kernel.sum(), borderType=cv2.BORDER_REFLECT)
 
 
-def _annotate(clip, t, labels, areas):
-    """Boxes of what is visible of each thing, from the instance map: exact by construction."""
+def _annotate(clip, t, bodies, areas):
+    """Boxes of what is visible of each body, from the instance map: exact by construction."""
     size = clip.instances.shape[1]
-    for index, label in enumerate(labels):
+    for index, body in enumerate(bodies):
         mask = (clip.instances[t] == index + 1).view(np.uint8)
         visible = cv2.countNonZero(mask)
         if visible < MIN_VISIBLE_PIXELS or visible < MIN_VISIBLE_PART * areas[index]:
             continue
         x, y, width, height = cv2.boundingRect(mask)
         clip.boxes[t, index] = np.array([y, x, y + height, x + width], np.float32) / size
-        clip.labels[t, index] = label
+        clip.labels[t, index] = body.label

@@ -46,8 +46,8 @@ class DetectionMetric:
         """Average precisions in [0, 1].
 
         Returns:
-            'mAP_vid' and 'mAP_50', means over the classes that have objects, and 'per_class',
-            class name -> {'AP_vid', 'AP_50', 'objects'}; an AP is None for a class without objects.
+            'mAP_vid' and 'mAP_50', means over the classes that have objects; 'AP_50', see `pooled_precision`; and
+            'per_class', class name -> {'AP_vid', 'AP_50', 'objects'}; an AP is None for a class without objects.
         """
         per_class = {}
         for c, name in enumerate(self.class_names):
@@ -59,7 +59,7 @@ class DetectionMetric:
         for rule in RULES:
             values = [row[f"AP_{rule}"] for row in per_class.values() if row["objects"]]
             means[f"mAP_{rule}"] = float(np.mean(values)) if values else None
-        return {**means, "per_class": per_class}
+        return {**means, "AP_50": self.pooled_precision(), "per_class": per_class}
 
     def pooled_precision(self, rule: str = "50") -> float | None:
         """Average precision in [0, 1] of the detections of all classes in one ranking; None without objects.
