@@ -42,7 +42,7 @@ demo: $(VENV)/installed
 	      --verify_steps=10 || exit 1; \
 	done
 	@if [ "$(VIDEO)" = docs/photos.mp4 ]; then \
-	  echo "$(VIDEO) is made up: photographs that move before a background. Yours: make demo VIDEO=clip.mp4"; fi
+	  echo "$(VIDEO) is made up: things cut out of photographs move over another. Yours: make demo VIDEO=clip.mp4"; fi
 	$(BIN)/patchwork-demo --tflite=$(subst $(space),$(comma),$(patsubst %,$(DEMO)/%.tflite,$(DEMO_SYSTEMS))) \
 	    --video=$(VIDEO) --output=$(DEMO)/annotated.mp4 --json=$(DEMO)/answers.json
 	@echo "Open $(DEMO)/annotated.mp4: boxes, masks, the attended window, and the rest, darker the longer ago it was looked at."
