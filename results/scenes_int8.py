@@ -67,7 +67,7 @@ def _run():
                 raise DataError(f"the files of {task} cannot be scored")
             rows += json.loads(Path(scores).read_text())
     for row in rows:
-        row["checkpoint"] = os.path.basename(row["checkpoint"])
+        row["weights"]["name"] = os.path.basename(row["weights"]["name"])
         for measure in {"J", "F"} & row.keys():
             del row[measure]["per_sequence"]  # there is one for every object
     with files.atomic_file(_JSON.value, "w") as file:

@@ -157,9 +157,10 @@ against.</p></footer>
 
 
 def _plots(result) -> str:
-    from matplotlib.figure import Figure  # it takes a second
+    from matplotlib import rc_context  # it takes a second
+    from matplotlib.figure import Figure
 
-    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure = Figure(figsize=(11, 5), layout="constrained")
     for axes, key, label in zip(
         figure.subplots(1, 2, sharey=True), ("mean_ms", "p99_ms"), ("mean", "worst case (p99)"), strict=True
     ):
@@ -169,17 +170,27 @@ def _plots(result) -> str:
                 continue
             axes.scatter([row[key] for row in rows], [100 * kept(row) for row in rows], label=name, color=colour)
             for row in rows:
-                axes.annotate(
-                    row["title"], (row[key], 100 * kept(row)), (4, 3), textcoords="offset points", fontsize=7
-                )
+                place = row[key], 100 * kept(row)
+                axes.annotate(_short(row["title"]), place, (5, 3), textcoords="offset points", fontsize=8)
         axes.set_xscale("log")
+        axes.margins(x=0.12)
         for axis_formatter in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             axis_formatter("{x:g}")
         axes.set_xlabel(f"ms per frame, {label}")
         axes.grid(alpha=0.3)
     figure.axes[0].set_ylabel(f"{measure_of(result)}, %")
-    if figure.axes[1].collections:
-        figure.axes[1].legend(fontsize=8, loc="lower right")
+    handles = dict(zip(*reversed(figure.axes[0].get_legend_handles_labels()), strict=True))
+    figure.legend(handles.values(), handles.keys(), fontsize=9, loc="outside lower center", ncols=4)
     drawn = io.StringIO()
-    figure.savefig(drawn, format="svg", metadata={"Date": None})
+    with rc_context({"svg.fonttype": "none", "svg.hashsalt": ""}):
+        figure.savefig(drawn, format="svg", metadata={"Date": None})
     return drawn.getvalue()[drawn.getvalue().index("<svg") :]
+
+
+def _short(title) -> str:
+    """What is written beside a point, whose colour says the kind."""
+    if title == "every frame":
+        return title
+    for words in ("frames of", "every ", " frame", "pw-", " from a sweep", " without memory"):
+        title = title.replace(words, "")
+    return title.split(" x ")[0].strip()
