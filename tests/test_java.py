@@ -59,7 +59,7 @@ def letterboxed(detector, segmenter, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def classes(tmp_path_factory):
-    """A trained segmenter of several classes, which finds a cat in the demo's clip."""
+    """A trained segmenter of several classes, which finds someone in the demo's clip."""
     path = str(tmp_path_factory.mktemp("classes") / "classes.tflite")
     weights = checkpoints.read("voc-pw-m4n2")
     model = checkpoints.build_from(pw.get_system("voc-pw-m4n2"), weights, image_size=256)
