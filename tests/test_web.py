@@ -125,12 +125,12 @@ def test_camera_finds_what_is_in_the_clip(browser, address):
         watch = lambda page: page.on("request", lambda request: requested.append(request.url))  # noqa: E731
         with opened(browser, address, prepare=watch, **screen) as page:
             page.click("#camera")
-            page.locator(".found li", has_text="Cat").first.wait_for()
+            page.locator(".found li", has_text="Person").first.wait_for()
             page.locator(".found li", has_text="Coffee cup").first.wait_for()
             page.locator(".numbers", has_text=re.compile(r"^\d+\.\d ms.*window \d, \d")).wait_for()
             assert page.evaluate("document.documentElement.scrollWidth") <= width
             page.check("#both")
-            page.locator(".panel:nth-of-type(2) .found li", has_text="Cat").first.wait_for()
+            page.locator(".panel:nth-of-type(2) .found li", has_text="Coffee cup").first.wait_for()
             assert page.locator(".panel .policy").all_inner_texts()[1].startswith("every frame")
             assert page.text_content("#alert") == ""
     assert {url.split("/")[2] for url in requested if url.startswith("http")} == {address.split("/")[2]}
@@ -418,7 +418,7 @@ def test_wrong_files(browser, address, site, tmp_path):
         page.set_input_files("#video-file", str(video))
         page.locator("#alert", has_text="no.mp4: this browser cannot play it.").wait_for()
         page.click("#sample")
-        page.locator(".found li", has_text="Cat").first.wait_for()
+        page.locator(".found li", has_text="Coffee cup").first.wait_for()
         assert page.text_content("#alert") == ""
 
 
@@ -500,7 +500,7 @@ def test_plain_static_host(browser, site):
         assert page.evaluate("crossOriginIsolated") is True
         assert page.locator("#threads").input_value() == "2"
         page.click("#sample")
-        page.locator(".found li", has_text="Cat").first.wait_for()
+        page.locator(".found li", has_text="Coffee cup").first.wait_for()
 
 
 def renewed(site, title):
@@ -539,7 +539,7 @@ def test_without_a_network(browser, site, tmp_path):
             page.locator("#status", has_text="is ready").wait_for()
             assert page.title() == "The new one"
             page.click("#sample")
-            page.locator(".found li", has_text="Cat").first.wait_for()
+            page.locator(".found li", has_text="Coffee cup").first.wait_for()
             page.select_option(".system", SYSTEMS[1])
             assert "cannot be loaded (no connection)" in alert(page)
 
@@ -569,7 +569,7 @@ def test_address_has_the_settings(browser, address):
         assert [box.is_checked() for box in page.locator("#systems input").all()] == [True, False, False]
         page.click("#tab-see")
         page.click("#pause")
-        page.locator(".panel:nth-of-type(2) .found li", has_text="Cat").first.wait_for()
+        page.locator(".panel:nth-of-type(2) .found li", has_text="Coffee cup").first.wait_for()
         page.click("#both")
         assert "system=" not in page.url
 
