@@ -2,6 +2,7 @@
 
   patchwork-prepare --dataset=davis2016 --manual_dir=DAVIS --data_dir=~/data
   patchwork-prepare --dataset=imagenet_vid --manual_dir=ILSVRC2015 --data_dir=~/data
+  patchwork-prepare --dataset=coco_scenes --config=still --manual_dir=COCO --data_dir=~/data
   patchwork-prepare --dataset=moving_objects --config=256 --data_dir=~/data
 
 ImageNet VID and COCO are read through Apache Beam (pip install apache-beam), here on all
@@ -20,7 +21,7 @@ cli.define(_FLAGS, "dataset", "data_dir", "config", dataset=None)
 flags.DEFINE_string(
     "manual_dir",
     None,
-    "Folder of the data set as its makers publish it, for imagenet_vid and davis2016.",
+    "Folder of the data set as its makers publish it, for imagenet_vid, davis2016 and coco_scenes.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_boolean(

@@ -312,23 +312,26 @@ def test_model_and_file_say_the_same_of_a_real_video(name, export_once, tmp_path
     frames = list(itertools.islice(Video(clip), 100))
     frames = frames[:50] if model.config.depth == 1.0 else frames + frames[::-1]
     streams = (pw.stream(run, frames, noted(views)) for run, views in zip((model, step), policies, strict=True))
-    windows, agreeing, alike = [], [], []
+    windows, agreeing, tied = [], [], []
     for said, found in zip(*streams, strict=True):
         assert said.window == found.window
         windows.append(said.window)
-        alike.append(np.allclose(said.q_values, found.q_values, atol=1e-4))
+        tied.append(False)
         if model.config.task == "segmentation":
             np.testing.assert_allclose(said.probability, found.probability, atol=1e-4)
         else:
             agreeing += _agreeing(said, found)
+            tied[-1] = not all(_agreeing(said, found))
+        if not tied[-1]:
+            np.testing.assert_allclose(said.q_values, found.q_values, atol=1e-4)
     assert len(windows) == len(frames)
     assert len(set(windows)) > 3
     assert np.mean(agreeing or True) >= 0.999  # where two score the same, rounding decides which is kept
-    for of_model, of_file in zip(*policies, strict=True):
+    for is_tied, of_model, of_file in zip(tied[:-1], *policies, strict=True):  # as the frame before left it
         for key, shape in {"need": (4, 4), "freshness": (4, 4), "rule_values": (len(model.grid.windows),)}.items():
             assert getattr(of_model, key).shape == shape
-            alike.append(np.allclose(getattr(of_model, key), getattr(of_file, key), atol=1e-4))
-    assert np.mean(alike) >= (1 if model.config.task == "segmentation" else 0.99)
+            if key == "freshness" or not is_tied:
+                np.testing.assert_allclose(getattr(of_model, key), getattr(of_file, key), atol=1e-4)
 
 
 def _agreeing(said, found) -> list[bool]:

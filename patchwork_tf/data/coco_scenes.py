@@ -9,6 +9,7 @@ is of one split alone. What is made is a function of these files, the kind and t
 """
 
 import contextlib
+import copy
 import dataclasses
 import io
 import os
@@ -102,8 +103,7 @@ class _Photos:
 
     def of_split(self, number: int) -> "_Photos":
         """Those of one split: every other photo, by their names in order."""
-        found = object.__new__(type(self))
-        found.__dict__.update(self.__dict__)
+        found = copy.copy(self)
         photos = sorted(
             (image["file_name"], key, one)
             for one in self._sets
