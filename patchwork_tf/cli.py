@@ -180,8 +180,8 @@ _SHARED = {
         flags.DEFINE_string,
         "moving_objects",
         "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, coco_scenes, "
-        "one of a plugin, video (any, in a folder --data_dir, to distil from), or another that was prepared in --data_dir "
-        "(docs/data.md).",
+        "one of a plugin, video (any, in a folder --data_dir, to distil from), or another that was prepared in "
+        "--data_dir (docs/data.md).",
     ),
     "data_dir": (
         flags.DEFINE_string,
@@ -192,7 +192,8 @@ _SHARED = {
         flags.DEFINE_string,
         None,
         "Which form of it: videos or frames15 of imagenet_vid, 128, 256 or 384 pixels of moving_objects, "
-        "still or moving of coco_scenes; by default the first. Of generated moving_objects the kind of scenes: varied, sparse or mixed.",
+        "still or moving of coco_scenes; by default the first. Of generated moving_objects the kind of scenes: "
+        "varied, sparse or mixed.",
     ),
     "split": (flags.DEFINE_string, "train", "Part of the data set, such as validation or train[:90%]."),
     "video": (
