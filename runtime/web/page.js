@@ -66,20 +66,23 @@ function wireDrops(take) {
 }
 
 /**
- * Waits for the service worker, which keeps all that the page loads, for when there is no network. On a host without
- * headers the page is isolated when it comes from there.
+ * Waits for the service worker, which keeps all that the page loads, for when there is no network. What the page asks
+ * for while a new one takes over may be lost, so nothing is asked for before. On a host without headers the page is
+ * isolated when it comes from there.
  */
 async function keep() {
   const workers = navigator.serviceWorker; // of pages by https or from localhost
   if (!workers) return;
-  const patience = new Promise((resolve) => {
-    workers.addEventListener("controllerchange", resolve, { once: true });
-    setTimeout(resolve, PATIENCE);
-  });
-  const { active } = await workers.register("../offline.js");
-  if (active) return;
-  await patience;
-  if (!workers.controller || self.crossOriginIsolated) return;
+  const registration = await workers.register("../offline.js"), { active } = registration;
+  const patience = new Promise((resolve) => setTimeout(resolve, PATIENCE));
+  const settled = async () => {
+    if (active) await registration.update().catch(() => {}); // without a network there is no newer one
+    const next = registration.installing ?? registration.waiting ?? registration.active;
+    while (["installing", "installed", "activating"].includes(next?.state))
+      await new Promise((resolve) => next.addEventListener("statechange", resolve, { once: true }));
+  };
+  await Promise.race([settled(), patience]);
+  if (active || !workers.controller || self.crossOriginIsolated) return;
   location.reload();
   await new Promise(() => {}); // it ends here
 }
