@@ -82,6 +82,7 @@ setup(
             "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
             "patchwork-compare = patchwork_tf.compare:main",
             "patchwork-demo = patchwork_tf.demo:main",
+            "patchwork-recipe = patchwork_tf.recipe:main",
             "patchwork-prepare = patchwork_tf.prepare:main",
             "patchwork-tables = patchwork_tf.tables:main",
             "patchwork-web = patchwork_tf.export.web:main",

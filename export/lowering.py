@@ -28,7 +28,7 @@ from patchwork_tf.models.attention import best_window
 from patchwork_tf.models.maps import relative
 from patchwork_tf.models.patch import plan_of
 from patchwork_tf.models.patchwork_model import RESTORED
-from patchwork_tf.models.rule import FRESHNESS_DECAY
+from patchwork_tf.models.rule import FRESHNESS_DECAY, first_windows_first
 
 ATTENTION_BORDER = (2, 2)
 
@@ -84,9 +84,9 @@ class Lowering:
         return {**outputs, "need": need, **self._window_values(need)}
 
     @property
-    def attention_is_trained(self) -> bool:
+    def follows_attention(self) -> bool:
         with tf.init_scope():
-            return self.model.attention is not None and self.model.attention.is_trained
+            return self.model.follows_attention
 
     def _answer(self) -> tuple:
         """Outputs by name, and `model.need` (1, M, M, 1) of them; None if there is no window to choose."""
@@ -137,7 +137,7 @@ class Lowering:
                 chain = chain_on(operation.output, self._readers)
                 if chain and not chain[0].is_pointwise:
                     want(operation.input, *RESTORED_BORDER)
-        if self.remembers and self.attention_is_trained:
+        if self.remembers and self.follows_attention:
             want(self._last_features, *ATTENTION_BORDER)
         return wanted
 
@@ -309,7 +309,7 @@ class Lowering:
         attention, grid = self.model.attention, self.model.grid
         values = self._rule_values(need)
         found = {"rule_values": values}
-        if self.attention_is_trained:  # one that adds nothing need not run
+        if self.follows_attention:  # one that adds nothing need not run
             reduce = fused(plan_of(attention.reduce, Grid()))
             if self.remembers:
                 at = self.at_window(attention.size, shift=-1)
@@ -320,7 +320,8 @@ class Lowering:
                 x = Renewal(self).blended("attention", x, attention.size, at, blank)
             else:
                 x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
-            found["q_values"] = values = self._corrected(values, x, need)
+            prior = values if self.model.config.policy_prior == "rule" else first_windows_first(grid)
+            found["q_values"] = values = self._corrected(prior, x, need)
         return {**found, "next_window": best_window(values, grid)[0]}
 
     @in_float

@@ -10,6 +10,8 @@ WINDOWS = ("model", "raster", "random")
 TRAIN_WINDOWS = ("random", "raster", "mixed")
 # How frames get to the model's size (resizing.py).
 RESIZE_MODES = ("stretch", "letterbox")
+# What attention adds to: the rule's values, or nothing, as the paper words it.
+POLICY_PRIORS = ("rule", "none")
 # Where context is remembered: at every convolution (Figure 11b), or at the input alone (Figure 11a).
 MEMORIES = ("features", "pixels")
 # Of detectors: those of the paper (Figure 10), or of the Object Detection API's SSD MobileNetV2.

@@ -7,6 +7,11 @@ paper's tables, and M=2 N=1 for both tasks, of which the paper gives no figures 
   patchwork-tables
   patchwork-tables --json > tables.json
   patchwork-tables --layers --system=vid-pw-m4n1
+
+With --scores or --latency it is a whole table of the paper, ours beside its own: what patchwork-evaluate --json
+has scored, one file or more for each seed, and a report of patchwork-benchmark --json, of this machine or a phone.
+
+  patchwork-tables --scores=seed0.json,seed1.json,seed2.json --latency=phone.json --output=table5.md
 """
 
 import sys
@@ -29,6 +34,11 @@ flags.DEFINE_boolean(
     False,
     "Multiply-adds, parameters, activation and state bytes of every layer.",
     flag_values=_FLAGS,
+)
+cli.define_list("scores", "", "What was scored: files of patchwork-evaluate --json, of all seeds.", _FLAGS)
+flags.DEFINE_string("latency", None, "What was timed: a report of patchwork-benchmark --json.", _FLAGS)
+flags.DEFINE_string(
+    "output", None, "File for the table of --scores and --latency, in Markdown; by default it is printed.", _FLAGS
 )
 
 

@@ -117,6 +117,13 @@ flags.DEFINE_float(
     upper_bound=0.999,
     flag_values=_FLAGS,
 )
+flags.DEFINE_enum(
+    "policy_prior",
+    "rule",
+    list(choices.POLICY_PRIORS),
+    "What the values that --stage=policy learns are added to: those of the rule, or none, as the paper words it.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_string(
     "teacher",
     None,

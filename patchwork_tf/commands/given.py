@@ -152,5 +152,6 @@ def policies_of(flags, step) -> list[str | None]:
 
 
 def policy_name(policy: str | None, step) -> str:
-    """What a policy is called in tables."""
-    return "whole frame" if step.grid.is_whole_frame else policy or step.policy
+    """What a policy is called in tables; one that was learned without the rule, 'learned alone'."""
+    name = "whole frame" if step.grid.is_whole_frame else policy or step.policy
+    return "learned alone" if name == "learned" and step.config.policy_prior == "none" else name

@@ -70,7 +70,12 @@ def _model(config):
 
 
 def run(flags):
-    """Prints the tables of --system."""
+    """Prints the tables of --system, or makes one of --scores and --latency."""
+    if any(flags.scores) or flags.latency:
+        from patchwork_tf.commands.paper_table import show
+
+        show(flags)
+        return
     names = [name for name in flags.system if name]
     systems = [get_system(name) for name in names or [*PAPER, *([] if flags.json else _WITHOUT_FIGURES)]]
     by_model = sorted(systems, key=lambda system: repr(system.model))

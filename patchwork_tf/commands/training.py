@@ -64,6 +64,8 @@ def run(flags):
     origin = begun or flags.init_checkpoint
     weights = checkpoints.read(origin) if origin else None
     given = cli.override(image_size=flags.image_size, depth=flags.depth)
+    if flags.stage == "policy":
+        given["policy_prior"] = flags.policy_prior
     config = dataclasses.replace(
         system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
     )
@@ -79,6 +81,8 @@ def run(flags):
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
         _initialise(model, weights, names, backbone)
+        if flags.stage == "policy" and model.attention.is_trained:
+            _check_prior(flags, weights)
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
@@ -214,6 +218,16 @@ def _teacher(flags, system):
                 f"--{name}={flags[name].value}: its {field} is {theirs}, that of {system.name} {ours}"
             )
     return teacher
+
+
+def _check_prior(flags, weights):
+    """Raises UsageError if what was learned beside the rule would go on without it, or the other way round."""
+    before = weights.config.policy_prior
+    if before != flags.policy_prior:
+        raise UsageError(
+            f"{weights.path} has learned a policy with --policy_prior={before}: "
+            f"go on with that, or start from weights without a policy"
+        )
 
 
 def _resume_point(flags, config, checkpoint):

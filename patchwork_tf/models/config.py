@@ -3,7 +3,7 @@
 import dataclasses
 import math
 
-from patchwork_tf.choices import HEADS, MEMORIES
+from patchwork_tf.choices import HEADS, MEMORIES, POLICY_PRIORS
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.backbone import STRIDE
@@ -34,6 +34,7 @@ class ModelConfig:
         backbone: name of a registered backbone, see `backbone.register_backbone`.
         network: name of a network that is described in full, heads and all, see `networks`; depth, heads and
             backbone say nothing then, and parts whose maps do not divide into cells are on the map.
+        policy_prior: what the attention network's values are added to: 'rule', or 'none', as the paper words it.
     """
 
     task: str = "detection"
@@ -48,6 +49,7 @@ class ModelConfig:
     trained_size: tuple[int, int] | None = None
     backbone: str = "mobilenet_v2"
     network: str | None = None
+    policy_prior: str = "rule"
 
     def __post_init__(self):
         if isinstance(self.image_size, int):
@@ -57,7 +59,7 @@ class ModelConfig:
             object.__setattr__(self, "trained_size", tuple(self.trained_size))
         if self.num_classes is None:
             object.__setattr__(self, "num_classes", get_task(self.task).num_classes)
-        for field, choices in (("memory", MEMORIES), ("heads", HEADS)):
+        for field, choices in (("memory", MEMORIES), ("heads", HEADS), ("policy_prior", POLICY_PRIORS)):
             if getattr(self, field) not in choices:
                 raise UsageError(f"{field} must be one of {', '.join(choices)}, not {getattr(self, field)}")
         if not 0 < self.resolution <= 1:

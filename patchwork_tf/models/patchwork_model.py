@@ -16,7 +16,7 @@ from patchwork_tf.models.config import ModelConfig, ModelInfo
 from patchwork_tf.models.costs import layer_costs
 from patchwork_tf.models.networks import Network, get_network, register_network
 from patchwork_tf.models.patch import plan_of
-from patchwork_tf.models.rule import Rule, advance_freshness
+from patchwork_tf.models.rule import Rule, advance_freshness, first_windows_first
 from patchwork_tf.task import get_task
 
 RESTORED = "restored"  # the network's output that is the backbone's last map
@@ -187,7 +187,15 @@ class PatchworkModel(keras.Model):
         attention, need = attention or self.attention, self.need(answer, freshness)
         values = self.rule.values(need, freshness, self.grid)
         corrections = attention.corrections(restored, freshness, need) if attention else 0.0
-        return {"need": need, "rule_values": values, "q_values": values + corrections}
+        prior = values if self.config.policy_prior == "rule" else first_windows_first(self.grid)
+        return {"need": need, "rule_values": values, "q_values": prior + corrections}
+
+    @property
+    def follows_attention(self) -> bool:
+        """Whether attention has a say in `next_window`: it was trained, or there is nothing beside it."""
+        if self.attention is None:
+            return False
+        return self.config.policy_prior == "none" or self.attention.is_trained
 
     def call(self, inputs, window=None, state=None):
         """What Keras calls: `model(frame)` answers whole frames (B, H, W, 3), each on its own, without a memory.

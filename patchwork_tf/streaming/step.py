@@ -52,7 +52,7 @@ class KerasStep:
 
     @property
     def policy(self) -> str:
-        return "learned" if self.model.attention and self.model.attention.is_trained else "rule"
+        return "learned" if self.model.follows_attention else "rule"
 
     def initial_state(self):
         """The memory before the first frame, of both streams with flip."""

@@ -28,7 +28,7 @@ from patchwork_tf.zoo.systems import System, get_system, is_ending, list_systems
 
 _PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
 # Fields of a model that its weights decide.
-_OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone", "network")
+_OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone", "network", "policy_prior")
 _FLAGS = ("depth", "image_size")  # those that a flag sets
 _LARGE = 5000  # numbers
 _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
