@@ -19,7 +19,7 @@ OBJECTRON := https://registry.npmjs.org/@mediapipe/objectron/-/objectron-0.4.167
 OID := build/oid
 OID_FILE := $(OID)/object_detection_ssd_mobilenetv2_oidv4_fp16.tflite
 
-.PHONY: setup demo train-demo pretrained-oid web native bundle test test-fast lint format clean
+.PHONY: setup demo train-demo pretrained-oid smoke web native bundle test test-fast lint format clean
 
 setup: $(VENV)/installed
 
@@ -69,6 +69,12 @@ pretrained-oid: $(VENV)/installed
 	tail -c +185 $(OID)/assets | head -c 9987728 > $(OID_FILE)
 	$(BIN)/python results/oid_weights.py --tflite=$(OID_FILE) --labels=$(OID)/labels.txt \
 	    --output=patchwork_tf/pretrained/oid.npz
+
+# Both recipes on tiny data: from raw files to the tables of the paper. What they give means nothing.
+smoke: $(VENV)/installed
+	@for table in 4 5; do \
+	  $(BIN)/patchwork-recipe --recipe=recipes/table$$table.yaml --output_dir=build/smoke$$table --smoke --jobs=2 || exit 1; \
+	done
 
 # The page that runs and measures systems in a browser: static files, for any host. patchwork-web serves them here.
 web: $(VENV)/installed

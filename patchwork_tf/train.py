@@ -1,7 +1,8 @@
 """Trains a system's model on clips of video.
 
-Checkpoints, TensorBoard events and history.csv go to --model_dir. Ctrl-C saves a checkpoint first. The same
-command resumes a run that was stopped, and continues one that is finished if --steps is raised.
+Checkpoints, TensorBoard events, history.csv and, in the end, its plot go to --model_dir; with --eval_every scores
+and the best checkpoint, too. Ctrl-C saves a checkpoint first. The same command resumes a run that was stopped, and
+continues one that is finished if --steps is raised.
 
   patchwork-train --system=vid-pw-m4n2 --image_size=128 --depth=0.35 --model_dir=/tmp/pw --steps=2000
 """
@@ -162,6 +163,29 @@ flags.DEFINE_integer(
 flags.DEFINE_string(
     "coordinator", None, "HOST:PORT of process 0, free there, that all processes can reach.", flag_values=_FLAGS
 )
+flags.DEFINE_integer(
+    "eval_every",
+    None,
+    "Steps between scores of a checkpoint, as patchwork-evaluate would score it; the best one is kept in "
+    "--model_dir/best. By default none.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+flags.DEFINE_string("eval_split", "validation", "Part of the data set that --eval_every scores.", _FLAGS)
+cli.define_list(
+    "eval_video",
+    "",
+    "Of --stage=distill, clips that --eval_every scores: by agreement with the teacher's answers to whole frames.",
+    _FLAGS,
+)
+flags.DEFINE_integer(
+    "num_videos",
+    None,
+    "At most so many videos for --eval_every; by default all.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+cli.define(_FLAGS, "max_frames")
 flags.DEFINE_integer("log_every", 20, "Steps between log entries.", lower_bound=1, flag_values=_FLAGS)
 flags.DEFINE_integer(
     "save_every",

@@ -88,3 +88,14 @@ def test_all_other_code():
     answers = list(pw.stream(model, frames, "impatient"))
     assert answers[1].window != answers[2].window
     assert pw.build("vid-pw-m8n3").grid.window_cells == 3
+
+
+def test_training_from_python(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    text = (ROOT / "docs/training.md").read_text()
+    said = {}
+    for code in re.findall(r"^```python\n(.*?)^```", text, re.MULTILINE | re.DOTALL):
+        exec(code, said)
+    assert len((tmp_path / "log.csv").read_text().splitlines()) == 3
+    assert pw.load("mine.keras").config.cells == 4
+    assert np.isfinite(float(said["loss"]))

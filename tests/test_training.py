@@ -2,6 +2,7 @@
 
 import csv
 import dataclasses
+import json
 import os
 import shutil
 import signal
@@ -10,7 +11,7 @@ import types
 import numpy as np
 import pytest
 
-from patchwork_tf import train
+from patchwork_tf import evaluate, train
 from patchwork_tf.commands import training
 from patchwork_tf.models.weights import get_weights
 from patchwork_tf.training.fit import _Progress
@@ -59,12 +60,38 @@ def test_after_ctrl_c_a_run_ends_as_if_nothing_was(tmp_path, monkeypatch, capsys
     for key in expected:
         np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
     names = [name for name in sorted(os.listdir(broken)) if not name.startswith("events")]
-    assert names == [*(f"checkpoint-{step:08d}.npz" for step in (3, 4)), "history.csv"]
+    assert names == [*(f"checkpoint-{step:08d}.npz" for step in (3, 4)), "history.csv", "history.png"]
 
 
 def interrupt_in_step_3(progress, batch, logs=None):
     if progress.step == 2:
         signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.slow
+def test_scores_while_it_trains_are_those_of_patchwork_evaluate(tmp_path, capsys):
+    """Of every checkpoint that is scored; the best is kept beside the last."""
+    flags = ["--num_videos=2", "--max_frames=3"]
+    run(tmp_path, "--steps=4", "--save_every=1", "--eval_every=2", *flags)
+    with open(tmp_path / "scores.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["step"] for row in rows] == ["2", "4"]
+    for row in rows:
+        checkpoint = f"--checkpoint={tmp_path}/checkpoint-{int(row['step']):08d}.npz"
+        network = ["--system=small-boxes", "--plugins=small_network", checkpoint, "--nococo", *flags]
+        assert evaluate.main([*network, f"--json={tmp_path}/scores.json"]) == 0
+        assert float(row["mAP"]) == json.loads((tmp_path / "scores.json").read_text())["mAP_vid"]
+    best = max(rows, key=lambda row: float(row["mAP"]))
+    assert checkpoints.read(str(tmp_path / "best")).step == int(best["step"])
+    assert (tmp_path / "history.png").read_bytes().startswith(b"\x89PNG")
+    clip = "--eval_video=docs/photos.mp4"
+    run(tmp_path / "other", "--steps=1", "--eval_every=1", clip, code=2)
+    assert "--eval_video is scored by agreement with a teacher" in capsys.readouterr().err
+    teach = ["--stage=distill", f"--init_checkpoint={tmp_path}", "--burn_in=1", "--steps=1", "--eval_every=1"]
+    run(tmp_path / "distilled", *teach, code=2)
+    assert "needs --eval_video" in capsys.readouterr().err
+    run(tmp_path / "distilled", *teach, clip, "--max_frames=3")
+    assert (tmp_path / "distilled/scores.csv").read_text().startswith("step,agreement")
 
 
 @pytest.mark.parametrize(("steps", "every"), [(1, 1), (200, 20), (2600, 260), (200000, 500)])

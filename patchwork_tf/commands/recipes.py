@@ -137,6 +137,8 @@ def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: boo
         for name, stage in stages.items():
             for seed in seeds if stage.get("each") == "seed" else [None]:
                 expanded.append(_stage(name, stage["run"], seed, values, expanded, folder))
+    except UsageError:
+        raise
     except OSError as error:
         raise DataError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:

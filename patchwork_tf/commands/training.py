@@ -8,6 +8,7 @@ import os
 import keras
 
 from patchwork_tf import cli, files, provenance
+from patchwork_tf.commands import watching
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
@@ -31,6 +32,7 @@ from patchwork_tf.zoo.build import build
 # Flags that another part of the same run may have other values of.
 _OF_NO_CONSEQUENCE = {
     *("steps", "log_every", "save_every", "init_checkpoint", "backbone_weights"),
+    *("eval_every", "eval_split", "eval_video", "num_videos", "max_frames"),
     *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system"),
 }
 # Of --stage=policy. How often it explores at first, and from half of all steps on.
@@ -74,6 +76,8 @@ def run(flags):
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
+    if flags.eval_every:
+        watching.check(flags)
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
@@ -104,9 +108,13 @@ def run(flags):
             make_optimizer(
                 flags.learning_rate, flags.steps, flags.warmup_steps, averages=flags.stage == "distill"
             ),
-            _run_of(flags, processes, metadata),
+            _run_of(
+                flags, processes, metadata, flags.eval_every and watching.Watcher(flags, system, names, teacher)
+            ),
             resume_from,
         )
+    if processes.is_chief:
+        watching.plot(flags.model_dir)
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
@@ -151,9 +159,10 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
     return {"trained_size": trained_size, **checkpoints.fields_of_weights(system, weights, given, names)}
 
 
-def _run_of(flags, processes, metadata) -> Run:
+def _run_of(flags, processes, metadata, watcher) -> Run:
     schedule = (flags.log_every, flags.save_every)
-    return Run(flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief)
+    watched = {"eval_every": flags.eval_every, "watcher": watcher}
+    return Run(flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief, **watched)
 
 
 def _batches(flags, source, config, processes, first_step):

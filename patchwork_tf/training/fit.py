@@ -5,6 +5,7 @@ import dataclasses
 import math
 import os
 import time
+from collections.abc import Callable
 
 import keras
 import numpy as np
@@ -20,7 +21,7 @@ from patchwork_tf.zoo import checkpoints
 _GRADIENT_NORM = 10.0  # gradients through a long memory occasionally explode
 _KEPT = 3  # checkpoints
 _MOMENTUM = 0.99  # of the running mean of weights
-_HISTORY = "history.csv"
+HISTORY = "history.csv"
 _RUNNING = "running/"  # begins the names of arrays of what the next row of the history is a mean of
 _STOPPING = "stopping when this step is done and saved; a second Ctrl-C stops at once, without saving"
 _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
@@ -54,6 +55,8 @@ class Run:
         metadata: kept in the checkpoints.
         log_every, save_every: steps between log lines and checkpoints.
         writes: whether this process writes to model_dir; of several that train together, one does.
+        eval_every: steps between checkpoints that are scored, which are saved then; None for never.
+        watcher: what scores them: called with a path, the step and a tf.summary writer.
     """
 
     model_dir: str
@@ -62,6 +65,8 @@ class Run:
     log_every: int = 20
     save_every: int = 500
     writes: bool = True
+    eval_every: int | None = None
+    watcher: Callable | None = None
 
 
 def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
@@ -108,11 +113,13 @@ class _Progress(keras.callbacks.Callback):
         super().__init__()
         self.step, self.run, self.is_interrupted, self.before = start, run, is_interrupted, before
         self.bar = progress(total=run.steps, initial=start, unit="step", desc="compiling", disable=not run.writes)
-        self.history = os.path.join(run.model_dir, _HISTORY)
+        self.history = os.path.join(run.model_dir, HISTORY)
         self.events = tf.summary.create_noop_writer()
         if run.writes:
             self.events = tf.summary.create_file_writer(run.model_dir)
-            _truncate_history(self.history, start)
+            truncate_history(self.history, start)
+            if run.watcher:
+                run.watcher.begin(start)
         self.since = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -138,20 +145,25 @@ class _Progress(keras.callbacks.Callback):
             self.model.reset_metrics()
         is_last = self.step == self.run.steps
         is_stopped = not is_last and self.is_interrupted()
-        if self.run.writes and (self.step % self.run.save_every == 0 or is_last or is_stopped):
-            self.save()
+        is_watched = self.run.watcher and (self.step % self.run.eval_every == 0 or is_last)
+        if self.run.writes and (self.step % self.run.save_every == 0 or is_last or is_stopped or is_watched):
+            path = self.save()
+            if is_watched:
+                self.bar.set_description("scoring")
+                self.run.watcher(path, self.step, self.events)
         if is_stopped:
             saved = f", saved in {self.run.model_dir}; the same command goes on from there"
             at = f"interrupted at step {self.step} of {self.run.steps}"
             raise KeyboardInterrupt(at + saved if self.run.writes else at)
 
-    def save(self):
+    def save(self) -> str:
+        """Writes a checkpoint; returns its path."""
         model = self.model
         arrays = checkpoints.training_state(model.saved_variables, model.optimizer)
         arrays = _means_swapped(arrays, model.trainable_variables, model.optimizer)
         arrays |= {key: keras.ops.convert_to_numpy(variable) for key, variable in _running(model).items()}
         metadata = {**self.run.metadata, "model": dataclasses.asdict(model.network.config)}
-        checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
+        return checkpoints.save(self.run.model_dir, self.step, arrays, metadata, _KEPT)
 
     def close(self):
         self.bar.close()
@@ -203,8 +215,8 @@ def _enlarged(values):
     return np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))[None, ..., None].astype(np.float32)
 
 
-def _truncate_history(path: str, step: int):
-    """Drops the rows that a resumed run will write again."""
+def truncate_history(path: str, step: int):
+    """Drops the rows of a CSV file that a run that is resumed at a step will write again."""
     if not os.path.exists(path):
         return
     with open(path, newline="") as file:

@@ -1,0 +1,158 @@
+"""Recipes: what they are made of, what is run again, and that a killed one ends as if nothing had been."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from patchwork_tf import recipe
+from patchwork_tf.commands import recipes
+from patchwork_tf.errors import DataError, UsageError
+from patchwork_tf.zoo import checkpoints
+from patchwork_tf.zoo.paper import TABLE_4, TABLE_5
+
+ROOT = Path(__file__).parents[1]
+SMALL = """
+    values:
+      seeds: [0, 1]
+      data: --image_size=64 --plugins=small_network
+      steps: 4
+      some: --num_videos=1 --max_frames=3
+      learn: --steps={steps} --batch_size=2 --clip_frames=2
+    stages:
+      sf:
+        each: seed
+        run: train --system=small-sf {data} {learn} --seed={seed} --model_dir={output}
+      pw:
+        each: seed
+        run: train --system=small {data} {learn} --init_checkpoint={sf} --seed={seed} --model_dir={output}
+      scores.json:
+        run: evaluate --system=small,small {data} --checkpoint={pw} {some} --json={output}
+"""
+
+
+def written(folder, text) -> str:
+    path = folder / "recipe.yaml"
+    path.write_text(textwrap.dedent(text))
+    return str(path)
+
+
+@pytest.mark.parametrize(("number", "rows"), [(4, TABLE_4), (5, TABLE_5)])
+def test_recipes_of_the_paper_have_every_row(number, rows, tmp_path):
+    path = str(ROOT / f"recipes/table{number}.yaml")
+    stages = recipes.read(path, "OUT", {"raw": "RAW"})
+    commands = [stage.text for stage in stages]
+    for do in ("evaluate", "benchmark"):
+        named = [text.split("--system=")[1].split()[0] for text in commands if text.startswith(f"patchwork-{do}")]
+        assert set(rows) == set(",".join(named).split(","))
+    assert commands[-1].startswith("patchwork-tables")
+    assert sum("--seed=2" in text and "--stage=policy" in text for text in commands) == 3
+    with pytest.raises(UsageError, match="--set=raw=... is required"):
+        recipes.read(path, "OUT")
+    assert recipes.read(path, "OUT", smoke=True)
+
+
+def test_stages_read_what_earlier_ones_made(tmp_path):
+    path = written(tmp_path, SMALL)
+    stages = {stage.output: stage for stage in recipes.read(path, "OUT", {"steps": "7"})}
+    assert list(stages) == ["seed0/sf", "seed1/sf", "seed0/pw", "seed1/pw", "scores.json"]
+    assert "--init_checkpoint=OUT/seed1/sf" in stages["seed1/pw"].command
+    assert "--plugins=small_network" in stages["seed1/pw"].command  # a value of several words
+    assert "--steps=7" in stages["seed1/pw"].command
+    assert stages["seed1/pw"].needs == ("seed1/sf",)
+    assert "--checkpoint=OUT/seed0/pw,OUT/seed1/pw" in stages["scores.json"].command
+    other = {stage.output: stage.key for stage in recipes.read(path, "OUT", {"steps": "8"})}
+    assert all(other[output] != stage.key for output, stage in stages.items())
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "message"),
+    [
+        ('values: {seeds: [0]}\nstages: {x: {run: "train --a={y}"}}', DataError, "y} is neither a value nor"),
+        ("values: {seeds: [0]}\nstages: {x: {run: rm -r /}}", DataError, "unknown command 'rm'"),
+        ("values: {seeds: [0]}\nstages: {x: {}}", DataError, "not a recipe (KeyError: 'run')"),
+        ("- a list", DataError, "not a recipe"),
+        ("{", DataError, "not a recipe"),
+        ("values: {seeds: [0]}\nstages: {}", UsageError, "--set=other"),
+    ],
+)
+def test_wrong_recipes_are_refused(text, error, message, tmp_path):
+    with pytest.raises(error) as raised:
+        recipes.read(written(tmp_path, text), "OUT", {"other": "1"} if error is UsageError else None)
+    assert message in str(raised.value)
+
+
+def run(path, folder, *flags) -> subprocess.Popen:
+    command = [sys.executable, "-m", "patchwork_tf.recipe", f"--recipe={path}", f"--output_dir={folder}", *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+
+
+@pytest.mark.slow
+def test_a_recipe_that_was_killed_three_times_ends_the_same(tmp_path):
+    """By Ctrl-C, kill and kill -9: in the first training, in the second, while it is scored."""
+    path = written(tmp_path, SMALL)
+    process = run(path, tmp_path / "whole")
+    said, _ = process.communicate()
+    assert process.returncode == 0
+    assert "5 stages are done" in said
+    for number, stage in (
+        (signal.SIGINT, "seed0-sf"),
+        (signal.SIGTERM, "seed1-pw"),
+        (signal.SIGKILL, "scores.json"),
+    ):
+        process = run(path, tmp_path / "broken", "--jobs=2")
+        log = tmp_path / f"broken/logs/{stage}.log"
+        while not (log.exists() and log.stat().st_size > 100) and process.poll() is None:
+            time.sleep(0.05)
+        process.send_signal(number)
+        _, said = process.communicate()
+        assert process.returncode == (-9 if number == signal.SIGKILL else 130)
+        if number != signal.SIGKILL:
+            assert "the same command goes on from there" in said.splitlines()[-1]
+    process = run(path, tmp_path / "broken", "--jobs=2")
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
+    for stage in ("seed0/sf", "seed1/pw"):
+        one, other = (checkpoints.read(str(tmp_path / name / stage)).arrays for name in ("whole", "broken"))
+        assert one.keys() == other.keys()
+        for key in one:
+            np.testing.assert_array_equal(one[key], other[key], err_msg=f"{stage} {key}")
+    one, other = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("whole", "broken"))
+    assert [row["J"] for row in one] == [row["J"] for row in other]
+
+
+@pytest.mark.slow
+def test_what_is_done_stays_and_what_differs_is_refused(tmp_path, capsys):
+    (tmp_path / "make.py").write_text(
+        "import os, sys\n"
+        "output, text = sys.argv[1:]\n"
+        "os.makedirs(output) if output.endswith('folder') else print(text, file=open(output, 'a'))\n"
+    )
+    text = """
+        values: {seeds: [0], what: 1}
+        stages:
+          folder: {run: "python {here}/make.py {output} {what}"}
+          file.txt: {run: "python {here}/make.py {output} {folder}"}
+          bad: {run: "tables --system=none --output={output}"}
+    """
+    path, folder = written(tmp_path, text), tmp_path / "out"
+    flags = [f"--recipe={path}", f"--output_dir={folder}"]
+    for _ in range(2):
+        assert recipe.main([*flags, "--only=file.txt"]) == 0
+    assert (folder / "file.txt").read_text() == f"{folder}/folder\n"  # once
+    assert recipe.main([*flags, "--dry_run"]) == 0
+    assert capsys.readouterr().out.count("# done: python") == 2
+    assert recipe.main(flags) == 1
+    said = capsys.readouterr().err.splitlines()[-1]
+    assert "patchwork-recipe: bad: patchwork-tables: unknown system 'none'" in said
+    assert said.endswith(f"its log is {folder}/logs/bad.log")
+    assert recipe.main([*flags, "--set=what=2"]) == 1
+    assert "is of another command, or of other inputs: remove it" in capsys.readouterr().err
