@@ -54,7 +54,7 @@ def test_recipes_of_the_paper_have_every_row(number, rows, tmp_path):
         assert set(rows) == set(",".join(named).split(","))
     assert commands[-1].startswith("patchwork-tables")
     assert sum("--seed=2" in text and "--stage=policy" in text for text in commands) == 3
-    with pytest.raises(UsageError, match="--set=raw=... is required"):
+    with pytest.raises(UsageError, match=r"--set=raw=\.\.\. is required"):
         recipes.read(path, "OUT")
     assert recipes.read(path, "OUT", smoke=True)
 
