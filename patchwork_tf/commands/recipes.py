@@ -262,7 +262,7 @@ def _run_all(stages, done, jobs, smoke):
         finally:
             for process, _ in running.values():
                 with contextlib.suppress(ProcessLookupError):
-                    os.kill(process.pid, signal.SIGINT)  # training saves a checkpoint
+                    os.kill(process.pid, signal.SIGTERM)  # training saves a checkpoint
             for process, _ in running.values():
                 process.join()
 
