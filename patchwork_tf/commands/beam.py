@@ -133,22 +133,27 @@ class _Asker:
         self._make, self._folder, self._worker = make, folder, None
 
     def __call__(self, number):
-        path, error = _path(self._folder, number), os.path.join(self._folder, _ERROR)
-        if not (tf.io.gfile.exists(path) or tf.io.gfile.exists(error)):
-            wrong, content = self._answer(number)
-            _write(error, wrong.encode()) if wrong else _write(path, content)
+        path = _path(self._folder, number)
+        answer = None if tf.io.gfile.exists(path) or self._is_over() else self._answer(number)
+        if answer and not self._is_over():
+            wrong, content = answer
+            _write(os.path.join(self._folder, _ERROR), wrong.encode()) if wrong else _write(path, content)
 
-    def _answer(self, number) -> tuple[str | None, bytes | None]:
-        """What went wrong, or the pickled answer."""
+    def _is_over(self) -> bool:
+        """Whether nobody waits for more: something went wrong, or the folder is gone, as after Ctrl-C."""
+        return tf.io.gfile.exists(os.path.join(self._folder, _ERROR)) or not tf.io.gfile.exists(self._folder)
+
+    def _answer(self, number) -> tuple[str | None, bytes | None] | None:
+        """What went wrong, or the pickled answer; None if it is over."""
         for _ in range(_TRIES):
             self._worker = self._worker or Worker(self._make)
             try:
                 return self._worker.ask(number)
             except (EOFError, OSError):
-                if not tf.io.gfile.exists(self._folder):  # nobody waits for it any more, as after Ctrl-C
-                    raise
-                print(f"a worker died at number {number} and is started again", file=sys.stderr, flush=True)
                 self._worker = None
+            if self._is_over():
+                return None
+            print(f"a worker died at number {number} and is started again", file=sys.stderr, flush=True)
         return f"workers died {_TRIES} times at number {number}: is there memory enough?", None
 
 

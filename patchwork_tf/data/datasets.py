@@ -245,11 +245,13 @@ def annotated_videos(
 
 def _single(builder, split, number) -> tfds.core.ReadInstruction:
     """The part of a split, which may itself be a part or a sum of some, that is one example alone."""
-    for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(builder.info.splits):
-        if number < part.to - part.from_:
-            first = part.from_ + number
+    splits = builder.info.splits
+    for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(splits):
+        first = (part.from_ or 0) + number
+        end = splits[part.splitname].num_examples if part.to is None else part.to  # TFDS leaves out whole bounds
+        if first < end:
             return tfds.core.ReadInstruction(part.splitname, from_=first, to=first + 1, unit="abs")
-        number -= part.to - part.from_
+        number = first - end
     raise IndexError(number)
 
 
