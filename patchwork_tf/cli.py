@@ -224,6 +224,18 @@ _SHARED = {
         "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
     ),
     "depth": (flags.DEFINE_float, None, "Width multiplier; by default the weights' or the system's."),
+    "beam_runner": (
+        flags.DEFINE_string,
+        None,
+        "Run on Apache Beam (pip install apache-beam): DirectRunner, which is all cores of this machine, "
+        "DataflowRunner, FlinkRunner or another that Beam knows.",
+    ),
+    "beam_options": (
+        define_list,
+        "",
+        "Options of that, separated by commas: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of "
+        "DirectRunner.",
+    ),
     "model_dir": (flags.DEFINE_string, None, "Folder of checkpoints and logs. Required."),
     "output": (flags.DEFINE_string, None, "The file to write."),
     "json": (flags.DEFINE_string, None, "The JSON file to write results to."),

@@ -10,6 +10,10 @@ per policy.
 --json has every row as soon as it is there. The same command, given again after Ctrl-C or an error, takes over the
 rows that were made of the same weights, data, settings and code: remove the file to score them again.
 
+--beam_runner scores videos side by side, on all cores of this machine or on many machines, with the same result.
+
+  patchwork-evaluate --system=vid-sf --checkpoint=/tmp/sf --beam_runner=DirectRunner
+
 Videos without labels, and what else the same cost would buy, are for patchwork-compare.
 
 With --task it scores what any method has written to files: PNG masks as DAVIS has them, detections
@@ -70,7 +74,7 @@ flags.DEFINE_integer(
     lower_bound=1,
     flag_values=_FLAGS,
 )
-cli.define(_FLAGS, "max_frames")
+cli.define(_FLAGS, "max_frames", "beam_runner", "beam_options")
 flags.DEFINE_enum(
     "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", flag_values=_FLAGS
 )
@@ -99,7 +103,16 @@ flags.DEFINE_string(
     flag_values=_FLAGS,
 )
 _OF_FILES = ("predictions", "ground_truth", "image_set", "labels")
-_OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions", "every_class", "foreground")
+_OF_SYSTEMS = (
+    "system",
+    "checkpoint",
+    "tflite",
+    "dataset",
+    "save_predictions",
+    "every_class",
+    "foreground",
+    "beam_runner",
+)
 
 
 def _evaluate():

@@ -6,7 +6,7 @@
   patchwork-prepare --dataset=moving_objects --config=256 --data_dir=~/data
 
 ImageNet VID and COCO are read through Apache Beam (pip install apache-beam), here on all
-cores of this machine, with --beam_options on any other runner. docs/data.md says how to get
+cores of this machine, with --beam_runner on any other. docs/data.md says how to get
 each data set and what its folder must look like.
 """
 
@@ -31,13 +31,7 @@ flags.DEFINE_boolean(
     "of stopping at the first.",
     flag_values=_FLAGS,
 )
-cli.define_list(
-    "beam_options",
-    [],
-    "Options of Apache Beam, separated by commas: runner=DataflowRunner,project=P,temp_location=gs://B/tmp; by "
-    "default runner=DirectRunner on all cores.",
-    flag_values=_FLAGS,
-)
+cli.define(_FLAGS, "beam_runner", "beam_options")
 flags.DEFINE_boolean("overwrite", False, "Prepare it again if it is there.", flag_values=_FLAGS)
 
 

@@ -130,7 +130,10 @@ class Task(abc.ABC):
     # Scoring, writing and showing answers
 
     def metric(self, class_names, coco: bool = True):
-        """What collects answers by `add_frame(video, t, answer, size)`, and has a `result()`."""
+        """What collects answers by `add_frame(video, t, answer, size)`, and has a `result()`.
+
+        Each video has one of its own; `merge(other)` adds what that of the next has collected. It can be pickled.
+        """
         raise self._without_truth()
 
     @abc.abstractmethod
@@ -138,7 +141,10 @@ class Task(abc.ABC):
         """The same of answers and a reference's, by `add_frame(answer, reference, size)`."""
 
     def writer(self, folder: str, coco_ids=None, classes: int = 1):
-        """What writes answers to files, by `add_frame(video, frame, answer, size)` and `close()`."""
+        """What writes answers to files, by `add_frame(video, frame, answer, size)`, `merge(other)` and `close()`.
+
+        Each video has one of its own, as of `metric`; one that is closed, and what it has merged, is in files.
+        """
         raise self._without_truth()
 
     def accuracy(self, score: dict) -> dict:

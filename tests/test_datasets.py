@@ -15,7 +15,7 @@ from published import HEIGHT, WIDTH, make_davis, make_vid, videos_of
 
 from patchwork_tf import prepare
 from patchwork_tf.data import clips
-from patchwork_tf.data.datasets import COCO_IDS, Source, builder_of
+from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, builder_of
 from patchwork_tf.data.davis2016 import Davis2016
 from patchwork_tf.data.imagenet_vid import CLASSES, ImagenetVid, _evenly_spaced
 from patchwork_tf.data.moving_objects import render_clip
@@ -32,6 +32,15 @@ def prepared(vid, davis, tmp_path_factory):
     assert prepare.main(flags) == 0
     assert prepare.main(["--dataset=davis2016", f"--manual_dir={davis}", f"--data_dir={folder}"]) == 0
     return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("split", ["train", "train[1:]", "train[50%:]+validation"])
+def test_a_video_can_be_read_alone_by_its_number(split, prepared):
+    source = Source("davis2016", prepared, split)
+    videos, count = annotated_videos(source)
+    alone = [annotated_videos(source, only=number)[0] for number in range(count)]
+    assert [video.name for (video,) in alone] == [video.name for video in videos]
 
 
 @pytest.mark.slow

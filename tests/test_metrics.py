@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from patchwork_tf.metrics.coco import CocoMetric
 from patchwork_tf.metrics.detection import DetectionMetric, average_precision, match_thresholds
 
 
@@ -20,6 +21,21 @@ def score(detections, objects, names=("cat", "dog")):
 
 
 BOX, FAR = (0, 0, 100, 100), (200, 200, 300, 300)
+
+
+def test_parts_are_merged_as_if_they_were_one():
+    """Precision at a recall depends on the order of equal scores, too."""
+    rng = np.random.default_rng(0)
+    for make in (lambda: DetectionMetric("abc"), lambda: CocoMetric("abc")):
+        whole, merged, parts = make(), make(), [make(), make(), make()]
+        for number, part in enumerate(np.repeat(parts, 4)):
+            boxes = rng.uniform(0, 100, (6, 2, 2)).cumsum(axis=1).reshape(6, 4)
+            scores, labels = rng.integers(1, 4, 6) / 4, rng.integers(0, 3, 6)
+            for metric in (whole, part):
+                metric.add_frame(boxes, scores, labels, boxes[number % 5 :] + 5, labels[number % 5 :])
+        for part in parts:
+            merged.merge(part)
+        assert merged.result() == whole.result()
 
 
 def test_everything_found():

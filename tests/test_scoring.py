@@ -15,6 +15,7 @@ from pycocotools.cocoeval import COCOeval
 from patchwork_tf import evaluate, prepare, train
 from patchwork_tf.commands import scoring
 from patchwork_tf.commands.resuming import file_digest
+from patchwork_tf.data.annotated import AnnotatedVideo
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.data.moving_objects import CLASSES
@@ -204,13 +205,15 @@ def scored(tmp_path, monkeypatch, small_networks):
     def score(*more, raises=None):
         ran = []
 
-        def fake(step, videos, policy, metric, writer, **options):
+        def fake(score, step, video, policy, **options):
             ran.append((step.info.system, policy))
             if policy == raises:
                 raise DataError("a policy of one's own")
-            return {"mAP_vid": 0.5, "mAP_50": 0.25, "videos": 1, "frames": 1}
 
-        monkeypatch.setattr(scoring, "score_stream", fake)
+        found = {"mAP_vid": 0.5, "mAP_50": 0.25, "videos": 1, "frames": 1}
+        monkeypatch.setattr(scoring.Score, "add", fake)
+        monkeypatch.setattr(scoring.Score, "result", lambda *_: found)
+        monkeypatch.setattr(scoring, "annotated_videos", lambda *_, **__: ([AnnotatedVideo("one", [], [])], 1))
         all_of_them = () if "--system=small-boxes" in more else ("--system=small-boxes-sf,small-boxes",)
         policies = () if "--policy=random" in more else ("--policy=rule,raster,random",)
         flags = (*all_of_them, *policies, f"--checkpoint={weights}", f"--json={tmp_path}/scores.json")

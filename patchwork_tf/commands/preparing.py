@@ -38,7 +38,9 @@ def run(flags):
         print(f"{prepared.data_path}: already prepared; --overwrite prepares it again")
         return
     if info.beam:
-        settings["beam_options"] = _beam_options(flags)
+        from patchwork_tf.commands import beam  # an extra
+
+        settings["beam_options"] = beam.pipeline_options(flags)
     files.make_folder(folder)
     if sys.stderr is None or not sys.stderr.isatty():  # TFDS' bars are for terminals
         tfds.disable_progress_bar()
@@ -51,8 +53,8 @@ def run(flags):
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**settings))
     except DataError:
         raise
-    except Exception as error:  # Beam wraps what its workers raise, each runner in its own way
-        raise DataError(_cause(flags, error)) from error
+    except Exception as error:
+        raise cause(error, f"preparing {name}") from error
     about = {name: getattr(builder, name, ()) for name in ("listed", "unknown", "cut")}
     if builder is not prepared:
         tf.io.gfile.rmtree(str(prepared.data_path))
@@ -62,25 +64,15 @@ def run(flags):
     _report(flags, builder, **about)
 
 
-def _beam_options(flags):
-    try:
-        from apache_beam.options.pipeline_options import PipelineOptions
-    except ImportError:
-        raise UsageError(f"{flags.dataset} is prepared through Apache Beam: pip install apache-beam") from None
-    options = flags.beam_options or [
-        "runner=DirectRunner",
-        "direct_num_workers=0",
-        "direct_running_mode=multi_threading",
-    ]
-    return PipelineOptions(flags=[f"--{option}" for option in options])
+def cause(error: Exception, doing: str) -> DataError:
+    """What a pipeline raised: our own message in it, as Beam wraps what workers raise, each runner in its own way.
 
-
-def _cause(flags, error: Exception) -> str:
-    """Our own message inside of what a Beam worker raised, or else all of it."""
-    cause = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
-    if cause:
-        return cause[1]
-    return f"preparing {flags.dataset} failed: {type(error).__name__}: {textwrap.shorten(str(error), _LONGEST)}"
+    Args:
+        doing: what failed, if it is not ours.
+    """
+    own = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
+    text = f"{doing} failed: {type(error).__name__}: {textwrap.shorten(str(error), _LONGEST)}"
+    return DataError(own[1] if own else text)
 
 
 def _report(flags, builder, listed, unknown, cut):

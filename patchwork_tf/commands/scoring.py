@@ -12,8 +12,9 @@ from tabulate import tabulate
 from patchwork_tf import cli
 from patchwork_tf.bars import progress
 from patchwork_tf.choices import POLICIES
-from patchwork_tf.commands.given import given_systems, policies_of, policy_name
+from patchwork_tf.commands.given import Given, given_systems, policies_of, policy_name
 from patchwork_tf.commands.resuming import Rows, code_digest, file_digest, folder_digest, project_digest
+from patchwork_tf.commands.worker import Told
 from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names, dataset_info, open_prepared
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import ModelConfig
@@ -23,6 +24,7 @@ from patchwork_tf.task import get_task
 
 def run(flags) -> tuple:
     """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
+    _check_beam(flags)
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task = given[0].task
     names = class_names(_source(flags), get_task(task).truth)
@@ -31,15 +33,27 @@ def run(flags) -> tuple:
     for system in given:  # all of them, before any is scored
         check_classes(system.task, system.weights, system.class_names, names, flags.dataset)
         _counted_classes(flags, system)
+        if flags.beam_runner and not system.source:
+            raise UsageError(f"--beam_runner: each worker would have random weights of its own for {system.name}")
     rows = Rows(flags.json, _made_of_run(flags))
-    for system in given:
+    for number, system in enumerate(given):
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
         for policy in policies_of(flags, step):
             several = len(given) > 1 or len(flags.policy) > 1
             folder = _predictions(flags, system, policy_name(policy, step), several)
-            make = functools.partial(_score, flags, system, step, policy, folder, names)
-            rows.add(made_of(flags, system, step, policy, folder), make)
+            scorer = _Scorer(flags, system, step, policy, folder, names)
+            rows.add(made_of(flags, system, step, policy, folder), functools.partial(_score, scorer, number))
     return rows.done[0] if len(rows.done) == 1 else rows.done, _table(rows.done, get_task(task))
+
+
+def _check_beam(flags):
+    """Raises UsageError, before anything is scored, if it could not be by Beam."""
+    if flags.beam_runner:
+        from patchwork_tf.commands import beam  # an extra
+
+        beam.shared_folder(flags)
+    elif any(flags.beam_options):
+        raise UsageError("--beam_options are those of a --beam_runner: name one, such as DirectRunner")
 
 
 def _made_of_run(flags) -> dict:
@@ -100,25 +114,73 @@ def _counted_classes(flags, given) -> list[int] | None:
     return [1 + known.index(name) for name in wanted]
 
 
-def _score(flags, given, step, policy, folder, names) -> dict:
-    """One system by one policy."""
-    shown = policy_name(policy, step)
-    videos, count = annotated_videos(
-        _source(flags),
-        count=flags.num_videos,
-        num_frames=flags.max_frames,
-        size=max(step.config.image_size),
-        seed=flags.seed,
-    )
-    coco_ids = COCO_IDS if flags.dataset == "coco" else None
-    writer = step.task.writer(folder, coco_ids, len(step.info.class_names)) if folder else None
-    counted = _counted_classes(flags, given)
-    metric = step.task.metric(names, flags.coco, **({"counted": counted} if counted else {}))
+@dataclasses.dataclass(frozen=True)
+class _Scorer:
+    """One system by one policy: the score of any video is a function of its number."""
+
+    flags: object
+    given: Given
+    step: object
+    policy: str | None
+    folder: str | None
+    names: list[str]
+
+    def videos(self, only=None) -> tuple:
+        """Those to score, or the one of a number; and how many there are."""
+        flags = self.flags
+        return annotated_videos(
+            _source(flags),
+            count=flags.num_videos,
+            num_frames=flags.max_frames,
+            size=max(self.step.config.image_size),
+            seed=flags.seed,
+            only=only,
+        )
+
+    def empty(self) -> "Score":
+        """The score of no videos."""
+        flags, task = self.flags, self.step.task
+        coco_ids = COCO_IDS if flags.dataset == "coco" else None
+        writer = task.writer(self.folder, coco_ids, len(self.step.info.class_names)) if self.folder else None
+        counted = _counted_classes(flags, self.given)
+        return Score(task.metric(self.names, flags.coco, **({"counted": counted} if counted else {})), writer)
+
+    def score(self, number, video) -> "Score":
+        """That of one video."""
+        flags, score = self.flags, self.empty()
+        score.add(self.step, video, self.policy, seed=flags.seed + number, start=flags.start)
+        return score
+
+    def __call__(self, number) -> "Score":
+        (video,), _ = self.videos(only=number)
+        return self.score(number, video)
+
+
+def _scorer_of(flags, number, policy, folder) -> _Scorer:
+    """In a worker: the same of the system of a number."""
+    cli.import_plugins(flags.plugins)
+    given = given_systems(flags, **cli.override(memory=flags.memory))[number]
+    names = class_names(_source(flags), get_task(given.task).truth)
+    return _Scorer(flags, given, given.make_step(), policy, folder, names)
+
+
+def _score(scorer, number) -> dict:
+    """The row of a scorer, whose system has a number among those that are given."""
+    flags, given, step = scorer.flags, scorer.given, scorer.step
+    shown, score = policy_name(scorer.policy, step), scorer.empty()
+    videos, count = scorer.videos()
     with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
-        options = {"seed": flags.seed, "start": flags.start}
-        score = score_stream(step, _counted(videos, bar), policy, metric, writer, **options)
-    if writer:
-        writer.close()
+        if flags.beam_runner:
+            from patchwork_tf.commands import beam  # an extra
+
+            make = functools.partial(_scorer_of, Told(flags), number, scorer.policy, scorer.folder)
+            parts = beam.numbered(flags, make, count, bar)
+        else:
+            parts = itertools.starmap(scorer.score, enumerate(_counted(videos, bar)))
+        for part in parts:
+            score.merge(part)
+    if score.writer:
+        score.writer.close()
     config = f"{flags.config}, " if flags.config else ""
     return {
         **given.facts(step),
@@ -126,7 +188,7 @@ def _score(flags, given, step, policy, folder, names) -> dict:
         "start": flags.start,
         "step": given.at_step,
         "dataset": f"{flags.dataset}/{flags.split}, {config}seed {flags.seed}",
-        **score,
+        **score.result(step.grid),
     }
 
 
@@ -150,43 +212,61 @@ def _predictions(flags, given, policy, several) -> str | None:
     return os.path.join(folder, f"{given.name}-{policy.replace(' ', '-')}") if folder and several else folder
 
 
-def score_stream(step, videos, policy, metric, writer=None, **options) -> dict:
-    """Runs a model or an exported file over videos and scores the answer to every frame.
+class Score:
+    """How good the answers to some videos are.
 
     Args:
-        step: KerasStep or ExportedStep.
-        videos: iterable of AnnotatedVideo.
-        policy: as for `stream`.
         metric: of the task, see `Task.metric`.
         writer: gets every answer, see `Task.writer`; or None.
-        **options: of `stream`; video k is run with seed + k.
-
-    Returns:
-        The metric's `result()`; the number of 'videos' and 'frames'; 'mflops_max' and
-        'mflops_avg' of the frames; 'cell_visits' (M, M), the part of frames in which each cell was looked at.
     """
-    costs, visits, number = [], collections.Counter(), -1
-    for number, video in enumerate(videos):
+
+    def __init__(self, metric, writer=None):
+        self.metric, self.writer = metric, writer
+        self._videos, self._costs, self._visits = 0, [], collections.Counter()
+
+    def add(self, step, video, policy, **options):
+        """Runs a model or an exported file over a video and scores the answer to every frame.
+
+        Args:
+            step: KerasStep or ExportedStep.
+            video: AnnotatedVideo.
+            policy: as for `stream`.
+            **options: of `stream`.
+        """
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
-        truth = functools.partial(_truth, step, video)
-        seeded = {**options, "seed": options.get("seed", 0) + number}
-        answers = stream(step, frames, policy, truth=truth, **seeded)
+        answers = stream(step, frames, policy, truth=functools.partial(_truth, step, video), **options)
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
-            metric.add_frame(video, t, answer, size)
-            if writer:
-                writer.add_frame(video.name, name, answer, size)
-            costs.append(answer.mflops)
-            visits[answer.window] += 1
-    return {
-        **metric.result(),
-        "videos": number + 1,
-        "frames": len(costs),
-        "mflops_max": max(costs),
-        "mflops_avg": float(np.mean(costs)),
-        "cell_visits": _cell_visits(visits, step.grid, len(costs)),
-    }
+            self.metric.add_frame(video, t, answer, size)
+            if self.writer:
+                self.writer.add_frame(video.name, name, answer, size)
+            self._costs.append(answer.mflops)
+            self._visits[answer.window] += 1
+        self._videos += 1
+
+    def merge(self, other: "Score"):
+        """Adds that of the videos that come after."""
+        self.metric.merge(other.metric)
+        if self.writer:
+            self.writer.merge(other.writer)
+        self._videos += other._videos
+        self._costs += other._costs
+        self._visits += other._visits
+
+    def result(self, grid) -> dict:
+        """The metric's; 'videos' and 'frames'; 'mflops_max', 'mflops_avg' and 'cell_visits' of the frames.
+
+        'cell_visits' (M, M) is the part of frames in which each cell of the grid was looked at.
+        """
+        return {
+            **self.metric.result(),
+            "videos": self._videos,
+            "frames": len(self._costs),
+            "mflops_max": max(self._costs),
+            "mflops_avg": float(np.mean(self._costs)),
+            "cell_visits": _cell_visits(self._visits, grid, len(self._costs)),
+        }
 
 
 def _truth(step, video, number, size):

@@ -44,9 +44,9 @@ class AnnotatedVideo:
         return dataclasses.replace(self, **changed)
 
 
-def moving_objects_videos(count, num_frames, size, split, seed=0, scenes="varied") -> Iterator[AnnotatedVideo]:
-    """The first `count` generated clips of a split, `size` pixels square."""
-    for index in range(count):
+def moving_objects_videos(numbers, num_frames, size, split, seed=0, scenes="varied") -> Iterator[AnnotatedVideo]:
+    """Generated clips of a split by their numbers, `size` pixels square."""
+    for index in numbers:
         clip = moving_objects.render_clip(index, num_frames, size, split, seed, scenes)
         visible = clip.labels > 0
         yield AnnotatedVideo(

@@ -217,7 +217,7 @@ def _how_to_prepare(source: Source) -> str:
 
 
 def annotated_videos(
-    source: Source, *, count=None, num_frames=None, size=None, seed=0
+    source: Source, *, count=None, num_frames=None, size=None, seed=0, only=None
 ) -> tuple[Iterator[AnnotatedVideo], int]:
     """Videos to score on, in their fixed order, and how many there are.
 
@@ -227,16 +227,32 @@ def annotated_videos(
         num_frames: frames per video of generated ones, and at most of others if not None.
         size: side of generated frames.
         seed: of generated videos.
+        only: number of the one video to read, from 0; None for all.
     """
     if source.is_generated:
         count, num_frames, scenes = count or 50, num_frames or 32, scenes_of(source.config)
-        return moving_objects_videos(count, num_frames, size, source.split, seed, scenes), count
+        numbers = range(count) if only is None else [only]
+        return moving_objects_videos(numbers, num_frames, size, source.split, seed, scenes), count
     builder = open_prepared(source)
     described(builder)
-    videos = builder.as_dataset(split=source.split, decoders=undecoded(builder))
+    split = source.split if only is None else _single(builder, source.split, only)
+    in_order = tfds.ReadConfig(interleave_cycle_length=1)  # one file after the other, as numbers count
+    videos = builder.as_dataset(split=split, decoders=undecoded(builder), read_config=in_order)
     read = _read_video if "frames" in builder.info.features else _read_still
     total = builder.info.splits[source.split].num_examples
     return (read(example, num_frames) for example in videos.take(count or -1)), min(total, count or total)
+
+
+def _single(builder, split, number) -> tfds.core.ReadInstruction:
+    """The part of a split, which may itself be a part or a sum of some, that is one example alone."""
+    splits = builder.info.splits
+    for part in tfds.core.ReadInstruction.from_spec(split).to_absolute(splits):
+        first = (part.from_ or 0) + number
+        end = splits[part.splitname].num_examples if part.to is None else part.to  # TFDS leaves out whole bounds
+        if first < end:
+            return tfds.core.ReadInstruction(part.splitname, from_=first, to=first + 1, unit="abs")
+        number = first - end
+    raise IndexError(number)
 
 
 def undecoded(builder) -> dict:

@@ -67,6 +67,16 @@ class CocoMetric:
             detection = {"image_id": image, "category_id": int(label), "bbox": box, "score": float(score)}
             self.detections.append(detection)
 
+    def merge(self, other: "CocoMetric"):
+        """Adds what another one has collected, of images that come after."""
+        own, more = self.ground_truth, other.ground_truth
+        images, annotations = len(own["images"]), len(own["annotations"])
+        own["images"] += [{"id": images + image["id"]} for image in more["images"]]
+        for row in more["annotations"]:
+            of_row = {"id": annotations + row["id"], "image_id": images + row["image_id"]}
+            own["annotations"].append({**row, **of_row})
+        self.detections += [{**row, "image_id": images + row["image_id"]} for row in other.detections]
+
     def result(self) -> dict[str, float | None]:
         """STATISTICS in [0, 1], None where there is nothing to find."""
         truth = COCO()

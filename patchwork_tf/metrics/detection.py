@@ -42,6 +42,15 @@ class DetectionMetric:
             for rule in RULES:
                 self._matches[rule][c].extend(_match(overlaps, match_thresholds(truth, rule)))
 
+    def merge(self, other: "DetectionMetric"):
+        """Adds what another one has collected, of frames that come after."""
+        for own, more in zip(self._scores, other._scores, strict=True):
+            own += more
+        for rule in RULES:
+            for own, more in zip(self._matches[rule], other._matches[rule], strict=True):
+                own += more
+        self._objects += other._objects
+
     def result(self) -> dict:
         """Average precisions in [0, 1].
 

@@ -6,6 +6,7 @@ COCO         detections.json: a list of {image_id, category_id, bbox [x, y, widt
 DAVIS        <sequence>/<frame>.png, foreground not 0
 """
 
+import io
 import json
 import math
 import os
@@ -18,7 +19,7 @@ from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import numbered_lines, read_list
 from patchwork_tf.errors import DataError
-from patchwork_tf.files import atomic_file, make_folder
+from patchwork_tf.files import atomic_file
 from patchwork_tf.pictures import list_folder, read_classes, read_mask
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
@@ -37,7 +38,6 @@ class DetectionWriter:
     """
 
     def __init__(self, folder: str, coco_ids=None):
-        make_folder(folder)
         self.folder = folder
         self.coco_ids = coco_ids
         self.frames = {}  # name -> rows of class, score, xmin, ymin, xmax, ymax in pixels
@@ -50,6 +50,10 @@ class DetectionWriter:
             (label, round(score, _KEPT_DIGITS), xmin, ymin, xmax, ymax)
             for label, score, (ymin, xmin, ymax, xmax) in rows
         ]
+
+    def merge(self, other: "DetectionWriter"):
+        """Adds what was added to another one."""
+        self.frames |= other.frames
 
     def close(self):
         """Writes the files, once every frame was added."""
@@ -78,19 +82,27 @@ class MaskWriter:
     """Writes the masks of all frames as DAVIS wants them, 0 and 255; of several classes their numbers."""
 
     def __init__(self, folder: str, classes: int = 1):
-        make_folder(folder)
         self.folder = folder
         self._foreground = 255 if classes == 1 else 1
+        self._pictures = {}  # path -> PNG
 
     def add_frame(self, video: str, frame: str, answer, size):
-        """Adds the answer (Segmentation) to a frame."""
+        """Adds the answer (Mask) to a frame."""
         del size
-        path = os.path.join(self.folder, video, f"{frame}.png")
-        with atomic_file(path) as file:
-            PIL.Image.fromarray(answer.mask.astype(np.uint8) * self._foreground).save(file, format="png")
+        with io.BytesIO() as picture:
+            PIL.Image.fromarray(answer.mask.astype(np.uint8) * self._foreground).save(picture, format="png")
+            self._pictures[os.path.join(self.folder, video, f"{frame}.png")] = picture.getvalue()
+
+    def merge(self, other: "MaskWriter"):
+        """Writes what was added to another one: those of all videos may be too many to hold."""
+        other.close()
 
     def close(self):
-        pass
+        """Writes the masks that were added."""
+        for path, picture in self._pictures.items():
+            with atomic_file(path) as file:
+                file.write(picture)
+        self._pictures = {}
 
 
 def read_image_set(path: str) -> dict[int, str]:

@@ -29,6 +29,13 @@ class SegmentationMetric:
         values["J"].append(region_similarity(mask, truth))
         values["F"].append(contour_accuracy(mask, truth))
 
+    def merge(self, other: "SegmentationMetric"):
+        """Adds what another one has collected, of frames that come after."""
+        for sequence, values in other._frames.items():
+            own = self._frames.setdefault(sequence, {measure: [] for measure in MEASURES})
+            for measure in MEASURES:
+                own[measure] += values[measure]
+
     def result(self) -> dict:
         """The statistics, in [0, 1].
 

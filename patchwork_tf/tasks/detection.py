@@ -190,6 +190,11 @@ class _BoxMetric:
         if self._coco:
             self._coco.add_frame(*predicted, boxes, labels, (crowds, video.areas[t] if len(video.areas) else None))
 
+    def merge(self, other):
+        self._devkit.merge(other._devkit)
+        if self._coco:
+            self._coco.merge(other._coco)
+
     def result(self) -> dict:
         return self._devkit.result() | ({"coco": self._coco.result()} if self._coco else {})
 
