@@ -25,8 +25,12 @@ def check_precision():
             raise UsageError(f"keras.config.{key}() is {value}; models are built in {needed}: set it before")
 
 
-def check():
-    """Reads KERAS_BACKEND and keras.json as Keras does. Raises UsageError if Patchwork cannot run with them."""
+def check() -> str:
+    """Reads KERAS_BACKEND and keras.json as Keras does, and returns the backend's name.
+
+    Raises:
+        UsageError: if Patchwork cannot run with them.
+    """
     path = os.path.join(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "keras.json")
     try:
         with open(path, encoding="utf-8") as file:
@@ -43,3 +47,4 @@ def check():
     for key, needed in _NEEDED.items():
         if settings.get(key, needed) != needed:
             raise UsageError(f"{path}: {key} is {settings[key]}; Patchwork needs {needed}, change or remove it")
+    return name

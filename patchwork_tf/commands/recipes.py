@@ -28,10 +28,9 @@ import signal
 import sys
 import time
 
-import keras
 import yaml
 
-from patchwork_tf import cli, files
+from patchwork_tf import backend, cli, files
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.interrupts import interruptible
@@ -230,7 +229,7 @@ class _Done:
 def _run_all(stages, done, jobs, smoke):
     """Runs stages as soon as what they need is there, `jobs` at once. Raises DataError if one fails."""
     # Importing TensorFlow takes seconds: one process does, and stages are forked from it. JAX does not fork.
-    context = multiprocessing.get_context("forkserver" if keras.backend.backend() == "tensorflow" else "spawn")
+    context = multiprocessing.get_context("forkserver" if backend.check() == "tensorflow" else "spawn")
     context.set_forkserver_preload([f"patchwork_tf.commands.{name}" for name in _HEAVY])
     waiting = [stage for stage in stages if not done.has(stage)]
     for stage in waiting:
@@ -279,7 +278,7 @@ def _work(stage, log, smoke):
         print(f"$ {stage.text}", flush=True)
         if name == "python":
             os.execv(sys.executable, [sys.executable, *arguments])
-        if smoke and name not in _IS_COMPILED and keras.backend.backend() == "tensorflow":
+        if smoke and name not in _IS_COMPILED and backend.check() == "tensorflow":
             import tensorflow as tf
 
             tf.config.run_functions_eagerly(True)  # compiling takes longer than the few steps
@@ -288,5 +287,6 @@ def _work(stage, log, smoke):
 
 def _failure(stage, code, log) -> str:
     with open(log, encoding="utf-8", errors="replace") as file:
-        said = [line.strip() for line in file if line.startswith(f"patchwork-{stage.command[0]}: ")]
-    return f"{stage.output}: {said[-1] if said else f'ended with {code}'}; its log is {log}"
+        lines = [line.strip() for line in file if line.strip()]
+    own = [line for line in lines if line.startswith(f"patchwork-{stage.command[0]}: ")]
+    return f"{stage.output}: {(own or lines)[-1]} (exit code {code}); its log is {log}"

@@ -9,7 +9,7 @@ import matplotlib
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from patchwork_tf.commands.scoring import score_stream
+from patchwork_tf.commands.scoring import Score
 from patchwork_tf.data.datasets import Source, annotated_videos
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
@@ -72,9 +72,11 @@ class Watcher:
     def _scores(self) -> dict:
         """The paper's measures, in [0, 1], of the run's own system and policy."""
         step, flags = self.step, self.flags
-        metric = step.task.metric(self.names, False)
+        score = Score(step.task.metric(self.names, False))
         videos, _ = self._videos(flags.num_videos)
-        return step.task.accuracy(score_stream(step, videos, None, metric, seed=flags.seed))
+        for number, video in enumerate(videos):
+            score.add(step, video, None, seed=flags.seed + number)
+        return step.task.accuracy(score.metric.result())
 
     def _videos(self, count):
         flags = self.flags
