@@ -42,6 +42,14 @@ flags.DEFINE_integer(
     "batch_size", None, f"Clips per step; {_by_default('batch_size')}.", lower_bound=1, flag_values=_FLAGS
 )
 flags.DEFINE_integer(
+    "accumulate",
+    1,
+    "In how many parts, one after the other, a batch goes through the network: the same step in less memory, but "
+    "for batch statistics, which are of each part.",
+    lower_bound=1,
+    flag_values=_FLAGS,
+)
+flags.DEFINE_integer(
     "clip_frames",
     None,
     "Frames per clip, through which gradients flow; by default 8, and 1 for single-frame models.",

@@ -9,6 +9,7 @@ import types
 
 import numpy as np
 import pytest
+from conftest import save_fresh
 
 from patchwork_tf import train
 from patchwork_tf.commands import training
@@ -60,6 +61,52 @@ def test_after_ctrl_c_a_run_ends_as_if_nothing_was(tmp_path, monkeypatch, capsys
         np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
     names = [name for name in sorted(os.listdir(broken)) if not name.startswith("events")]
     assert names == [*(f"checkpoint-{step:08d}.npz" for step in (3, 4)), "history.csv"]
+
+
+@pytest.mark.slow
+def test_parts_of_a_batch_make_its_step(folded, tmp_path, monkeypatch, capsys, in_a_terminal):
+    """Two of 4 clips, stopped and resumed, and one of 8: equal losses, learning rates and weights, to rounding."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    learn_from(folded, whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(_Progress, "on_train_batch_begin", interrupt_in_step_3)
+        learn_from(folded, parts, "--accumulate=2", code=130)
+    learn_from(folded, parts, "--accumulate=2")
+    assert_same_run(whole, parts)
+    learn_from(folded, whole, "--accumulate=2", "--steps=5", code=2)
+    assert "was trained with --accumulate=1" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def folded(tmp_path) -> str:
+    """Weights of a segmenter whose batch statistics stay, so that its loss is a mean over clips."""
+    path = save_fresh(tmp_path / "folded", "small")
+    checkpoint = checkpoints.read(path)
+    for key, value in checkpoint.arrays.items():
+        if key.endswith("/moving_variance"):
+            value[...] = 0.999
+    checkpoints.write(path, checkpoint.arrays, checkpoint.metadata)
+    return path
+
+
+def learn_from(weights, model_dir, *flags, code=0):
+    """Four steps of 8 clips."""
+    flags = ["--plugins=small_network", "--system=small", f"--init_checkpoint={weights}", "--noaugment", *flags]
+    flags += ["--batch_size=8", "--clip_frames=2", "--warmup_steps=1", "--log_every=1", f"--model_dir={model_dir}"]
+    assert train.main(["--steps=4", *flags]) == code
+
+
+def assert_same_run(one, other):
+    expected, found = history(one), history(other)
+    assert len(found) == len(expected) == 4
+    for a, b in zip(expected, found, strict=True):
+        assert {key: float(value) for key, value in b.items()} == pytest.approx(
+            {key: float(value) for key, value in a.items()}, rel=1e-5
+        )
+    expected, found = (checkpoints.read(str(folder)).arrays for folder in (one, other))
+    for key, value in expected.items():
+        if not key.startswith(("optimizer/", "running/")):
+            np.testing.assert_allclose(found[key], value, atol=1e-5, err_msg=key)
 
 
 def interrupt_in_step_3(progress, batch, logs=None):

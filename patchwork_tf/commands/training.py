@@ -33,6 +33,8 @@ _OF_NO_CONSEQUENCE = {
     *("steps", "log_every", "save_every", "init_checkpoint", "backbone_weights"),
     *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system"),
 }
+# Flags on which the optimizer's state depends, with what they were before they were there.
+_OF_OPTIMIZER = {"stage": "supervised", "accumulate": 1}
 # Of --stage=policy. How often it explores at first, and from half of all steps on.
 _EXPLORING = (0.5, 0.1)
 # Of --stage=distill. What part of the clips is looked at through the windows that the model chooses, as in use;
@@ -68,7 +70,7 @@ def run(flags):
         system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
     )
     processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
-    distribution.share(flags.batch_size, processes)
+    distribution.share(flags.batch_size, processes, flags.accumulate)
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
@@ -98,7 +100,11 @@ def run(flags):
             _trainer(flags, model, is_folded, teacher),
             functools.partial(_batches, flags, source, config, processes),
             make_optimizer(
-                flags.learning_rate, flags.steps, flags.warmup_steps, averages=flags.stage == "distill"
+                flags.learning_rate,
+                flags.steps,
+                flags.warmup_steps,
+                averages=flags.stage == "distill",
+                accumulate=flags.accumulate,
             ),
             _run_of(flags, processes, metadata),
             resume_from,
@@ -149,7 +155,9 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
 
 def _run_of(flags, processes, metadata) -> Run:
     schedule = (flags.log_every, flags.save_every)
-    return Run(flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief)
+    return Run(
+        flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief, accumulate=flags.accumulate
+    )
 
 
 def _batches(flags, source, config, processes, first_step):
@@ -172,7 +180,7 @@ def _batches(flags, source, config, processes, first_step):
         flags.augment,
         flags.seed,
     )
-    share = distribution.share(flags.batch_size, processes)
+    share = distribution.share(flags.batch_size, processes, flags.accumulate)
     return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, looking)
 
 
@@ -232,12 +240,13 @@ def _other_flags(flags, checkpoint) -> str:
     """Which flags are not those that a checkpoint was trained with, in words.
 
     Raises:
-        UsageError: if it is the stage, on which the optimizer's state depends.
+        UsageError: if it is one on which the optimizer's state depends.
     """
-    before = {"stage": "supervised", **checkpoint.metadata.get("training", {})}
+    before = {**_OF_OPTIMIZER, **checkpoint.metadata.get("training", {})}
     now = _settings(flags)
-    if now["stage"] != before["stage"]:
-        raise _cannot_resume(f"{checkpoint.path} was trained with --stage={before['stage']}")
+    for name in _OF_OPTIMIZER:
+        if now[name] != before[name]:
+            raise _cannot_resume(f"{checkpoint.path} was trained with --{name}={before[name]}")
     changed = [
         f"--{name}={now[name]} (was {before[name]})"
         for name in now

@@ -67,13 +67,14 @@ def join(coordinator: str | None, count: int, index: int) -> Processes:
     return Processes(index, count)
 
 
-def share(batch_size: int, processes: Processes) -> int:
-    """How much of a batch is this process's. Raises UsageError if it does not divide."""
+def share(batch_size: int, processes: Processes, parts: int = 1) -> int:
+    """How much of each of so many parts of a batch is this process's. Raises UsageError if it does not divide."""
     devices = 1 if keras.backend.backend() != "jax" else len(keras.distribution.list_devices())
     for number, what in ((processes.count, "processes"), (devices, "devices")):
-        if batch_size % number:
-            raise UsageError(f"--batch_size={batch_size} cannot be shared by {number} {what}")
-    return batch_size // processes.count
+        if batch_size % (number * parts):
+            by = f"{number} {what}" + (f" in --accumulate={parts} parts" if parts > 1 else "")
+            raise UsageError(f"--batch_size={batch_size} cannot be shared by {by}")
+    return batch_size // processes.count // parts
 
 
 def check_agreement(step: int, processes: Processes):

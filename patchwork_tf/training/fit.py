@@ -27,21 +27,38 @@ _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
 def make_optimizer(
-    learning_rate: float, steps: int, warmup_steps: int, averages: bool = False
+    learning_rate: float, steps: int, warmup_steps: int, averages: bool = False, accumulate: int = 1
 ) -> keras.optimizers.Optimizer:
     """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
 
     With `averages` checkpoints hold the running mean of the weights of some hundred steps, beside the step's own.
+    A step is taken with the mean of the gradients of `accumulate` batches.
     """
-    schedule = keras.optimizers.schedules.CosineDecay(
+    schedule = _Schedule(
+        accumulate,
         initial_learning_rate=0.0,
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
     return keras.optimizers.Adam(
-        schedule, global_clipnorm=_GRADIENT_NORM, use_ema=averages, ema_momentum=_MOMENTUM
+        schedule,
+        global_clipnorm=_GRADIENT_NORM,
+        use_ema=averages,
+        ema_momentum=_MOMENTUM ** (1 / accumulate),  # Keras moves the mean after every batch
+        gradient_accumulation_steps=accumulate if accumulate > 1 else None,
     )
+
+
+class _Schedule(keras.optimizers.schedules.CosineDecay):
+    """By the number of the step, where Keras counts the batches of which `accumulate` make one."""
+
+    def __init__(self, accumulate, **kwargs):
+        super().__init__(**kwargs)
+        self.accumulate = accumulate
+
+    def __call__(self, step):
+        return super().__call__(step // self.accumulate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,6 +71,7 @@ class Run:
         metadata: kept in the checkpoints.
         log_every, save_every: steps between log lines and checkpoints.
         writes: whether this process writes to model_dir; of several that train together, one does.
+        accumulate: batches per step, as the optimizer has it.
     """
 
     model_dir: str
@@ -62,6 +80,7 @@ class Run:
     log_every: int = 20
     save_every: int = 500
     writes: bool = True
+    accumulate: int = 1
 
 
 def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
@@ -86,13 +105,17 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
         checkpoints.restore_optimizer(optimizer, dataclasses.replace(resume_from, arrays=arrays))
         start = resume_from.step
     # XLA would spend minutes compiling the unrolled clip for a CPU.
-    trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
+    trainer.compile(
+        optimizer=optimizer,
+        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+        steps_per_execution=run.accumulate,  # so that callbacks, too, see whole steps alone
+    )
     with interrupts.deferred(_STOPPING) as is_interrupted:
         progress = _Progress(start, run, is_interrupted, resume_from.arrays if resume_from else {})
         try:
             trainer.fit(
                 make_batches(start),
-                steps_per_epoch=run.steps - start,
+                steps_per_epoch=(run.steps - start) * run.accumulate,
                 callbacks=[progress],
                 verbose=0,
                 shuffle=False,
