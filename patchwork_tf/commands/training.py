@@ -69,7 +69,9 @@ def run(flags):
     config = dataclasses.replace(
         system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
     )
-    processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
+    processes = distribution.join(
+        flags.coordinator, flags.num_processes, flags.process_id, mirrors=flags.stage != "policy"
+    )
     distribution.share(flags.batch_size, processes, flags.accumulate)
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
@@ -77,6 +79,7 @@ def run(flags):
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
+    distribution.share_statistics(model)
     resume_from = _resume_point(flags, config, weights) if begun else None
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:

@@ -1,8 +1,8 @@
-"""Training on several devices, or hosts, at once: data parallelism on the JAX backend.
+"""Training on several devices, or hosts, at once: data parallelism.
 
-Every process takes its share of each batch, and the gradients are those of the whole batch. So N
-processes learn what one would, batch statistics included. Keras 3 has no other way to several
-hosts: it does not work under TensorFlow's MultiWorkerMirroredStrategy (keras issue 20585).
+Every process and device takes its share of each batch, and the gradients are those of the whole batch. So N
+learn what one would, batch statistics included. All devices of one machine are used on TensorFlow and JAX; several
+hosts on JAX alone, for Keras 3 does not work under TensorFlow's MultiWorkerMirroredStrategy (keras issue 20585).
 """
 
 import atexit
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 
 import keras
 
+from patchwork_tf import devices
 from patchwork_tf.errors import DataError, UsageError
 
 _SILENCE = 30  # seconds without a sign of life after which JAX gives a process up for lost
@@ -32,21 +33,21 @@ class Processes:
         return self.index == 0
 
 
-def join(coordinator: str | None, count: int, index: int) -> Processes:
+def join(coordinator: str | None, count: int, index: int, mirrors: bool = True) -> Processes:
     """Waits for the other processes, then spreads batches over all devices of them all.
 
     Args:
         coordinator: host:port of process 0, which all can reach; None if there is one process.
         count: processes in all.
         index: of this one.
+        mirrors: whether more than one device of TensorFlow is of use to what is trained.
 
     Raises:
         UsageError: if the flags do not go together, or the backend is not JAX.
         DataError: if the others do not come.
     """
     if count == 1 and not coordinator:
-        if keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
-            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        _use_all_devices(mirrors)
         return Processes()
     if not coordinator or ":" not in coordinator:
         raise UsageError("--num_processes needs --coordinator=HOST:PORT, the address of process 0")
@@ -67,10 +68,33 @@ def join(coordinator: str | None, count: int, index: int) -> Processes:
     return Processes(index, count)
 
 
+def _use_all_devices(mirrors):
+    """Those of this machine, for all models and optimizers that are made from now on."""
+    found = keras.distribution.list_devices()
+    if len(found) > 1 and keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    elif len(found) > 1 and mirrors and devices.count() == 1:  # two strategies of a process mix up their messages
+        import tensorflow as tf
+
+        tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(found))
+
+
+def share_statistics(model):
+    """Has batch normalisation take its statistics of the whole batch, where each device runs a part of it."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = devices.count() > 1
+
+
 def share(batch_size: int, processes: Processes, parts: int = 1) -> int:
     """How much of each of so many parts of a batch is this process's. Raises UsageError if it does not divide."""
-    devices = 1 if keras.backend.backend() != "jax" else len(keras.distribution.list_devices())
-    for number, what in ((processes.count, "processes"), (devices, "devices")):
+    if parts > 1 and devices.count() > 1:  # Keras has each decide for itself when a step is due
+        raise UsageError(
+            f"--accumulate={parts} is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0"
+        )
+    on_jax = keras.backend.backend() == "jax"
+    count = len(keras.distribution.list_devices()) if on_jax else devices.count()
+    for number, what in ((processes.count, "processes"), (count, "devices")):
         if batch_size % (number * parts):
             by = f"{number} {what}" + (f" in --accumulate={parts} parts" if parts > 1 else "")
             raise UsageError(f"--batch_size={batch_size} cannot be shared by {by}")

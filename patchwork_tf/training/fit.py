@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf import interrupts
+from patchwork_tf import devices, interrupts
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file
@@ -41,13 +41,20 @@ def make_optimizer(
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
-    return keras.optimizers.Adam(
+    return ClippedAdam(
         schedule,
-        global_clipnorm=_GRADIENT_NORM,
+        global_clipnorm=_GRADIENT_NORM / devices.count(),
         use_ema=averages,
         ema_momentum=_MOMENTUM ** (1 / accumulate),  # Keras moves the mean after every batch
         gradient_accumulation_steps=accumulate if accumulate > 1 else None,
     )
+
+
+class ClippedAdam(keras.optimizers.Adam):
+    """Clips the gradient of the whole batch; Keras clips that of each device's part, and sums them then."""
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply(devices.mean(list(grads)), trainable_variables)
 
 
 class _Schedule(keras.optimizers.schedules.CosineDecay):
