@@ -6,6 +6,7 @@ command resumes a run that was stopped, and continues one that is finished if --
   patchwork-train --system=vid-pw-m4n2 --image_size=128 --depth=0.35 --model_dir=/tmp/pw --steps=2000
 """
 
+import os
 import sys
 
 from absl import flags
@@ -149,6 +150,14 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "skip_bad", False, "Leave out videos and photos of --dataset=video that cannot be read.", flag_values=_FLAGS
 )
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    list(choices.PRECISIONS),
+    "What layers compute in while they are trained: with 16 bits faster where the machine is made for it, and in "
+    "less memory. Weights, memories, batch statistics and losses stay in float32.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_integer(
     "num_processes",
     1,
@@ -174,6 +183,8 @@ flags.DEFINE_integer(
 
 
 def _train():
+    if _FLAGS.precision == "bfloat16":  # TensorFlow 2.21's oneDNN then has gradients of convolutions that are NaN
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     from patchwork_tf.commands.training import run
 
     for name, value in _DEFAULTS[_FLAGS.stage].items():

@@ -9,7 +9,7 @@ import types
 
 import numpy as np
 import pytest
-from conftest import save_fresh
+from conftest import fresh_model, random_frames, save_fresh
 
 from patchwork_tf import train
 from patchwork_tf.commands import training
@@ -107,6 +107,50 @@ def assert_same_run(one, other):
     for key, value in expected.items():
         if not key.startswith(("optimizer/", "running/")):
             np.testing.assert_allclose(found[key], value, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["small-boxes", "small-sf"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.03), ("float16", 0.003)])
+def test_half_precision_is_between_layers_alone(system, precision, tolerance):
+    """Two frames: memories and answers are in float32 and near what they are without, and weights as they were."""
+    import keras
+
+    from patchwork_tf.training.precision import compute_in
+
+    model = fresh_model(system, image_size=64)
+    frames = random_frames(np.random.default_rng(0), 4, (64, 64)).reshape(2, 2, 64, 64, 3)
+
+    def look():
+        state = model.initial_state(2)
+        for frame, window in zip(frames, ([[0, 0]] * 2, [[0, 1]] * 2), strict=True):
+            seen, _, state = model.look(frame, np.int32(window), state)
+        return keras.tree.flatten((seen, state))
+
+    expected = look()
+    compute_in(model, precision)
+    found = look()
+    assert {str(x.dtype.name) for x in found} == {"float32"}
+    differences = [
+        np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-9) for a, b in zip(expected, found, strict=True)
+    ]
+    assert 0 < max(differences) < tolerance
+    assert {variable.dtype for variable in model.variables} == {"float32"}
+
+
+@pytest.mark.slow
+def test_float16_scales_losses_and_its_weights_are_float32(folded, tmp_path, capsys):
+    learn_from(folded, tmp_path / "run", "--precision=float16")
+    arrays = checkpoints.read(str(tmp_path / "run")).arrays
+    assert 2.0**15 in [float(value) for value in arrays.values() if value.shape == ()]
+    assert {value.dtype for value in arrays.values()} <= {np.dtype("float32"), np.dtype("int64")}
+    assert [row["step"] for row in history(tmp_path / "run")] == ["1", "2", "3", "4"]
+    for flags, message in {
+        "--precision=float32": "was trained with --precision=float16",
+        "--accumulate=2": "bfloat16",
+    }.items():
+        learn_from(folded, tmp_path / "run", "--precision=float16", flags, "--steps=5", code=2)
+        assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def interrupt_in_step_3(progress, batch, logs=None):

@@ -7,7 +7,7 @@ import os
 
 import keras
 
-from patchwork_tf import cli, files, provenance
+from patchwork_tf import cli, devices, files, provenance
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
@@ -20,7 +20,7 @@ from patchwork_tf.models.weights import (
     load_backbone_weights,
 )
 from patchwork_tf.task import get_task
-from patchwork_tf.training import distribution
+from patchwork_tf.training import distribution, precision
 from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
 from patchwork_tf.training.clip_model import ClipModel
 from patchwork_tf.training.clip_policy import ClipPolicy
@@ -34,7 +34,7 @@ _OF_NO_CONSEQUENCE = {
     *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system"),
 }
 # Flags on which the optimizer's state depends, with what they were before they were there.
-_OF_OPTIMIZER = {"stage": "supervised", "accumulate": 1}
+_OF_OPTIMIZER = {"stage": "supervised", "accumulate": 1, "precision": "float32"}
 # Of --stage=policy. How often it explores at first, and from half of all steps on.
 _EXPLORING = (0.5, 0.1)
 # Of --stage=distill. What part of the clips is looked at through the windows that the model chooses, as in use;
@@ -73,6 +73,10 @@ def run(flags):
         flags.coordinator, flags.num_processes, flags.process_id, mirrors=flags.stage != "policy"
     )
     distribution.share(flags.batch_size, processes, flags.accumulate)
+    if flags.precision == "float16" and (flags.accumulate > 1 or devices.count() > 1):
+        raise UsageError(
+            "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
+        )
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
@@ -108,6 +112,7 @@ def run(flags):
                 flags.warmup_steps,
                 averages=flags.stage == "distill",
                 accumulate=flags.accumulate,
+                precision=flags.precision,
             ),
             _run_of(flags, processes, metadata),
             resume_from,
@@ -192,8 +197,11 @@ def _watched(flags) -> int:
 
 
 def _trainer(flags, model, is_folded, teacher):
+    precision.compute_in(model, flags.precision)
     if teacher:
-        return ClipDistillation(model, twin_of(model, teacher.arrays, teacher.path), _watched(flags))
+        twin = twin_of(model, teacher.arrays, teacher.path)
+        precision.compute_in(twin, flags.precision)
+        return ClipDistillation(model, twin, _watched(flags))
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
     return ClipModel(model, statistics_stay=is_folded)

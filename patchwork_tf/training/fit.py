@@ -27,12 +27,18 @@ _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
 def make_optimizer(
-    learning_rate: float, steps: int, warmup_steps: int, averages: bool = False, accumulate: int = 1
+    learning_rate: float,
+    steps: int,
+    warmup_steps: int,
+    averages: bool = False,
+    accumulate: int = 1,
+    precision: str = "float32",
 ) -> keras.optimizers.Optimizer:
     """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
 
     With `averages` checkpoints hold the running mean of the weights of some hundred steps, beside the step's own.
-    A step is taken with the mean of the gradients of `accumulate` batches.
+    A step is taken with the mean of the gradients of `accumulate` batches. With the `precision` 'float16' losses
+    are scaled, and steps whose gradients are not finite left out.
     """
     schedule = _Schedule(
         accumulate,
@@ -41,13 +47,14 @@ def make_optimizer(
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
-    return ClippedAdam(
+    adam = ClippedAdam(
         schedule,
         global_clipnorm=_GRADIENT_NORM / devices.count(),
         use_ema=averages,
         ema_momentum=_MOMENTUM ** (1 / accumulate),  # Keras moves the mean after every batch
         gradient_accumulation_steps=accumulate if accumulate > 1 else None,
     )
+    return keras.optimizers.LossScaleOptimizer(adam) if precision == "float16" else adam
 
 
 class ClippedAdam(keras.optimizers.Adam):
@@ -216,11 +223,12 @@ def _means_swapped(arrays, variables, optimizer) -> dict[str, np.ndarray]:
 
     The variables themselves are left alone: of several processes, only the one that writes is here.
     """
-    if not optimizer.use_ema:
+    adam = getattr(optimizer, "inner_optimizer", optimizer)
+    if not adam.use_ema:
         return arrays
     keys = {id(variable): checkpoints.optimizer_key(n) for n, variable in enumerate(optimizer.variables)}
     swapped = dict(arrays)
-    for variable, mean in zip(variables, optimizer._model_variables_moving_average, strict=True):
+    for variable, mean in zip(variables, adam._model_variables_moving_average, strict=True):
         one, other = variable_key(variable), keys[id(mean)]
         if {one, other} <= arrays.keys():
             swapped[one], swapped[other] = arrays[other], arrays[one]
