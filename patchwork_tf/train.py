@@ -158,6 +158,19 @@ flags.DEFINE_enum(
     "less memory. Weights, memories, batch statistics and losses stay in float32.",
     flag_values=_FLAGS,
 )
+flags.DEFINE_boolean(
+    "xla",
+    False,
+    "Compile the step with XLA on TensorFlow: minutes at first, then steps that may be faster. JAX always does.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_boolean(
+    "deterministic",
+    False,
+    "On TensorFlow: the same run, bit by bit, from the same --seed on GPUs too, at the price of speed; on "
+    "processors it is so anyway.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_integer(
     "num_processes",
     1,

@@ -31,7 +31,7 @@ from patchwork_tf.zoo.build import build
 # Flags that another part of the same run may have other values of.
 _OF_NO_CONSEQUENCE = {
     *("steps", "log_every", "save_every", "init_checkpoint", "backbone_weights"),
-    *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system"),
+    *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system", "xla", "deterministic"),
 }
 # Flags on which the optimizer's state depends, with what they were before they were there.
 _OF_OPTIMIZER = {"stage": "supervised", "accumulate": 1, "precision": "float32"}
@@ -69,6 +69,7 @@ def run(flags):
     config = dataclasses.replace(
         system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
     )
+    distribution.prepare(flags.deterministic)
     processes = distribution.join(
         flags.coordinator, flags.num_processes, flags.process_id, mirrors=flags.stage != "policy"
     )
@@ -77,6 +78,8 @@ def run(flags):
         raise UsageError(
             "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
         )
+    if flags.xla and devices.count() > 1:
+        raise UsageError("--xla is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0")
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
@@ -164,7 +167,13 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
 def _run_of(flags, processes, metadata) -> Run:
     schedule = (flags.log_every, flags.save_every)
     return Run(
-        flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief, accumulate=flags.accumulate
+        flags.model_dir,
+        flags.steps,
+        metadata,
+        *schedule,
+        writes=processes.is_chief,
+        accumulate=flags.accumulate,
+        xla=flags.xla,
     )
 
 

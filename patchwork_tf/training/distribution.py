@@ -9,7 +9,7 @@ import atexit
 import dataclasses
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import keras
 
@@ -31,6 +31,28 @@ class Processes:
     def is_chief(self) -> bool:
         """Whether this one writes checkpoints and logs."""
         return self.index == 0
+
+
+def prepare(deterministic: bool):
+    """How TensorFlow uses the machine: memory of GPUs as it needs it, and none if JAX is to train on them.
+
+    Raises:
+        UsageError: if it is to be deterministic, and does not train.
+    """
+    import tensorflow as tf
+
+    on_jax = keras.backend.backend() == "jax"
+    if deterministic and on_jax:
+        raise UsageError(
+            "--deterministic is TensorFlow's; on JAX and GPUs set XLA_FLAGS=--xla_gpu_deterministic_ops=true"
+        )
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with suppress(RuntimeError):  # a program that has used them already has made its choice
+        if on_jax:
+            tf.config.set_visible_devices([], "GPU")
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
 
 
 def join(coordinator: str | None, count: int, index: int, mirrors: bool = True) -> Processes:
@@ -73,10 +95,15 @@ def _use_all_devices(mirrors):
     found = keras.distribution.list_devices()
     if len(found) > 1 and keras.backend.backend() == "jax":
         keras.distribution.set_distribution(keras.distribution.DataParallel())
-    elif len(found) > 1 and mirrors and devices.count() == 1:  # two strategies of a process mix up their messages
+    elif keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(found))
+        if tf.distribute.has_strategy():  # two in one process mix up their messages
+            return
+        if len(found) > 1 and mirrors:
+            tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(found))
+        elif found[0].startswith("gpu"):  # which has batches wait for it there
+            tf.distribute.experimental_set_strategy(tf.distribute.OneDeviceStrategy(found[0]))
 
 
 def share_statistics(model):

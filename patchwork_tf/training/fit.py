@@ -86,6 +86,7 @@ class Run:
         log_every, save_every: steps between log lines and checkpoints.
         writes: whether this process writes to model_dir; of several that train together, one does.
         accumulate: batches per step, as the optimizer has it.
+        xla: whether TensorFlow compiles the step.
     """
 
     model_dir: str
@@ -95,6 +96,7 @@ class Run:
     save_every: int = 500
     writes: bool = True
     accumulate: int = 1
+    xla: bool = False
 
 
 def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
@@ -118,10 +120,9 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
         checkpoints.assign_weights(trainer.saved_variables, arrays, resume_from.path)
         checkpoints.restore_optimizer(optimizer, dataclasses.replace(resume_from, arrays=arrays))
         start = resume_from.step
-    # XLA would spend minutes compiling the unrolled clip for a CPU.
     trainer.compile(
         optimizer=optimizer,
-        jit_compile="auto" if keras.backend.backend() == "jax" else False,
+        jit_compile="auto" if keras.backend.backend() == "jax" else run.xla,
         steps_per_execution=run.accumulate,  # so that callbacks, too, see whole steps alone
     )
     with interrupts.deferred(_STOPPING) as is_interrupted:
