@@ -16,6 +16,8 @@ POLICY_PRIORS = ("rule", "none")
 MEMORIES = ("features", "pixels")
 # Of detectors: those of the paper (Figure 10), or of the Object Detection API's SSD MobileNetV2.
 HEADS = ("patchwork", "ssd")
+# What networks compute in while they are trained.
+PRECISIONS = ("float32", "bfloat16", "float16")
 # Of exported files.
 QUANTIZATIONS = ("none", "float16", "int8")
 CALIBRATION_FRAMES = 64

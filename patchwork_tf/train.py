@@ -7,6 +7,7 @@ continues one that is finished if --steps is raised.
   patchwork-train --system=vid-pw-m4n2 --image_size=128 --depth=0.35 --model_dir=/tmp/pw --steps=2000
 """
 
+import os
 import sys
 
 from absl import flags
@@ -41,6 +42,14 @@ flags.DEFINE_integer(
 )
 flags.DEFINE_integer(
     "batch_size", None, f"Clips per step; {_by_default('batch_size')}.", lower_bound=1, flag_values=_FLAGS
+)
+flags.DEFINE_integer(
+    "accumulate",
+    1,
+    "In how many parts, one after the other, a batch goes through the network: the same step in less memory, but "
+    "for batch statistics, which are of each part.",
+    lower_bound=1,
+    flag_values=_FLAGS,
 )
 flags.DEFINE_integer(
     "clip_frames",
@@ -149,6 +158,27 @@ flags.DEFINE_string(
 flags.DEFINE_boolean(
     "skip_bad", False, "Leave out videos and photos of --dataset=video that cannot be read.", flag_values=_FLAGS
 )
+flags.DEFINE_enum(
+    "precision",
+    "float32",
+    list(choices.PRECISIONS),
+    "What layers compute in while they are trained: with 16 bits faster where the machine is made for it, and in "
+    "less memory. Weights, memories, batch statistics and losses stay in float32.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_boolean(
+    "xla",
+    False,
+    "Compile the step with XLA on TensorFlow: minutes at first, then steps that may be faster. JAX always does.",
+    flag_values=_FLAGS,
+)
+flags.DEFINE_boolean(
+    "deterministic",
+    False,
+    "On TensorFlow: the same run, bit by bit, from the same --seed on GPUs too, at the price of speed; on "
+    "processors it is so anyway.",
+    flag_values=_FLAGS,
+)
 flags.DEFINE_integer(
     "num_processes",
     1,
@@ -197,6 +227,8 @@ flags.DEFINE_integer(
 
 
 def _train():
+    if _FLAGS.precision == "bfloat16":  # TensorFlow 2.21's oneDNN then has gradients of convolutions that are NaN
+        os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     from patchwork_tf.commands.training import run
 
     for name, value in _DEFAULTS[_FLAGS.stage].items():

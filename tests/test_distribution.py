@@ -46,9 +46,9 @@ def losses(folder) -> list[float]:
         return [float(row["loss"]) for row in csv.DictReader(file)]
 
 
-def learned(folder) -> np.ndarray:
+def learned(folder, *steps) -> np.ndarray:
     """What all weights have changed by between two checkpoints, in a row."""
-    first, last = (np.load(folder / f"checkpoint-{step:08d}.npz") for step in (SAVED, STEPS))
+    first, last = (np.load(folder / f"checkpoint-{step:08d}.npz") for step in steps)
     weights = [key for key in first.files if key.endswith(("/kernel", "/gamma", "/beta", "/bias"))]
     return np.concatenate([(last[key] - first[key]).ravel() for key in weights])
 
@@ -100,7 +100,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start_two, tmp_p
     assert len(found) == STEPS
     assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
     assert found == pytest.approx(expected, rel=0.01)
-    assert cosine(learned(alone), learned(together)) > 0.98
+    assert cosine(learned(alone, SAVED, STEPS), learned(together, SAVED, STEPS)) > 0.98
 
 
 @pytest.mark.slow
@@ -119,6 +119,23 @@ def test_two_processes_distil_what_one_distils(start_two, tmp_path):
         assert process.wait(PATIENCE) == 0
     # The second loss is after one update: gradients agree, too.
     assert losses(together) == pytest.approx(losses(alone), rel=1e-3)
+
+
+@pytest.mark.slow
+def test_two_devices_of_tensorflow_learn_what_one_learns(on_tensorflow, tmp_path):
+    """Their batch statistics, objects per batch and clipped gradients included."""
+    one, two = tmp_path / "one", tmp_path / "two"
+    first = save_fresh(tmp_path / "first", "small-boxes", CLASSES, num_classes=len(CLASSES))
+    flags = [*COMMON, "--system=small-boxes", f"--init_checkpoint={first}", "--clip_frames=1", "--batch_size=4"]
+    flags += ["--learning_rate=1e-5", "--steps=3", "--save_every=2"]
+    spread = [*flags, f"--model_dir={two}"]
+    runs = [spread, [*spread, "--batch_size=3"], [*spread, "--accumulate=2"]]
+    program = f"import two_devices; from patchwork_tf import train; print([train.main(flags) for flags in {runs}])"
+    other = subprocess.Popen([sys.executable, "-c", program], env=on_tensorflow, stdout=subprocess.PIPE, text=True)
+    assert train.main([*flags, f"--model_dir={one}"]) == 0
+    assert other.communicate(timeout=PATIENCE)[0].endswith("[0, 2, 2]\n")
+    assert losses(two) == pytest.approx(losses(one), rel=1e-5)
+    assert cosine(learned(one, 2, 3), learned(two, 2, 3)) > 0.999
 
 
 def test_shards_make_one_batch():

@@ -20,7 +20,7 @@ FOLDERS = {
 LAYERS = (
     {"runtime"},  # which has a distribution of its own, too
     {"errors", "choices", "truth", "registry", "interrupts"},
-    {"backend", "files", "provenance", "grid", "bars", "drawing", "resizing", "pictures", "task"},
+    {"backend", "devices", "files", "provenance", "grid", "bars", "drawing", "resizing", "pictures", "task"},
     {"layers"},
     {"models", "data"},
     {"metrics"},

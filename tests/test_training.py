@@ -10,6 +10,7 @@ import types
 
 import numpy as np
 import pytest
+from conftest import fresh_model, random_frames, save_fresh
 
 from patchwork_tf import evaluate, train
 from patchwork_tf.commands import training
@@ -61,6 +62,96 @@ def test_after_ctrl_c_a_run_ends_as_if_nothing_was(tmp_path, monkeypatch, capsys
         np.testing.assert_array_equal(found[key], expected[key], err_msg=key)
     names = [name for name in sorted(os.listdir(broken)) if not name.startswith("events")]
     assert names == [*(f"checkpoint-{step:08d}.npz" for step in (3, 4)), "history.csv", "history.png"]
+
+
+@pytest.mark.slow
+def test_parts_of_a_batch_make_its_step(folded, tmp_path, monkeypatch, capsys, in_a_terminal):
+    """Two of 4 clips, stopped and resumed, and one of 8: equal losses, learning rates and weights, to rounding."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    learn_from(folded, whole)
+    with monkeypatch.context() as patched:
+        patched.setattr(_Progress, "on_train_batch_begin", interrupt_in_step_3)
+        learn_from(folded, parts, "--accumulate=2", code=130)
+    learn_from(folded, parts, "--accumulate=2")
+    assert_same_run(whole, parts)
+    learn_from(folded, whole, "--accumulate=2", "--steps=5", code=2)
+    assert "was trained with --accumulate=1" in capsys.readouterr().err.splitlines()[-1]
+
+
+@pytest.fixture
+def folded(tmp_path) -> str:
+    """Weights of a segmenter whose batch statistics stay, so that its loss is a mean over clips."""
+    path = save_fresh(tmp_path / "folded", "small")
+    checkpoint = checkpoints.read(path)
+    for key, value in checkpoint.arrays.items():
+        if key.endswith("/moving_variance"):
+            value[...] = 0.999
+    checkpoints.write(path, checkpoint.arrays, checkpoint.metadata)
+    return path
+
+
+def learn_from(weights, model_dir, *flags, code=0):
+    """Four steps of 8 clips."""
+    flags = ["--plugins=small_network", "--system=small", f"--init_checkpoint={weights}", "--noaugment", *flags]
+    flags += ["--batch_size=8", "--clip_frames=2", "--warmup_steps=1", "--log_every=1", f"--model_dir={model_dir}"]
+    assert train.main(["--steps=4", *flags]) == code
+
+
+def assert_same_run(one, other):
+    expected, found = history(one), history(other)
+    assert len(found) == len(expected) == 4
+    for a, b in zip(expected, found, strict=True):
+        assert {key: float(value) for key, value in b.items()} == pytest.approx(
+            {key: float(value) for key, value in a.items()}, rel=1e-5
+        )
+    expected, found = (checkpoints.read(str(folder)).arrays for folder in (one, other))
+    for key, value in expected.items():
+        if not key.startswith(("optimizer/", "running/")):
+            np.testing.assert_allclose(found[key], value, atol=1e-5, err_msg=key)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("system", ["small-boxes", "small-sf"])
+@pytest.mark.parametrize(("precision", "tolerance"), [("bfloat16", 0.03), ("float16", 0.003)])
+def test_half_precision_is_between_layers_alone(system, precision, tolerance):
+    """Two frames: memories and answers are in float32 and near what they are without, and weights as they were."""
+    import keras
+
+    from patchwork_tf.training.precision import compute_in
+
+    model = fresh_model(system, image_size=64)
+    frames = random_frames(np.random.default_rng(0), 4, (64, 64)).reshape(2, 2, 64, 64, 3)
+
+    def look():
+        state = model.initial_state(2)
+        for frame, window in zip(frames, ([[0, 0]] * 2, [[0, 1]] * 2), strict=True):
+            seen, _, state = model.look(frame, np.int32(window), state)
+        return keras.tree.flatten((seen, state))
+
+    expected = look()
+    compute_in(model, precision)
+    found = look()
+    assert {str(x.dtype.name) for x in found} == {"float32"}
+    differences = [
+        np.linalg.norm(a - b) / max(np.linalg.norm(a), 1e-9) for a, b in zip(expected, found, strict=True)
+    ]
+    assert 0 < max(differences) < tolerance
+    assert {variable.dtype for variable in model.variables} == {"float32"}
+
+
+@pytest.mark.slow
+def test_float16_scales_losses_and_its_weights_are_float32(folded, tmp_path, capsys):
+    learn_from(folded, tmp_path / "run", "--precision=float16")
+    arrays = checkpoints.read(str(tmp_path / "run")).arrays
+    assert 2.0**15 in [float(value) for value in arrays.values() if value.shape == ()]
+    assert {value.dtype for value in arrays.values()} <= {np.dtype("float32"), np.dtype("int64")}
+    assert [row["step"] for row in history(tmp_path / "run")] == ["1", "2", "3", "4"]
+    for flags, message in {
+        "--precision=float32": "was trained with --precision=float16",
+        "--accumulate=2": "bfloat16",
+    }.items():
+        learn_from(folded, tmp_path / "run", "--precision=float16", flags, "--steps=5", code=2)
+        assert message in capsys.readouterr().err.splitlines()[-1]
 
 
 def interrupt_in_step_3(progress, batch, logs=None):

@@ -7,7 +7,7 @@ import os
 
 import keras
 
-from patchwork_tf import cli, files, provenance
+from patchwork_tf import cli, devices, files, provenance
 from patchwork_tf.commands import watching
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
@@ -21,7 +21,7 @@ from patchwork_tf.models.weights import (
     load_backbone_weights,
 )
 from patchwork_tf.task import get_task
-from patchwork_tf.training import distribution
+from patchwork_tf.training import distribution, precision
 from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
 from patchwork_tf.training.clip_model import ClipModel
 from patchwork_tf.training.clip_policy import ClipPolicy
@@ -33,8 +33,10 @@ from patchwork_tf.zoo.build import build
 _OF_NO_CONSEQUENCE = {
     *("steps", "log_every", "save_every", "init_checkpoint", "backbone_weights"),
     *("eval_every", "eval_split", "eval_video", "num_videos", "max_frames"),
-    *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system"),
+    *("data_dir", "photos", "num_processes", "process_id", "coordinator", "system", "xla", "deterministic"),
 }
+# Flags on which the optimizer's state depends, with what they were before they were there.
+_OF_OPTIMIZER = {"stage": "supervised", "accumulate": 1, "precision": "float32"}
 # Of --stage=policy. How often it explores at first, and from half of all steps on.
 _EXPLORING = (0.5, 0.1)
 # Of --stage=distill. What part of the clips is looked at through the windows that the model chooses, as in use;
@@ -71,8 +73,17 @@ def run(flags):
     config = dataclasses.replace(
         system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
     )
-    processes = distribution.join(flags.coordinator, flags.num_processes, flags.process_id)
-    distribution.share(flags.batch_size, processes)
+    distribution.prepare(flags.deterministic)
+    processes = distribution.join(
+        flags.coordinator, flags.num_processes, flags.process_id, mirrors=flags.stage != "policy"
+    )
+    distribution.share(flags.batch_size, processes, flags.accumulate)
+    if flags.precision == "float16" and (flags.accumulate > 1 or devices.count() > 1):
+        raise UsageError(
+            "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
+        )
+    if flags.xla and devices.count() > 1:
+        raise UsageError("--xla is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0")
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
@@ -81,6 +92,7 @@ def run(flags):
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
+    distribution.share_statistics(model)
     resume_from = _resume_point(flags, config, weights) if begun else None
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
@@ -106,7 +118,12 @@ def run(flags):
             _trainer(flags, model, is_folded, teacher),
             functools.partial(_batches, flags, source, config, processes),
             make_optimizer(
-                flags.learning_rate, flags.steps, flags.warmup_steps, averages=flags.stage == "distill"
+                flags.learning_rate,
+                flags.steps,
+                flags.warmup_steps,
+                averages=flags.stage == "distill",
+                accumulate=flags.accumulate,
+                precision=flags.precision,
             ),
             _run_of(
                 flags, processes, metadata, flags.eval_every and watching.Watcher(flags, system, names, teacher)
@@ -161,8 +178,17 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
 
 def _run_of(flags, processes, metadata, watcher) -> Run:
     schedule = (flags.log_every, flags.save_every)
-    watched = {"eval_every": flags.eval_every, "watcher": watcher}
-    return Run(flags.model_dir, flags.steps, metadata, *schedule, writes=processes.is_chief, **watched)
+    return Run(
+        flags.model_dir,
+        flags.steps,
+        metadata,
+        *schedule,
+        writes=processes.is_chief,
+        eval_every=flags.eval_every,
+        watcher=watcher,
+        accumulate=flags.accumulate,
+        xla=flags.xla,
+    )
 
 
 def _batches(flags, source, config, processes, first_step):
@@ -185,7 +211,7 @@ def _batches(flags, source, config, processes, first_step):
         flags.augment,
         flags.seed,
     )
-    share = distribution.share(flags.batch_size, processes)
+    share = distribution.share(flags.batch_size, processes, flags.accumulate)
     return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, looking)
 
 
@@ -194,8 +220,11 @@ def _watched(flags) -> int:
 
 
 def _trainer(flags, model, is_folded, teacher):
+    precision.compute_in(model, flags.precision)
     if teacher:
-        return ClipDistillation(model, twin_of(model, teacher.arrays, teacher.path), _watched(flags))
+        twin = twin_of(model, teacher.arrays, teacher.path)
+        precision.compute_in(twin, flags.precision)
+        return ClipDistillation(model, twin, _watched(flags))
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
     return ClipModel(model, statistics_stay=is_folded)
@@ -255,12 +284,13 @@ def _other_flags(flags, checkpoint) -> str:
     """Which flags are not those that a checkpoint was trained with, in words.
 
     Raises:
-        UsageError: if it is the stage, on which the optimizer's state depends.
+        UsageError: if it is one on which the optimizer's state depends.
     """
-    before = {"stage": "supervised", **checkpoint.metadata.get("training", {})}
+    before = {**_OF_OPTIMIZER, **checkpoint.metadata.get("training", {})}
     now = _settings(flags)
-    if now["stage"] != before["stage"]:
-        raise _cannot_resume(f"{checkpoint.path} was trained with --stage={before['stage']}")
+    for name in _OF_OPTIMIZER:
+        if now[name] != before[name]:
+            raise _cannot_resume(f"{checkpoint.path} was trained with --{name}={before[name]}")
     changed = [
         f"--{name}={now[name]} (was {before[name]})"
         for name in now

@@ -21,11 +21,11 @@ def augment(clip: dict, seed) -> dict:
     draw = tf.random.stateless_uniform((8,), seed=seed)
     region = _crop_region(draw[:3])
     flips = draw[3] < 0.5
-    frames = _flip(_crop(clip["frames"], region, "bilinear"), flips)
-    result = {**clip, "frames": _recolour(frames, 2 * draw[4:7] - 1)}
+    frames = _recolour(_crop(clip["frames"], region, "bilinear"), 2 * draw[4:7] - 1)
+    result = {**clip, "frames": _flip(frames, flips)}
     if "masks" in clip:
-        masks = _flip(_crop(clip["masks"][..., None], region, "nearest"), flips)
-        result["masks"] = tf.cast(masks[..., 0], tf.uint8)
+        masks = tf.cast(_crop(clip["masks"][..., None], region, "nearest")[..., 0], tf.uint8)
+        result["masks"] = _flip(masks, flips)
     if "boxes" in clip:
         result["boxes"], result["labels"] = _move_boxes(clip["boxes"], clip["labels"], region, flips)
     return result
@@ -39,10 +39,10 @@ def _crop_region(draw):
 
 
 def _crop(images, region, method):
-    """Zooms (T, H, W, C) into a region; float32."""
+    """Zooms (T, H, W, C) uint8 into a region; float32."""
     num_frames, height, width = images.shape[:3]
     return tf.image.crop_and_resize(
-        tf.cast(images, tf.float32),
+        images,
         tf.tile(region[None], (num_frames, 1)),
         tf.range(num_frames),
         (height, width),
@@ -51,7 +51,7 @@ def _crop(images, region, method):
 
 
 def _flip(images, flips):
-    return tf.where(flips, images[:, :, ::-1], images)
+    return tf.cond(flips, lambda: images[:, :, ::-1], lambda: images)
 
 
 def _move_boxes(boxes, labels, region, flips):
@@ -82,8 +82,9 @@ def _area(boxes):
 
 def _recolour(frames, draw):
     """Brightness, contrast and saturation by draws in [-1, 1]; float frames in, uint8 out."""
-    grey = tf.reduce_mean(frames, axis=-1, keepdims=True)
-    frames = grey + (frames - grey) * (1 + SATURATION * draw[2])
+    contrast, saturation = 1 + CONTRAST * draw[1], 1 + SATURATION * draw[2]
+    # Away from grey by saturation, then away from the mean by contrast: one matrix, for there are many pixels.
+    colours = contrast * (saturation * tf.eye(3) + (1 - saturation) / 3)
     mean = tf.reduce_mean(frames)
-    frames = mean + (frames - mean) * (1 + CONTRAST * draw[1]) + 255 * BRIGHTNESS * draw[0]
+    frames = tf.matmul(frames, colours) + ((1 - contrast) * mean + 255 * BRIGHTNESS * draw[0])
     return tf.cast(tf.round(tf.clip_by_value(frames, 0.0, 255.0)), tf.uint8)

@@ -116,7 +116,8 @@ class PatchworkCell(layers.Layer):
         return context, write(memory, x, corner + np.int32([border.rows[0], border.columns[0]]))
 
     def _run(self, context, inside):
-        border = self.border
+        border, precision = self.border, self.layer.compute_dtype
+        context, inside = ops.cast(context, precision), ops.cast(inside, precision)
         if border.run is None:
             return cut(self.layer(context), border)
         return border.run(self.layer, context, *([inside] if border.counts else []))

@@ -138,22 +138,24 @@ def _sliding(layer, shape, kernel, strides, rates, padding=None, **how) -> Borde
 
 def _activated(layer, x):
     if getattr(layer, "use_bias", False):
-        x = x + layer.bias
+        x = x + ops.cast(layer.bias, x.dtype)
     return x if layer.activation is None else layer.activation(x)
 
 
 def _convolve(layer, context):
-    x = ops.conv(context, layer.kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
+    kernel = ops.cast(layer.kernel, context.dtype)
+    x = ops.conv(context, kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
     return _activated(layer, x)
 
 
 def _convolve_depthwise(layer, context):
-    x = ops.depthwise_conv(context, layer.kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
+    kernel = ops.cast(layer.kernel, context.dtype)
+    x = ops.depthwise_conv(context, kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
     return _activated(layer, x)
 
 
 def _convolve_separable(layer, context):
-    kernels = (layer.depthwise_kernel, layer.pointwise_kernel)
+    kernels = (ops.cast(kernel, context.dtype) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
     x = ops.separable_conv(context, *kernels, layer.strides, "valid", "channels_last", layer.dilation_rate)
     return _activated(layer, x)
 
@@ -200,7 +202,8 @@ def _transposed(layer, shape):
 
 
 def _convolve_transposed(sides, layer, context):
-    x = ops.conv_transpose(context, layer.kernel, layer.strides, "valid", None, "channels_last")
+    kernel = ops.cast(layer.kernel, context.dtype)
+    x = ops.conv_transpose(context, kernel, layer.strides, "valid", None, "channels_last")
     spans = []
     for (before, after), size, kernel, stride in zip(
         sides, context.shape[1:3], layer.kernel_size, layer.strides, strict=True

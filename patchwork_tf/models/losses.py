@@ -7,6 +7,7 @@ loss weighs every anchor on its own, whatever else is in its window.
 
 from keras import ops
 
+from patchwork_tf import devices
 from patchwork_tf.models import boxes as box_ops
 from patchwork_tf.truth import BACKGROUND, IGNORED, UNKNOWN
 
@@ -92,7 +93,7 @@ def detection_loss(logits, codes, class_targets, code_targets, sigmoid=False):
         The focal loss of the classes and the smooth L1 loss of the boxes, scalars.
     """
     positive = ops.cast(class_targets > 0, "float32")
-    count = ops.maximum(ops.sum(positive), 1.0)
+    count = _count(positive)
     target = ops.one_hot(ops.maximum(class_targets, 0), logits.shape[-1])
     focal = _sigmoid_focal(logits[..., 1:], target[..., 1:]) if sigmoid else _softmax_focal(logits, target)
     class_loss = ops.sum(focal * ops.cast(class_targets != IGNORED, "float32")) / count
@@ -131,7 +132,7 @@ def detection_imitation_loss(logits, codes, taught_logits, taught_codes, sigmoid
     else:
         belief = 1 - ops.softmax(taught_logits)[..., BACKGROUND]
         divergence = _softmax_divergence(logits, taught_logits)
-    count = ops.maximum(ops.sum(belief), 1.0)
+    count = _count(belief)
     error = ops.sum(_smooth_l1(codes - taught_codes), axis=-1)
     return ops.sum(divergence * (1 + _BELIEF_WEIGHT * belief)) / count, ops.sum(error * belief) / count
 
@@ -188,4 +189,9 @@ def mask_loss(logits, targets):
     foreground, weight = targets[..., 0], targets[..., 1]
     log_p = ops.log_softmax(logits)
     error = -foreground * log_p[..., 1] - (1 - foreground) * log_p[..., 0]
-    return ops.sum(error * weight) / ops.maximum(ops.sum(weight), 1.0)
+    return ops.sum(error * weight) / _count(weight)
+
+
+def _count(weights):
+    """The sum over the whole batch, 1 at least; per device, if each has a part of it."""
+    return ops.maximum(devices.mean(ops.sum(weights)), 1.0 / devices.count())

@@ -10,6 +10,7 @@ import dataclasses
 import keras
 from keras import ops
 
+from patchwork_tf import devices
 from patchwork_tf.layers.cell import crop_window
 from patchwork_tf.models.weights import assign_weights
 from patchwork_tf.training.clip_model import ClipTrainer, model_frame, start, traced_once
@@ -62,9 +63,9 @@ class ClipDistillation(ClipTrainer):
         flat_windows = ops.reshape(windows, (-1, 2))
         target = crop_window(ops.reshape(whole, (-1, *whole.shape[2:])), flat_windows, self.network.grid)
         error = ops.mean((ops.reshape(features, target.shape) - target) ** 2)
-        values = [*values, error / ops.mean(whole**2)]
+        values = [*values, error / devices.mean(ops.mean(whole**2))]
         self.keep(values)
-        return sum(values[:-1], start=_FEATURE_WEIGHT * values[-1])
+        return sum(values[:-1], start=_FEATURE_WEIGHT * values[-1]) / devices.count()
 
 
 class _Looking(keras.layers.Layer):

@@ -7,6 +7,7 @@ predictions are not, for no weight could have known the future when they were ma
 import keras
 from keras import ops
 
+from patchwork_tf import devices
 from patchwork_tf.task import get_task
 
 
@@ -71,7 +72,7 @@ class ClipModel(ClipTrainer):
         """The sum of the task's losses, each also kept as a metric."""
         values = self.task.clip_losses(self.network, x, y, y_pred)
         self.keep(values)
-        return sum(values[1:], start=values[0])
+        return sum(values[1:], start=values[0]) / devices.count()  # Keras sums the devices' gradients
 
 
 def start(network, clip):
@@ -101,7 +102,7 @@ def model_frame(frame):
 
 def traced_once(function):
     """What is repeated for every frame: one function of TensorFlow's graph, traced once and not T times."""
-    if keras.backend.backend() != "tensorflow":
+    if keras.backend.backend() != "tensorflow" or devices.count() > 1:  # which meet in no function in a function
         return function
     import tensorflow as tf
 

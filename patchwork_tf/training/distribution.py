@@ -1,18 +1,19 @@
-"""Training on several devices, or hosts, at once: data parallelism on the JAX backend.
+"""Training on several devices, or hosts, at once: data parallelism.
 
-Every process takes its share of each batch, and the gradients are those of the whole batch. So N
-processes learn what one would, batch statistics included. Keras 3 has no other way to several
-hosts: it does not work under TensorFlow's MultiWorkerMirroredStrategy (keras issue 20585).
+Every process and device takes its share of each batch, and the gradients are those of the whole batch. So N
+learn what one would, batch statistics included. All devices of one machine are used on TensorFlow and JAX; several
+hosts on JAX alone, for Keras 3 does not work under TensorFlow's MultiWorkerMirroredStrategy (keras issue 20585).
 """
 
 import atexit
 import dataclasses
 import os
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import keras
 
+from patchwork_tf import devices
 from patchwork_tf.errors import DataError, UsageError
 
 _SILENCE = 30  # seconds without a sign of life after which JAX gives a process up for lost
@@ -32,21 +33,43 @@ class Processes:
         return self.index == 0
 
 
-def join(coordinator: str | None, count: int, index: int) -> Processes:
+def prepare(deterministic: bool):
+    """How TensorFlow uses the machine: memory of GPUs as it needs it, and none if JAX is to train on them.
+
+    Raises:
+        UsageError: if it is to be deterministic, and does not train.
+    """
+    import tensorflow as tf
+
+    on_jax = keras.backend.backend() == "jax"
+    if deterministic and on_jax:
+        raise UsageError(
+            "--deterministic is TensorFlow's; on JAX and GPUs set XLA_FLAGS=--xla_gpu_deterministic_ops=true"
+        )
+    if deterministic:
+        tf.config.experimental.enable_op_determinism()
+    with suppress(RuntimeError):  # a program that has used them already has made its choice
+        if on_jax:
+            tf.config.set_visible_devices([], "GPU")
+        for gpu in tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def join(coordinator: str | None, count: int, index: int, mirrors: bool = True) -> Processes:
     """Waits for the other processes, then spreads batches over all devices of them all.
 
     Args:
         coordinator: host:port of process 0, which all can reach; None if there is one process.
         count: processes in all.
         index: of this one.
+        mirrors: whether more than one device of TensorFlow is of use to what is trained.
 
     Raises:
         UsageError: if the flags do not go together, or the backend is not JAX.
         DataError: if the others do not come.
     """
     if count == 1 and not coordinator:
-        if keras.backend.backend() == "jax" and len(keras.distribution.list_devices()) > 1:
-            keras.distribution.set_distribution(keras.distribution.DataParallel())
+        _use_all_devices(mirrors)
         return Processes()
     if not coordinator or ":" not in coordinator:
         raise UsageError("--num_processes needs --coordinator=HOST:PORT, the address of process 0")
@@ -67,13 +90,42 @@ def join(coordinator: str | None, count: int, index: int) -> Processes:
     return Processes(index, count)
 
 
-def share(batch_size: int, processes: Processes) -> int:
-    """How much of a batch is this process's. Raises UsageError if it does not divide."""
-    devices = 1 if keras.backend.backend() != "jax" else len(keras.distribution.list_devices())
-    for number, what in ((processes.count, "processes"), (devices, "devices")):
-        if batch_size % number:
-            raise UsageError(f"--batch_size={batch_size} cannot be shared by {number} {what}")
-    return batch_size // processes.count
+def _use_all_devices(mirrors):
+    """Those of this machine, for all models and optimizers that are made from now on."""
+    found = keras.distribution.list_devices()
+    if len(found) > 1 and keras.backend.backend() == "jax":
+        keras.distribution.set_distribution(keras.distribution.DataParallel())
+    elif keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        if tf.distribute.has_strategy():  # two in one process mix up their messages
+            return
+        if len(found) > 1 and mirrors:
+            tf.distribute.experimental_set_strategy(tf.distribute.MirroredStrategy(found))
+        elif found[0].startswith("gpu"):  # which has batches wait for it there
+            tf.distribute.experimental_set_strategy(tf.distribute.OneDeviceStrategy(found[0]))
+
+
+def share_statistics(model):
+    """Has batch normalisation take its statistics of the whole batch, where each device runs a part of it."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = devices.count() > 1
+
+
+def share(batch_size: int, processes: Processes, parts: int = 1) -> int:
+    """How much of each of so many parts of a batch is this process's. Raises UsageError if it does not divide."""
+    if parts > 1 and devices.count() > 1:  # Keras has each decide for itself when a step is due
+        raise UsageError(
+            f"--accumulate={parts} is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0"
+        )
+    on_jax = keras.backend.backend() == "jax"
+    count = len(keras.distribution.list_devices()) if on_jax else devices.count()
+    for number, what in ((processes.count, "processes"), (count, "devices")):
+        if batch_size % (number * parts):
+            by = f"{number} {what}" + (f" in --accumulate={parts} parts" if parts > 1 else "")
+            raise UsageError(f"--batch_size={batch_size} cannot be shared by {by}")
+    return batch_size // processes.count // parts
 
 
 def check_agreement(step: int, processes: Processes):

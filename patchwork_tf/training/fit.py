@@ -11,7 +11,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from patchwork_tf import interrupts
+from patchwork_tf import devices, interrupts
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file
@@ -28,21 +28,52 @@ _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
 def make_optimizer(
-    learning_rate: float, steps: int, warmup_steps: int, averages: bool = False
+    learning_rate: float,
+    steps: int,
+    warmup_steps: int,
+    averages: bool = False,
+    accumulate: int = 1,
+    precision: str = "float32",
 ) -> keras.optimizers.Optimizer:
     """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
 
     With `averages` checkpoints hold the running mean of the weights of some hundred steps, beside the step's own.
+    A step is taken with the mean of the gradients of `accumulate` batches. With the `precision` 'float16' losses
+    are scaled, and steps whose gradients are not finite left out.
     """
-    schedule = keras.optimizers.schedules.CosineDecay(
+    schedule = _Schedule(
+        accumulate,
         initial_learning_rate=0.0,
         warmup_target=learning_rate,
         warmup_steps=warmup_steps,
         decay_steps=max(1, steps - warmup_steps),
     )
-    return keras.optimizers.Adam(
-        schedule, global_clipnorm=_GRADIENT_NORM, use_ema=averages, ema_momentum=_MOMENTUM
+    adam = ClippedAdam(
+        schedule,
+        global_clipnorm=_GRADIENT_NORM / devices.count(),
+        use_ema=averages,
+        ema_momentum=_MOMENTUM ** (1 / accumulate),  # Keras moves the mean after every batch
+        gradient_accumulation_steps=accumulate if accumulate > 1 else None,
     )
+    return keras.optimizers.LossScaleOptimizer(adam) if precision == "float16" else adam
+
+
+class ClippedAdam(keras.optimizers.Adam):
+    """Clips the gradient of the whole batch; Keras clips that of each device's part, and sums them then."""
+
+    def apply(self, grads, trainable_variables=None):
+        super().apply(devices.mean(list(grads)), trainable_variables)
+
+
+class _Schedule(keras.optimizers.schedules.CosineDecay):
+    """By the number of the step, where Keras counts the batches of which `accumulate` make one."""
+
+    def __init__(self, accumulate, **kwargs):
+        super().__init__(**kwargs)
+        self.accumulate = accumulate
+
+    def __call__(self, step):
+        return super().__call__(step // self.accumulate)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +88,8 @@ class Run:
         writes: whether this process writes to model_dir; of several that train together, one does.
         eval_every: steps between checkpoints that are scored, which are saved then; None for never.
         watcher: what scores them: called with a path, the step and a tf.summary writer.
+        accumulate: batches per step, as the optimizer has it.
+        xla: whether TensorFlow compiles the step.
     """
 
     model_dir: str
@@ -67,6 +100,8 @@ class Run:
     writes: bool = True
     eval_every: int | None = None
     watcher: Callable | None = None
+    accumulate: int = 1
+    xla: bool = False
 
 
 def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
@@ -90,14 +125,17 @@ def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
         checkpoints.assign_weights(trainer.saved_variables, arrays, resume_from.path)
         checkpoints.restore_optimizer(optimizer, dataclasses.replace(resume_from, arrays=arrays))
         start = resume_from.step
-    # XLA would spend minutes compiling the unrolled clip for a CPU.
-    trainer.compile(optimizer=optimizer, jit_compile="auto" if keras.backend.backend() == "jax" else False)
+    trainer.compile(
+        optimizer=optimizer,
+        jit_compile="auto" if keras.backend.backend() == "jax" else run.xla,
+        steps_per_execution=run.accumulate,  # so that callbacks, too, see whole steps alone
+    )
     with interrupts.deferred(_STOPPING) as is_interrupted:
         progress = _Progress(start, run, is_interrupted, resume_from.arrays if resume_from else {})
         try:
             trainer.fit(
                 make_batches(start),
-                steps_per_epoch=run.steps - start,
+                steps_per_epoch=(run.steps - start) * run.accumulate,
                 callbacks=[progress],
                 verbose=0,
                 shuffle=False,
@@ -198,11 +236,12 @@ def _means_swapped(arrays, variables, optimizer) -> dict[str, np.ndarray]:
 
     The variables themselves are left alone: of several processes, only the one that writes is here.
     """
-    if not optimizer.use_ema:
+    adam = getattr(optimizer, "inner_optimizer", optimizer)
+    if not adam.use_ema:
         return arrays
     keys = {id(variable): checkpoints.optimizer_key(n) for n, variable in enumerate(optimizer.variables)}
     swapped = dict(arrays)
-    for variable, mean in zip(variables, optimizer._model_variables_moving_average, strict=True):
+    for variable, mean in zip(variables, adam._model_variables_moving_average, strict=True):
         one, other = variable_key(variable), keys[id(mean)]
         if {one, other} <= arrays.keys():
             swapped[one], swapped[other] = arrays[other], arrays[one]
