@@ -8,6 +8,8 @@ Rivals are chosen by measured cost: every k-th frame at the mean cost of windows
 smaller frames at their worst case, half the depth where there are such weights. All are exported and answer the
 same frames by turns, one thread; what they keep is agreement with the network on every whole frame, or accuracy
 where there is truth. Ctrl-C ends it with what was measured until then.
+
+--beam_runner times the first 1000 frames, then has many videos answered side by side; Ctrl-C leaves nothing of it.
 """
 
 import sys
@@ -37,7 +39,7 @@ cli.define(_FLAGS, "video", "dataset", "data_dir", "config", "split", split="val
 cli.define_list("types", "none,float16,int8", f"Of Patchwork's files, {', '.join(choices.QUANTIZATIONS)}.", _FLAGS)
 cli.define(_FLAGS, "image_size", "max_frames")
 flags.DEFINE_integer("num_videos", None, "Of --dataset; by default all.", 1, flag_values=_FLAGS)
-cli.define(_FLAGS, "seed", "json")
+cli.define(_FLAGS, "beam_runner", "beam_options", "seed", "json")
 flags.DEFINE_string("html", None, "The page to write: sentences, two plots, the table.", flag_values=_FLAGS)
 
 

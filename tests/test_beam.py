@@ -1,6 +1,7 @@
 """Scoring on Apache Beam: what one process says, whatever becomes of workers; and what cannot be is told."""
 
 import json
+import os
 import sys
 from types import SimpleNamespace
 
@@ -9,8 +10,8 @@ import pytest
 from conftest import save_fresh
 from tqdm import tqdm
 
-from patchwork_tf import evaluate
-from patchwork_tf.commands import beam
+from patchwork_tf import compare, evaluate
+from patchwork_tf.commands import beam, rivals
 from patchwork_tf.data.moving_objects import CLASSES
 from patchwork_tf.errors import DataError
 
@@ -56,17 +57,62 @@ def scored(folder, name, *flags):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("system", "classes"), [("small", ["foreground"]), ("small-boxes", CLASSES)])
-def test_two_workers_say_what_one_process_says(system, classes, small_networks, tmp_path):
-    """J and F, mAP, COCO's numbers, and the files of answers."""
+@pytest.mark.parametrize(
+    ("system", "classes", "count"), [("small", ["foreground"], 1), ("small-boxes", CLASSES, 2)]
+)
+def test_workers_say_what_one_process_says(system, classes, count, small_networks, tmp_path):
+    """J and F, mAP, COCO's numbers, and the files of answers. Each worker takes seconds to start."""
     weights = save_fresh(tmp_path / "weights", system, classes, num_classes=len(classes))
     flags = [f"--system={system}", f"--checkpoint={weights}", "--plugins=small_network"]
     alone, files = scored(tmp_path, "alone", *flags)
-    together = scored(tmp_path, "together", *flags, f"--beam_runner={RUNNER}", f"--beam_options={OPTIONS}")
+    options = f"--beam_options=direct_num_workers={count}"
+    together = scored(tmp_path, "together", *flags, f"--beam_runner={RUNNER}", options)
     assert together == (alone, files)
     assert alone["videos"] == 4
     assert len(files) == (16 if system == "small" else 3)
     assert 0 < (alone["J"]["mean"] if system == "small" else alone["mAP_50"]) < 1
+
+
+@pytest.mark.slow
+def test_rivals_answer_to_two_workers_what_they_do_to_one_process(small_networks, tmp_path, monkeypatch, capsys):
+    """All but milliseconds, which are of the first frames."""
+    weights = save_fresh(tmp_path / "weights", "small", ["foreground"])
+
+    def exported(wanted, *_):
+        """Those of the first run, in the second one."""
+        paths = {file.title: str(tmp_path / f"{file.title}.tflite") for file in wanted}
+        for file in wanted:
+            os.path.exists(paths[file.title]) or rivals._export(file, paths[file.title], None)
+        return paths
+
+    monkeypatch.setattr(rivals, "_exported", exported)
+    monkeypatch.setattr(rivals, "_costs", lambda *_: {"every frame": 1.0, "small": 0.6})
+    monkeypatch.setattr(rivals, "_peak_mb", lambda path: None)
+    monkeypatch.setattr(rivals, "_TIMED", 10)
+
+    def compared(*flags):
+        about = [f"--checkpoint={weights}", "--plugins=small_network", "--system=small", "--types=none"]
+        about += ["--dataset=moving_objects", "--num_videos=3", "--max_frames=8", f"--json={tmp_path}/c.json"]
+        assert compare.main([*about, *flags]) == 0
+        result = json.loads((tmp_path / "c.json").read_text())
+        samples = [len(row.pop("samples")) for row in result["rows"]]
+        for row in result["rows"]:
+            del row["mean_ms"], row["p99_ms"], row["max_ms"]
+        del result["machine"]  # which has its load
+        return result.pop("timed_frames"), samples, result
+
+    timed, samples, alone = compared()
+    assert (timed, samples[0], alone["frames"], len(alone["rows"])) == (24, 24, 24, 6)
+    assert "milliseconds" not in capsys.readouterr().out
+    together = compared(f"--beam_runner={RUNNER}", f"--beam_options={OPTIONS}")
+    assert together == (
+        10,
+        [10, 10, 10, 10, 10, 8],
+        alone,
+    )  # late answers have none to the first frames of two videos
+    assert "3 videos; against every frame; milliseconds of the first 10, alone" in capsys.readouterr().out
+    windows = next(row for row in alone["rows"] if row["title"] == "small")
+    assert all(0 < score < 1 for score in (windows["agreement"], windows["flicker"], windows["accuracy"]["J"]))
 
 
 @pytest.mark.parametrize(
@@ -82,6 +128,12 @@ def test_two_workers_say_what_one_process_says(system, classes, small_networks, 
 def test_what_cannot_be_is_told(flags, message, capsys):
     assert evaluate.main(flags) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_rivals_lie_where_workers_find_them(capsys):
+    options = "--beam_options=temp_location=gs://bucket/tmp"
+    assert compare.main(["--system=oid-pw-m4n2", f"--beam_runner={RUNNER}", options]) == 2
+    assert "gs://bucket/tmp: workers read exported files there" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_without_beam_it_is_told_how_to_get_it(monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """patchwork-compare: rivals at equal cost on the same frames, and sentences that are true."""
 
+import itertools
 import json
 import types
 
@@ -77,7 +78,7 @@ def row(title, kind, agreement, interval=1, **more):
 
 def result(rows, frames=100, **more):
     about = {"finished": True, "reference": "every frame", "task": "detection", "videos": ["v"], "found": True}
-    return {**about, "frames": frames, "rows": rows, **more}
+    return {**about, "frames": frames, "timed_frames": frames, "rows": rows, **more}
 
 
 WINDOWS = [
@@ -155,6 +156,27 @@ def test_flicker_counts_what_comes_and_goes_though_it_stays():
         true = Mask(probability=np.float32([[0, 1, 1, number == 2]]), size=(1, 4))
         masks.add_frame(seen, true, number == 0)
     assert masks.result() == 2 / 5  # the first pixel twice; the last one is true to change
+
+
+@pytest.mark.parametrize(
+    ("task", "answer"),
+    [
+        ("detection", lambda rng: boxes(*((np.sort(rng.random(4)), score) for score in rng.random(8)))),
+        ("segmentation", lambda rng: Mask(probability=np.float32(rng.random((4, 4))), size=(4, 4))),
+        ("maps", lambda rng: types.SimpleNamespace(maps={"x": rng.random((4, 4))})),
+    ],
+)
+def test_videos_apart_say_what_they_say_together(task, answer):
+    rng, row = np.random.default_rng(0), lambda: rivals.Row("x", "every", "x", rivals.get_task(task), ["thing"])
+    whole, parts = row(), [row(), row()]
+    for part, number in itertools.product(parts, range(4)):
+        said = None, number, (4, 4), answer(rng), 1.0, answer(rng)
+        part.take(*said)
+        whole.take(*said)
+    parts[0].merge(parts[1])
+    assert parts[0].agreement.result() == whole.agreement.result() is not None
+    if whole.flicker:
+        assert parts[0].flicker.result() == whole.flicker.result() is not None
 
 
 @pytest.mark.slow

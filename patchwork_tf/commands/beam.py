@@ -69,8 +69,9 @@ def numbered(flags, make: Callable[[], Callable], count: int, bar) -> Iterator:
             with tf.io.gfile.GFile(_path(folder, number), "rb") as file:
                 yield pickle.load(file)
     finally:
-        tf.io.gfile.rmtree(folder)
+        _write(os.path.join(folder, _ERROR), b"it is over")  # else somebody may write while it is removed
         end_workers()
+        tf.io.gfile.rmtree(folder)
 
 
 def shared_folder(flags) -> str:

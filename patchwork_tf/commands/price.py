@@ -103,12 +103,19 @@ def table(result) -> str:
     heads, lines = _cells(result)
     videos = len(result["videos"])
     text = f"{result['frames']} frames of {videos} video{'s' * (videos > 1)}; against {result['reference']}"
+    text += _timed(result)
     if not result["finished"]:
         text += "; INTERRUPTED, this is what was measured until then"
     sides = ["left", *["right"] * (len(heads) - 1)]
     return "\n".join(
         [text, tabulate(lines, heads, "plain", disable_numparse=True, colalign=sides), "", *sentences(result)]
     )
+
+
+def _timed(result) -> str:
+    """Of which frames the milliseconds are, if not of all."""
+    timed = result["timed_frames"]
+    return f"; milliseconds of the first {timed}, alone" if timed < result["frames"] else ""
 
 
 def _cells(result):
@@ -136,6 +143,7 @@ def page(result) -> str:
     said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences(result))
     machine = result["machine"]
     where = f"{machine['cpu']}, one thread; {result['frames']} frames of {', '.join(result['videos'])}"
+    where += _timed(result)
     if not result["finished"]:
         where += "; interrupted"
     return f"""<!DOCTYPE html>

@@ -3,12 +3,14 @@
 import collections
 import concurrent.futures
 import contextlib
+import copy
 import dataclasses
 import functools
 import itertools
 import multiprocessing
 import os
 import subprocess
+import sys
 import tempfile
 import time
 
@@ -19,7 +21,8 @@ from patchwork_tf.bars import progress
 from patchwork_tf.benchmarks import host, native
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.choices import QUANTIZATIONS
-from patchwork_tf.commands.scoring import check_classes
+from patchwork_tf.commands.scoring import check_beam, check_classes
+from patchwork_tf.commands.worker import Told
 from patchwork_tf.data.annotated import AnnotatedVideo
 from patchwork_tf.data.datasets import Source, annotated_videos, class_names
 from patchwork_tf.data.video import Video
@@ -42,6 +45,7 @@ _BLOCK, _WARM = 64, 3  # frames in a turn, and before it, of which none counts
 _FEWEST, _ROOM = 8, 300_000_000  # frames in a turn of large answers, bytes of them
 _LONGEST = 64  # frames between two that are looked at, where a window costs next to nothing
 _CALIBRATING = 16  # frames
+_TIMED = 1000  # frames that are timed where workers answer: ten are above p99
 _STEPS = 2  # of a file's verification: Keras has answered as the file in tests
 
 
@@ -94,6 +98,12 @@ class Row:
         if self.flicker:
             self.flicker.add_frame(answer, reference, number == self.late)
 
+    def merge(self, other: "Row"):
+        """Adds what was said of videos that come after. What it took elsewhere, beside others, counts nothing."""
+        for name in ("agreement", "metric", "flicker"):
+            if own := getattr(self, name):
+                own.merge(getattr(other, name))
+
     def facts(self, files, task) -> dict:
         """What JSON has of it; numbers in per cent are in [0, 1]."""
         file = files[self.file]
@@ -124,10 +134,10 @@ class Row:
 
 def run(flags) -> dict:
     """All that the command measured; Ctrl-C ends it early, with what there is."""
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory(dir=_shared(flags)) as folder:
         reference, wanted = _wanted(flags, folder)
         videos = _videos(flags, reference)
-        names, task = tuple(reference.class_names), get_task(reference.config.task)
+        task = get_task(reference.config.task)
         read = functools.cache(checkpoints.read)
         for file in wanted:  # whether weights fit, before minutes of work
             system = checkpoints.system_of(file.system, file.source)
@@ -139,24 +149,61 @@ def run(flags) -> dict:
         if task.name != "maps":  # of another size, they are held against nothing
             smaller = _smaller(wanted[0], costs, flags.image_size or reference.config.image_size)
         paths |= _exported(list(smaller), folder, (), flags.plugins)
-        comparison = _Comparison([*wanted, *smaller], paths, task, names, reference, flags)
-        comparison.add_skips(costs)
+        files = [*wanted, *smaller]
+        comparison = _comparison(flags, reference, files, paths, costs)
+        facts = comparison.file_facts()
         for row in comparison.rows:
             if row.kind == "smaller":
                 windows = next(windows for file, windows in smaller.items() if file.title == row.title)
                 row.rival_of = {"mean": windows, "worst": windows}
-        finished = comparison.measure(videos)
+        if flags.beam_runner:
+            make = functools.partial(_answering, Told(flags), files, paths, costs)
+            comparison.measure_by_workers(flags, make, videos)
+        finished = bool(flags.beam_runner) or comparison.measure(videos)
         return {
             "finished": finished,
             "reference": comparison.reference_title,
             "task": task.name,
             "videos": [video.name for video in videos],
             "frames": comparison.frames,
+            "timed_frames": len(comparison.rows[0].milliseconds),  # the first ones
             "found": comparison.found,
             "machine": host.machine(),
             "version": provenance.version(),
-            "rows": [row.facts(comparison.files, task) for row in comparison.rows if row.milliseconds],
+            "rows": [row.facts(facts, task) for row in comparison.rows if row.milliseconds],
         }
+
+
+def _shared(flags) -> str | None:
+    """Where exported files have to lie for workers to find them; None if nobody else reads them."""
+    folder = check_beam(flags)
+    if folder and not os.path.isdir(folder):
+        raise UsageError(
+            f"--beam_options=temp_location={folder}: workers read exported files there: name a folder that all "
+            "machines have mounted"
+        )
+    return folder
+
+
+def _comparison(flags, reference, files, paths, costs) -> "_Comparison":
+    task, names = get_task(reference.config.task), tuple(reference.class_names)
+    comparison = _Comparison(files, paths, task, names, reference, flags)
+    comparison.add_skips(costs)
+    return comparison
+
+
+def _answering(flags, files, paths, costs):
+    """In a worker: the function that answers the video of a number."""
+    cli.import_plugins(flags.plugins)
+    reference = checkpoints.read(files[0].source)
+    comparison = _comparison(flags, reference, files, paths, costs)
+
+    def answer(number):
+        with contextlib.redirect_stdout(None):  # which classes count is said once, not for every video
+            (video,) = _videos(flags, reference, only=number)
+        return comparison.of_video(video)
+
+    return answer
 
 
 def _wanted(flags, folder) -> tuple[checkpoints.Checkpoint, list[File]]:
@@ -216,13 +263,13 @@ def _source(flags, folder) -> str | None:
     return sources[0] if sources else None
 
 
-def _videos(flags, checkpoint) -> list[AnnotatedVideo]:
-    """Those of --video, without truth, or of --dataset."""
+def _videos(flags, checkpoint, only=None) -> list[AnnotatedVideo]:
+    """Those of --video, without truth, or of --dataset; or the one of a number."""
     paths = [path for path in flags.video if path]
     if bool(paths) == flags["dataset"].present:
         raise UsageError("name videos, --video=FILE_OR_FOLDER,..., or a data set with truth, --dataset")
     if paths:
-        opened = [Video(path) for path in paths]
+        opened = [Video(path) for path in (paths if only is None else [paths[only]])]
         return [AnnotatedVideo(video.path, _Limited(video, flags.max_frames), []) for video in opened]
     source = Source(flags.dataset, flags.data_dir, flags.split, flags.config)
     task = get_task(checkpoint.config.task)
@@ -232,10 +279,9 @@ def _videos(flags, checkpoint) -> list[AnnotatedVideo]:
     numbers = _common(checkpoint, known, flags.dataset) if task.name == "detection" else None
     size = max(checkpoint.config.image_size)
     videos, _ = annotated_videos(
-        source, count=flags.num_videos, num_frames=flags.max_frames, size=size, seed=flags.seed
+        source, count=flags.num_videos, num_frames=flags.max_frames, size=size, seed=flags.seed, only=only
     )
-    videos = [video.renumbered(numbers) if numbers is not None else video for video in videos]
-    return [dataclasses.replace(video, masks=list(video.masks)) for video in videos]
+    return [video.renumbered(numbers) if numbers is not None else video for video in videos]
 
 
 def _common(checkpoint, known, dataset) -> np.ndarray | None:
@@ -356,16 +402,14 @@ class _Comparison:
     """All methods on the same frames.
 
     Attributes:
-        files: facts of files by title.
         rows: of all methods.
         frames: that were answered.
         found: whether the reference found anything to agree with.
     """
 
     def __init__(self, files, paths, task, names, checkpoint, flags):
-        self._task, self._names = task, names
+        self._task, self._names, self._files = task, names, files
         self._models = {file.title: Model(paths[file.title]) for file in files}
-        self.files = {file.title: _file_facts(file.source, self._models[file.title]) for file in files}
         self.rows = [Row(file.title, file.kind, file.title, task, names) for file in files]
         # Of windows in float32, streams of another kind: title -> (file, what makes one of its model).
         self._others = {}
@@ -383,13 +427,6 @@ class _Comparison:
                     f"{flags.tflite}: maps are compared at one size; import it at "
                     f"--image_size={'x'.join(map(str, self._own.image_size))}, or leave out --tflite"
                 )
-            self.files[self.reference_title] = {
-                "mflops": None,
-                "image_size": list(self._own.image_size),
-                "weights": _weights(flags.tflite, provenance.sha256(flags.tflite)),
-                "bytes": os.path.getsize(flags.tflite),
-                "peak_mb": None,
-            }
             self.rows.insert(0, Row(self.reference_title, "own", self.reference_title, task, names))
         self.frames, self.found = 0, False
         self._metric = (lambda: task.metric(names, False)) if flags["dataset"].present else None
@@ -401,18 +438,46 @@ class _Comparison:
         self._others[row.title] = file.title, make
         self.rows.append(row)
 
+    def file_facts(self) -> dict[str, dict]:
+        """What JSON has of files, by title."""
+        facts = {file.title: _file_facts(file.source, self._models[file.title]) for file in self._files}
+        return facts | ({self._own_title: self._own.facts()} if self._own else {})
+
     def measure(self, videos) -> bool:
         """Runs all; False if it was interrupted."""
-        total = [_number_of(video.frames) for video in videos]
         try:
-            with progress(total=sum(total) if all(total) else None, unit="frame", desc="comparing") as bar:
-                for video in videos:
-                    self._measure(video, bar)
+            self._run(videos, "comparing")
             return True
         except KeyboardInterrupt:
             if not self.frames:
                 raise
             return False
+
+    def measure_by_workers(self, flags, make, videos):
+        """Times the first frames, nobody beside, then has workers answer all; `make` as of `beam.numbered`."""
+        from patchwork_tf.commands import beam  # an extra
+
+        timed = self._without_frames()  # it scores them, too, which are few: the same code runs everywhere
+        timed._run(videos, "timing", _TIMED)
+        with progress(total=len(videos), unit="video", desc="comparing") as bar:
+            for rows, frames, found in beam.numbered(flags, make, len(videos), bar):
+                for row, more in zip(self.rows, rows, strict=True):
+                    row.merge(more)
+                self.frames, self.found = self.frames + frames, self.found or found
+        for row, more in zip(self.rows, timed.rows, strict=True):
+            row.milliseconds = more.milliseconds
+
+    def of_video(self, video) -> tuple[list[Row], int, bool]:
+        """Rows, frames and found of one video, in a worker."""
+        found = self._without_frames()
+        found._measure(video, lambda: None)
+        return found.rows, found.frames, found.found
+
+    def _without_frames(self) -> "_Comparison":
+        """The same before anything was answered, by the same models."""
+        other = copy.copy(self)
+        other.rows = copy.deepcopy(self.rows)
+        return other
 
     def add_skips(self, costs):
         """Every k-th frame at the mean cost of windows; k - 1 late at their dearest frame."""
@@ -432,12 +497,24 @@ class _Comparison:
         row.rival_of, row.metric = rival_of, self._metric and self._metric()
         self.rows.append(row)
 
-    def _measure(self, video, bar):
+    def _run(self, videos, desc, most=sys.maxsize):
+        """Runs all on the first frames, at most so many."""
+        total = [_number_of(video.frames) for video in videos]
+        known = min(sum(total), most) if all(total) else None
+        with progress(total=known, unit="frame", desc=desc) as bar:
+            for video in videos:
+                frames = itertools.islice(video.frames, most - self.frames)
+                self._measure(dataclasses.replace(video, frames=frames), bar.update)
+                if self.frames == most:
+                    break
+
+    def _measure(self, video, count):
         """Each file in turn answers many frames: by turns of one, none would find its weights in a cache."""
         streams = {title: model.stream() for title, model in self._models.items()}
         streams |= {title: make(self._models[file]) for title, (file, make) in self._others.items()}
         if self._own:
             streams = {self._own_title: self._own, **streams}
+        video = dataclasses.replace(video, masks=list(video.masks))
         longest = max(row.interval + row.late for row in self.rows)
         frames, every, number = iter(video.frames), [], 0
         while block := list(itertools.islice(frames, self._turn(len(streams)))):
@@ -453,7 +530,7 @@ class _Comparison:
                 self._take(
                     video, number + t, frame.shape[:2], {k: found[t] for k, found in answered.items()}, every
                 )
-                bar.update()
+                count()
             number += len(block)
             old = max(0, number - longest)
             every[:old] = [None] * old
@@ -515,13 +592,23 @@ class _Own:
     def __init__(self, path, checkpoint):
         self._step, self._took = FileStep(path, checkpoint), []
         self._runner, self._step._runner = self._step._runner, self._timed
-        self.image_size = tuple(self._step.config.image_size)
+        self.image_size, self._path = tuple(self._step.config.image_size), path
 
     def _timed(self, *arguments):
         start = time.perf_counter()
         found = self._runner(*arguments)
         self._took.append(1e3 * (time.perf_counter() - start))
         return found
+
+    def facts(self) -> dict:
+        """As `_file_facts`."""
+        return {
+            "image_size": list(self.image_size),
+            "weights": _weights(self._path, provenance.sha256(self._path)),
+            "mflops": None,
+            "bytes": os.path.getsize(self._path),
+            "peak_mb": None,
+        }
 
     def milliseconds(self) -> list[float]:
         """Of the frames since it was last asked."""

@@ -24,7 +24,7 @@ from patchwork_tf.task import get_task
 
 def run(flags) -> tuple:
     """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
-    _check_beam(flags)
+    check_beam(flags)
     given = given_systems(flags, **cli.override(memory=flags.memory))
     task = given[0].task
     names = class_names(_source(flags), get_task(task).truth)
@@ -46,14 +46,15 @@ def run(flags) -> tuple:
     return rows.done[0] if len(rows.done) == 1 else rows.done, _table(rows.done, get_task(task))
 
 
-def _check_beam(flags):
-    """Raises UsageError, before anything is scored, if it could not be by Beam."""
+def check_beam(flags) -> str | None:
+    """The folder that Beam's workers share, if --beam_runner is given; UsageError, before anything is scored."""
     if flags.beam_runner:
         from patchwork_tf.commands import beam  # an extra
 
-        beam.shared_folder(flags)
-    elif any(flags.beam_options):
+        return beam.shared_folder(flags)
+    if any(flags.beam_options):
         raise UsageError("--beam_options are those of a --beam_runner: name one, such as DirectRunner")
+    return None
 
 
 def _made_of_run(flags) -> dict:

@@ -33,6 +33,11 @@ class BoxFlicker:
         self._pairs += int(stays.sum())
         self._changed += int((found != found_before[partner])[stays].sum())
 
+    def merge(self, other: "BoxFlicker"):
+        """Adds that of other videos."""
+        self._changed += other._changed
+        self._pairs += other._pairs
+
     def result(self) -> float | None:
         """In [0, 1]; None if nothing stayed."""
         return self._changed / self._pairs if self._pairs else None
@@ -62,6 +67,11 @@ class MaskFlicker:
             self._changed += int(np.sum(still & (mask != before)))
             self._foreground += int(np.sum((true > 0) | (true_before > 0)))
         self._last = mask, true
+
+    def merge(self, other: "MaskFlicker"):
+        """Adds that of other videos."""
+        self._changed += other._changed
+        self._foreground += other._foreground
 
     def result(self) -> float | None:
         """0 if nothing flickers; None without foreground."""

@@ -211,6 +211,9 @@ class _BoxAgreement:
         boxes, true_boxes = answer.boxes * scale, reference.boxes[sure] * scale
         self._metric.add_frame(boxes, answer.scores, answer.classes, true_boxes, reference.classes[sure])
 
+    def merge(self, other):
+        self._metric.merge(other._metric)
+
     def result(self) -> float | None:
         """In [0, 1]; None if the reference found nothing."""
         return self._metric.pooled_precision()

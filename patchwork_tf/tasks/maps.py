@@ -83,6 +83,9 @@ class _Correlation:
             if np.all(pair.std(axis=1) > 0):
                 self._found.append(np.corrcoef(pair)[0, 1])
 
+    def merge(self, other):
+        self._found += other._found
+
     def result(self) -> float | None:
         """In [-1, 1]; None if a map had one value alone."""
         return float(np.mean(self._found)) if self._found else None

@@ -166,6 +166,9 @@ class _MaskAgreement:
         del size
         self._similarities.append(region_similarity(answer.mask > 0, reference.mask > 0))
 
+    def merge(self, other):
+        self._similarities += other._similarities
+
     def result(self) -> float | None:
         """In [0, 1]; None without frames."""
         return float(np.mean(self._similarities)) if self._similarities else None
