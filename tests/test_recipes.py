@@ -104,8 +104,8 @@ def test_a_recipe_that_was_killed_three_times_ends_the_same(tmp_path):
     assert process.returncode == 0
     assert "3 stages are done" in said
     for number, stage in (
-        (signal.SIGINT, "seed0-sf"),
-        (signal.SIGTERM, "seed1-pw"),
+        (signal.SIGINT, "seed3-sf"),
+        (signal.SIGTERM, "seed3-pw"),
         (signal.SIGKILL, "scores.json"),
     ):
         process = run(path, tmp_path / "broken")
