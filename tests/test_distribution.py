@@ -126,7 +126,7 @@ def test_two_devices_of_tensorflow_learn_what_one_learns(on_tensorflow, tmp_path
     """Their batch statistics, objects per batch and clipped gradients included."""
     one, two = tmp_path / "one", tmp_path / "two"
     first = save_fresh(tmp_path / "first", "small-boxes", CLASSES, num_classes=len(CLASSES))
-    flags = [*COMMON, "--system=small-boxes", f"--init_checkpoint={first}", "--clip_frames=1", "--batch_size=4"]
+    flags = [*COMMON, "--system=small-boxes", f"--init_checkpoint={first}", "--clip_frames=2", "--batch_size=4"]
     flags += ["--learning_rate=1e-5", "--steps=3", "--save_every=2"]
     spread = [*flags, f"--model_dir={two}"]
     runs = [spread, [*spread, "--batch_size=3"], [*spread, "--accumulate=2"]]

@@ -102,13 +102,15 @@ def model_frame(frame):
 
 def traced_once(function):
     """What is repeated for every frame: one function of TensorFlow's graph, traced once and not T times."""
-    if keras.backend.backend() != "tensorflow" or devices.count() > 1:  # which meet in no function in a function
+    if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf
 
     from patchwork_tf.training import tensorflow_gradients
 
     tensorflow_gradients.register()
+    if devices.count() > 1:  # they meet in no function in a function
+        return function
     return tf.function(function, autograph=False)
 
 
