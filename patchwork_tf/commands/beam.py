@@ -1,5 +1,6 @@
 """Apache Beam, where it is installed: its options, and work that is handed out to its workers by number."""
 
+import atexit
 import contextlib
 import os
 import pickle
@@ -68,6 +69,9 @@ def numbered(flags, make: Callable[[], Callable], count: int, bar) -> Iterator:
         for number in range(count):
             with tf.io.gfile.GFile(_path(folder, number), "rb") as file:
                 yield pickle.load(file)
+    except KeyboardInterrupt:
+        atexit.register(os._exit, 130)  # Beam's threads are at work still, and would abort a slower end
+        raise
     finally:
         _write(os.path.join(folder, _ERROR), b"it is over")  # else somebody may write while it is removed
         end_workers()
