@@ -89,10 +89,16 @@ def test_wrong_recipes_are_refused(text, error, message, tmp_path):
     assert message in str(raised.value)
 
 
+def hear_ctrl_c():
+    """Which what is started in the background does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def run(path, folder, *flags) -> subprocess.Popen:
     command = [sys.executable, "-m", "patchwork_tf.recipe", f"--recipe={path}", f"--output_dir={folder}", *flags]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    return subprocess.Popen(command, **pipes, env=environment, preexec_fn=hear_ctrl_c)
 
 
 @pytest.mark.slow

@@ -157,7 +157,7 @@ def plot(model_dir: str):
         for axes, (rows, title) in zip(figure.subplots(len(panels), squeeze=False)[:, 0], panels, strict=True):
             for name in rows[0].keys() - {"step", "learning_rate"}:
                 points = [(int(row["step"]), float(row[name])) for row in rows if row[name]]
-                axes.plot(*zip(*points, strict=True), label=name) if points else None
+                axes.plot(*(zip(*points, strict=True) if points else ([], [])), label=name)
             axes.set_xlabel("step")
             axes.set_ylabel(title)
             axes.legend()
