@@ -1,15 +1,20 @@
 """How windows are chosen: by the rule, and by an attention network that adds to it; and how fresh cells are."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
-from conftest import fresh_model, untrain_attention
+from conftest import fresh_model, save_fresh, untrain_attention
+from exports import export
 
 import patchwork_tf as pw
+from patchwork_tf.commands import training
 from patchwork_tf.errors import DataError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.detector import objects_in_cells
 from patchwork_tf.models.rule import FRESHNESS_DECAY, Rule, advance_freshness
 from patchwork_tf.models.weights import assign_weights, get_weights
+from patchwork_tf.zoo import checkpoints
 
 
 def test_freshness_by_hand():
@@ -88,6 +93,25 @@ def test_an_untrained_network_adds_nothing_to_the_rule(name):
     assert not model.attention.is_trained
     outputs, _ = model.step(frames, windows, state)
     np.testing.assert_array_equal(outputs["q_values"], outputs["rule_values"])
+
+
+@pytest.mark.slow
+def test_a_policy_without_the_rule_is_one_in_files_and_of_weights_that_learn_on(small_networks, tmp_path):
+    model, beside = (fresh_model("small", image_size=64, policy_prior=prior) for prior in ("none", "rule"))
+    export(model, str(tmp_path / "alone.tflite"), verify_steps=4)
+    frames = np.random.default_rng(0).integers(0, 256, (6, 64, 64, 3), dtype=np.uint8)
+    answers, of_file, ruled = (
+        list(pw.stream(network, frames)) for network in (model, str(tmp_path / "alone.tflite"), beside)
+    )
+    for answer, other in zip(answers, of_file, strict=True):
+        assert answer.window == other.window
+        np.testing.assert_allclose(answer.q_values, other.q_values, atol=1e-4)
+    assert np.abs(answers[-1].q_values - ruled[-1].q_values).max() > 0.01
+    untrain_attention(model)
+    assert model.follows_attention  # there is nothing else
+    weights = checkpoints.read(save_fresh(tmp_path, "small", image_size=64, policy_prior="none"))
+    given = SimpleNamespace(init_checkpoint=weights.path)
+    assert training._of_weights(given, pw.get_system("small"), weights, None, {})["policy_prior"] == "none"
 
 
 @pytest.mark.slow

@@ -154,6 +154,7 @@ def _stage(name, text, seed, values, before, folder) -> Stage:
     read = []
 
     def value(match):
+        """What a name in braces stands for; stages that it names are read."""
         key = match[1]
         if key == "output":
             return os.path.join(folder, own)

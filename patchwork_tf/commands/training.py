@@ -78,12 +78,7 @@ def run(flags):
         flags.coordinator, flags.num_processes, flags.process_id, mirrors=flags.stage != "policy"
     )
     distribution.share(flags.batch_size, processes, flags.accumulate)
-    if flags.precision == "float16" and (flags.accumulate > 1 or devices.count() > 1):
-        raise UsageError(
-            "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
-        )
-    if flags.xla and devices.count() > 1:
-        raise UsageError("--xla is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0")
+    _check_devices(flags)
     # Before a model is built or a folder made:
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
@@ -135,6 +130,16 @@ def run(flags):
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
+def _check_devices(flags):
+    """Raises UsageError if flags do not go with as many devices as there are."""
+    if flags.precision == "float16" and (flags.accumulate > 1 or devices.count() > 1):
+        raise UsageError(
+            "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
+        )
+    if flags.xla and devices.count() > 1:
+        raise UsageError("--xla is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0")
+
+
 def _check_source(flags, source, config):
     """Opens the source, so that what is wrong with it is said first; the context in which training reads it."""
     if source.dataset == videos.NAME:
@@ -172,7 +177,7 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
     if weights is None:
         return {}
     trained_size = weights.config.trained_size if begun else weights.config.size_of_training
-    names = ("depth", "image_size") if flags.init_checkpoint else ()
+    names = ("depth", "image_size", "policy_prior") if flags.init_checkpoint else ()
     return {"trained_size": trained_size, **checkpoints.fields_of_weights(system, weights, given, names)}
 
 
