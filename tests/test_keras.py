@@ -1,18 +1,23 @@
-"""What a Keras user types first: `model(frame)`, `predict`, `save`, `load_model`; and settings that we refuse."""
+"""What a Keras user types first, as the table of docs/use.md has it; and settings that we refuse."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
-from conftest import random_frames, small_model
+from conftest import random_frames, save_fresh, small_model
+from exports import export
 
 import patchwork_tf as pw
 from patchwork_tf import registry
+from patchwork_tf.data import video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import PatchworkCell
+from patchwork_tf.streaming import stream as streams
 
 SYSTEMS = ("vid-sf", "vid-pw-m2n1", "davis-pw-m2n1")
 
@@ -30,6 +35,69 @@ def test_a_model_called_with_frames_answers_each_as_a_whole(name):
             np.testing.assert_allclose(predicted[key][number], value[0], atol=1e-5, err_msg=key)
     with pytest.raises(UsageError, match=r"frames are \(batch, 64, 64, 3\), not \(1, 32, 64, 3\)"):
         model(frames[:1, :32])
+
+
+# A line of the table -> whether what comes of it is what the table says; or the error.
+TYPED = {
+    'pw.load("oid-pw-m4n2")': lambda made: made.info.class_names[3] == "Person",
+    'pw.load("runs/mine")': lambda made: made.info.system == "oid-pw-m2n1",
+    'pw.load("runs/mine", "oid-pw-m4n1")': lambda made: (
+        made.grid == Grid(4, 1) and made.info.class_names == ("a", "b")
+    ),
+    'pw.load("mine.keras")': lambda made: made.info.system == "oid-pw-m2n1",
+    'pw.load("pw.tflite")': r"pw\.stream\('pw\.tflite', frames\).*pw\.read_tflite",
+    'pw.build("vid-pw-m4n2", depth=0.35)': lambda made: made.config.depth == 0.35,
+    'pw.stream(model, "clip.mp4")': lambda made: (
+        [answer.window is None for answer in made] == [True, False, False]
+    ),
+    "pw.stream(model, 0)": lambda made: len([*made]) == 2,
+    "pw.stream(model, frames)": lambda made: len([*made]) == 2,
+    'pw.stream("pw.tflite", "clip.mp4")': lambda made: len([*made]) == 3,
+    "model(frames)": lambda made: made["boxes"].shape[0] == 2,
+    "model.predict(frames)": lambda made: made["boxes"].shape[0] == 2,
+    "model.step(frame, window, state)": lambda made: made[1].keys() == made[1].keys() and "boxes" in made[0],
+    'model.save("mine.keras")': lambda made: made is None,
+    'keras.saving.load_model("mine.keras")': lambda made: made.info.system == "oid-pw-m2n1",
+    "model.summary()": lambda made: made is None,
+    'model.get_layer("Conv1")': lambda made: made.name == "Conv1",
+    "model.fit(...)": "ClipModel",
+}
+
+
+def typed():
+    text = (Path(__file__).parents[1] / "docs/use.md").read_text()
+    (table,) = re.findall(r"^\| you type \|.*\n\|.*\n((?:\|.*\n)+)", text, re.MULTILINE)
+    return [code for line in table.splitlines() for code in re.findall("`(.*?)`", line.split(" | ")[0])]
+
+
+@pytest.fixture(scope="module")
+def typist(tmp_path_factory):
+    """A folder with what the table names, and the names that its code has."""
+    folder = tmp_path_factory.mktemp("typed")
+    save_fresh(folder / "runs/mine", "oid-pw-m2n1", ["a", "b"], image_size=64, num_classes=2)
+    model = pw.load(str(folder / "runs/mine"))
+    model.save(folder / "mine.keras")
+    export(model, str(folder / "pw.tflite"), True, 1)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3)).astype(np.uint8)
+    video.write_video(str(folder / "clip.mp4"), frames, 1 / 25)
+    return folder, model, frames[:2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("code", typed())
+def test_the_table_of_what_one_types(code, typist, monkeypatch):
+    folder, model, frames = typist
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(streams, "Camera", lambda number: iter(frames))
+    if code.startswith(("model(", "model.predict")):
+        frames = frames / np.float32(127.5) - 1
+    names = {"pw": pw, "keras": keras, "model": model, "frames": frames, "state": model.initial_state(1)}
+    names |= {"frame": frames[:1] / np.float32(127.5) - 1, "window": np.zeros((1, 2), np.int32)}
+    if isinstance(TYPED[code], str):
+        with pytest.raises(UsageError, match=TYPED[code]):
+            eval(code, names)
+    else:
+        assert TYPED[code](eval(code, names))
 
 
 LOAD = """

@@ -197,6 +197,10 @@ class PatchworkModel(keras.Model):
             return False
         return self.config.policy_prior == "none" or self.attention.is_trained
 
+    def fit(self, *args, **options):
+        """Raises UsageError: a frame alone has no memory to learn from."""
+        raise UsageError("patchwork_tf.training.ClipModel(model) is what fits: it unrolls a model over clips")
+
     def call(self, inputs, window=None, state=None):
         """What Keras calls: `model(frame)` answers whole frames (B, H, W, 3), each on its own, without a memory.
 

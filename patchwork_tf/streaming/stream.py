@@ -10,10 +10,12 @@ from collections.abc import Callable, Iterable, Iterator
 import keras
 import numpy as np
 
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.maps import video_model
 from patchwork_tf.resizing import resize_frame
 from patchwork_tf.runtime.frames import STARTS, as_rgb, check_size
+from patchwork_tf.runtime.video import Camera
 from patchwork_tf.streaming.policies import Policy, View, make_policy
 from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
 from patchwork_tf.streaming.step import step_of
@@ -22,7 +24,7 @@ from patchwork_tf.task import Answer
 
 def stream(
     model,
-    frames: Iterable[np.ndarray],
+    frames: Iterable[np.ndarray] | str | os.PathLike | int,
     policy: str | Policy | None = None,
     *,
     seed: int = 0,
@@ -36,7 +38,8 @@ def stream(
             they get to its size; or an exported file, which knows that, too: its path, or an
             export.streaming.ExportedStep.
         frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted, see
-            `pictures.as_rgb`.
+            `frames.as_rgb`. Or the path of a video file or folder of pictures; or the number of a camera, whose
+            newest frame is taken.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
             `policies.View` to (row, column), of its own for each stream. By default what the model chooses: the
             learned policy if it has one, else the rule.
@@ -51,13 +54,20 @@ def stream(
 
     Raises:
         UsageError: if the model cannot follow the policy, it chooses no window, or a frame is no such image.
-        DataError: if a frame has another size than those before it, or the file is none of patchwork-export's.
+        DataError: if a frame has another size than those before it, no video or camera can be read, or the file
+            is none of patchwork-export's.
     """
     step = _step(model)
     choose = make_policy(policy, step, seed, truth)
     if start not in STARTS:
         raise UsageError(f"start is one of {', '.join(STARTS)}, not {start}")
-    return _answers(step, frames, choose, start)
+    return _answers(step, _frames(frames), choose, start)
+
+
+def _frames(source):
+    if isinstance(source, str | os.PathLike):
+        return Video(os.fspath(source))
+    return Camera(source) if isinstance(source, int) else source
 
 
 def _step(model):

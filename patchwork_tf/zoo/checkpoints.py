@@ -26,7 +26,7 @@ from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import System, get_system, is_ending, list_systems, run_as
 
-_PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/models
+_PRETRAINED = Path(__file__).parents[1] / "pretrained"  # what they are is in docs/systems.md
 # Fields of a model that its weights decide.
 _OF_WEIGHTS = ("depth", "num_classes", "image_size", "memory", "heads", "backbone", "network", "policy_prior")
 _FLAGS = ("depth", "image_size")  # those that a flag sets
@@ -260,12 +260,17 @@ def load(source: str, system: str | None = None):
 
     Raises:
         DataError: if there is no such thing.
-        UsageError: if the system is unknown, or of another network.
+        UsageError: if the system is unknown, or of another network; or the source is a .tflite file.
     """
     if source.endswith(".keras"):
         if system:
             raise UsageError(f"{source}: it is the system that it was saved as; leave out system={system!r}")
         return _load_keras(source)
+    if source.endswith(".tflite"):
+        raise UsageError(
+            f"{source}: exported files are run by pw.stream({source!r}, frames), other networks are read by "
+            f"pw.read_tflite({source!r})"
+        )
     checkpoint = read(source)
     if system:
         return build_from(checkpoint.system_named(system), checkpoint)
