@@ -17,7 +17,7 @@ from keras import ops
 
 from patchwork_tf import evaluate, train
 from patchwork_tf.data import clips
-from patchwork_tf.data.annotated import moving_objects_videos
+from patchwork_tf.data.datasets import Source, annotated_videos
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.grid import Grid
 from patchwork_tf.streaming import policies
@@ -156,7 +156,7 @@ def test_score_of_a_mask_is_its_overlap(small):
 def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
     """By the truth; foresight's by what the model says of the whole frame."""
     model, step = small(name), KerasStep(small(name))
-    (video,) = moving_objects_videos([0], 3, 128, "validation")
+    (video,), _ = annotated_videos(Source(split="validation"), num_frames=3, size=128, only=0)
     choose = policies.make_policy(
         policy,
         step,

@@ -88,7 +88,6 @@ class MaskWriter:
 
     def add_frame(self, video: str, frame: str, answer, size):
         """Adds the answer (Mask) to a frame."""
-        del size
         with io.BytesIO() as picture:
             PIL.Image.fromarray(answer.mask.astype(np.uint8) * self._foreground).save(picture, format="png")
             self._pictures[os.path.join(self.folder, video, f"{frame}.png")] = picture.getvalue()
@@ -159,8 +158,8 @@ def true_boxes(annotations: str, frame: str) -> tuple[np.ndarray, np.ndarray]:
     return boxes, np.array([thing["label"] for thing in objects], int)
 
 
-def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Sequence, frame, mask and true mask (H, W) bool of every true mask, in order.
+def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Sequence, mask and true mask (H, W) bool of every true mask, in order.
 
     Args:
         predictions: folder of `<sequence>/<frame>.png`.
@@ -171,33 +170,28 @@ def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, str, 
         DataError: if there is nothing to compare, a mask is missing, unreadable or of another size. First and last
             frames of sequences may be missing, for the official rules do not read them.
     """
+    for sequence, found, truth in _pairs(predictions, ground_truth, read_mask, may_lack_ends=True):
+        yield sequence, found > 0, truth > 0
+
+
+def class_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The same of the numbers of classes (H, W) uint8; no picture may be missing."""
+    return _pairs(predictions, ground_truth, read_classes)
+
+
+def _pairs(predictions, ground_truth, read, may_lack_ends=False):
     for sequence, frames in mask_frames(predictions, ground_truth).items():
-        folder = os.path.join(mask_root(ground_truth), sequence)
-        for frame in frames:
-            path, truth = os.path.join(predictions, sequence, frame), read_mask(os.path.join(folder, frame))
-            is_scored = frame not in (frames[0], frames[-1])
-            mask = read_mask(path) if is_scored or os.path.exists(path) else np.zeros_like(truth)
-            if mask.shape != truth.shape:
+        for number, frame in enumerate(frames):
+            path, truth = (os.path.join(root, sequence, frame) for root in (predictions, mask_root(ground_truth)))
+            truth, is_end = read(truth), number in (0, len(frames) - 1)
+            is_lacking = may_lack_ends and is_end and not os.path.exists(path)
+            found = np.zeros_like(truth) if is_lacking else read(path)
+            if found.shape != truth.shape:
                 raise DataError(
-                    f"{path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the true one "
+                    f"{path}: the mask has {found.shape[1]}x{found.shape[0]} pixels, the true one "
                     f"{truth.shape[1]}x{truth.shape[0]}"
                 )
-            yield sequence, frame, mask > 0, truth > 0
-
-
-def class_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers of classes (H, W) uint8, predicted and true, of every true picture; arguments as of `mask_pairs`.
-
-    Raises:
-        DataError: if there is nothing to compare, a picture is missing, unreadable or of another size.
-    """
-    for sequence, frames in mask_frames(predictions, ground_truth).items():
-        for frame in frames:
-            path = os.path.join(predictions, sequence, frame)
-            found, truth = read_classes(path), read_classes(os.path.join(mask_root(ground_truth), sequence, frame))
-            if found.shape != truth.shape:
-                raise DataError(f"{path}: it has {found.shape[::-1]} pixels, the true one {truth.shape[::-1]}")
-            yield found, truth
+            yield sequence, found, truth
 
 
 def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:

@@ -10,6 +10,8 @@ import itertools
 import cv2
 import numpy as np
 
+from patchwork_tf.metrics.metric import FrameMetric
+
 MEASURES = ("J", "F")
 STATISTICS = ("mean", "recall", "decay")
 BOUNDARY_WIDTH = 0.008  # how far a contour may be off, relative to the frame's diagonal
@@ -17,24 +19,12 @@ RECALL_THRESHOLD = 0.5
 _DECAY_BINS = 4
 
 
-class SegmentationMetric:
+class SegmentationMetric(FrameMetric):
     """Collects masks frame by frame, then computes the statistics of J and F."""
-
-    def __init__(self):
-        self._frames = {}  # sequence -> measure -> values
 
     def add_frame(self, sequence: str, mask: np.ndarray, truth: np.ndarray):
         """Compares the mask of the next frame of a sequence with the true one, (H, W) bool both."""
-        values = self._frames.setdefault(sequence, {measure: [] for measure in MEASURES})
-        values["J"].append(region_similarity(mask, truth))
-        values["F"].append(contour_accuracy(mask, truth))
-
-    def merge(self, other: "SegmentationMetric"):
-        """Adds what another one has collected, of frames that come after."""
-        for sequence, values in other._frames.items():
-            own = self._frames.setdefault(sequence, {measure: [] for measure in MEASURES})
-            for measure in MEASURES:
-                own[measure] += values[measure]
+        self.records.append((sequence, region_similarity(mask, truth), contour_accuracy(mask, truth)))
 
     def result(self) -> dict:
         """The statistics, in [0, 1].
@@ -43,12 +33,12 @@ class SegmentationMetric:
             'J' and 'F', each with 'mean', 'recall', 'decay' over all sequences, and 'per_sequence',
             sequence -> {'mean', 'recall', 'decay', 'per_frame'}.
         """
-        result = {}
-        for measure in MEASURES:
-            per_sequence = {}
-            for name, frames in self._frames.items():
-                per_sequence[name] = {**statistics(frames[measure]), "per_frame": frames[measure]}
-            means = {}
+        result, sequences = {}, dict.fromkeys(sequence for sequence, *_ in self.records)
+        for column, measure in enumerate(MEASURES, start=1):
+            per_sequence, means = {}, {}
+            for name in sequences:
+                values = [record[column] for record in self.records if record[0] == name]
+                per_sequence[name] = {**statistics(values), "per_frame": values}
             for key in STATISTICS:
                 values = [row[key] for row in per_sequence.values() if row[key] is not None]
                 means[key] = float(np.mean(values)) if values else None

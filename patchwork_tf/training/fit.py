@@ -15,6 +15,7 @@ from patchwork_tf import devices, interrupts
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file
+from patchwork_tf.layers.cell import PatchworkCell
 from patchwork_tf.models.weights import variable_key
 from patchwork_tf.zoo import checkpoints
 
@@ -74,6 +75,25 @@ class _Schedule(keras.optimizers.schedules.CosineDecay):
 
     def __call__(self, step):
         return super().__call__(step // self.accumulate)
+
+
+def compute_in(model, precision: str):
+    """Has a model's network compute in 'float32', 'bfloat16' or 'float16', but for the layers that answer.
+
+    Weights, what is remembered of earlier frames, batch statistics, answers and losses stay in float32, and so do
+    checkpoints.
+    """
+    if precision == "float32":
+        return
+    answers = {id(symbol) for symbol in model.plan.outputs.values()}
+    for step in model.plan.steps:
+        layer = step.call.layer
+        if isinstance(layer, PatchworkCell):
+            layer = layer.layer
+        elif step.looks or step.remembers or any(id(symbol) in answers for symbol in step.call.outputs):
+            continue
+        if isinstance(layer, keras.layers.Layer):
+            layer.dtype_policy = f"mixed_{precision}"
 
 
 @dataclasses.dataclass(frozen=True)

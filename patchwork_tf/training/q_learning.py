@@ -25,11 +25,11 @@ def double_q_target(r_t, discount, q_t_online, q_t_target):
     return ops.stop_gradient(r_t + discount * ops.sum(a_t * q_t_target, axis=-1))
 
 
-def huber(error, delta: float = 1.0):
-    """Half the squared error up to `delta`, linear from there on: one odd clip moves no more than many."""
+def huber(error):
+    """Half the squared error up to 1, linear from there on: one odd clip moves no more than many."""
     size = ops.abs(error)
-    quadratic = ops.minimum(size, delta)
-    return 0.5 * quadratic**2 + delta * (size - quadratic)
+    quadratic = ops.minimum(size, 1.0)
+    return 0.5 * quadratic**2 + (size - quadratic)
 
 
 def epsilon_greedy(q_values, explores, random_action):
