@@ -29,9 +29,8 @@ def read(frames: Frames) -> Annotations:
         DataError: if that is nothing, or in two formats, or something is wrong with it. What is wrong with the
             annotation of one frame is not raised, but in `bad`.
     """
-    found = [
-        a for a in (reader(frames) for reader in (read_coco, _read_mot, _read_yolo, _read_voc, _read_masks)) if a
-    ]
+    readers = (read_coco, _read_mot, _read_yolo, _read_voc, _read_masks)
+    found = [annotations for annotations in (reader(frames) for reader in readers) if annotations]
     if not found:
         raise DataError(
             f"{frames.root}: no annotations there: neither COCO (.json with images, annotations, categories), "

@@ -44,7 +44,9 @@ def _add(result, content, path, frames):
     for key, annotation in _by_id(content["annotations"], path, "annotation").items():
         where = f"{path}: annotation {key}"
         with _form(where):
-            frame = _frame_of(annotation, found, where)
+            if annotation["image_id"] not in found:
+                raise DataError(f"{where} is of image {annotation['image_id']!r:.60}, which is not listed")
+            frame = found[annotation["image_id"]]
         with result.reading(frame), _form(where):
             result.things[frame].append(_thing(annotation, names, where))
             used.add(annotation["category_id"])
@@ -53,8 +55,8 @@ def _add(result, content, path, frames):
 
 
 def _names(items, path, kind) -> dict[int | str, str]:
-    named = _by_id(items, path, kind)
-    return {key: checked_name(item["name"], f"{path}: {kind} {key}") for key, item in named.items()}
+    named = _by_id(items, path, kind).items()
+    return {key: checked_name(item["name"], f"{path}: {kind} {key}") for key, item in named}
 
 
 def _by_id(items, path, kind) -> dict:
@@ -92,12 +94,6 @@ def _add_clips(result, images, videos, found, path):
         if result.told_by.setdefault(name, path) != path:  # another file has a video of this name
             name = os.path.dirname(found[key].name)
         result.clips.setdefault(name, []).append(found[key])
-
-
-def _frame_of(annotation, found, where) -> Frame:
-    if annotation["image_id"] not in found:
-        raise DataError(f"{where} is of image {annotation['image_id']!r:.60}, which is not listed")
-    return found[annotation["image_id"]]
 
 
 def _check_used(names, used, path):

@@ -20,7 +20,7 @@ import tensorflow_datasets as tfds
 from pycocotools.coco import COCO
 
 from patchwork_tf.data.scenes import MARGIN, Kind, render
-from patchwork_tf.data.schema import VideoExample, video_features
+from patchwork_tf.data.schema import rendered_example, video_features
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import read_picture
 
@@ -52,7 +52,6 @@ class CocoScenes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [CocoScenesConfig(name=name) for name in SCENES]  # noqa: RUF012  TFDS' own convention
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Download photos and instances of COCO from cocodataset.org and unpack them."
-    skip_bad, listed = False, ()
 
     def __init__(self, *, manual_dir=None, **options):
         # The classes are those of the annotations; a set that is prepared says them itself.
@@ -64,7 +63,6 @@ class CocoScenes(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, description=__doc__, features=video_features(names))
 
     def _split_generators(self, dl_manager):
-        del dl_manager
         return {split: self._generate_examples(split) for split in _SPLITS}
 
     def _generate_examples(self, split):
@@ -73,19 +71,11 @@ class CocoScenes(tfds.core.GeneratorBasedBuilder):
         for index in range(config.clips):
             rngs = [np.random.default_rng([config.seed, number, index, kind.stream + k]) for k in range(2)]
             clip = render(*rngs, kind, photos.look, photos.background, config.clip_frames, config.image_size)
-            collected = VideoExample(f"{config.name}-{split}-{index:03d}", skip_bad=False)
-            for t, frame in enumerate(clip.frames):
-                read = (frame, None, clip.objects(t))
-                collected.add(f"{t:06d}", lambda read=read: read)
-            yield index, collected.example
+            yield index, rendered_example(f"{config.name}-{split}-{index:03d}", clip)
 
 
 class _Photos:
-    """COCO's photos, or those of a split, and what is marked in them.
-
-    Attributes:
-        class_names: of all, in the order of COCO's numbers.
-    """
+    """COCO's photos, or those of a split, and what is marked in them."""
 
     def __init__(self, folder: str):
         self._sets = [_read(path) for path in _instances(folder)]

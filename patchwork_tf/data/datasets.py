@@ -210,27 +210,18 @@ def _how_to_prepare(source: Source) -> str:
 
 @dataclasses.dataclass(frozen=True)
 class AnnotatedVideo:
-    """A video of T frames and what is true of each; what a data set does not have is empty.
-
-    Attributes:
-        name: of the video.
-        frames: T images (h, w, 3) uint8, RGB.
-        frame_names: T, as in the data set's files.
-        boxes: of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions.
-        labels: T arrays (G,) int32, classes from 0.
-        crowds: T arrays (G,) bool, which boxes are around several objects (COCO); if empty, none is.
-        areas: T arrays (G,) float, pixels of the objects where that is not their boxes' (COCO).
-        masks: of the foreground, T arrays (h, w) bool.
-    """
+    """A video of T frames and what is true of each; what a data set does not have is empty."""
 
     name: str
-    frames: Iterable[np.ndarray]
-    frame_names: list[str]
-    boxes: Iterable[np.ndarray] = ()
-    labels: Iterable[np.ndarray] = ()
-    crowds: Iterable[np.ndarray] = ()
-    areas: Iterable[np.ndarray] = ()
-    masks: Iterable[np.ndarray] = ()
+    frames: Iterable[np.ndarray]  # T images (h, w, 3) uint8, RGB
+    frame_names: list[str]  # T, as in the data set's files
+    boxes: Iterable[
+        np.ndarray
+    ] = ()  # of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions
+    labels: Iterable[np.ndarray] = ()  # T arrays (G,) int32, classes from 0
+    crowds: Iterable[np.ndarray] = ()  # T arrays (G,) bool, which boxes are around several objects; empty: none is
+    areas: Iterable[np.ndarray] = ()  # T arrays (G,) float, pixels of the objects where that is not their boxes'
+    masks: Iterable[np.ndarray] = ()  # of the foreground, T arrays (h, w) bool
 
     def renumbered(self, numbers: np.ndarray) -> "AnnotatedVideo":
         """With other classes: `numbers` has the new one of each, below 0 for those that are left out."""

@@ -23,18 +23,13 @@ _MOST_BYTES = 2**31 - 2**24  # in one record
 
 @dataclasses.dataclass(kw_only=True)
 class FolderConfig(tfds.core.BuilderConfig):
-    """Which form the set has, and the folder it is made of."""
+    """Which form the set has, one of FORMS, and the folder it is made of."""
 
     source: str = ""
 
 
 class Folder(tfds.core.GeneratorBasedBuilder):
-    """Videos, or photos, of a folder. See folder.py.
-
-    Attributes:
-        unknown: names of the frames that no annotation is about, and which were left out.
-        cut: places of the boxes that reached beyond their frames, and were cut off there.
-    """
+    """Videos, or photos, of a folder. See folder.py."""
 
     name = "folder"
     VERSION = tfds.core.Version("1.0.0")
@@ -69,8 +64,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, description=__doc__, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
-        del dl_manager
-        self.unknown, self.cut = [], []
+        self.unknown = []  # names of the frames that no annotation is about, and which are left out
+        self.cut = []  # places of the boxes that reach beyond their frames, and are cut off there
         bad = self._content[1].bad
         if bad and not self.skip_bad:  # before pictures are read
             raise next(iter(bad.values()))
@@ -115,10 +110,8 @@ class Folder(tfds.core.GeneratorBasedBuilder):
             frame = wanted.pop(number, None) or frame_of_video(clip, number)
             yield frame, lambda picture=picture: (encode(picture), picture.shape[:2])
         for missing, frame in wanted.items():
-            yield (
-                frame,
-                functools.partial(_missing, f"{clip.path}: no frame {missing}, it has {number + 1} frames"),
-            )
+            found.bad.setdefault(frame, DataError(f"{clip.path}: no frame {missing}, it has {number + 1} frames"))
+            yield frame, None
 
     def _read(self, frame, image):
         """What `VideoExample.add` wants of a frame."""
@@ -148,10 +141,6 @@ def _short_names(clips: list[Clip]) -> list[Clip]:
             while min(map(len, names)) > 1 and len({name[end] for name in names}) == 1:
                 names = [name[1:] if end == 0 else name[:-1] for name in names]
     return [dataclasses.replace(clip, name="/".join(name)) for clip, name in zip(clips, names, strict=True)]
-
-
-def _missing(message):
-    raise DataError(message)
 
 
 def folder_builder(config: str, data_dir: str, manual_dir: str = "") -> Folder:

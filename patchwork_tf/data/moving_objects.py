@@ -29,18 +29,15 @@ SCENES = {"varied": (_VARIED,), "sparse": (_SPARSE,), "mixed": (_VARIED, _SPARSE
 def render_clip(
     index: int, num_frames: int, size: int, split: str = "train", seed: int = 0, scenes: str = "varied"
 ) -> Clip:
-    """Renders one clip.
+    """Renders clip `index` of a split: a function of the arguments alone, the first frames not of `num_frames`.
 
     Args:
-        index: which clip of the split, from 0.
-        num_frames: T. A clip's first frames do not depend on it.
+        index: from 0.
+        num_frames: T.
         size: S, side of the square frames in pixels.
         split: one of SPLITS.
         seed: of the whole data set.
         scenes: key of SCENES.
-
-    Returns:
-        The Clip, a function of the arguments alone.
     """
     kind = SCENES[scenes][index % len(SCENES[scenes])]
     rng, noise_rng = (np.random.default_rng([seed, SPLITS.index(split), index, kind.stream + k]) for k in range(2))

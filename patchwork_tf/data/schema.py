@@ -19,16 +19,11 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNO
 def video_features(classes: Sequence[str] = (), masks: bool = False, encoding: str = "jpeg"):
     """One example is one video of T frames, and says itself what is in it.
 
-    'video': its name; 'frames': T images, upright; 'frame_names': T; 'skipped': what was left out of the
-    video, and why. Of a set with masks, 'masks': T maps of instance numbers, 0 for background. Of a set with
-    classes, 'objects': of all frames in one list, each with the 'frame' it is in (from 0), 'box' (ymin, xmin,
-    ymax, xmax as fractions), 'label' (a ClassLabel), 'track_id', 'occluded', 'generated', and 'crowd' for a box
-    around several objects.
-
-    Args:
-        classes: names of objects' classes; none for sets without objects.
-        masks: whether there are masks.
-        encoding: of frames that come as arrays, 'jpeg' or 'png'.
+    'video': its name; 'frames': T images, upright, those that come as arrays in an `encoding`, 'jpeg' or 'png';
+    'frame_names': T; 'skipped': what was left out of the video, and why. With `masks`, 'masks': T maps of instance
+    numbers, 0 for background. Of a set with `classes`, 'objects': of all frames in one list, each with the 'frame'
+    it is in (from 0), 'box' (ymin, xmin, ymax, xmax as fractions), 'label' (a ClassLabel), 'track_id', 'occluded',
+    'generated', and 'crowd' for a box around several objects.
     """
     features = tfds.features
     described = {
@@ -55,12 +50,7 @@ def video_features(classes: Sequence[str] = (), masks: bool = False, encoding: s
 
 
 class VideoExample:
-    """Collects the frames of one video into an example; bad ones stop it, or are left out and noted.
-
-    Args:
-        name: of the video.
-        skip_bad: whether a frame that cannot be used is left out, instead of raising DataError.
-    """
+    """Collects the frames of one video into an example; with `skip_bad` bad ones are left out and noted."""
 
     def __init__(self, name: str, skip_bad: bool):
         self.skip_bad = skip_bad
@@ -102,6 +92,15 @@ class VideoExample:
         if objects is not None:
             flags = {"track_id": 0, "occluded": False, "generated": False, "crowd": False}
             self.example.setdefault(OBJECTS, []).extend({"frame": number, **flags, **thing} for thing in objects)
+
+
+def rendered_example(name: str, clip, masks: bool = False) -> dict:
+    """The example of a generated `scenes.Clip`."""
+    collected = VideoExample(name, skip_bad=False)
+    for t, frame in enumerate(clip.frames):
+        read = (frame, clip.instances[t] if masks else None, clip.objects(t))
+        collected.add(f"{t:06d}", lambda read=read: read)
+    return collected.example
 
 
 def _check_object(thing, where):

@@ -18,11 +18,7 @@ NAME = "video"  # of the data set
 
 
 def find(folder: str) -> list[str]:
-    """Video files and folders of frames in a folder and all below it, in natural order.
-
-    Raises:
-        DataError: if there are none.
-    """
+    """Video files and folders of frames in a folder and below, in natural order. DataError if there are none."""
     found = []
     for path, files in _folders(folder):
         if pictures.list_pictures(path):
@@ -60,19 +56,9 @@ def open_videos(folder: str, skip_bad: bool = False, photos: str | None = None) 
 
 
 class Videos:
-    """Videos to cut clips from. Those that cannot be opened are found out at once, others when they are read.
+    """Videos to cut clips from, and photos. What cannot be opened is found at once, the rest when it is read.
 
-    Args:
-        folder: see `find`.
-        skip_bad: whether what cannot be read is named and left out, instead of raising DataError.
-        photos: folder of photos.
-
-    Attributes:
-        paths: of the videos that can be opened.
-        photos: their paths.
-
-    Raises:
-        DataError: if there is nothing in a folder, or if a video cannot be opened.
+    What cannot be read raises DataError or, with `skip_bad`, is named and left out. So does an empty folder.
     """
 
     def __init__(self, folder: str, skip_bad: bool = False, photos: str | None = None):
@@ -87,16 +73,11 @@ class Videos:
             raise DataError(f"{folder}: none of the videos in it can be read")
 
     def read(self, number: int, choose):
-        """Frames (T, h, w, 3) uint8 of a video; of the next one that can be read, if bad ones are skipped.
-
-        Args:
-            number: of the video, counted again from the first after the last.
-            choose: function of how many frames a video has to the numbers (T,) that are wanted, rising.
-        """
+        """Frames (T, h, w, 3) of a video, see `Video.read`; if bad ones are skipped, of the next good one."""
         return self._first_good(self.paths, number, lambda path: self._videos[path].read(choose))
 
     def read_photo(self, number: int, max_side: int):
-        """A photo (h, w, 3) uint8, at most `max_side` pixels a side; if bad ones are skipped, the next one."""
+        """A photo (h, w, 3), at most `max_side` pixels a side; if bad ones are skipped, the next good one."""
         return self._first_good(self.photos, number, _read_reduced, max_side)
 
     def _first_good(self, paths, number, read, *arguments):

@@ -17,22 +17,17 @@ STATISTICS = (
 
 
 class CocoMetric(FrameMetric):
-    """Collects detections and objects frame by frame, then computes COCO's twelve numbers.
-
-    Args:
-        class_names: of the classes, in order.
-    """
+    """Collects detections and objects frame by frame, then computes COCO's twelve numbers."""
 
     def __init__(self, class_names):
         super().__init__()
         self.categories = [{"id": c, "name": name} for c, name in enumerate(class_names)]
 
     def add_frame(self, boxes, scores, classes, true_boxes, true_classes, crowds=None, areas=None):
-        """Adds a frame: see DetectionMetric.add_frame.
+        """Adds a frame, as DetectionMetric does.
 
-        Args:
-            crowds: (G,) bool, boxes around several objects, which are neither hit nor missed.
-            areas: (G,) pixels of the objects, by default of their boxes.
+        `crowds` (G,) bool are boxes around several objects, which are neither hit nor missed; `areas` (G,) pixels
+        of the objects, by default of their boxes.
         """
         true_boxes = _xywh(true_boxes)
         crowds = np.zeros(len(true_boxes), bool) if crowds is None else crowds

@@ -13,11 +13,7 @@ RULES = ("vid", "50")
 
 
 class DetectionMetric(FrameMetric):
-    """Collects detections and objects frame by frame, then computes average precisions.
-
-    Args:
-        class_names: of the classes, in order.
-    """
+    """Collects detections and objects frame by frame, then computes average precisions."""
 
     def __init__(self, class_names):
         super().__init__()
@@ -107,12 +103,7 @@ def _match(overlaps: np.ndarray, thresholds: np.ndarray) -> list[bool]:
 
 
 def average_precision(scores, matches, num_objects: int) -> float | None:
-    """Area under the precision envelope over recall; None without objects.
-
-    Args:
-        scores: (D,) of all detections of a class in all frames, matches: (D,) bool.
-        num_objects: how many there were to find.
-    """
+    """Area under the precision envelope over recall of scores (D,) and matches (D,); None without objects."""
     if num_objects == 0:
         return None
     order = np.argsort(-np.asarray(scores, float), kind="stable")

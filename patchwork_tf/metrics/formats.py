@@ -27,14 +27,11 @@ _KEPT_DIGITS = 6
 
 
 class DetectionWriter:
-    """Writes the detections of all frames as the VID devkit and COCO want them.
+    """Writes the detections of all frames into a folder as the VID devkit and COCO want them.
 
-    Frames are numbered from 1 in the order of their names, which is that of the devkit's lists.
-
-    Args:
-        folder: where detections.txt, image_set.txt and detections.json go.
-        coco_ids: COCO's number of every class, if the videos are COCO's images, named by their
-            number; by default categories are 1 + class and images the frames' numbers.
+    Frames are numbered from 1 in the order of their names, which is that of the devkit's lists. `coco_ids` are
+    COCO's numbers of the classes, if the videos are COCO's images, named by their number; by default categories
+    are 1 + class and images the frames' numbers.
     """
 
     def __init__(self, folder: str, coco_ids=None):
@@ -117,23 +114,19 @@ def read_image_set(path: str) -> dict[int, str]:
     return frames
 
 
-def read_detections(path: str, frames: dict[int, str], num_classes: int = len(CLASSES)) -> dict[int, np.ndarray]:
-    """Detections of the VID devkit's format, by frame id.
+def read_detections(path: str, frames: dict[int, str]) -> dict[int, np.ndarray]:
+    """Detections of the VID devkit's format by frame id, (D, 6): class from 0, score, ymin, xmin, ymax, xmax.
 
-    Returns:
-        Frame id -> (D, 6) float64: class from 0, score, ymin, xmin, ymax, xmax, the maxima exclusive.
-
-    Raises:
-        DataError: that names the line, if it is malformed or its frame or class unknown.
+    The maxima are exclusive. Raises DataError with the line that is malformed, or of an unknown frame or class.
     """
     detections = {}
     for where, words in numbered_lines(path):
-        frame, row = _read_detection(words, where, frames, num_classes)
+        frame, row = _read_detection(words, where, frames)
         detections.setdefault(frame, []).append(row)
     return {frame: np.array(rows) for frame, rows in detections.items()}
 
 
-def _read_detection(words, where, frames, num_classes):
+def _read_detection(words, where, frames):
     try:
         frame, label, *numbers = words
         frame, label = int(frame), int(label)
@@ -146,16 +139,16 @@ def _read_detection(words, where, frames, num_classes):
         raise DataError(f"{where}: not all of '{' '.join(words)}' are finite numbers")
     if frame not in frames:
         raise DataError(f"{where}: frame id {frame} is not in the image set")
-    if not 1 <= label <= num_classes:
-        raise DataError(f"{where}: class id {label}; there are 1 to {num_classes}")
+    if not 1 <= label <= len(CLASSES):
+        raise DataError(f"{where}: class id {label}; there are 1 to {len(CLASSES)}")
     return frame, (label - 1, score, ymin, xmin, ymax + 1, xmax + 1)
 
 
 def true_boxes(annotations: str, frame: str) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (G, 4) in pixels, the maxima exclusive, and classes (G,) of `<annotations>/<frame>.xml`."""
-    objects = read_annotation(f"{annotations}/{frame}.xml", in_pixels=True)
-    boxes = np.array([thing["box"] for thing in objects]).reshape(-1, 4)
-    return boxes, np.array([thing["label"] for thing in objects], int)
+    objects = read_annotation(f"{annotations}/{frame}.xml")
+    boxes = np.array([thing.box for thing, _ in objects]).reshape(-1, 4)
+    return boxes, np.array([described["label"] for _, described in objects], int)
 
 
 def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
@@ -212,10 +205,7 @@ def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:
 
 
 def missing_sequences(predictions: str, ground_truth: str) -> list[str]:
-    """Sequences of the ground truth that were not predicted.
-
-    Of the root of DAVIS, those of the list (train or val) that the predicted ones are in are expected.
-    """
+    """Sequences of the ground truth that were not predicted; of DAVIS, of the list that predicted ones are in."""
     predicted = set(mask_frames(predictions, ground_truth))
     expected = set(list_folder(mask_root(ground_truth)))
     for folder in ("ImageSets/480p", "ImageSets/2016"):

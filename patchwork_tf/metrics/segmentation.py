@@ -49,8 +49,7 @@ class SegmentationMetric(FrameMetric):
 class ClassMetric:
     """Intersection over union of every class over all pixels of all frames, as PASCAL VOC has it.
 
-    Args:
-        names: of the classes by number, the background first.
+    The names of the classes are in the order of their numbers, the background first.
     """
 
     IGNORED = 255  # of the truth
@@ -87,12 +86,9 @@ def region_similarity(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def contour_accuracy(mask: np.ndarray, truth: np.ndarray) -> float:
-    """F: harmonic mean of the precision and recall of a mask's contour pixels.
+    """F: harmonic mean of the precision and recall of the contour pixels of a mask (H, W) bool.
 
     A contour pixel counts as found if the other contour has one within BOUNDARY_WIDTH.
-
-    Args:
-        mask, truth: (H, W) bool.
     """
     radius = int(np.ceil(BOUNDARY_WIDTH * np.linalg.norm(mask.shape)))
     predicted, true = contour(mask), contour(truth)
@@ -111,14 +107,10 @@ def contour(mask: np.ndarray) -> np.ndarray:
 
 
 def statistics(values) -> dict[str, float | None]:
-    """Mean, recall and decay of a measure over the frames of a sequence, its first and last left out.
+    """Mean, recall and decay of a measure (T,) over the frames of a sequence, its first and last left out.
 
-    Args:
-        values: (T,) per frame.
-
-    Returns:
-        'mean'; 'recall', the part of frames above RECALL_THRESHOLD; 'decay', the mean of the first
-        quarter minus that of the last. All None if nothing is left.
+    'recall' is the part of frames above RECALL_THRESHOLD, 'decay' the mean of the first quarter minus that of the
+    last. All are None if nothing is left.
     """
     values = np.asarray(values, float)[1:-1]
     if not len(values):

@@ -60,7 +60,6 @@ def random(grid: Grid, seed: int = 0) -> Policy:
     rng = np.random.default_rng(seed)
 
     def choose(view):
-        del view
         row, column = rng.integers(0, grid.positions, 2)
         return int(row), int(column)
 
@@ -80,20 +79,14 @@ def next_window(view: View) -> tuple[int, int]:
 def oracle(model, truth: Callable[[int, tuple[int, int]], dict]) -> Policy:
     """Tries every window, and keeps the one after which the answer is truest: the ceiling, one step ahead.
 
-    Args:
-        model: the Keras model that is run.
-        truth: function of a frame's number and size (h, w) to `Task.frame_truth`.
+    `truth` is a function of a frame's number and size (h, w) to `Task.frame_truth`.
     """
     trial = _trial(model)
     return lambda view: model.grid.windows[trial(view.frame, view.state, truth(view.number, view.size))]
 
 
 def foresight(step) -> Policy:
-    """The same by what the model itself says of the whole frame: it sees what is coming, and not where it errs.
-
-    Args:
-        step: the KerasStep that is run.
-    """
+    """The same by what the model itself says of the whole frame: it sees what is coming, and not where it errs."""
     trial, blank = _trial(step.model), step.initial_state()
 
     def choose(view):
@@ -135,24 +128,12 @@ _OWN: dict[str, Callable[..., Policy]] = {}
 
 
 def register_policy(name: str, make: Callable[..., Policy]):
-    """Adds a policy of one's own: all commands take it by its name.
+    """Adds a policy of one's own: all commands take it by its name. Raises UsageError if that is taken.
 
-    Args:
-        name: its name.
-        make: function of a step, KerasStep or ExportedStep, to a policy for one stream.
-
-    Raises:
-        UsageError: if the name is taken.
+    `make` is a function of a step, KerasStep or ExportedStep, to a policy for one stream.
     """
     if name in POLICIES or _OWN.setdefault(name, make) is not make:
         raise UsageError(f"there is a policy '{name}' already; choose another name")
-
-
-def _made(name, step) -> Policy:
-    policy = _OWN[name](step)
-    if not callable(policy):
-        raise UsageError(f"policy '{name}': register a function of a step that returns the policy, not the policy")
-    return policy
 
 
 def policy_names() -> list[str]:
@@ -178,7 +159,12 @@ def make_policy(name: str | Policy | None, step, seed: int = 0, truth=None) -> P
     if callable(name):
         return name
     if name in _OWN:
-        return _made(name, step)
+        policy = _OWN[name](step)
+        if not callable(policy):
+            raise UsageError(
+                f"policy '{name}': register a function of a step that returns the policy, not the policy"
+            )
+        return policy
     if name in LOOK_FIRST and step.model is None:
         raise UsageError(f"{name} tries every window of a frame, which an exported file cannot")
     if name == "learned" and step.policy != "learned":

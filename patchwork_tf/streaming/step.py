@@ -25,16 +25,8 @@ from patchwork_tf.task import get_task
 class KerasStep:
     """A Keras model's step, compiled where the backend can, with suppression and the merging of flips in it.
 
-    Args:
-        model: as from `build`.
-        stream: which frames are processed, and whether the mirrored frame is run as a second stream; by default
-            as the model's own `info` has it.
-
-    Attributes:
-        model: likewise.
-        config, grid, task: of the model.
-        info: the ModelInfo, of what is run.
-        policy: how `next_window` is chosen, 'rule' or 'learned'.
+    The `stream` says which frames are processed, and whether the mirrored frame is run as a second stream; by
+    default it is that of the model's own `info`. The step's `info` is of what is run.
     """
 
     def __init__(self, model, stream: StreamConfig | None = None):
@@ -52,6 +44,7 @@ class KerasStep:
 
     @property
     def policy(self) -> str:
+        """How `next_window` is chosen."""
         return "learned" if self.model.follows_attention else "rule"
 
     def initial_state(self):
@@ -87,12 +80,8 @@ class KerasStep:
                 mirrored = [window[0, 0], self.grid.positions - 1 - window[0, 1]]
                 window = ops.stack([window[0], ops.stack(mirrored)])
         outputs, state = self.model.step(frame, window, state)
-        return self._answer(outputs, self.model.answer_weights(state)), state
-
-    def _answer(self, outputs, weights):
-        """Of one stream, or of both with flip."""
-        answer = {key: value[0] for key, value in self.task.merged(outputs, weights, self.info.stream).items()}
-        return {**answer, **about_windows(outputs)}
+        answer = self.task.merged(outputs, self.model.answer_weights(state), self.info.stream)
+        return {**{key: value[0] for key, value in answer.items()}, **about_windows(outputs)}, state
 
 
 def about_windows(outputs) -> dict:

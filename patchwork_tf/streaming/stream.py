@@ -70,16 +70,9 @@ def _step(model):
 
 
 def stream_together(steps, frames, policies, **options) -> Iterator[tuple[np.ndarray, list]]:
-    """Answers every frame of a video by several models in turn.
+    """Yields every frame of a video and the answers to it of several models or files, one policy each.
 
-    Args:
-        steps: models and exported files, as for `stream`; one may be among them more than once.
-        frames: likewise.
-        policies: of each.
-        **options: of `stream`.
-
-    Yields:
-        The frame and the answers to it.
+    One of `steps` may be among them more than once; options are those of `stream`.
     """
     shown, *copies = itertools.tee(frames, 1 + len(steps))
     answers = [

@@ -47,9 +47,8 @@ class ClipModel(ClipTrainer):
             'warm' (B,) float32, 1 for clips that start with their whole first frame in memory, else 0.
         truth: of the frames, as the model's task has it.
 
-    Attributes:
-        statistics_stay: whether batch normalisation keeps its mean and variance, as it must where these are folded
-            into its scale and shift, see `weights.are_folded`.
+    With `statistics_stay` batch normalisation keeps its mean and variance, as it must where these are folded into
+    its scale and shift, see `weights.are_folded`.
     """
 
     def __init__(self, network, statistics_stay: bool = False):

@@ -50,7 +50,9 @@ class ClipPolicy(keras.Model):
         self.target_rate = target_rate
         network.trainable = False
         network.attention.trainable = True
-        self.target = target_network(network)
+        self.target = AttentionNetwork(network.grid, network.map_shape, name="target")
+        for copy, original in zip(self.target.variables, network.attention.variables, strict=True):
+            copy.assign(ops.convert_to_numpy(original))  # its own numbers: JAX would share the buffer
         self.target.trainable = False
         for layer in network.attention._flatten_layers():
             # A network that also says where its data come from does not keep still for batch statistics.
@@ -80,15 +82,14 @@ class ClipPolicy(keras.Model):
         Rewards are scaled to be as far apart as the rule's values are, so that these need not be unlearned, and
         errors are counted in that unit.
         """
-        steps = y_pred
         if training:
             for name, spread in self.spreads.items():
-                spread.update(steps[name])
+                spread.update(y_pred[name])
         unit = self.spreads["rule_values"].value
-        target = steps["rewards"] / self.spreads["rewards"].value
-        values = steps["q_values"] / unit
+        target = y_pred["rewards"] / self.spreads["rewards"].value
+        values = y_pred["q_values"] / unit
         if self.discount:
-            following = (steps[name] / unit for name in ("next_online", "next_target"))
+            following = (y_pred[name] / unit for name in ("next_online", "next_target"))
             target = q_learning.double_q_target(target, self.discount, *following)
         else:  # nothing comes after: only what windows differ by matters
             target, values = (q - ops.mean(q, axis=-1, keepdims=True) for q in (target, values))
@@ -96,7 +97,7 @@ class ClipPolicy(keras.Model):
         loss = ops.mean(q_learning.huber(error))
         if training:
             q_learning.move_towards(self.target.variables, self.network.attention.variables, self.target_rate)
-        self._watch(x, steps, error, loss)
+        self._watch(x, y_pred, error, loss)
         return loss
 
     def _watch(self, clip, steps, error, loss):
@@ -178,11 +179,3 @@ class _MeanMap(keras.layers.Layer):
     def reset(self):
         self.sum.assign(ops.zeros(self.sum.shape))
         self.count.assign(0.0)
-
-
-def target_network(network) -> AttentionNetwork:
-    """A copy of a model's attention network, with names of its own."""
-    target = AttentionNetwork(network.grid, network.map_shape, name="target")
-    for copy, original in zip(target.variables, network.attention.variables, strict=True):
-        copy.assign(ops.convert_to_numpy(original))  # its own numbers: JAX would share the buffer
-    return target

@@ -20,8 +20,7 @@ class Simulation(keras.layers.Layer):
     """Runs a policy over clips.
 
     Args:
-        network: a Patchwork model.
-        target: the target network of its attention.
+        network: a Patchwork model; target: the target network of its attention.
         looks_ahead: whether to tell what windows are worth after each window, too.
         dropout: in training, the part of the map's channels that attention does not see when it values windows.
     """

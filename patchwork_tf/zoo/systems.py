@@ -101,8 +101,7 @@ ENDINGS = "sf, sf-int3, sf-int3-delay2, pw-m4n2"
 def register(system: System) -> System:
     """Adds a system of one's own to the zoo: all commands and functions take it by its name from then on.
 
-    Raises:
-        UsageError: if the name is taken, or its reference is no system that sees all of every frame.
+    Raises UsageError if the name is taken, or its reference is no system that sees all of every frame.
     """
     if system.name in _BY_NAME:
         raise UsageError(f"there is a system '{system.name}' already; choose another name")
@@ -124,8 +123,7 @@ def list_systems() -> list[str]:
 def get_system(name: str) -> System:
     """The system of a name: one of `list_systems`, or the network of one run otherwise, as 'vid-sf-int3'.
 
-    Raises:
-        UsageError: if there is none; names them all.
+    Raises UsageError, which names them all, if there is none.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -143,11 +141,7 @@ def is_ending(name: str) -> bool:
 
 
 def run_as(single: System, name: str) -> System:
-    """A single-frame system's network run as a name ends: windows, or every K-th frame, perhaps late.
-
-    Raises:
-        UsageError: if the ending is unknown.
-    """
+    """A single-frame system's network run as a name ends: windows, or every K-th frame, perhaps late."""
     prefix = single.name.removesuffix("sf")
     found = _ENDING.fullmatch(name.removeprefix(prefix))
     if not found:
