@@ -246,8 +246,8 @@ def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
     loss = policy.compute_loss({"explores": np.zeros((1, 1), bool)}, y_pred=steps)
     errors = np.array([1, -1, 1, -1]) - np.array([0.4, -0.6, 0.4, -0.2]) / 0.5
     assert float(loss) == pytest.approx(np.mean(0.5 * errors**2), abs=1e-4)
-    assert float(policy.watched["reward"].result()) == pytest.approx(0.1)
-    assert float(policy.watched["rule_reward"].result()) == pytest.approx(-0.1)
+    assert float(policy.means["reward"].result()) == pytest.approx(0.1)
+    assert float(policy.means["rule_reward"].result()) == pytest.approx(-0.1)
 
 
 @pytest.mark.slow

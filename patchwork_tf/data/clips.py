@@ -33,29 +33,17 @@ TRUTHS = {"masks": ("masks",), "objects": ("boxes", "labels"), "nothing": ()}  #
 
 @dataclasses.dataclass(frozen=True)
 class ClipConfig:
-    """What a training clip is.
+    """What a training clip is."""
 
-    Attributes:
-        truth: the kind that is wanted, a key of TRUTHS.
-        num_frames: T.
-        image_size: (H, W).
-        stride: every so many frames of a video one is taken; less if the video is too short.
-        resize_mode: how frames get to that size, see `choices.RESIZE_MODES`.
-        seed: of what part of a video a clip is, and of what is generated.
-        start: index of the first clip; a resumed training run starts where it stopped.
-        shard: (index, count): only every count-th clip, for one of several processes.
-        deterministic: whether clips come in their order, at the price of waiting for slow ones.
-    """
-
-    truth: str
-    num_frames: int
-    image_size: tuple[int, int]
-    stride: int = 1
-    resize_mode: str = "stretch"
-    seed: int = 0
-    start: int = 0
-    shard: tuple[int, int] = (0, 1)
-    deterministic: bool = True
+    truth: str  # the kind that is wanted, a key of TRUTHS
+    num_frames: int  # T
+    image_size: tuple[int, int]  # (H, W)
+    stride: int = 1  # every so many frames of a video one is taken; less if the video is too short
+    resize_mode: str = "stretch"  # how frames get to that size, see `choices.RESIZE_MODES`
+    seed: int = 0  # of what part of a video a clip is, and of what is generated
+    start: int = 0  # index of the first clip; a resumed training run starts where it stopped
+    shard: tuple[int, int] = (0, 1)  # (index, count): only every count-th clip, for one of several processes
+    deterministic: bool = True  # whether clips come in their order, at the price of waiting for slow ones
 
 
 def training_clips(source: Source, config: ClipConfig):
@@ -196,8 +184,7 @@ def _video_clip(index, video, config, info):
 def frame_numbers(length, config: ClipConfig, index):
     """Which frames (T,) int32 of a video of `length` frames make clip `index`.
 
-    The stride is cut down to what the video has room for; one that is shorter than T stands
-    still at its last frame.
+    The stride is cut down to what there is room for; a video shorter than T stands still at its last frame.
     """
     steps = config.num_frames - 1
     stride = tf.clip_by_value((length - 1) // max(steps, 1), 1, config.stride)
@@ -285,12 +272,7 @@ def _read_truth(video, numbers, config, info):
 
 @dataclasses.dataclass(frozen=True)
 class Exploration:
-    """How often a policy in training looks at a random window.
-
-    Attributes:
-        first, last: probabilities at the first clip, and from clip number `clips` on.
-        clips: on the linear way from one to the other.
-    """
+    """How often a policy in training looks at a random window: `first`, linearly falling to `last` at `clips`."""
 
     first: float
     last: float

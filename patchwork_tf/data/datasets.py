@@ -26,25 +26,17 @@ COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69,
 class DatasetInfo:
     """What the records of a data set do not say themselves. A prepared set that has no such rules needs no entry.
 
-    Attributes:
-        builder: function of config and data_dir to its TFDS builder, whose videos have the features of
-            `schema.video_features`; of manual_dir too if these depend on it, see `from_folder`.
-        max_objects: G, more objects in one frame are left out of training.
-        empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
-            object is hidden or that nobody drew it.
-        configs: names of its TFDS configs, the default first.
-        manual: whether it is prepared from a folder, --manual_dir.
-        from_folder: whether its features depend on that.
-        beam: whether it is prepared through Apache Beam.
+    The builder is a function of config and data_dir to its TFDS builder, whose videos have the features of
+    `schema.video_features`; of manual_dir too if these depend on it (`from_folder`).
     """
 
     builder: Callable[..., tfds.core.DatasetBuilder] | None = None
-    max_objects: int = 64
-    empty_masks: str = "background"
-    configs: tuple[str | None, ...] = (None,)
-    manual: bool = False
-    from_folder: bool = False
-    beam: bool = False
+    max_objects: int = 64  # G, more objects in one frame are left out of training
+    empty_masks: str = "background"  # what masks without foreground say; or 'unknown': hidden, or nobody drew it
+    configs: tuple[str | None, ...] = (None,)  # names of its TFDS configs, the default first
+    manual: bool = False  # whether it is prepared from a folder, --manual_dir
+    from_folder: bool = False  # whether its features depend on that
+    beam: bool = False  # whether it is prepared through Apache Beam
 
 
 def _coco(config, data_dir):
@@ -78,23 +70,14 @@ def dataset_info(name: str) -> DatasetInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where examples come from.
+    """Where examples come from."""
 
-    Attributes:
-        dataset: key of DATASETS, or the name of another set that was prepared in data_dir.
-        data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
-        split: 'train', or a part of one as 'train[:26]'.
-        config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
-        skip_bad: of videos without truth, whether those that cannot be read are left out.
-        photos: folder of photos that join videos without truth.
-    """
-
-    dataset: str = "moving_objects"
-    data_dir: str | None = None
-    split: str = "train"
-    config: str | None = None
-    skip_bad: bool = False
-    photos: str | None = None
+    dataset: str = "moving_objects"  # key of DATASETS, or the name of another set that was prepared in data_dir
+    data_dir: str | None = None  # TFDS folder; without one, moving_objects is generated on the fly
+    split: str = "train"  # or a part of one, as 'train[:26]'
+    config: str | None = None  # form of the set, by default the first; of generated moving_objects kind of scenes
+    skip_bad: bool = False  # of videos without truth, whether those that cannot be read are left out
+    photos: str | None = None  # folder of photos that join videos without truth
 
     @property
     def is_generated(self) -> bool:
@@ -155,12 +138,7 @@ def tfds_name(builder) -> str:
 
 
 def open_prepared(source: Source):
-    """The builder of a data set that was prepared, with that split, or part of one as train[:26], in it.
-
-    Raises:
-        DataError: if it was not prepared; says how to.
-        UsageError: if there is no data_dir.
-    """
+    """The builder of a data set that was prepared, with that split in it. DataError says how to prepare it."""
     dataset, data_dir, config = source.dataset, source.data_dir, source.config
     if not data_dir:
         if dataset not in DATASETS:

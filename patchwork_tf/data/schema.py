@@ -58,17 +58,12 @@ class VideoExample:
         self.example = {"video": name, "frames": [], "frame_names": [], "skipped": []}
 
     def add(self, name: str, read):
-        """Adds a frame.
+        """Adds a frame. DataError if it is unreadable, or of another size than its mask or those before it.
 
-        Args:
-            name: of the frame.
-            read: function without arguments that returns the frame, as `pictures.read_stored` does or as an array
-                (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without masks; and its
-                objects, with all that `video_features` has of them but their 'frame' and what is False, or None in
-                a set without. Raises DataError that names the bad file.
-
-        Raises:
-            DataError: for a frame that is unreadable, or of another size than its mask or the frames before it.
+        `read` is a function without arguments that returns the frame, as `pictures.read_stored` does or as an array
+        (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without masks; and its objects, with
+        all that `video_features` has of them but their 'frame' and what is False, or None in a set without. It may
+        raise DataError that names the bad file.
         """
         where = f"{self.example['video']}: frame {name}"
         try:

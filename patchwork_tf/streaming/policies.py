@@ -21,30 +21,18 @@ from patchwork_tf.task import get_task
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What there is to know when the window of a frame is chosen.
+    """What there is to know when the window of a frame is chosen."""
 
-    Attributes:
-        number: of the frame, from 0.
-        frame: (1, H, W, 3) float32 in [-1, 1], the frame at the model's size, which policies that are deployed in
-            files do without.
-        size: (h, w) of the frame in pixels before it was brought to the model's size.
-        outputs: of the last step; None before the first.
-        state: what is remembered.
-        need: (M, M) float32, how much of the answer that matters is remembered in each cell, see
-            `PatchworkModel.need`. This and what follows is as the last step left it; 0 before the first.
-        freshness: (M, M) float32, FRESHNESS_DECAY ** age of each cell, 1 if it was looked at in the last frame; 0
-            where no window has been yet.
-        rule_values: (windows,) float32, what the rule says each of `grid.windows` is worth.
-    """
-
-    number: int
+    number: int  # of the frame, from 0
+    # (1, H, W, 3) float32 in [-1, 1], at the model's size, which policies that are deployed in files do without.
     frame: np.ndarray | None = None
-    size: tuple[int, int] | None = None
-    outputs: dict | None = None
-    state: object = None
-    need: np.ndarray | None = None
-    freshness: np.ndarray | None = None
-    rule_values: np.ndarray | None = None
+    size: tuple[int, int] | None = None  # (h, w) of the frame in pixels before that
+    outputs: dict | None = None  # of the last step; None before the first
+    state: object = None  # what is remembered
+    # As the last step left them, 0 before the first:
+    need: np.ndarray | None = None  # (M, M) float32, how much of the answer that matters is in each cell
+    freshness: np.ndarray | None = None  # (M, M) float32, FRESHNESS_DECAY ** age; 0 where no window has been yet
+    rule_values: np.ndarray | None = None  # (windows,) float32, what the rule says each window is worth
 
 
 Policy = Callable[[View], tuple[int, int]]
@@ -97,11 +85,7 @@ def foresight(step) -> Policy:
 
 
 def answer_score(model, answer, truth):
-    """The score (B,) of outputs of `model.step`, stale parts included; truth as for `Task.count_cells`.
-
-    An answer is counted up cell by cell, and the counts of all cells give its score. So what an answer is worth
-    that holds some cells of one frame and some of another is known without making it.
-    """
+    """The score (B,) of outputs of `model.step`, stale parts included; truth as for `Task.count_cells`."""
     task = get_task(model.config.task)
     counts = [task.count_cells(model, answer, truth), task.count_map(model.map_part(answer), truth)]
     return task.score_of(ops.concatenate(counts, axis=1), truth)
@@ -142,17 +126,10 @@ def policy_names() -> list[str]:
 
 
 def make_policy(name: str | Policy | None, step, seed: int = 0, truth=None) -> Policy:
-    """The policy of a name, for one stream.
+    """The policy of a name, for one stream of a KerasStep or ExportedStep. UsageError if it cannot be followed.
 
-    Args:
-        name: one of `policy_names`, or a policy itself. None is what the model or file chooses by itself: learned
-            if it was trained to, else by the rule.
-        step: the KerasStep or ExportedStep that is run.
-        seed: of random.
-        truth: for the oracle, see there.
-
-    Raises:
-        UsageError: if the name is unknown, or the step cannot follow it.
+    A name may be a policy itself. None is what the model or file chooses by itself: learned if it was trained to,
+    else by the rule. The seed is of random, the truth for the oracle.
     """
     if name is None:
         return next_window

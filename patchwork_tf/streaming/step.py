@@ -57,16 +57,10 @@ class KerasStep:
         return streams * count_macs(self.model, whole_frame) / 1e6
 
     def __call__(self, frame, window, state):
-        """One frame.
+        """Outputs for one frame (1, H, W, 3) float32 in [-1, 1], see above, and the new state.
 
-        Args:
-            frame: (1, H, W, 3) float32 in [-1, 1].
-            window: (row, column), or None to look at the whole frame.
-            state: as from `initial_state` or the last call.
-
-        Returns:
-            Outputs (see above), of Patchwork models also 'need' and 'freshness' (M, M), 'rule_values' and
-            'q_values' (windows,), see `PatchworkModel.step`; the new state.
+        The window is (row, column), or None to look at the whole frame. Of Patchwork models there are also 'need'
+        and 'freshness' (M, M), 'rule_values' and 'q_values' (windows,), see `PatchworkModel.step`.
         """
         window = None if window is None else ops.convert_to_tensor([window], dtype="int32")
         outputs, state = self._run(ops.convert_to_tensor(frame), window, state)

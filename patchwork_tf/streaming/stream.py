@@ -29,14 +29,12 @@ def stream(
     start: str = "whole",
     truth: Callable[[int, tuple[int, int]], dict] | None = None,
 ) -> Iterator[Answer]:
-    """Answers every frame of a video.
+    """Yields an answer to every frame of a video, in their order: Detections, a Mask or Maps.
 
     Args:
         model: a model as from `build`, `load` or `patch`, whose `info` says which frames are processed, and how
-            they get to its size; or an exported file, which knows that, too: its path, or an
-            export.streaming.ExportedStep.
-        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted, see
-            `pictures.as_rgb`.
+            they get to its size; or an exported file, its path or an export.streaming.ExportedStep.
+        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
             `policies.View` to (row, column), of its own for each stream. By default what the model chooses: the
             learned policy if it has one, else the rule.
@@ -45,9 +43,6 @@ def stream(
             network; or 'sweep', no frame costs more than a window: the first ones look through the fewest windows
             that cover the frame, row by row.
         truth: for the oracle: function of a frame's number and size (h, w) to `Task.frame_truth`.
-
-    Yields:
-        One answer per frame, in the order of the frames: Detections or a Mask.
 
     Raises:
         UsageError: if the model cannot follow the policy, it chooses no window, or a frame is no such image.

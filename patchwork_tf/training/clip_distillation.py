@@ -77,11 +77,8 @@ class _UnrolledPair(keras.layers.Layer):
         self.built = True
 
     def call(self, clip, training=None):
-        """Looks at all frames.
-
-        Returns:
-            Of the last T frames the 'windows' (T, B, 2), the model's 'predictions' and 'features' (T, B, h, w, C)
-            in these, and 'taught' and 'taught_features', the teacher's for the full frames.
+        """Of the last T frames the 'windows' (T, B, 2), the model's 'predictions' and 'features' (T, B, h, w, C)
+        in these, and 'taught' and 'taught_features', the teacher's for the full frames.
         """
         frames, windows = (ops.swapaxes(clip[key], 0, 1) for key in ("frames", "windows"))  # (T, B, ...)
         follows = clip["follows"] > 0
@@ -124,11 +121,7 @@ class _UnrolledPair(keras.layers.Layer):
 
 
 def _over_frames(step, carry, inputs):
-    """Runs step(carry, inputs) -> (carry, outputs) over the first axis of inputs, a dict.
-
-    Returns:
-        The last carry, and the outputs stacked.
-    """
+    """Runs step(carry, inputs) -> (carry, outputs) over the first axis of a dict; outputs are stacked."""
     if keras.backend.backend() == "jax":  # compiled once, not T times
         return ops.scan(step, carry, inputs)
     outputs = []

@@ -70,11 +70,7 @@ class ClipModel(ClipTrainer):
 
 
 def start(network, clip):
-    """What clips start from, having seen their whole first frame if they are 'warm', and else nothing.
-
-    Returns:
-        The answer so far, as outputs of `network.step`, and the state.
-    """
+    """Answer and state that clips start from, having seen their whole first frame if they are 'warm'."""
     frames = clip["frames"]
     state = network.initial_state(frames.shape[0])
     answer = network.blank_answer(frames.shape[0])

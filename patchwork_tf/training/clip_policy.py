@@ -60,8 +60,7 @@ class ClipPolicy(keras.Model):
                 layer.trainable = False
         self.simulation = simulation(network, self.target, discount > 0, dropout)
         self.spreads = {name: _RunningSpread(name) for name in ("rewards", "rule_values")}
-        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
-        self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
+        self.means = {name: keras.metrics.Mean(name=name) for name in (*self.loss_names, *self.METRICS)}
         self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
         self.built = True  # the network's layers are
 
@@ -101,29 +100,25 @@ class ClipPolicy(keras.Model):
         return loss
 
     def _watch(self, clip, steps, error, loss):
-        grid = self.network.grid
-        visits = ops.mean(ops.one_hot(steps["actions"], len(grid.windows)), axis=(0, 1))
-        entropy = -ops.sum(visits * ops.log(visits + 1e-9)) / np.log(len(grid.windows))
+        windows = len(self.network.grid.windows)
+        visits = ops.mean(ops.one_hot(steps["actions"], windows), axis=(0, 1))
         values = {
+            "td_loss": loss,
             "reward": ops.mean(_captured(steps["rewards"], steps["q_values"])),
             "rule_reward": ops.mean(_captured(steps["rewards"], steps["rule_values"])),
             "reward_spread": self.spreads["rewards"].value,
             "mean_q": ops.mean(steps["q_values"]),
             "td_error": ops.mean(ops.abs(error)),
             "exploring": ops.mean(ops.cast(clip["explores"], "float32")),
-            "visit_entropy": entropy,
+            "visit_entropy": -ops.sum(visits * ops.log(visits + 1e-9)) / np.log(windows),
         }
-        self.means[0].update_state(loss)
         for name, value in values.items():
-            self.watched[name].update_state(value)
+            self.means[name].update_state(value)
         self.maps["visits"].update(visits)
         self.maps["q_values"].update(ops.mean(steps["q_values"], axis=(0, 1)))
 
     def window_maps(self) -> dict[str, np.ndarray]:
-        """Means since the metrics were reset, (positions, positions) by name.
-
-        'visits', how often each window was looked at, and 'q_values', what it was held for worth.
-        """
+        """How often each window was looked at, and what it was held for worth, since metrics were reset."""
         return {name: map_.result() for name, map_ in self.maps.items()}
 
     def reset_metrics(self):

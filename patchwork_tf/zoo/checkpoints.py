@@ -93,7 +93,7 @@ class Checkpoint:
         return System("sf", dataclasses.replace(self.config, cells=1, window_cells=1))
 
     def system_named(self, name: str) -> System:
-        """A system of the zoo or, of a network of one's own, what its name says. Raises UsageError if unknown."""
+        """A system of the zoo or, of a network of one's own, what its name says."""
         own = self.config.network and self.metadata["system"] not in list_systems()
         return run_as(self._single, name) if own else get_system(name)
 
@@ -151,10 +151,7 @@ def system_of(name: str, source: str | None) -> System:
 
 
 def pack(checkpoint: Checkpoint, path: str, bits: int = 8):
-    """Writes what a checkpoint's model needs, as small as it gets.
-
-    Large kernels have 8 bits and a scale per output channel, or 16; others 16 bits, and the optimizer is left out.
-    """
+    """Writes what a checkpoint's model needs: kernels with 16 bits, large ones with 8 and scales per channel."""
     arrays = {}
     for key, array in checkpoint.arrays.items():
         if key.startswith("optimizer/"):

@@ -9,28 +9,19 @@ from patchwork_tf.models.config import EVERY_FRAME, ModelConfig, StreamConfig
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """A named entry of the zoo.
+    """A named entry of the zoo."""
 
-    Attributes:
-        name: as in `list_systems()`.
-        model: the ModelConfig.
-        stream: the StreamConfig.
-        reference: name of the single-frame system that costs and answers are held against; by default its own.
-        weights: name of the pretrained weights that fit it, None if there are none.
-    """
-
-    name: str
+    name: str  # as in `list_systems()`
     model: ModelConfig
     stream: StreamConfig = EVERY_FRAME
-    reference: str | None = None
-    weights: str | None = None
+    reference: str | None = None  # name of the single-frame system that it is held against; by default its own
+    weights: str | None = None  # name of the pretrained weights that fit it
 
     def __post_init__(self):
         object.__setattr__(self, "reference", self.reference or self.name)
 
     @property
     def task(self) -> str:
-        """'detection' or 'segmentation'."""
         return self.model.task
 
     @property
