@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import io
 import os
+import re
 
 import cv2
 import numpy as np
@@ -21,6 +22,7 @@ from pycocotools.coco import COCO
 
 from patchwork_tf.data.scenes import MARGIN, Kind, render
 from patchwork_tf.data.schema import rendered_example, video_features
+from patchwork_tf.data.videos import walk
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import read_picture
 
@@ -78,7 +80,9 @@ class _Photos:
     """COCO's photos, or those of a split, and what is marked in them."""
 
     def __init__(self, folder: str):
-        self._sets = [_read(path) for path in _instances(folder)]
+        files = [os.path.join(top, name) for top, names in walk(folder) for name in names]
+        self._paths = {os.path.basename(path): path for path in files}
+        self._sets = [_read(path) for path in sorted(files) if re.search(r"/instances[^/]*\.json$", path)]
         if not self._sets:
             raise DataError(f"{folder}: not the folder of COCO: no annotations/instances_*.json in it")
         categories = [one.cats for one in self._sets]
@@ -86,9 +90,6 @@ class _Photos:
             raise DataError(f"{folder}: its instances_*.json tell other categories apart")
         self._numbers = {key: number for number, key in enumerate(sorted(categories[0]), start=1)}
         self.class_names = [categories[0][key]["name"] for key in self._numbers]
-        self._paths = {
-            name: os.path.join(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names
-        }
         self._things = self._behind = ()
 
     def of_split(self, number: int) -> "_Photos":
@@ -129,15 +130,6 @@ class _Photos:
             marked |= one.annToMask(thing)
         marked = cv2.dilate(marked, np.ones((_AROUND, _AROUND), np.uint8))
         return square(cv2.inpaint(photo, marked, _AROUND, cv2.INPAINT_TELEA), side, place).astype(np.float32)
-
-
-def _instances(folder) -> list[str]:
-    return sorted(
-        os.path.join(top, name)
-        for top, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.startswith("instances") and name.endswith(".json")
-    )
 
 
 def _read(path) -> COCO:

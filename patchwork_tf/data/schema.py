@@ -60,10 +60,9 @@ class VideoExample:
     def add(self, name: str, read):
         """Adds a frame. DataError if it is unreadable, or of another size than its mask or those before it.
 
-        `read` is a function without arguments that returns the frame, as `pictures.read_stored` does or as an array
-        (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without masks; and its objects, with
-        all that `video_features` has of them but their 'frame' and what is False, or None in a set without. It may
-        raise DataError that names the bad file.
+        `read` is a function without arguments that returns the frame, as `pictures.read_stored` does or as an
+        array (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without; and its objects, with
+        all that `video_features` has of them but their 'frame' and what is False, or None in a set without.
         """
         where = f"{self.example['video']}: frame {name}"
         try:

@@ -20,7 +20,7 @@ NAME = "video"  # of the data set
 def find(folder: str) -> list[str]:
     """Video files and folders of frames in a folder and below, in natural order. DataError if there are none."""
     found = []
-    for path, files in _folders(folder):
+    for path, files in walk(folder):
         if pictures.list_pictures(path):
             found.append(path)
         found += [os.path.join(path, n) for n in files if n.lower().endswith(VIDEOS) and not n.startswith(".")]
@@ -32,14 +32,14 @@ def find(folder: str) -> list[str]:
 
 def find_photos(folder: str) -> list[str]:
     """Pictures in a folder and all below it, in natural order. Raises DataError if there are none."""
-    found = [os.path.join(path, name) for path, _ in _folders(folder) for name in pictures.list_pictures(path)]
+    found = [os.path.join(path, name) for path, _ in walk(folder) for name in pictures.list_pictures(path)]
     if not found:
         raise DataError(f"{folder}: no photos in this folder or below ({', '.join(pictures.EXTENSIONS)})")
     return sorted(found, key=pictures.natural_order)
 
 
-def _folders(folder):
-    """(path, names of files) of a folder and all below it, but for hidden ones, each once."""
+def walk(folder):
+    """(path, names of files) of a folder and all below it, by links too, but for hidden ones, each once."""
     seen = set()
     for path, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(path)
