@@ -25,9 +25,8 @@ distractor, occluder, occluder on the ground, occluder full, reflection""".repla
 def read(frames: Frames) -> Annotations:
     """What the files beside the pictures and videos of a folder say.
 
-    Raises:
-        DataError: if that is nothing, or in two formats, or something is wrong with it. What is wrong with the
-            annotation of one frame is not raised, but in `bad`.
+    Raises DataError if that is nothing, or in two formats, or something is wrong with it. What is wrong with the
+    annotation of one frame is not raised, but in `bad`.
     """
     readers = (read_coco, _read_mot, _read_yolo, _read_voc, _read_masks)
     found = [annotations for annotations in (reader(frames) for reader in readers) if annotations]

@@ -37,8 +37,7 @@ class Thing:
     def described(self, size, label: int) -> dict:
         """What records have of it, see `schema.video_features`; its box is cut off at the frame of `size` (h, w).
 
-        Raises:
-            DataError: if it has no area there, or is outside by more than a pixel and not `is_whole`.
+        Raises DataError if it has no area there, or is outside by more than a pixel and not `is_whole`.
         """
         edges = ",".join(f"{self.box[k]:.4g}" for k in (1, 0, 3, 2))
         if not self.is_whole and self.sticks_out(size):

@@ -22,9 +22,8 @@ _CLOCK = 90_000  # ticks per second of files that are written
 class Video:
     """Frames of a video file, a folder of pictures, or one picture, upright, decoded as they are needed.
 
-    Raises:
-        DataError: if there is nothing there, or no frame in it, or a file is cut off. Later, at the first frame
-            that is corrupt or of another size than those before.
+    Raises DataError if there is nothing there, or no frame in it, or a file is cut off. Later, at the first frame
+    that is corrupt or of another size than those before.
     """
 
     def __init__(self, path: str):

@@ -36,8 +36,7 @@ class Processes:
 def prepare(deterministic: bool):
     """How TensorFlow uses the machine: memory of GPUs as it needs it, and none if JAX is to train on them.
 
-    Raises:
-        UsageError: if it is to be deterministic, and does not train.
+    Raises UsageError if it is to be deterministic, and does not train.
     """
     import tensorflow as tf
 
