@@ -1,13 +1,10 @@
 """Trains the attention network by double Q-learning on clips, which are the replay memory.
 
-It starts from the rule: a window is worth what the rule says and what the network adds, nothing at first; or, with
-`policy_prior="none"` of the model, from nothing, as the paper words it. Every
-clip is looked at through the windows that are so held for the best, chosen epsilon-greedily, each item of the
-batch its own. The reward of a window is by how much the score of the full-frame answer rises because the frame was
-looked at through it: overlap of masks, or objects found. All else is frozen.
-
-A recorded video goes on as it did whatever one looks at. So all windows are tried on every frame, and their
-values learned from what they would have been worth.
+It starts from the rule, to which the network adds nothing at first; or, with `policy_prior="none"` of the model,
+from nothing, as the paper words it. Windows are chosen epsilon-greedily, of each item of the batch its own. Their
+reward is by how much the score of the full-frame answer rises: overlap of masks, or objects found. All else is
+frozen. A recorded video goes on as it did whatever one looks at. So all windows are tried on every frame, and
+their values learned.
 """
 
 import keras
