@@ -11,7 +11,7 @@ from etils import epath
 from patchwork_tf.data import moving_objects, videos
 from patchwork_tf.data.coco_scenes import SCENES, CocoScenes
 from patchwork_tf.data.davis2016 import Davis2016
-from patchwork_tf.data.folder import FORMS, folder_builder
+from patchwork_tf.data.folder import FORMS, Folder
 from patchwork_tf.data.imagenet_vid import ImagenetVid
 from patchwork_tf.data.moving_objects_builder import MovingObjects
 from patchwork_tf.data.schema import FOREGROUND, MASKS, OBJECTS
@@ -49,7 +49,7 @@ DATASETS = {
         moving_objects.MAX_OBJECTS,
         configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
-    "folder": DatasetInfo(folder_builder, configs=FORMS, manual=True, from_folder=True),
+    "folder": DatasetInfo(Folder, configs=FORMS, manual=True, from_folder=True),
     "imagenet_vid": DatasetInfo(ImagenetVid, 32, configs=("videos", "frames15"), manual=True, beam=True),
     "davis2016": DatasetInfo(Davis2016, empty_masks="unknown", manual=True),
     "coco_scenes": DatasetInfo(CocoScenes, configs=tuple(SCENES), manual=True, from_folder=True),
