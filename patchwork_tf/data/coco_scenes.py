@@ -1,8 +1,8 @@
 """coco_scenes as a TFDS data set: things cut out of COCO's photos by their masks, moving over other photos.
 
-Video of real pictures in which every object is known: boxes are those of what is visible of the things that move;
-what little COCO marks in the photo behind is painted over. Two kinds: 'still', a camera that stands still before
-small things, and 'moving', a camera that pans, nears and rolls over larger ones.
+Boxes are those of what is visible of the things that move; what little COCO marks in the photo behind is painted
+over. Two kinds: 'still', a camera that stands still before small things, and 'moving', one that pans, nears and
+rolls over larger ones.
 
 manual_dir is the folder of COCO: annotations/instances_*.json, and photos under their names at any depth. A photo
 is of one split alone. What is made is a function of these files, the kind and the seed.

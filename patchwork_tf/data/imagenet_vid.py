@@ -134,14 +134,9 @@ def _read_frame(root, video, name):
 
 
 def read_annotation(path: str, size: tuple[int, int] | None = None) -> list[tuple[Thing, dict]]:
-    """The objects of one VOC XML file: each as it is there, and as records have it.
+    """The objects of one VOC XML file: each as it is there, and as records of a frame of `size` (h, w) have it.
 
-    Args:
-        path: of the file.
-        size: (height, width) of its frame; by default what the file says.
-
-    Raises:
-        DataError: if it is missing, no VOC XML, names an unknown class, or a box is outside.
+    Raises DataError if it is missing, no VOC XML, says another size, names an unknown class, or a box is outside.
     """
     things, said = read_voc(path)
     size = size or said

@@ -152,16 +152,11 @@ def true_boxes(annotations: str, frame: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Sequence, mask and true mask (H, W) bool of every true mask, in order.
+    """Sequence, mask and true mask (H, W) bool of every true mask of sequences that are in both folders, in order.
 
-    Args:
-        predictions: folder of `<sequence>/<frame>.png`.
-        ground_truth: the same, or the root of DAVIS, of which Annotations/480p is taken; only
-            sequences that are in `predictions` too are.
-
-    Raises:
-        DataError: if there is nothing to compare, a mask is missing, unreadable or of another size. First and last
-            frames of sequences may be missing, for the official rules do not read them.
+    Folders hold `<sequence>/<frame>.png`; the truth may be the root of DAVIS, of which Annotations/480p is taken.
+    Raises DataError if there is nothing to compare, a mask is missing, unreadable or of another size. First and
+    last frames of sequences may be missing, for the official rules do not read them.
     """
     for sequence, found, truth in _pairs(predictions, ground_truth, read_mask, may_lack_ends=True):
         yield sequence, found > 0, truth > 0
