@@ -74,8 +74,12 @@ class KerasStep:
                 mirrored = [window[0, 0], self.grid.positions - 1 - window[0, 1]]
                 window = ops.stack([window[0], ops.stack(mirrored)])
         outputs, state = self.model.step(frame, window, state)
-        answer = self.task.merged(outputs, self.model.answer_weights(state), self.info.stream)
-        return {**{key: value[0] for key, value in answer.items()}, **about_windows(outputs)}, state
+        return self._answer(outputs, self.model.answer_weights(state)), state
+
+    def _answer(self, outputs, weights):
+        """Of one stream, or of both with flip."""
+        answer = {key: value[0] for key, value in self.task.merged(outputs, weights, self.info.stream).items()}
+        return {**answer, **about_windows(outputs)}
 
 
 def about_windows(outputs) -> dict:
