@@ -13,6 +13,7 @@ from conftest import save_fresh
 
 from patchwork_tf import train
 from patchwork_tf.data import clips
+from patchwork_tf.data.datasets import Source
 from patchwork_tf.data.moving_objects import CLASSES
 
 STEPS, SAVED = 9, 3
@@ -143,7 +144,7 @@ def test_shards_make_one_batch():
 
     def indices(start, shard):
         config = clips.ClipConfig("masks", 1, (32, 32), start=start, shard=shard)
-        return [int(clip["index"]) for clip in clips.generated_clips("train", config).take(4 // shard[1])]
+        return [int(clip["index"]) for clip in clips.training_clips(Source(), config).take(4 // shard[1])]
 
     for first in (0, 4):
         dealt = indices(first, (0, 2)) + indices(first, (1, 2))

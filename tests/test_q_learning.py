@@ -17,7 +17,7 @@ from keras import ops
 
 from patchwork_tf import evaluate, train
 from patchwork_tf.data import clips
-from patchwork_tf.data.annotated import moving_objects_videos
+from patchwork_tf.data.datasets import Source, annotated_videos
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.grid import Grid
 from patchwork_tf.streaming import policies
@@ -152,11 +152,11 @@ def test_score_of_a_mask_is_its_overlap(small):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("name", "policy"), [("small-boxes", "oracle"), ("davis-pw-m4n2", "foresight")])
+@pytest.mark.parametrize(("name", "policy"), [("small-boxes", "oracle"), ("small", "foresight")])
 def test_the_oracle_s_window_is_the_best_of_all(name, policy, small):
     """By the truth; foresight's by what the model says of the whole frame."""
     model, step = small(name), KerasStep(small(name))
-    (video,) = moving_objects_videos([0], 3, 128, "validation")
+    (video,), _ = annotated_videos(Source(split="validation"), num_frames=3, size=128, only=0)
     choose = policies.make_policy(
         policy,
         step,
@@ -246,8 +246,8 @@ def test_errors_are_of_what_windows_differ_by_in_the_rule_s_units():
     loss = policy.compute_loss({"explores": np.zeros((1, 1), bool)}, y_pred=steps)
     errors = np.array([1, -1, 1, -1]) - np.array([0.4, -0.6, 0.4, -0.2]) / 0.5
     assert float(loss) == pytest.approx(np.mean(0.5 * errors**2), abs=1e-4)
-    assert float(policy.watched["reward"].result()) == pytest.approx(0.1)
-    assert float(policy.watched["rule_reward"].result()) == pytest.approx(-0.1)
+    assert float(policy.means["reward"].result()) == pytest.approx(0.1)
+    assert float(policy.means["rule_reward"].result()) == pytest.approx(-0.1)
 
 
 @pytest.mark.slow

@@ -15,14 +15,13 @@ from pycocotools.cocoeval import COCOeval
 from patchwork_tf import evaluate, prepare, train
 from patchwork_tf.commands import scoring
 from patchwork_tf.commands.resuming import file_digest
-from patchwork_tf.data.annotated import AnnotatedVideo
-from patchwork_tf.data.datasets import COCO_IDS
+from patchwork_tf.data.datasets import COCO_IDS, AnnotatedVideo
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.data.moving_objects import CLASSES
 from patchwork_tf.errors import DataError
 from patchwork_tf.metrics.coco import STATISTICS, CocoMetric
 from patchwork_tf.metrics.formats import DetectionWriter
-from patchwork_tf.tasks.detection import Detections
+from patchwork_tf.runtime.answers import Detections
 
 
 def run(*flags):
@@ -166,8 +165,8 @@ def test_coco_numbers_are_pycocotools_own(tmp_path, capsys):
         labels = rng.integers(0, 3, 6)
         metric.add_frame(boxes, rng.random(8), np.concatenate([labels, labels[:2]]), truth, labels)
     found = metric.result()
-    (tmp_path / "instances.json").write_text(json.dumps(metric.ground_truth))
-    (tmp_path / "detections.json").write_text(json.dumps(metric.detections))
+    for name, content in zip(("instances", "detections"), metric.in_coco_format(), strict=True):
+        (tmp_path / f"{name}.json").write_text(json.dumps(content))
     direct = COCO(str(tmp_path / "instances.json"))
     evaluation = COCOeval(direct, direct.loadRes(str(tmp_path / "detections.json")), "bbox")
     evaluation.evaluate()
@@ -361,7 +360,7 @@ def test_crowds_and_areas_count_as_pycocotools_has_it(tmp_path):
     truth = np.array([[0, 0, 100, 100], [0, 200, 300, 500]], float)
     found = np.array([[0, 0, 100, 100], [10, 210, 100, 300], [100, 300, 200, 400]], float)
     scores, crowds, areas = np.array([0.5, 0.9, 0.8]), np.array([False, True]), np.array([5000.0, 60000.0])
-    metric.add_frame(found, scores, np.zeros(3, int), truth, np.zeros(2, int), (crowds, areas))
+    metric.add_frame(found, scores, np.zeros(3, int), truth, np.zeros(2, int), crowds, areas)
     result = metric.result()
     assert result["AP"] == pytest.approx(1)
     assert result["AP_medium"] == pytest.approx(1)  # by area; its box, of 10000 pixels, would be large

@@ -14,12 +14,12 @@ from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import StreamConfig
 from patchwork_tf.models.costs import count_macs
+from patchwork_tf.runtime.answers import Mask
 from patchwork_tf.streaming import overlay, policies
 from patchwork_tf.streaming.policies import View
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.streaming.stream import model_input
 from patchwork_tf.task import Answer, get_task
-from patchwork_tf.tasks.segmentation import Mask
 
 
 @pytest.fixture(scope="module")

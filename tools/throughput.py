@@ -19,8 +19,7 @@ from patchwork_tf.data import clips
 from patchwork_tf.data.datasets import Source, class_names
 from patchwork_tf.task import get_task
 from patchwork_tf.training.clip_model import ClipModel
-from patchwork_tf.training.fit import make_optimizer
-from patchwork_tf.training.precision import compute_in
+from patchwork_tf.training.fit import compute_in, make_optimizer
 
 _WARMUP_BATCHES = 3
 

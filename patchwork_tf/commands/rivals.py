@@ -23,8 +23,7 @@ from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.choices import QUANTIZATIONS
 from patchwork_tf.commands.scoring import check_beam, check_classes
 from patchwork_tf.commands.worker import Told
-from patchwork_tf.data.annotated import AnnotatedVideo
-from patchwork_tf.data.datasets import Source, annotated_videos, class_names
+from patchwork_tf.data.datasets import AnnotatedVideo, Source, annotated_videos, class_names
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export.exporting import export

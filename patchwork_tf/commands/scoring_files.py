@@ -54,8 +54,8 @@ def score_masks(predictions: str, ground_truth: str) -> dict:
     metric = SegmentationMetric()
     total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
     pairs = formats.mask_pairs(predictions, ground_truth)
-    for sequence, _, mask, truth in progress(iterable=pairs, total=total, unit="frame"):
-        metric.add_frame(sequence, mask, truth)
+    for pair in progress(iterable=pairs, total=total, unit="frame"):
+        metric.add_frame(*pair)
     missing = formats.missing_sequences(predictions, ground_truth)
     return {**metric.result(), "frames": total, "missing_sequences": missing}
 
@@ -73,8 +73,9 @@ def score_classes(predictions: str, ground_truth: str, labels: str) -> dict:
     metric = ClassMetric(read_class_list(labels).values())
     total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
     try:
-        for pair in progress(iterable=formats.class_pairs(predictions, ground_truth), total=total, unit="frame"):
-            metric.add_frame(*pair)
+        pairs = formats.class_pairs(predictions, ground_truth)
+        for _, found, truth in progress(iterable=pairs, total=total, unit="frame"):
+            metric.add_frame(found, truth)
     except ValueError as error:
         raise DataError(f"{labels}: {error}") from None
     missing = formats.missing_sequences(predictions, ground_truth)

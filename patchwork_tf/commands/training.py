@@ -21,11 +21,11 @@ from patchwork_tf.models.weights import (
     load_backbone_weights,
 )
 from patchwork_tf.task import get_task
-from patchwork_tf.training import distribution, precision
+from patchwork_tf.training import distribution
 from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
 from patchwork_tf.training.clip_model import ClipModel
 from patchwork_tf.training.clip_policy import ClipPolicy
-from patchwork_tf.training.fit import Run, fit, make_optimizer
+from patchwork_tf.training.fit import Run, compute_in, fit, make_optimizer
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
 
@@ -208,16 +208,18 @@ def _batches(flags, source, config, processes, first_step):
         start=first_step * flags.batch_size,
         shard=(processes.index, processes.count),
     )
-    looking = clips.Looking(
-        flags.windows,
-        flags.warm_starts,
-        _FOLLOWING if flags.stage == "distill" else 0.0,
-        _exploration(flags) if flags.stage == "policy" else None,
-        flags.augment,
-        flags.seed,
-    )
     share = distribution.share(flags.batch_size, processes, flags.accumulate)
-    return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, looking)
+    return clips.training_batches(
+        clips.training_clips(source, wanted),
+        config.grid,
+        share,
+        windows=flags.windows,
+        warm_starts=flags.warm_starts,
+        follows=_FOLLOWING if flags.stage == "distill" else 0.0,
+        exploration=_exploration(flags) if flags.stage == "policy" else None,
+        augmented=flags.augment,
+        seed=flags.seed,
+    )
 
 
 def _watched(flags) -> int:
@@ -225,10 +227,10 @@ def _watched(flags) -> int:
 
 
 def _trainer(flags, model, is_folded, teacher):
-    precision.compute_in(model, flags.precision)
+    compute_in(model, flags.precision)
     if teacher:
         twin = twin_of(model, teacher.arrays, teacher.path)
-        precision.compute_in(twin, flags.precision)
+        compute_in(twin, flags.precision)
         return ClipDistillation(model, twin, _watched(flags))
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)

@@ -8,15 +8,10 @@ BRIGHTNESS, CONTRAST, SATURATION = 0.15, 0.25, 0.4
 
 
 def augment(clip: dict, seed) -> dict:
-    """Flips, crops and recolours a clip, all frames alike.
+    """Flips, crops and recolours a clip, all frames alike: a function of the clip and the seed (2,).
 
-    Args:
-        clip: 'frames' (T, H, W, 3) uint8, 'boxes' (T, G, 4) and 'labels' (T, G), or 'masks'
-            (T, H, W) uint8, and others, which are passed through.
-        seed: (2,) integer tensor; the result is a function of the clip and the seed.
-
-    Returns:
-        The clip with its frames, boxes, labels and masks replaced; labels of boxes cut off become 0.
+    'frames' (T, H, W, 3) uint8, 'boxes' (T, G, 4) and 'labels' (T, G), or 'masks' (T, H, W) uint8 are replaced;
+    labels of boxes cut off become 0. What else is in the clip is passed through.
     """
     draw = tf.random.stateless_uniform((8,), seed=seed)
     region = _crop_region(draw[:3])
@@ -62,13 +57,9 @@ def _move_boxes(boxes, labels, region, flips):
 
 
 def clip_boxes(boxes, labels, region):
-    """What a crop leaves of boxes.
+    """What a crop, `region` (..., 4), leaves of boxes (..., 4) and labels (...).
 
-    Args:
-        boxes: (..., 4), labels: (...), region: (..., 4), the crop, broadcast against boxes.
-
-    Returns:
-        Boxes (..., 4) as fractions of the crop, and labels (...), 0 where less than MIN_VISIBLE is left.
+    Boxes become fractions of the crop, and labels 0 where less than MIN_VISIBLE is left.
     """
     corner, size = region[..., :2], region[..., 2:] - region[..., :2]
     moved = (boxes - tf.concat([corner, corner], -1)) / tf.concat([size, size], -1)

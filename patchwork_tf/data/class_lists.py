@@ -24,8 +24,7 @@ def checked_name(text: str | None, where: str) -> str:
 def read_class_list(path: str) -> dict[int, str]:
     """The name of every number, from 0, in a file with a name per line, or below `names` in a YAML file.
 
-    Raises:
-        DataError: if a name or a number is missing, or there twice. That a YAML file has no `names` is none: {}.
+    Raises DataError if a name or a number is missing, or there twice. Of a YAML file without `names` it is {}.
     """
     of_yaml = path.lower().endswith((".yaml", ".yml"))
     return _by_number(_rows_of_yaml(path) if of_yaml else _rows_of_lines(path))
@@ -59,7 +58,7 @@ def _rows_of_yaml(path):
     if isinstance(node, yaml.ScalarNode) or not node.value:
         raise DataError(f"{_line(path, node)}: names is a list of names, or numbers with a name each")
     pairs = enumerate(node.value)
-    if _is_mapping(node):
+    if isinstance(node, yaml.MappingNode):
         pairs = [(_number(path, key), value) for key, value in node.value]
     return [(number, _text(value), _line(path, value)) for number, value in pairs]
 
@@ -69,14 +68,11 @@ def _names_in_yaml(path) -> yaml.Node | None:
         root = yaml.compose(read_text(path), Loader=yaml.SafeLoader)
     except (yaml.YAMLError, RecursionError) as error:
         raise DataError(f"{path}: not YAML ({' '.join(str(error).split())})") from None
-    found = [value for key, value in root.value if key.value == "names"] if _is_mapping(root) else []
+    pairs = root.value if isinstance(root, yaml.MappingNode) else []
+    found = [value for key, value in pairs if key.value == "names"]
     if len(found) > 1:
         raise DataError(f"{_line(path, found[1])}: names is there twice")
     return found[0] if found else None
-
-
-def _is_mapping(node) -> bool:
-    return isinstance(node, yaml.MappingNode)
 
 
 def _line(path, node) -> str:

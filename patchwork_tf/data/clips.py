@@ -10,8 +10,6 @@ run that starts at clip k sees what an unbroken run sees from clip k on.
 """
 
 import dataclasses
-import functools
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -30,33 +28,22 @@ _WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM, _START_S
 _FOLLOW_STREAM, _ORDER_STREAM, _PHOTO_STREAM = range(106, 109)
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 _OF_PHOTOS = 0.3  # what part of the clips is, where photos join videos
+TRUTHS = {"masks": ("masks",), "objects": ("boxes", "labels"), "nothing": ()}  # kinds of truth: keys of clips
 
 
 @dataclasses.dataclass(frozen=True)
 class ClipConfig:
-    """What a training clip is.
+    """What a training clip is."""
 
-    Attributes:
-        truth: what is wanted of what is true of its frames, a key of TRUTHS.
-        num_frames: T.
-        image_size: (H, W).
-        stride: every so many frames of a video one is taken; less if the video is too short.
-        resize_mode: how frames get to that size, see `choices.RESIZE_MODES`.
-        seed: of what part of a video a clip is, and of what is generated.
-        start: index of the first clip; a resumed training run starts where it stopped.
-        shard: (index, count): only every count-th clip, for one of several processes.
-        deterministic: whether clips come in their order, at the price of waiting for slow ones.
-    """
-
-    truth: str
-    num_frames: int
-    image_size: tuple[int, int]
-    stride: int = 1
-    resize_mode: str = "stretch"
-    seed: int = 0
-    start: int = 0
-    shard: tuple[int, int] = (0, 1)
-    deterministic: bool = True
+    truth: str  # the kind that is wanted, a key of TRUTHS
+    num_frames: int  # T
+    image_size: tuple[int, int]  # (H, W)
+    stride: int = 1  # every so many frames of a video one is taken; less if the video is too short
+    resize_mode: str = "stretch"  # how frames get to that size, see `choices.RESIZE_MODES`
+    seed: int = 0  # of what part of a video a clip is, and of what is generated
+    start: int = 0  # index of the first clip; a resumed training run starts where it stopped
+    shard: tuple[int, int] = (0, 1)  # (index, count): only every count-th clip, for one of several processes
+    deterministic: bool = True  # whether clips come in their order, at the price of waiting for slow ones
 
 
 def training_clips(source: Source, config: ClipConfig):
@@ -67,9 +54,9 @@ def training_clips(source: Source, config: ClipConfig):
         UsageError: if a data_dir is needed.
     """
     if source.dataset == videos.NAME:
-        return video_clips(videos.open_videos(source.data_dir, source.skip_bad, source.photos), config)
+        return _clips_of_videos(videos.open_videos(source.data_dir, source.skip_bad, source.photos), config)
     if source.is_generated:
-        return generated_clips(source.split, config, scenes_of(source.config))
+        return _generated_clips(source.split, config, scenes_of(source.config))
     builder = open_source(source, config.image_size)
     info = dataset_info(source.dataset)
     read = _video_clip if "frames" in builder.info.features else _coco_clip
@@ -86,8 +73,8 @@ def open_source(source: Source, image_size):
     return open_prepared(source)
 
 
-def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> tf.data.Dataset:
-    """Endless clips of moving_objects, rendered on the fly, square, then resized to the image size."""
+def _generated_clips(split, config, scenes):
+    """Clips of moving_objects, rendered on the fly, square, then resized to the image size."""
     size, frames, objects = max(config.image_size), config.num_frames, moving_objects.MAX_OBJECTS
 
     def render(index):
@@ -104,13 +91,13 @@ def generated_clips(split: str, config: ClipConfig, scenes: str = "varied") -> t
             "boxes": tf.ensure_shape(boxes, (frames, objects, 4)),
             "labels": tf.ensure_shape(labels, (frames, objects)),
         }
-        return _clip(index, images, truth, config)
+        return _clip(index, images, {key: truth[key] for key in TRUTHS[config.truth]}, config)
 
     return _map(_indices(config), element, config)
 
 
-def video_clips(found: videos.Videos, config: ClipConfig) -> tf.data.Dataset:
-    """Endless clips of videos without truth, one of each in turn, in an order that changes every time.
+def _clips_of_videos(found: videos.Videos, config):
+    """Clips of videos without truth, one of each in turn, in an order that changes every time.
 
     If photos join them, some clips are crops that wander over a photo instead.
     """
@@ -143,9 +130,13 @@ def video_clips(found: videos.Videos, config: ClipConfig) -> tf.data.Dataset:
 
 
 def _indices(config):
-    """Numbers of the clips for ever."""
-    indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max)
-    return indices.shard(config.shard[1], config.shard[0])
+    """Numbers of this process's clips, for ever."""
+    return _shard(tf.data.Dataset.range(config.start, np.iinfo(np.int64).max), config)
+
+
+def _shard(dataset, config):
+    index, count = config.shard
+    return dataset.shard(count, index)
 
 
 def _endless(builder, split, config, decoders):
@@ -164,8 +155,7 @@ def _endless(builder, split, config, decoders):
         return builder.as_dataset(split=part, decoders=decoders, read_config=reading, shuffle_files=False)
 
     videos = examples(config.start % (last - first)).concatenate(examples(0).repeat())
-    indices = tf.data.Dataset.range(config.start, np.iinfo(np.int64).max)
-    return tf.data.Dataset.zip(indices, videos).shard(config.shard[1], config.shard[0])
+    return tf.data.Dataset.zip(_indices(config), _shard(videos, config))
 
 
 def _map(dataset, function, config):
@@ -176,16 +166,15 @@ def _map(dataset, function, config):
 
 def _video_clip(index, video, config, info):
     """T frames of a video in our schema; only these are decoded. One that is a single picture becomes a clip."""
-    truth = TRUTHS[config.truth]
 
     def of_video():
-        chosen = frame_numbers(tf.shape(video["frames"])[0], config, index)
-        images = tf.stack([_decode(video["frames"][number], 3) for number in tf.unstack(chosen)])
-        return _clip(index, images, truth.read(video, tf.unstack(chosen), info), config)
+        chosen = tf.unstack(frame_numbers(tf.shape(video["frames"])[0], config, index))
+        images = tf.stack([_decode(video["frames"][number], 3) for number in chosen])
+        return _clip(index, images, _read_truth(video, chosen, config, info), config)
 
     def of_picture():
-        read = {key: value[0] for key, value in truth.read(video, [0], info).items()}
-        return _still_clip(index, _decode(video["frames"][0], 3), read, config)
+        truth = {key: value[0] for key, value in _read_truth(video, [0], config, info).items()}
+        return _still_clip(index, _decode(video["frames"][0], 3), truth, config)
 
     if config.num_frames == 1:
         return of_video()
@@ -195,8 +184,7 @@ def _video_clip(index, video, config, info):
 def frame_numbers(length, config: ClipConfig, index):
     """Which frames (T,) int32 of a video of `length` frames make clip `index`.
 
-    The stride is cut down to what the video has room for; one that is shorter than T stands
-    still at its last frame.
+    The stride is cut down to what there is room for; a video shorter than T stands still at its last frame.
     """
     steps = config.num_frames - 1
     stride = tf.clip_by_value((length - 1) // max(steps, 1), 1, config.stride)
@@ -227,14 +215,7 @@ def _coco_clip(index, example, config, info):
 
 
 def _still_clip(index, image, truth, config):
-    """A still image as a clip: a crop that wanders over it, nearing or backing off.
-
-    Args:
-        index: of the clip.
-        image: (h, w, 3) uint8.
-        truth: of it, as `Truth.read` has it of one frame.
-        config: ClipConfig.
-    """
+    """A still image (h, w, 3) uint8 as a clip: a crop that wanders over it, nearing or backing off."""
     draw = tf.random.stateless_uniform((2, 3), [index, config.seed * 1000 + _CUT_STREAM])
     sides = _STILL_CROP[0] + (_STILL_CROP[1] - _STILL_CROP[0]) * draw[:, 0]
     ends = tf.concat([(1 - sides)[:, None] * draw[:, 1:], sides[:, None]], axis=1)  # ymin, xmin, side
@@ -243,8 +224,12 @@ def _still_clip(index, image, truth, config):
     corner, side = corner_and_side[:, :2], corner_and_side[:, 2:]
     regions = tf.concat([corner, corner + side], axis=1)
     images = tf.cast(tf.round(_crops(image, regions)), tf.uint8)
-    truth = {key: tf.repeat(value[None], config.num_frames, axis=0) for key, value in truth.items()}
-    return _clip(index, images, TRUTHS[config.truth].crop(truth, regions), config)
+    if "masks" in truth:
+        truth = {"masks": tf.cast(_crops(truth["masks"], regions, "nearest"), tf.uint8)}
+    elif "boxes" in truth:
+        boxes, labels = (tf.repeat(truth[key][None], config.num_frames, axis=0) for key in ("boxes", "labels"))
+        truth = dict(zip(("boxes", "labels"), clip_boxes(boxes, labels, regions[:, None]), strict=True))
+    return _clip(index, images, truth, config)
 
 
 def _crops(image, regions, method="bilinear"):
@@ -255,82 +240,39 @@ def _crops(image, regions, method="bilinear"):
 
 
 def _clip(index, images, truth, config):
-    """The element of a clip: frames at the image size, and the truth that the task wants."""
-    clip = {"frames": resize_images(images, config.image_size, config.resize_mode), "index": index}
-    clip |= TRUTHS[config.truth].resize(truth, tf.shape(images)[1:3], config)
+    """The element of a clip, of images and truth of any size, at the image size."""
+    size, mode = config.image_size, config.resize_mode
+    clip = {"frames": resize_images(images, size, mode), "index": index, **truth}
+    if "masks" in truth:
+        clip["masks"] = resize_images(truth["masks"], size, mode, method="nearest")[..., 0]
+    if "boxes" in truth:
+        clip["boxes"] = resize_boxes(truth["boxes"], tf.cast(tf.shape(images)[1:3], tf.float32), size, mode)
     return clip
 
 
-def _read_masks(video, numbers, info):
-    masks = tf.stack([_decode(video["masks"][number], 1) for number in numbers])
-    foreground = tf.cast(masks > 0, tf.uint8)
-    if info.empty_masks == "unknown":
-        empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
-        foreground = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), foreground)
-    return {"masks": foreground}
-
-
-def _resize_masks(truth, size, config):
-    del size
-    return {
-        "masks": resize_images(truth["masks"], config.image_size, config.resize_mode, method="nearest")[..., 0]
-    }
-
-
-def _crop_masks(truth, regions):
-    return {"masks": tf.cast(_crops(truth["masks"][0], regions, "nearest"), tf.uint8)}
-
-
-def _read_objects(video, numbers, info):
-    objects = video["objects"]
-    of_frames = [
-        _objects_of(objects, (objects["frame"] == number) & ~objects["crowd"], info.max_objects)
-        for number in numbers
-    ]
-    boxes, labels = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
-    return {"boxes": boxes, "labels": labels}
-
-
-def _resize_objects(truth, size, config):
-    boxes = resize_boxes(truth["boxes"], tf.cast(size, tf.float32), config.image_size, config.resize_mode)
-    return {"boxes": boxes, "labels": truth["labels"]}
-
-
-def _crop_objects(truth, regions):
-    boxes, labels = clip_boxes(truth["boxes"], truth["labels"], regions[:, None])
-    return {"boxes": boxes, "labels": labels}
-
-
-@dataclasses.dataclass(frozen=True)
-class Truth:
-    """A kind of truth that clips may have.
-
-    Attributes:
-        read: function of a video in our schema, numbers of frames, and the DatasetInfo to their truth.
-        resize: function of that, the frames' size (2,) and the ClipConfig to the truth of the resized images.
-        crop: function of that and of regions (T, 4) of the frames, as fractions, to that of the crops.
-    """
-
-    read: Callable
-    resize: Callable
-    crop: Callable
-
-
-TRUTHS = {
-    "masks": Truth(_read_masks, _resize_masks, _crop_masks),
-    "objects": Truth(_read_objects, _resize_objects, _crop_objects),
-    "nothing": Truth(*[lambda *_: {}] * 3),
-}
+def _read_truth(video, numbers, config, info):
+    """What is true of some frames of a video in our schema; masks keep a last axis of 1."""
+    if config.truth == "masks":
+        masks = tf.stack([_decode(video["masks"][number], 1) for number in numbers])
+        foreground = tf.cast(masks > 0, tf.uint8)
+        if info.empty_masks == "unknown":
+            empty = tf.reduce_max(masks, axis=(1, 2, 3), keepdims=True) == 0
+            foreground = tf.where(empty, tf.constant(UNKNOWN, tf.uint8), foreground)
+        return {"masks": foreground}
+    if config.truth == "objects":
+        objects = video["objects"]
+        of_frames = [
+            _objects_of(objects, (objects["frame"] == number) & ~objects["crowd"], info.max_objects)
+            for number in numbers
+        ]
+        boxes, labels = (tf.stack(parts) for parts in zip(*of_frames, strict=True))
+        return {"boxes": boxes, "labels": labels}
+    return {}
 
 
 @dataclasses.dataclass(frozen=True)
 class Exploration:
-    """How often a policy in training looks at a random window.
-
-    Attributes:
-        first, last: probabilities at the first clip, and from clip number `clips` on.
-        clips: on the linear way from one to the other.
-    """
+    """How often a policy in training looks at a random window: `first`, linearly falling to `last` at `clips`."""
 
     first: float
     last: float
@@ -342,44 +284,43 @@ class Exploration:
         return self.first + (self.last - self.first) * part
 
 
-@dataclasses.dataclass(frozen=True)
-class Looking:
-    """How training clips are looked at.
+def training_batches(
+    clips,
+    grid: Grid,
+    batch_size: int,
+    *,
+    windows: str = "mixed",
+    warm_starts: float = 0.0,
+    follows: float = 0.0,
+    exploration: Exploration | None = None,
+    augmented: bool = True,
+    seed: int = 0,
+):
+    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
 
-    Attributes:
-        windows: one of choices.TRAIN_WINDOWS.
+    Args:
+        clips: as from `training_clips`.
+        grid: of the model.
+        batch_size: clips in a batch.
+        windows: how they are chosen, one of `choices.TRAIN_WINDOWS`.
         warm_starts: the part of the clips that remember their whole first frame from the start.
         follows: the part of the clips that are looked at through the windows that the model itself chooses.
-        exploration: of a policy in training, which chooses windows by itself; else None.
+        exploration: of a policy, which chooses windows by itself: batches are for `ClipPolicy.fit` then.
         augmented: whether clips are flipped, cropped and recoloured.
         seed: of all that.
     """
 
-    windows: str = "mixed"
-    warm_starts: float = 0.0
-    follows: float = 0.0
-    exploration: Exploration | None = None
-    augmented: bool = True
-    seed: int = 0
-
-
-def training_batches(clips, grid: Grid, batch_size: int, looking: Looking = Looking()):
-    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
-
-    With an exploration they are for `ClipPolicy.fit`.
-    """
-    seed = looking.seed
-
     def prepare(clip):
         """A clip, augmented, with what chooses its windows; and the truth."""
         index = clip["index"]
-        if looking.augmented:
+        if augmented:
             clip = augment(clip, seed=tf.stack([index, seed * 1000 + _AUGMENTATION_STREAM]))
         num_frames = clip["frames"].shape[0]
         truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
-        if looking.exploration:
-            epsilon = functools.partial(exploration_of, grid, num_frames, looking.exploration, seed)
-            explores, actions = tf.numpy_function(lambda i: epsilon(int(i)), [index], (tf.bool, tf.int32))
+        if exploration:
+            explores, actions = tf.numpy_function(
+                lambda i: exploration_of(grid, num_frames, exploration, seed, int(i)), [index], (tf.bool, tf.int32)
+            )
             chosen = {
                 "explores": tf.ensure_shape(explores, (num_frames,)),
                 "random_actions": tf.ensure_shape(actions, (num_frames,)),
@@ -387,13 +328,10 @@ def training_batches(clips, grid: Grid, batch_size: int, looking: Looking = Look
             }
         else:
             chosen = tf.numpy_function(
-                lambda i: clip_windows(grid, num_frames, looking.windows, seed, int(i)), [index], tf.int32
+                lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
             )
             chosen = {"windows": tf.ensure_shape(chosen, (num_frames, 2))}
-        for key, part, stream in (
-            ("warm", looking.warm_starts, _START_STREAM),
-            ("follows", looking.follows, _FOLLOW_STREAM),
-        ):
+        for key, part, stream in (("warm", warm_starts, _START_STREAM), ("follows", follows, _FOLLOW_STREAM)):
             if part:
                 draw = tf.random.stateless_uniform((), [index, seed * 1000 + stream])
                 chosen[key] = tf.cast(draw < part, tf.float32)

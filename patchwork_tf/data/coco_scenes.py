@@ -1,8 +1,8 @@
 """coco_scenes as a TFDS data set: things cut out of COCO's photos by their masks, moving over other photos.
 
-Video of real pictures in which every object is known: boxes are those of what is visible of the things that move;
-what little COCO marks in the photo behind is painted over. Two kinds: 'still', a camera that stands still before
-small things, and 'moving', a camera that pans, nears and rolls over larger ones.
+Boxes are those of what is visible of the things that move; what little COCO marks in the photo behind is painted
+over. Two kinds: 'still', a camera that stands still before small things, and 'moving', one that pans, nears and
+rolls over larger ones.
 
 manual_dir is the folder of COCO: annotations/instances_*.json, and photos under their names at any depth. A photo
 is of one split alone. What is made is a function of these files, the kind and the seed.
@@ -13,6 +13,7 @@ import copy
 import dataclasses
 import io
 import os
+import re
 
 import cv2
 import numpy as np
@@ -20,7 +21,8 @@ import tensorflow_datasets as tfds
 from pycocotools.coco import COCO
 
 from patchwork_tf.data.scenes import MARGIN, Kind, render
-from patchwork_tf.data.schema import VideoExample, video_features
+from patchwork_tf.data.schema import rendered_example, video_features
+from patchwork_tf.data.videos import walk
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import read_picture
 
@@ -52,7 +54,6 @@ class CocoScenes(tfds.core.GeneratorBasedBuilder):
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [CocoScenesConfig(name=name) for name in SCENES]  # noqa: RUF012  TFDS' own convention
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Download photos and instances of COCO from cocodataset.org and unpack them."
-    skip_bad, listed = False, ()
 
     def __init__(self, *, manual_dir=None, **options):
         # The classes are those of the annotations; a set that is prepared says them itself.
@@ -64,7 +65,6 @@ class CocoScenes(tfds.core.GeneratorBasedBuilder):
         return tfds.core.DatasetInfo(builder=self, description=__doc__, features=video_features(names))
 
     def _split_generators(self, dl_manager):
-        del dl_manager
         return {split: self._generate_examples(split) for split in _SPLITS}
 
     def _generate_examples(self, split):
@@ -73,22 +73,16 @@ class CocoScenes(tfds.core.GeneratorBasedBuilder):
         for index in range(config.clips):
             rngs = [np.random.default_rng([config.seed, number, index, kind.stream + k]) for k in range(2)]
             clip = render(*rngs, kind, photos.look, photos.background, config.clip_frames, config.image_size)
-            collected = VideoExample(f"{config.name}-{split}-{index:03d}", skip_bad=False)
-            for t, frame in enumerate(clip.frames):
-                read = (frame, None, clip.objects(t))
-                collected.add(f"{t:06d}", lambda read=read: read)
-            yield index, collected.example
+            yield index, rendered_example(f"{config.name}-{split}-{index:03d}", clip)
 
 
 class _Photos:
-    """COCO's photos, or those of a split, and what is marked in them.
-
-    Attributes:
-        class_names: of all, in the order of COCO's numbers.
-    """
+    """COCO's photos, or those of a split, and what is marked in them."""
 
     def __init__(self, folder: str):
-        self._sets = [_read(path) for path in _instances(folder)]
+        files = [os.path.join(top, name) for top, names in walk(folder) for name in names]
+        self._paths = {os.path.basename(path): path for path in files}
+        self._sets = [_read(path) for path in sorted(files) if re.search(r"/instances[^/]*\.json$", path)]
         if not self._sets:
             raise DataError(f"{folder}: not the folder of COCO: no annotations/instances_*.json in it")
         categories = [one.cats for one in self._sets]
@@ -96,9 +90,6 @@ class _Photos:
             raise DataError(f"{folder}: its instances_*.json tell other categories apart")
         self._numbers = {key: number for number, key in enumerate(sorted(categories[0]), start=1)}
         self.class_names = [categories[0][key]["name"] for key in self._numbers]
-        self._paths = {
-            name: os.path.join(top, name) for top, _, names in os.walk(folder, followlinks=True) for name in names
-        }
         self._things = self._behind = ()
 
     def of_split(self, number: int) -> "_Photos":
@@ -139,15 +130,6 @@ class _Photos:
             marked |= one.annToMask(thing)
         marked = cv2.dilate(marked, np.ones((_AROUND, _AROUND), np.uint8))
         return square(cv2.inpaint(photo, marked, _AROUND, cv2.INPAINT_TELEA), side, place).astype(np.float32)
-
-
-def _instances(folder) -> list[str]:
-    return sorted(
-        os.path.join(top, name)
-        for top, _, names in os.walk(folder, followlinks=True)
-        for name in names
-        if name.startswith("instances") and name.endswith(".json")
-    )
 
 
 def _read(path) -> COCO:

@@ -11,12 +11,7 @@ _HEAD = 300  # bytes, in which all parts have said how long they are
 
 
 def is_cut_off(path: str, kind: str) -> bool:
-    """Whether a file ends before its last part does.
-
-    Args:
-        path: of the file.
-        kind: what FFmpeg calls its format. Of those that are not known here nothing is said: False.
-    """
+    """Whether a file of a format, by FFmpeg's name, ends before its last part; False of formats not known here."""
     size = os.path.getsize(path)
     if kind == "mpegts":
         return all(size % packet for packet in _TS_PACKETS)

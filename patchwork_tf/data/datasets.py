@@ -1,7 +1,7 @@
-"""The data sets that can be trained and scored on, by name."""
+"""The data sets that can be trained and scored on, by name, and videos to score on."""
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -9,10 +9,9 @@ import tensorflow_datasets as tfds
 from etils import epath
 
 from patchwork_tf.data import moving_objects, videos
-from patchwork_tf.data.annotated import AnnotatedVideo, moving_objects_videos
 from patchwork_tf.data.coco_scenes import SCENES, CocoScenes
 from patchwork_tf.data.davis2016 import Davis2016
-from patchwork_tf.data.folder import FORMS, folder_builder
+from patchwork_tf.data.folder import FORMS, Folder
 from patchwork_tf.data.imagenet_vid import ImagenetVid
 from patchwork_tf.data.moving_objects_builder import MovingObjects
 from patchwork_tf.data.schema import FOREGROUND, MASKS, OBJECTS
@@ -27,25 +26,17 @@ COCO_IDS = [n for n in range(1, 91) if n not in (12, 26, 29, 30, 45, 66, 68, 69,
 class DatasetInfo:
     """What the records of a data set do not say themselves. A prepared set that has no such rules needs no entry.
 
-    Attributes:
-        builder: function of config and data_dir to its TFDS builder, whose videos have the features of
-            `schema.video_features`; of manual_dir too if these depend on it, see `from_folder`.
-        max_objects: G, more objects in one frame are left out of training.
-        empty_masks: what a mask without any foreground says: 'background', or 'unknown', that the
-            object is hidden or that nobody drew it.
-        configs: names of its TFDS configs, the default first.
-        manual: whether it is prepared from a folder, --manual_dir.
-        from_folder: whether its features depend on that.
-        beam: whether it is prepared through Apache Beam.
+    The builder is a function of config and data_dir to its TFDS builder, whose videos have the features of
+    `schema.video_features`; of manual_dir too if these depend on it (`from_folder`).
     """
 
     builder: Callable[..., tfds.core.DatasetBuilder] | None = None
-    max_objects: int = 64
-    empty_masks: str = "background"
-    configs: tuple[str | None, ...] = (None,)
-    manual: bool = False
-    from_folder: bool = False
-    beam: bool = False
+    max_objects: int = 64  # G, more objects in one frame are left out of training
+    empty_masks: str = "background"  # what masks without foreground say; or 'unknown': hidden, or nobody drew it
+    configs: tuple[str | None, ...] = (None,)  # names of its TFDS configs, the default first
+    manual: bool = False  # whether it is prepared from a folder, --manual_dir
+    from_folder: bool = False  # whether its features depend on that
+    beam: bool = False  # whether it is prepared through Apache Beam
 
 
 def _coco(config, data_dir):
@@ -58,7 +49,7 @@ DATASETS = {
         moving_objects.MAX_OBJECTS,
         configs=tuple(config.name for config in MovingObjects.BUILDER_CONFIGS),
     ),
-    "folder": DatasetInfo(folder_builder, configs=FORMS, manual=True, from_folder=True),
+    "folder": DatasetInfo(Folder, configs=FORMS, manual=True, from_folder=True),
     "imagenet_vid": DatasetInfo(ImagenetVid, 32, configs=("videos", "frames15"), manual=True, beam=True),
     "davis2016": DatasetInfo(Davis2016, empty_masks="unknown", manual=True),
     "coco_scenes": DatasetInfo(CocoScenes, configs=tuple(SCENES), manual=True, from_folder=True),
@@ -79,23 +70,14 @@ def dataset_info(name: str) -> DatasetInfo:
 
 @dataclasses.dataclass(frozen=True)
 class Source:
-    """Where examples come from.
+    """Where examples come from."""
 
-    Attributes:
-        dataset: key of DATASETS, or the name of another set that was prepared in data_dir.
-        data_dir: TFDS folder it was prepared in; without one, moving_objects is generated on the fly.
-        split: 'train', or a part of one as 'train[:26]'.
-        config: which form of the data set; by default the first. Of generated moving_objects the kind of scenes.
-        skip_bad: of videos without truth, whether those that cannot be read are left out.
-        photos: folder of photos that join videos without truth.
-    """
-
-    dataset: str = "moving_objects"
-    data_dir: str | None = None
-    split: str = "train"
-    config: str | None = None
-    skip_bad: bool = False
-    photos: str | None = None
+    dataset: str = "moving_objects"  # key of DATASETS, or the name of another set that was prepared in data_dir
+    data_dir: str | None = None  # TFDS folder; without one, moving_objects is generated on the fly
+    split: str = "train"  # or a part of one, as 'train[:26]'
+    config: str | None = None  # form of the set, by default the first; of generated moving_objects kind of scenes
+    skip_bad: bool = False  # of videos without truth, whether those that cannot be read are left out
+    photos: str | None = None  # folder of photos that join videos without truth
 
     @property
     def is_generated(self) -> bool:
@@ -103,12 +85,7 @@ class Source:
 
 
 def class_names(source: Source, truth: str) -> list[str]:
-    """The classes that a data set has for a kind of truth.
-
-    Raises:
-        UsageError: if it has no such truth.
-        DataError: as `open_prepared`.
-    """
+    """The classes that a data set has for a kind of truth. Raises UsageError if it has no such truth."""
     known = truths(source)
     if truth not in known:
         raise UsageError(f"--dataset={source.dataset} has {' and '.join(known) or 'no truth at all'}, no {truth}")
@@ -121,11 +98,11 @@ def truths(source: Source) -> dict[str, list[str]]:
         return {}
     if source.dataset == "moving_objects":  # whatever the form
         return {OBJECTS: list(moving_objects.CLASSES), MASKS: [FOREGROUND]}
-    return described(open_prepared(source))
+    return _described(open_prepared(source))
 
 
-def described(builder) -> dict[str, list[str]]:
-    """By kind of truth that a prepared data set has, its classes. Raises DataError if it is none of ours."""
+def _described(builder) -> dict[str, list[str]]:
+    """`truths` of a prepared data set. Raises DataError if it is none of ours."""
     features = builder.info.features
     labels = features[OBJECTS].feature["label"] if OBJECTS in features else None
     if ("frames" not in features and "image" not in features) or (labels and not getattr(labels, "names", None)):
@@ -161,13 +138,8 @@ def tfds_name(builder) -> str:
 
 
 def open_prepared(source: Source):
-    """The builder of a data set that was prepared, with that split, or part of one as train[:26], in it.
-
-    Raises:
-        DataError: if it was not prepared; says how to.
-        UsageError: if there is no data_dir.
-    """
-    dataset, data_dir, split, config = source.dataset, source.data_dir, source.split, source.config
+    """The builder of a data set that was prepared, with that split in it. DataError says how to prepare it."""
+    dataset, data_dir, config = source.dataset, source.data_dir, source.config
     if not data_dir:
         if dataset not in DATASETS:
             raise UsageError(f"--dataset={dataset}: there are {', '.join(DATASETS)}, and what is in a --data_dir")
@@ -176,15 +148,13 @@ def open_prepared(source: Source):
     if folder is None:
         raise DataError(_how_to_prepare(source))
     builder = tfds.builder_from_directory(folder)
-    splits = [name for name, info in builder.info.splits.items() if info.num_examples]
     try:
-        count = builder.info.splits[split].num_examples
+        count = builder.info.splits[source.split].num_examples
     except (KeyError, ValueError, AssertionError):
         count = 0
     if not count:
-        raise DataError(
-            f"{builder.data_path}: nothing in the split '{split}'; there is {', '.join(splits) or 'none'}"
-        )
+        splits = ", ".join(name for name, info in builder.info.splits.items() if info.num_examples) or "none"
+        raise DataError(f"{builder.data_path}: nothing in the split '{source.split}'; there is {splits}")
     return builder
 
 
@@ -195,25 +165,52 @@ def _newest_version(folder):
 
 
 def _how_to_prepare(source: Source) -> str:
-    dataset, data_dir, config = source.dataset, source.data_dir, source.config
+    dataset, prepared, config = source.dataset, epath.Path(source.data_dir), source.config
     if dataset not in DATASETS:
-        prepared = epath.Path(data_dir)
         names = ", ".join(sorted(p.name for p in prepared.iterdir() if p.is_dir())) if prepared.is_dir() else ""
         return (
-            f"{data_dir}: no data set {dataset}{f'/{config}' if config else ''} was prepared there; there is "
-            f"{names or 'nothing'}, and patchwork-prepare knows {', '.join(DATASETS)}"
+            f"{source.data_dir}: no data set {dataset}{f'/{config}' if config else ''} was prepared there; "
+            f"there is {names or 'nothing'}, and patchwork-prepare knows {', '.join(DATASETS)}"
         )
     info = DATASETS[dataset]
     config = config or info.configs[0]
-    others = [name for name in info.configs if name and _newest_version(epath.Path(data_dir) / dataset / name)]
+    name = f"{dataset}/{config}" if config else dataset
+    others = [other for other in info.configs if other and _newest_version(prepared / dataset / other)]
     if others:
-        return f"{data_dir}: {dataset}/{config} was not prepared there, but --config={' or '.join(others)}"
+        return f"{source.data_dir}: {name} was not prepared there, but --config={' or '.join(others)}"
     chosen = f" --config={source.config}" if source.config else ""
     manual = " --manual_dir=FOLDER" if info.manual else ""
     return (
-        f"{data_dir}: {dataset}{f'/{config}' if config else ''} was not prepared there; run patchwork-prepare "
-        f"--dataset={dataset}{chosen}{manual} --data_dir={data_dir}"
+        f"{source.data_dir}: {name} was not prepared there; run patchwork-prepare "
+        f"--dataset={dataset}{chosen}{manual} --data_dir={source.data_dir}"
     )
+
+
+@dataclasses.dataclass(frozen=True)
+class AnnotatedVideo:
+    """A video of T frames and what is true of each; what a data set does not have is empty."""
+
+    name: str
+    frames: Iterable[np.ndarray]  # T images (h, w, 3) uint8, RGB
+    frame_names: list[str]  # T, as in the data set's files
+    boxes: Iterable[
+        np.ndarray
+    ] = ()  # of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions
+    labels: Iterable[np.ndarray] = ()  # T arrays (G,) int32, classes from 0
+    crowds: Iterable[np.ndarray] = ()  # T arrays (G,) bool, which boxes are around several objects; empty: none is
+    areas: Iterable[np.ndarray] = ()  # T arrays (G,) float, pixels of the objects where that is not their boxes'
+    masks: Iterable[np.ndarray] = ()  # of the foreground, T arrays (h, w) bool
+
+    def renumbered(self, numbers: np.ndarray) -> "AnnotatedVideo":
+        """With other classes: `numbers` has the new one of each, below 0 for those that are left out."""
+        labels = [numbers[labels] for labels in self.labels]
+        changed = {"labels": [new[new >= 0] for new in labels]}
+        for name in ("boxes", "crowds", "areas"):
+            values = getattr(self, name)
+            changed[name] = (
+                [each[new >= 0] for each, new in zip(values, labels, strict=True)] if len(values) else ()
+            )
+        return dataclasses.replace(self, **changed)
 
 
 def annotated_videos(
@@ -232,15 +229,29 @@ def annotated_videos(
     if source.is_generated:
         count, num_frames, scenes = count or 50, num_frames or 32, scenes_of(source.config)
         numbers = range(count) if only is None else [only]
-        return moving_objects_videos(numbers, num_frames, size, source.split, seed, scenes), count
+        return (_generated(number, num_frames, size, source.split, seed, scenes) for number in numbers), count
     builder = open_prepared(source)
-    described(builder)
+    _described(builder)
     split = source.split if only is None else _single(builder, source.split, only)
     in_order = tfds.ReadConfig(interleave_cycle_length=1)  # one file after the other, as numbers count
-    videos = builder.as_dataset(split=split, decoders=undecoded(builder), read_config=in_order)
-    read = _read_video if "frames" in builder.info.features else _read_still
+    examples = builder.as_dataset(split=split, decoders=undecoded(builder), read_config=in_order).take(count or -1)
     total = builder.info.splits[source.split].num_examples
-    return (read(example, num_frames) for example in videos.take(count or -1)), min(total, count or total)
+    is_video = "frames" in builder.info.features
+    read = (_read_video(example, num_frames) if is_video else _read_still(example) for example in examples)
+    return read, min(total, count or total)
+
+
+def _generated(number, num_frames, size, split, seed, scenes) -> AnnotatedVideo:
+    clip = moving_objects.render_clip(number, num_frames, size, split, seed, scenes)
+    visible = clip.labels > 0
+    return AnnotatedVideo(
+        name=f"{split}-{number:05d}",
+        frames=clip.frames,
+        frame_names=[f"{t:06d}" for t in range(num_frames)],
+        boxes=[boxes[kept] for boxes, kept in zip(clip.boxes, visible, strict=True)],
+        labels=[labels[kept] - 1 for labels, kept in zip(clip.labels, visible, strict=True)],
+        masks=clip.instances > 0,
+    )
 
 
 def _single(builder, split, number) -> tfds.core.ReadInstruction:
@@ -281,9 +292,8 @@ def _read_video(example, num_frames) -> AnnotatedVideo:
     )
 
 
-def _read_still(example, num_frames) -> AnnotatedVideo:
+def _read_still(example) -> AnnotatedVideo:
     """An image of COCO as a video of one frame."""
-    del num_frames
     objects = {key: value.numpy() for key, value in example["objects"].items()}
     return AnnotatedVideo(
         name=str(int(example["image/id"])),

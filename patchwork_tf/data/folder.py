@@ -21,42 +21,29 @@ CLIPS, PHOTOS = FORMS = ("clips", "photos")
 _MOST_BYTES = 2**31 - 2**24  # in one record
 
 
-@dataclasses.dataclass(kw_only=True)
-class FolderConfig(tfds.core.BuilderConfig):
-    """Which form the set has, and the folder it is made of."""
-
-    source: str = ""
-
-
 class Folder(tfds.core.GeneratorBasedBuilder):
-    """Videos, or photos, of a folder. See folder.py.
+    """Videos, or photos, of a folder. See folder.py."""
 
-    Attributes:
-        unknown: names of the frames that no annotation is about, and which were left out.
-        cut: places of the boxes that reached beyond their frames, and were cut off there.
-    """
-
-    name = "folder"
     VERSION = tfds.core.Version("1.0.0")
+    BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=name) for name in FORMS]  # noqa: RUF012  TFDS' own convention
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Any folder of pictures or videos, with annotations."
     skip_bad = False
 
-    @functools.cached_property
-    def _content(self):
-        frames = Frames(self.builder_config.source)
-        return frames, annotations.read(frames)
+    def __init__(self, *, manual_dir: str, **options):
+        self._frames = Frames(manual_dir)
+        self._found = annotations.read(self._frames)
+        super().__init__(**options)
 
     @functools.cached_property
     def _clips(self) -> list[Clip]:
-        frames, found = self._content
         if self.builder_config.name == PHOTOS:
-            return [Clip(frame.name, [frame]) for frame in frames.pictures()]
-        if found.clips:
+            return [Clip(frame.name, [frame]) for frame in self._frames.pictures()]
+        if self._found.clips:
             return [
                 Clip(name, listed, None if listed[0].number is None else listed[0].path)
-                for name, listed in found.clips.items()
+                for name, listed in self._found.clips.items()
             ]
-        return _short_names(list(frames.clips.values()))
+        return _short_names(list(self._frames.clips.values()))
 
     @property
     def listed(self) -> list[str]:
@@ -64,19 +51,17 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         return [clip.name for clip in self._clips]
 
     def _info(self) -> tfds.core.DatasetInfo:
-        found = self._content[1]
-        features = video_features(found.class_names, masks=bool(found.masks))
+        features = video_features(self._found.class_names, masks=bool(self._found.masks))
         return tfds.core.DatasetInfo(builder=self, description=__doc__, features=features, disable_shuffling=True)
 
     def _split_generators(self, dl_manager):
-        del dl_manager
-        self.unknown, self.cut = [], []
-        bad = self._content[1].bad
-        if bad and not self.skip_bad:  # before pictures are read
-            raise next(iter(bad.values()))
+        self.unknown = []  # names of the frames that no annotation is about, and which are left out
+        self.cut = []  # places of the boxes that reach beyond their frames, and are cut off there
+        if self._found.bad and not self.skip_bad:  # before pictures are read
+            raise next(iter(self._found.bad.values()))
         splits = collections.defaultdict(list)
         for clip in self._clips:
-            if clip.path or any(map(self._content[1].knows, clip.frames)):
+            if clip.path or any(map(self._found.knows, clip.frames)):
                 splits[clip.split].append(clip)
             else:
                 self.unknown += [frame.name for frame in clip.frames]
@@ -96,7 +81,7 @@ class Folder(tfds.core.GeneratorBasedBuilder):
     def _example(self, clip) -> dict:
         collected = VideoExample(clip.name, self.skip_bad)
         for frame, image in self._pictures(clip):
-            if self._content[1].knows(frame):
+            if self._found.knows(frame):
                 collected.add(frame.name.split("/")[-1], functools.partial(self._read, frame, image))
             else:
                 self.unknown.append(frame.name)
@@ -109,20 +94,18 @@ class Folder(tfds.core.GeneratorBasedBuilder):
         if not clip.path:
             yield from ((frame, functools.partial(read_stored, frame.path)) for frame in clip.frames)
             return
-        found, number = self._content[1], -1
+        found, number = self._found, -1
         wanted = {frame.number: frame for frame in (*found.things, *found.masks) if frame.path == clip.path}
         for number, picture in enumerate(Video(clip.path)):
             frame = wanted.pop(number, None) or frame_of_video(clip, number)
             yield frame, lambda picture=picture: (encode(picture), picture.shape[:2])
         for missing, frame in wanted.items():
-            yield (
-                frame,
-                functools.partial(_missing, f"{clip.path}: no frame {missing}, it has {number + 1} frames"),
-            )
+            found.bad.setdefault(frame, DataError(f"{clip.path}: no frame {missing}, it has {number + 1} frames"))
+            yield frame, None
 
     def _read(self, frame, image):
         """What `VideoExample.add` wants of a frame."""
-        found = self._content[1]
+        found = self._found
         if frame in found.bad:
             raise found.bad[frame]
         image, size = image()
@@ -148,12 +131,3 @@ def _short_names(clips: list[Clip]) -> list[Clip]:
             while min(map(len, names)) > 1 and len({name[end] for name in names}) == 1:
                 names = [name[1:] if end == 0 else name[:-1] for name in names]
     return [dataclasses.replace(clip, name="/".join(name)) for clip, name in zip(clips, names, strict=True)]
-
-
-def _missing(message):
-    raise DataError(message)
-
-
-def folder_builder(config: str, data_dir: str, manual_dir: str = "") -> Folder:
-    """The builder of a folder. Raises DataError if there is nothing in it that could be read."""
-    return Folder(config=FolderConfig(name=config, source=manual_dir), data_dir=data_dir)

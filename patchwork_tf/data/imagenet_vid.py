@@ -4,11 +4,11 @@ manual_dir is the folder that holds Data, Annotations and ImageSets, or the one 
 ILSVRC2015. Frames stay the JPEG files they are; objects keep track ids and flags.
 """
 
-import numpy as np
 import tensorflow_datasets as tfds
 
 from patchwork_tf.data.annotations import read_voc
 from patchwork_tf.data.schema import VideoExample, find_folder, read_list, video_features
+from patchwork_tf.data.things import Thing
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import list_folder, read_stored
 
@@ -36,8 +36,7 @@ class ImagenetVid(tfds.core.GeneratorBasedBuilder):
         tfds.core.BuilderConfig(name="videos", description="All frames of all videos."),
         tfds.core.BuilderConfig(
             name="frames15",
-            description=f"Of training videos {LISTED_FRAMES} frames each: those of ImageSets/VID/{FRAME_LIST} "
-            "if it is there, else evenly spaced. Of validation videos all frames.",
+            description=f"{LISTED_FRAMES} frames of each training video: those of {FRAME_LIST}, or evenly spaced.",
         ),
     ]
     MANUAL_DOWNLOAD_INSTRUCTIONS = "Request ILSVRC2015_VID.tar.gz at image-net.org and unpack it."
@@ -131,23 +130,13 @@ def _read_video(item, root, skip_bad):
 def _read_frame(root, video, name):
     image, size = read_stored(f"{root}/Data/VID/{video}/{name}.JPEG")
     objects = read_annotation(f"{root}/Annotations/VID/{video}/{name}.xml", size)
-    return (image, size), None, objects
+    return (image, size), None, [described for _, described in objects]
 
 
-def read_annotation(path: str, size: tuple[int, int] | None = None, in_pixels: bool = False) -> list[dict]:
-    """The objects of one VOC XML file.
+def read_annotation(path: str, size: tuple[int, int] | None = None) -> list[tuple[Thing, dict]]:
+    """The objects of one VOC XML file: each as it is there, and as records of a frame of `size` (h, w) have it.
 
-    Args:
-        path: of the file.
-        size: (height, width) of its frame; by default what the file says.
-        in_pixels: boxes in pixels as the file has them, their last row and column included.
-
-    Returns:
-        Dicts with 'box' (ymin, xmin, ymax, xmax), the maxima exclusive, as fractions of the frame, 'label' from 0,
-        'track_id', 'occluded', 'generated'.
-
-    Raises:
-        DataError: if it is missing, no VOC XML, names an unknown class, or a box is outside.
+    Raises DataError if it is missing, no VOC XML, says another size, names an unknown class, or a box is outside.
     """
     things, said = read_voc(path)
     size = size or said
@@ -155,13 +144,9 @@ def read_annotation(path: str, size: tuple[int, int] | None = None, in_pixels: b
         raise DataError(f"{path}: does not say how large the frame is")
     if said and size != said:
         raise DataError(f"{path}: says {said[1]}x{said[0]}, but the frame has {size[1]}x{size[0]} pixels")
-    return [_described(thing, size, in_pixels) for thing in things]
-
-
-def _described(thing, size, in_pixels) -> dict:
-    if thing.name not in WORDNET_IDS:
-        raise DataError(
-            f"{thing.where}: unknown class '{thing.name}'; ImageNet VID has 30, from {WORDNET_IDS[0]} on"
-        )
-    described = thing.described(size, WORDNET_IDS.index(thing.name))
-    return {**described, "box": np.array(thing.box)} if in_pixels else described
+    for thing in things:
+        if thing.name not in WORDNET_IDS:
+            raise DataError(
+                f"{thing.where}: unknown class '{thing.name}'; ImageNet VID has 30, from {WORDNET_IDS[0]} on"
+            )
+    return [(thing, thing.described(size, WORDNET_IDS.index(thing.name))) for thing in things]

@@ -27,18 +27,11 @@ _SPLITS = {
 
 @dataclasses.dataclass(frozen=True)
 class Frame:
-    """A picture, or a frame of a video file.
+    """A picture, or a frame of a video file."""
 
-    Attributes:
-        name: its path below the folder, without extension, composed (NFC); of a video file's frame
-            <video>/<number>.
-        path: of the file.
-        number: in the video file, from 0; None of a picture.
-    """
-
-    name: str
-    path: str
-    number: int | None = None
+    name: str  # its path below the folder, without extension, composed (NFC); of a video <video>/<number>
+    path: str  # of the file
+    number: int | None = None  # in the video file, from 0; None of a picture
 
     @property
     def place(self) -> str:
@@ -48,17 +41,11 @@ class Frame:
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """A video.
+    """A video."""
 
-    Attributes:
-        name: of the folder of its pictures, or of its file without extension, below the root.
-        frames: its pictures; of a video file those that are known to be wanted.
-        path: of the video file, if it is one.
-    """
-
-    name: str
-    frames: list[Frame]
-    path: str | None = None
+    name: str  # of the folder of its pictures, or of its file without extension, below the root
+    frames: list[Frame]  # its pictures; of a video file those that are known to be wanted
+    path: str | None = None  # of the video file, if it is one
 
     @property
     def place(self) -> str:
@@ -74,11 +61,7 @@ class Clip:
         return next((_SPLITS[word] for word in words if word in _SPLITS), "train")
 
     def numbered(self, number: int, where: str) -> Frame:
-        """Frame `number`, from 1, as MOT counts: by the numbers in the frames' names, else by their order.
-
-        Raises:
-            DataError: if there is none; `where` begins its message.
-        """
+        """Frame `number`, from 1, as MOT counts: by the numbers in the frames' names, else by their order."""
         if self.path:
             return frame_of_video(self, number - 1)
         if number not in self._by_number:
@@ -94,26 +77,14 @@ class Clip:
         return {number + (0 in by_number): frame for number, frame in by_number.items()}
 
 
-def without_extension(path: str) -> str:
-    """A path with / and without the extension of its file."""
-    return os.path.splitext(path.replace("\\", "/"))[0]
-
-
 class Frames:
-    """What is in a folder.
-
-    Attributes:
-        root: the folder.
-        clips: by name, every folder of pictures, in natural order, and every video file.
-        masks: path of every picture that is a mask, to the name of its frame, as far as it is known.
-
-    Raises:
-        DataError: if there is neither a picture nor a video.
-    """
+    """What is in a folder. Raises DataError if there is neither a picture nor a video."""
 
     def __init__(self, root: str):
         self.root = root.rstrip("/")
-        self.clips, self.masks, self._others = {}, {}, []
+        self.clips = {}  # by name, every folder of pictures, in natural order, and every video file
+        self.masks = {}  # path of every picture that is a mask, to the name of its frame, as far as it is known
+        self._others = []
         for folder, names in _walk(root):
             self._add_folder(folder, names)
         if not self.clips:
@@ -164,19 +135,15 @@ class Frames:
         return [path for path in self._others if path.lower().endswith(endings)]
 
     def find(self, name: str, where: str, folders: tuple[str, ...] = ()) -> Frame:
-        """The frame that an annotation calls `name`, a path of which the end counts.
+        """The frame that an annotation calls `name`, a path of which the end counts, with or without extension.
 
-        Folders in the path count: where frames are in one of that name, it is none that is elsewhere.
-
-        Args:
-            name: the path, with or without extension.
-            where: what the message of an error begins with.
-            folders: that the frame is in, whether the name says so or not.
+        Folders in the path count: where frames are in one of that name, it is none that is elsewhere. So do
+        `folders`, which the frame is in, whether the name says so or not.
 
         Raises:
-            DataError: if there is none, or more than one.
+            DataError: if there is none, or more than one; `where` begins the message.
         """
-        parts = _parts("/".join((*folders, without_extension(name))))
+        parts = _parts("/".join((*folders, name)))
         found = self._pictures_called(parts) or self._frames_of_videos(parts)
         if len(found) > 1:
             raise DataError(f"{where} is of {name}, which may be {found[0].path} or {found[1].path}")
@@ -186,7 +153,7 @@ class Frames:
 
     def knows(self, name: str) -> bool:
         """Whether a file of this name, in whatever folder, may be about a frame."""
-        parts = _parts(without_extension(name))
+        parts = _parts(name)
         return parts[-1] in self._by_end or bool(self._frames_of_videos(parts))
 
     def _pictures_called(self, parts) -> list[Frame]:
@@ -246,6 +213,8 @@ def _composed(name: str) -> str:
 
 
 def _parts(path: str) -> list[str]:
+    """Folders and the name, without its extension, of a path with / or \\."""
+    path = os.path.splitext(path.replace("\\", "/"))[0]
     return [part for part in _composed(path).split("/") if part not in ("", ".", "..")]
 
 

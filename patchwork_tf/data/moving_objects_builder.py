@@ -6,7 +6,7 @@ import tensorflow_datasets as tfds
 
 from patchwork_tf.data import moving_objects
 from patchwork_tf.data.moving_objects import CLASSES, SPLITS, render_clip
-from patchwork_tf.data.schema import VideoExample, video_features
+from patchwork_tf.data.schema import rendered_example, video_features
 
 
 @dataclasses.dataclass
@@ -36,7 +36,6 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
         for scenes in ("varied", "sparse")
         for size in (128, 256, 384)
     ]
-    skip_bad, listed = False, ()  # there is nothing bad
 
     def _info(self) -> tfds.core.DatasetInfo:
         return tfds.core.DatasetInfo(
@@ -46,15 +45,10 @@ class MovingObjects(tfds.core.GeneratorBasedBuilder):
         )
 
     def _split_generators(self, dl_manager):
-        del dl_manager
         return {split: self._generate_examples(split) for split in SPLITS}
 
     def _generate_examples(self, split):
         config = self.builder_config
         for index in range(config.clips[split]):
             clip = render_clip(index, config.clip_frames, config.image_size, split, config.seed, config.scenes)
-            collected = VideoExample(f"{split}-{index:05d}", skip_bad=False)
-            for t, frame in enumerate(clip.frames):
-                read = (frame, clip.instances[t], clip.objects(t))
-                collected.add(f"{t:06d}", lambda read=read: read)
-            yield index, collected.example
+            yield index, rendered_example(f"{split}-{index:05d}", clip, masks=True)

@@ -22,46 +22,27 @@ _SHUTTER = 0.5  # how much of the time between two frames the shutter is open
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """What scenes of one kind show: ranges that are drawn from, lengths in sides of the frame.
+    """What scenes of one kind show: ranges that are drawn from, lengths in sides of the frame."""
 
-    Attributes:
-        stream: keeps the random numbers of the kinds apart.
-        objects: how many at most.
-        sizes: of things, their larger side.
-        speeds: per frame.
-        places: of the centres in the first frame.
-        camera: how lively, 0 if it stands still.
-        turns: how much things turn and change their speed, 0 if they neither do.
-        outside: how far beyond the frame their centres go before they turn back.
-    """
-
-    stream: int
-    objects: int
-    sizes: tuple[float, float] = (0.09, 0.65)
-    speeds: tuple[float, float] = (0.002, 0.08)
-    places: tuple[float, float] = (-0.1, 1.1)
-    camera: float = 1.0
-    turns: float = 1.0
-    outside: float = 0.3
+    stream: int  # keeps the random numbers of the kinds apart
+    objects: int  # at most
+    sizes: tuple[float, float] = (0.09, 0.65)  # of things, their larger side
+    speeds: tuple[float, float] = (0.002, 0.08)  # per frame
+    places: tuple[float, float] = (-0.1, 1.1)  # of the centres in the first frame
+    camera: float = 1.0  # how lively, 0 if it stands still
+    turns: float = 1.0  # how much things turn and change their speed, 0 if they neither do
+    outside: float = 0.3  # how far beyond the frame their centres go before they turn back
 
 
 @dataclasses.dataclass
 class Clip:
-    """A generated clip of T frames with up to G objects.
+    """A generated clip of T frames with up to G objects."""
 
-    Attributes:
-        frames: (T, S, S, 3) uint8, RGB.
-        instances: (T, S, S) uint8, 1 + object index of the object seen at each pixel, 0 for none.
-        boxes: (T, G, 4) float32, ymin, xmin, ymax, xmax of the visible pixels, as fractions.
-        labels: (T, G) int32, 1 + class where the object is annotated, else 0.
-        track_ids: (G,) int32, the same for an object throughout its clip.
-    """
-
-    frames: np.ndarray
-    instances: np.ndarray
-    boxes: np.ndarray
-    labels: np.ndarray
-    track_ids: np.ndarray
+    frames: np.ndarray  # (T, S, S, 3) uint8, RGB
+    instances: np.ndarray  # (T, S, S) uint8, 1 + object index of the object seen at each pixel, 0 for none
+    boxes: np.ndarray  # (T, G, 4) float32, ymin, xmin, ymax, xmax of the visible pixels, as fractions
+    labels: np.ndarray  # (T, G) int32, 1 + class where the object is annotated, else 0
+    track_ids: np.ndarray  # (G,) int32, the same for an object throughout its clip
 
     def objects(self, t: int) -> list[dict]:
         """Those of a frame, as `schema.video_features` has them."""
@@ -111,38 +92,34 @@ def render(
     size: int,
     slots: int | None = None,
 ) -> Clip:
-    """Renders a clip.
+    """Renders a clip of T frames, S pixels square; the first ones do not depend on how many there are.
 
     Args:
-        rng, noise_rng: all that is random; the clip's first frames do not depend on their number.
+        rng, noise_rng: all that is random.
         kind: Kind.
         draw_look: function of rng; returns a class, from 1, and a look: square RGBA float32, colours in [0, 255]
             times alpha, alpha in [0, 1], with a margin of MARGIN.
         draw_background: function of a side in pixels and rng; returns a picture (side, side, 3) float32.
-        num_frames: T.
-        size: S, side of the square frames in pixels.
+        num_frames, size: T, S.
         slots: G, of the clip's arrays; by default as many as there are things.
     """
     bodies = [_random_body(rng, kind, draw_look) for _ in range(rng.integers(1, kind.objects + 1))]
     camera = _Camera(rng, kind.camera)
     canvas = draw_background(int(size * _CANVAS), rng)
     noise_level = rng.uniform(1, 9)
-    clip = _empty_clip(num_frames, size, slots or len(bodies))
-    for t in range(num_frames):
-        image = _render_frame(t, bodies, camera, canvas, clip)
-        image += noise_level * _noise(size, noise_rng)
-        clip.frames[t] = np.clip(image, 0, 255)
-    return clip
-
-
-def _empty_clip(num_frames: int, size: int, slots: int) -> Clip:
-    return Clip(
+    slots = slots or len(bodies)
+    clip = Clip(
         frames=np.zeros((num_frames, size, size, 3), np.uint8),
         instances=np.zeros((num_frames, size, size), np.uint8),
         boxes=np.zeros((num_frames, slots, 4), np.float32),
         labels=np.zeros((num_frames, slots), np.int32),
         track_ids=np.arange(1, slots + 1, dtype=np.int32),
     )
+    for t in range(num_frames):
+        image = _render_frame(t, bodies, camera, canvas, clip)
+        image += noise_level * _noise(size, noise_rng)
+        clip.frames[t] = np.clip(image, 0, 255)
+    return clip
 
 
 def _random_body(rng, kind: Kind, draw_look) -> _Body:

@@ -19,16 +19,11 @@ _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)(e[+-]?\d+)?", re.ASCII | re.IGNO
 def video_features(classes: Sequence[str] = (), masks: bool = False, encoding: str = "jpeg"):
     """One example is one video of T frames, and says itself what is in it.
 
-    'video': its name; 'frames': T images, upright; 'frame_names': T; 'skipped': what was left out of the
-    video, and why. Of a set with masks, 'masks': T maps of instance numbers, 0 for background. Of a set with
-    classes, 'objects': of all frames in one list, each with the 'frame' it is in (from 0), 'box' (ymin, xmin,
-    ymax, xmax as fractions), 'label' (a ClassLabel), 'track_id', 'occluded', 'generated', and 'crowd' for a box
-    around several objects.
-
-    Args:
-        classes: names of objects' classes; none for sets without objects.
-        masks: whether there are masks.
-        encoding: of frames that come as arrays, 'jpeg' or 'png'.
+    'video': its name; 'frames': T images, upright, those that come as arrays in an `encoding`, 'jpeg' or 'png';
+    'frame_names': T; 'skipped': what was left out of the video, and why. With `masks`, 'masks': T maps of instance
+    numbers, 0 for background. Of a set with `classes`, 'objects': of all frames in one list, each with the 'frame'
+    it is in (from 0), 'box' (ymin, xmin, ymax, xmax as fractions), 'label' (a ClassLabel), 'track_id', 'occluded',
+    'generated', and 'crowd' for a box around several objects.
     """
     features = tfds.features
     described = {
@@ -55,12 +50,7 @@ def video_features(classes: Sequence[str] = (), masks: bool = False, encoding: s
 
 
 class VideoExample:
-    """Collects the frames of one video into an example; bad ones stop it, or are left out and noted.
-
-    Args:
-        name: of the video.
-        skip_bad: whether a frame that cannot be used is left out, instead of raising DataError.
-    """
+    """Collects the frames of one video into an example; with `skip_bad` bad ones are left out and noted."""
 
     def __init__(self, name: str, skip_bad: bool):
         self.skip_bad = skip_bad
@@ -68,17 +58,11 @@ class VideoExample:
         self.example = {"video": name, "frames": [], "frame_names": [], "skipped": []}
 
     def add(self, name: str, read):
-        """Adds a frame.
+        """Adds a frame. DataError if it is unreadable, or of another size than its mask or those before it.
 
-        Args:
-            name: of the frame.
-            read: function without arguments that returns the frame, as `pictures.read_stored` does or as an array
-                (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without masks; and its
-                objects, with all that `video_features` has of them but their 'frame' and what is False, or None in
-                a set without. Raises DataError that names the bad file.
-
-        Raises:
-            DataError: for a frame that is unreadable, or of another size than its mask or the frames before it.
+        `read` is a function without arguments that returns the frame, as `pictures.read_stored` does or as an
+        array (h, w, 3); its mask (h, w) uint8 of instance numbers, or None in a set without; and its objects, with
+        all that `video_features` has of them but their 'frame' and what is False, or None in a set without.
         """
         where = f"{self.example['video']}: frame {name}"
         try:
@@ -102,6 +86,15 @@ class VideoExample:
         if objects is not None:
             flags = {"track_id": 0, "occluded": False, "generated": False, "crowd": False}
             self.example.setdefault(OBJECTS, []).extend({"frame": number, **flags, **thing} for thing in objects)
+
+
+def rendered_example(name: str, clip, masks: bool = False) -> dict:
+    """The example of a generated `scenes.Clip`."""
+    collected = VideoExample(name, skip_bad=False)
+    for t, frame in enumerate(clip.frames):
+        read = (frame, clip.instances[t] if masks else None, clip.objects(t))
+        collected.add(f"{t:06d}", lambda read=read: read)
+    return collected.example
 
 
 def _check_object(thing, where):

@@ -14,42 +14,17 @@ _TOLERANCE = 1  # pixels that a box may stick out of its frame: inclusive edges 
 
 @dataclasses.dataclass(frozen=True)
 class Thing:
-    """An object in a frame.
+    """An object in a frame."""
 
-    Attributes:
-        name: of its class.
-        box: ymin, xmin, ymax, xmax in pixels, the maxima exclusive; or in fractions of the frame.
-        where: the file and the place in it that says so.
-        in_fractions: whether the box is.
-        is_whole: whether the box is around all of the object, also what is outside of the frame, as MOT has it.
-        track_id: 0 if it has none.
-        crowd: whether it is around several objects.
-        occluded, generated: as ImageNet VID has them.
-    """
-
-    name: str
-    box: Sequence[float]
-    where: str
+    name: str  # of its class
+    box: Sequence[float]  # ymin, xmin, ymax, xmax in pixels, the maxima exclusive; or in fractions of the frame
+    where: str  # the file and the place in it that says so
     in_fractions: bool = False
-    is_whole: bool = False
-    track_id: int = 0
-    crowd: bool = False
-    occluded: bool = False
+    is_whole: bool = False  # the box is also around what is outside of the frame, as MOT has it
+    track_id: int = 0  # 0 if it has none
+    crowd: bool = False  # the box is around several objects
+    occluded: bool = False  # as ImageNet VID has it
     generated: bool = False
-
-    def fractions(self, size) -> np.ndarray:
-        """Its box (4,) float32 in fractions of a frame of `size` (h, w), cut off at the frame.
-
-        Raises:
-            DataError: if it has no area there, or is outside by more than a pixel and not `is_whole`.
-        """
-        edges = ",".join(f"{self.box[k]:.4g}" for k in (1, 0, 3, 2))
-        if not self.is_whole and self.sticks_out(size):
-            raise DataError(f"{self.where}: box {edges} is not inside of the {size[1]}x{size[0]} frame")
-        box = np.clip(self._edges(size), 0, 1).astype(np.float32)
-        if not (box[:2] < box[2:]).all():
-            raise DataError(f"{self.where}: box {edges} has no area inside of the {size[1]}x{size[0]} frame")
-        return box
 
     def sticks_out(self, size) -> bool:
         """Whether its box is outside of a frame of `size` (h, w) by more than a pixel."""
@@ -60,41 +35,33 @@ class Thing:
         return np.asarray(self.box, float) / (1 if self.in_fractions else np.tile(size, 2))
 
     def described(self, size, label: int) -> dict:
-        """What records have of it, see `schema.video_features`. Raises DataError as `fractions` does."""
-        return {
-            "box": self.fractions(size),
-            "label": label,
-            "track_id": self.track_id,
-            "occluded": self.occluded,
-            "generated": self.generated,
-            "crowd": self.crowd,
-        }
+        """What records have of it, see `schema.video_features`; its box is cut off at the frame of `size` (h, w).
+
+        Raises DataError if it has no area there, or is outside by more than a pixel and not `is_whole`.
+        """
+        edges = ",".join(f"{self.box[k]:.4g}" for k in (1, 0, 3, 2))
+        if not self.is_whole and self.sticks_out(size):
+            raise DataError(f"{self.where}: box {edges} is not inside of the {size[1]}x{size[0]} frame")
+        box = np.clip(self._edges(size), 0, 1).astype(np.float32)
+        if not (box[:2] < box[2:]).all():
+            raise DataError(f"{self.where}: box {edges} has no area inside of the {size[1]}x{size[0]} frame")
+        flags = {key: getattr(self, key) for key in ("track_id", "occluded", "generated", "crowd")}
+        return {"box": box, "label": label, **flags}
 
 
 @dataclasses.dataclass
 class Annotations:
-    """What was found about frames.
-
-    Attributes:
-        format: its name.
-        class_names: of things, in the order of the files.
-        things: by frame; a frame that is a key and has none is empty.
-        masks: by frame, the path of its mask.
-        sizes: (h, w) that files say that frames have.
-        clips: by name, the frames of videos, where files say what these are.
-        told_by: by frame or clip, the place that tells about it.
-        bad: by frame, what is wrong with its annotation.
-        told: places (`Frame.place`) where frames that are not mentioned have no things; elsewhere nobody knows.
-    """
+    """What was found about frames."""
 
     format: str
-    class_names: list[str] = dataclasses.field(default_factory=list)
-    things: dict[Frame, list[Thing]] = dataclasses.field(default_factory=dict)
-    masks: dict[Frame, str] = dataclasses.field(default_factory=dict)
-    sizes: dict[Frame, tuple[int, int]] = dataclasses.field(default_factory=dict)
-    clips: dict[str, list[Frame]] = dataclasses.field(default_factory=dict)
-    told_by: dict[Frame | str, str] = dataclasses.field(default_factory=dict)
-    bad: dict[Frame, DataError] = dataclasses.field(default_factory=dict)
+    class_names: list[str] = dataclasses.field(default_factory=list)  # in the order of the files
+    things: dict[Frame, list[Thing]] = dataclasses.field(default_factory=dict)  # none: it is known to be empty
+    masks: dict[Frame, str] = dataclasses.field(default_factory=dict)  # paths
+    sizes: dict[Frame, tuple[int, int]] = dataclasses.field(default_factory=dict)  # (h, w), as files say
+    clips: dict[str, list[Frame]] = dataclasses.field(default_factory=dict)  # where files say what is a video
+    told_by: dict[Frame | str, str] = dataclasses.field(default_factory=dict)  # of a frame or clip, the place
+    bad: dict[Frame, DataError] = dataclasses.field(default_factory=dict)  # what is wrong with its annotation
+    # Places (`Frame.place`) where frames that are not mentioned have no things; elsewhere nobody knows.
     told: set[str] = dataclasses.field(default_factory=set)
 
     def add_classes(self, names: Iterable[str]):

@@ -22,13 +22,8 @@ _CLOCK = 90_000  # ticks per second of files that are written
 class Video:
     """Frames of a video file, a folder of pictures, or one picture, upright, decoded as they are needed.
 
-    Attributes:
-        path: of the file or folder.
-        fps: frames per second.
-        num_frames: as far as is known before decoding, else None.
-
-    Raises:
-        DataError: if there is nothing there, or no frame in it; if a file is cut off.
+    Raises DataError if there is nothing there, or no frame in it, or a file is cut off. Later, at the first frame
+    that is corrupt or of another size than those before.
     """
 
     def __init__(self, path: str):
@@ -36,28 +31,22 @@ class Video:
         self._pictures = _pictures(path)
         self._file = None if self._pictures else VideoFile(path)
         self.fps = self._file.fps if self._file and self._file.fps else FOLDER_FPS
+        # As far as is known before decoding, else None.
         self.num_frames = self._file.num_frames if self._file else len(self._pictures)
 
     def __iter__(self) -> Iterator[np.ndarray]:
-        """Yields (h, w, 3) uint8 RGB frames. Raises DataError as `shown` does."""
+        """Yields (h, w, 3) uint8 RGB frames."""
         return (frame for frame, _ in self.shown())
 
     def shown(self) -> Iterator[tuple[np.ndarray, float]]:
-        """Yields every frame (h, w, 3) uint8 RGB and for how many seconds it is shown.
-
-        Raises:
-            DataError: at the first frame that is corrupt or of another size than those before.
-        """
+        """Yields every frame and for how many seconds it is shown."""
         return self._decode() if self._file else self._read_pictures()
 
     def read(self, choose) -> np.ndarray:
-        """Some of the frames (T, h, w, 3) uint8 RGB that `shown` gives. The first time all of a file is decoded.
+        """Some of the frames (T, h, w, 3). The first time all of a file is decoded.
 
         Args:
             choose: function of how many frames there are to the numbers (T,) that are wanted, rising.
-
-        Raises:
-            DataError: as `shown` does.
         """
         if self._file:
             return np.stack(self._file.read(choose(self._file.count())))
@@ -107,13 +96,8 @@ def check_output(path: str):
 def write_video(path: str, frames: Iterable[np.ndarray], seconds: float | Iterable[float]):
     """Writes RGB frames (h, w, 3) uint8, all of one size, as H.264 mp4 or as GIF, by extension.
 
-    The file appears under its name only when it is complete. mp4 frames of odd size lose
-    their last row or column.
-
-    Args:
-        path: of the file.
-        frames: the pictures.
-        seconds: for how long each is shown, one number for all or one each.
+    Each is shown for so many `seconds`, one number for all or one each. The file appears under its name only when
+    it is complete. mp4 frames of odd size lose their last row or column.
     """
     check_output(path)
     shown = zip(frames, itertools.repeat(seconds) if isinstance(seconds, float | int) else seconds, strict=False)

@@ -29,13 +29,7 @@ _TRIES = 2  # key frames to begin at before decoding from the start; in .ts and 
 class VideoFile:
     """A video in a file, or out of a pipe, which is copied to a temporary file first.
 
-    Attributes:
-        path: of it.
-        fps: frames per second; None if the file does not say.
-        num_frames: what the file says; None if it does not.
-
-    Raises:
-        DataError: if it is missing, no video, or cut off.
+    Raises DataError if it is missing, no video, or cut off. `fps` and `num_frames` are None if it does not say.
     """
 
     def __init__(self, path: str):
@@ -53,7 +47,6 @@ class VideoFile:
 
     @contextlib.contextmanager
     def _open(self):
-        """The container and its video stream."""
         try:
             # As file: lest FFmpeg take clip:30.mp4 for an address; titles may be in any encoding.
             container = av.open(f"file:{self._file}", metadata_errors="replace")
@@ -66,11 +59,7 @@ class VideoFile:
             yield container, stream
 
     def frames(self) -> Iterator[av.VideoFrame]:
-        """Yields all frames in the order in which they are shown.
-
-        Raises:
-            DataError: at the first one that is corrupt or of another size than those before it; if there is none.
-        """
+        """Yields all frames as they are shown. Raises DataError at the first bad one, or if there is none."""
         number, size = -1, None
         with self._open() as (container, stream):
             for number, frame in enumerate(self._decoded(container, stream)):
@@ -105,17 +94,14 @@ class VideoFile:
         return _Index(np.array(times) if rise else None, np.flatnonzero(are_keys), np.array(checksums, np.uint32))
 
     def count(self) -> int:
-        """How many frames there are."""
         return len(self._index.checksums)
 
     def read(self, numbers: Sequence[int]) -> list[np.ndarray]:
         """Some of the frames, (h, w, 3) uint8 RGB, upright.
 
         They are decoded from a key frame before them on, if what comes of that is what comes of decoding from the
-        start: in some formats seeking leads elsewhere, and not all that is called a key frame is one.
-
-        Args:
-            numbers: of the frames, from 0, rising; some may be equal.
+        start: in some formats seeking leads elsewhere, and not all that is called a key frame is one. Numbers
+        rise, some may be equal.
         """
         wanted = sorted(set(numbers))
         for start in self._index.starts(wanted[0]):
@@ -149,17 +135,11 @@ class VideoFile:
 
 @dataclasses.dataclass(frozen=True)
 class _Index:
-    """What tells the T frames of a file apart.
+    """What tells the T frames of a file apart."""
 
-    Attributes:
-        times: (T,) when they are shown, in ticks; None if they have no times, or these do not rise.
-        keys: (K,) numbers of the key frames.
-        checksums: (T,) uint32, of the pictures.
-    """
-
-    times: np.ndarray | None
-    keys: np.ndarray
-    checksums: np.ndarray
+    times: np.ndarray | None  # (T,) when they are shown, in ticks; None if they have no times that rise
+    keys: np.ndarray  # (K,) numbers of the key frames
+    checksums: np.ndarray  # (T,) uint32, of the pictures
 
     def starts(self, number: int) -> list[int]:
         """Times of key frames at or before a frame, from which it may be decoded, the best first."""

@@ -18,13 +18,9 @@ NAME = "video"  # of the data set
 
 
 def find(folder: str) -> list[str]:
-    """Video files and folders of frames in a folder and all below it, in natural order.
-
-    Raises:
-        DataError: if there are none.
-    """
+    """Video files and folders of frames in a folder and below, in natural order. DataError if there are none."""
     found = []
-    for path, files in _folders(folder):
+    for path, files in walk(folder):
         if pictures.list_pictures(path):
             found.append(path)
         found += [os.path.join(path, n) for n in files if n.lower().endswith(VIDEOS) and not n.startswith(".")]
@@ -36,14 +32,14 @@ def find(folder: str) -> list[str]:
 
 def find_photos(folder: str) -> list[str]:
     """Pictures in a folder and all below it, in natural order. Raises DataError if there are none."""
-    found = [os.path.join(path, name) for path, _ in _folders(folder) for name in pictures.list_pictures(path)]
+    found = [os.path.join(path, name) for path, _ in walk(folder) for name in pictures.list_pictures(path)]
     if not found:
         raise DataError(f"{folder}: no photos in this folder or below ({', '.join(pictures.EXTENSIONS)})")
     return sorted(found, key=pictures.natural_order)
 
 
-def _folders(folder):
-    """(path, names of files) of a folder and all below it, but for hidden ones, each once."""
+def walk(folder):
+    """(path, names of files) of a folder and all below it, by links too, but for hidden ones, each once."""
     seen = set()
     for path, folders, files in os.walk(folder, followlinks=True):
         real = os.path.realpath(path)
@@ -60,19 +56,9 @@ def open_videos(folder: str, skip_bad: bool = False, photos: str | None = None) 
 
 
 class Videos:
-    """Videos to cut clips from. Those that cannot be opened are found out at once, others when they are read.
+    """Videos to cut clips from, and photos. What cannot be opened is found at once, the rest when it is read.
 
-    Args:
-        folder: see `find`.
-        skip_bad: whether what cannot be read is named and left out, instead of raising DataError.
-        photos: folder of photos.
-
-    Attributes:
-        paths: of the videos that can be opened.
-        photos: their paths.
-
-    Raises:
-        DataError: if there is nothing in a folder, or if a video cannot be opened.
+    What cannot be read raises DataError or, with `skip_bad`, is named and left out. So does an empty folder.
     """
 
     def __init__(self, folder: str, skip_bad: bool = False, photos: str | None = None):
@@ -87,16 +73,11 @@ class Videos:
             raise DataError(f"{folder}: none of the videos in it can be read")
 
     def read(self, number: int, choose):
-        """Frames (T, h, w, 3) uint8 of a video; of the next one that can be read, if bad ones are skipped.
-
-        Args:
-            number: of the video, counted again from the first after the last.
-            choose: function of how many frames a video has to the numbers (T,) that are wanted, rising.
-        """
+        """Frames (T, h, w, 3) of a video, see `Video.read`; if bad ones are skipped, of the next good one."""
         return self._first_good(self.paths, number, lambda path: self._videos[path].read(choose))
 
     def read_photo(self, number: int, max_side: int):
-        """A photo (h, w, 3) uint8, at most `max_side` pixels a side; if bad ones are skipped, the next one."""
+        """A photo (h, w, 3), at most `max_side` pixels a side; if bad ones are skipped, the next good one."""
         return self._first_good(self.photos, number, _read_reduced, max_side)
 
     def _first_good(self, paths, number, read, *arguments):

@@ -7,83 +7,59 @@ import numpy as np
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
+from patchwork_tf.metrics.metric import FrameMetric
+
 # In the order of COCOeval.stats.
 STATISTICS = (
-    "AP",
-    "AP50",
-    "AP75",
-    "AP_small",
-    "AP_medium",
-    "AP_large",
-    "AR_1",
-    "AR_10",
-    "AR_100",
-    "AR_small",
-    "AR_medium",
-    "AR_large",
+    *("AP", "AP50", "AP75", "AP_small", "AP_medium", "AP_large"),
+    *("AR_1", "AR_10", "AR_100", "AR_small", "AR_medium", "AR_large"),
 )
 
 
-class CocoMetric:
-    """Collects detections and objects frame by frame, then computes COCO's twelve numbers.
-
-    Args:
-        class_names: of the classes, in order.
-    """
+class CocoMetric(FrameMetric):
+    """Collects detections and objects frame by frame, then computes COCO's twelve numbers."""
 
     def __init__(self, class_names):
-        self.ground_truth = {
-            "info": {},
-            "images": [],
-            "annotations": [],
-            "categories": [{"id": c, "name": name} for c, name in enumerate(class_names)],
-        }
-        self.detections = []
+        super().__init__()
+        self.categories = [{"id": c, "name": name} for c, name in enumerate(class_names)]
 
-    def add_frame(self, boxes, scores, classes, true_boxes, true_classes, crowds_and_areas=(None, None)):
-        """Adds a frame: see DetectionMetric.add_frame.
+    def add_frame(self, boxes, scores, classes, true_boxes, true_classes, crowds=None, areas=None):
+        """Adds a frame, as DetectionMetric does.
 
-        Args:
-            crowds_and_areas: (G,) bool, boxes around several objects, which are neither hit nor missed; and (G,)
-                pixels of the objects, by default of their boxes.
+        `crowds` (G,) bool are boxes around several objects, which are neither hit nor missed; `areas` (G,) pixels
+        of the objects, by default of their boxes.
         """
-        crowds, areas = crowds_and_areas
-        crowds = np.zeros(len(true_boxes), bool) if crowds is None else crowds
-        image = len(self.ground_truth["images"]) + 1
-        self.ground_truth["images"].append({"id": image})
         true_boxes = _xywh(true_boxes)
+        crowds = np.zeros(len(true_boxes), bool) if crowds is None else crowds
         areas = [box[2] * box[3] for box in true_boxes] if areas is None else areas
-        for box, label, crowd, area in zip(true_boxes, true_classes, crowds, areas, strict=True):
-            annotation = {
-                "id": len(self.ground_truth["annotations"]) + 1,
-                "image_id": image,
-                "category_id": int(label),
-                "bbox": box,
-                "area": float(area),
-                "iscrowd": int(crowd),
-            }
-            self.ground_truth["annotations"].append(annotation)
-        for box, score, label in zip(_xywh(boxes), scores, classes, strict=True):
-            detection = {"image_id": image, "category_id": int(label), "bbox": box, "score": float(score)}
-            self.detections.append(detection)
+        detections = [
+            {"category_id": int(label), "bbox": box, "score": float(score)}
+            for box, score, label in zip(_xywh(boxes), scores, classes, strict=True)
+        ]
+        annotations = [
+            {"category_id": int(label), "bbox": box, "area": float(area), "iscrowd": int(crowd)}
+            for box, label, crowd, area in zip(true_boxes, true_classes, crowds, areas, strict=True)
+        ]
+        self.records.append((detections, annotations))
 
-    def merge(self, other: "CocoMetric"):
-        """Adds what another one has collected, of images that come after."""
-        own, more = self.ground_truth, other.ground_truth
-        images, annotations = len(own["images"]), len(own["annotations"])
-        own["images"] += [{"id": images + image["id"]} for image in more["images"]]
-        for row in more["annotations"]:
-            of_row = {"id": annotations + row["id"], "image_id": images + row["image_id"]}
-            own["annotations"].append({**row, **of_row})
-        self.detections += [{**row, "image_id": images + row["image_id"]} for row in other.detections]
+    def in_coco_format(self) -> tuple[dict, list[dict]]:
+        """The objects as COCO's instances, and the detections as its results."""
+        images, detections, annotations = [], [], []
+        for image, (found, true) in enumerate(self.records, start=1):
+            images.append({"id": image})
+            detections += [{"image_id": image, **row} for row in found]
+            annotations += [{"image_id": image, **row} for row in true]
+        annotations = [{"id": number, **row} for number, row in enumerate(annotations, start=1)]
+        truth = {"info": {}, "images": images, "annotations": annotations, "categories": self.categories}
+        return truth, detections
 
     def result(self) -> dict[str, float | None]:
         """STATISTICS in [0, 1], None where there is nothing to find."""
         truth = COCO()
-        truth.dataset = self.ground_truth
+        truth.dataset, detections = self.in_coco_format()
         with contextlib.redirect_stdout(io.StringIO()):
             truth.createIndex()
-            return evaluate(truth, self.detections)
+        return evaluate(truth, detections)
 
 
 def evaluate(truth: COCO, detections: list[dict]) -> dict[str, float | None]:

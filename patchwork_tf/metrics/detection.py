@@ -7,21 +7,17 @@ over all recall points, as the ILSVRC devkit does.
 
 import numpy as np
 
+from patchwork_tf.metrics.metric import FrameMetric
+
 RULES = ("vid", "50")
 
 
-class DetectionMetric:
-    """Collects detections and objects frame by frame, then computes average precisions.
-
-    Args:
-        class_names: of the classes, in order.
-    """
+class DetectionMetric(FrameMetric):
+    """Collects detections and objects frame by frame, then computes average precisions."""
 
     def __init__(self, class_names):
+        super().__init__()
         self.class_names = list(class_names)
-        self._scores = [[] for _ in self.class_names]
-        self._matches = {rule: [[] for _ in self.class_names] for rule in RULES}
-        self._objects = np.zeros(len(self.class_names), int)
 
     def add_frame(self, boxes, scores, classes, true_boxes, true_classes):
         """Matches the detections of one frame with its objects.
@@ -35,21 +31,9 @@ class DetectionMetric:
         boxes, scores, classes = (np.asarray(a)[order] for a in (boxes, scores, classes))
         for c in np.union1d(classes, true_classes).astype(int):
             truth = np.asarray(true_boxes)[np.asarray(true_classes) == c].reshape(-1, 4)
-            detected = boxes[classes == c].reshape(-1, 4)
-            self._objects[c] += len(truth)
-            self._scores[c].extend(scores[classes == c])
-            overlaps = pairwise_iou(detected, truth)
-            for rule in RULES:
-                self._matches[rule][c].extend(_match(overlaps, match_thresholds(truth, rule)))
-
-    def merge(self, other: "DetectionMetric"):
-        """Adds what another one has collected, of frames that come after."""
-        for own, more in zip(self._scores, other._scores, strict=True):
-            own += more
-        for rule in RULES:
-            for own, more in zip(self._matches[rule], other._matches[rule], strict=True):
-                own += more
-        self._objects += other._objects
+            overlaps = pairwise_iou(boxes[classes == c].reshape(-1, 4), truth)
+            matches = {rule: _match(overlaps, match_thresholds(truth, rule)) for rule in RULES}
+            self.records.append((c, scores[classes == c], matches, len(truth)))
 
     def result(self) -> dict:
         """Average precisions in [0, 1].
@@ -58,27 +42,30 @@ class DetectionMetric:
             'mAP_vid' and 'mAP_50', means over the classes that have objects; 'AP_50', see `pooled_precision`; and
             'per_class', class name -> {'AP_vid', 'AP_50', 'objects'}; an AP is None for a class without objects.
         """
-        per_class = {}
+        per_class, means = {}, {}
         for c, name in enumerate(self.class_names):
-            row = {"objects": int(self._objects[c])}
-            for rule in RULES:
-                row[f"AP_{rule}"] = average_precision(self._scores[c], self._matches[rule][c], self._objects[c])
-            per_class[name] = row
-        means = {}
+            records = [record for record in self.records if record[0] == c]
+            per_class[name] = {
+                "objects": sum(objects for *_, objects in records),
+                **{f"AP_{rule}": _precision_of(records, rule) for rule in RULES},
+            }
         for rule in RULES:
             values = [row[f"AP_{rule}"] for row in per_class.values() if row["objects"]]
             means[f"mAP_{rule}"] = float(np.mean(values)) if values else None
         return {**means, "AP_50": self.pooled_precision(), "per_class": per_class}
 
-    def pooled_precision(self, rule: str = "50") -> float | None:
+    def pooled_precision(self) -> float | None:
         """Average precision in [0, 1] of the detections of all classes in one ranking; None without objects.
 
         A detection still finds only objects of its own class.
         """
-        scores, matches = (
-            np.concatenate([np.asarray(part) for part in parts]) for parts in (self._scores, self._matches[rule])
-        )
-        return average_precision(scores, matches, int(self._objects.sum()))
+        return _precision_of(sorted(self.records, key=lambda record: record[0]), "50")
+
+
+def _precision_of(records, rule) -> float | None:
+    scores = [score for _, scores, _, _ in records for score in scores]
+    matches = [match for _, _, matches, _ in records for match in matches[rule]]
+    return average_precision(scores, matches, sum(objects for *_, objects in records))
 
 
 def match_thresholds(true_boxes: np.ndarray, rule: str) -> np.ndarray:
@@ -116,12 +103,7 @@ def _match(overlaps: np.ndarray, thresholds: np.ndarray) -> list[bool]:
 
 
 def average_precision(scores, matches, num_objects: int) -> float | None:
-    """Area under the precision envelope over recall; None without objects.
-
-    Args:
-        scores: (D,) of all detections of a class in all frames, matches: (D,) bool.
-        num_objects: how many there were to find.
-    """
+    """Area under the precision envelope over recall of scores (D,) and matches (D,); None without objects."""
     if num_objects == 0:
         return None
     order = np.argsort(-np.asarray(scores, float), kind="stable")

@@ -3,79 +3,62 @@
 import numpy as np
 
 from patchwork_tf.metrics.detection import pairwise_iou
+from patchwork_tf.metrics.metric import FrameMetric
 from patchwork_tf.truth import BELIEVED
 
 _SAME = 0.5  # IoU of what is the same object
 
 
-class BoxFlicker:
+class _Flicker(FrameMetric):
+    """Records are, of two frames in turn, how much has changed and how much could have."""
+
+    _last = None
+
+    def add_frame(self, answer, reference, is_first: bool):
+        """Takes the answer to a frame, and what is so; `is_first`: of a video."""
+        now = self.seen(answer, reference)
+        if self._last is not None and not is_first:
+            self.records.append(self.changes(*self._last, *now))
+        self._last = now
+
+    def result(self) -> float | None:
+        """What part changed without cause, 0 if nothing flickers; None if nothing could."""
+        total = sum(total for _, total in self.records)
+        return sum(changed for changed, _ in self.records) / total if total else None
+
+
+class BoxFlicker(_Flicker):
     """Of objects that a reference sees in two frames in turn: how many are found in one of them alone."""
 
-    def __init__(self):
-        self._last, self._changed, self._pairs = None, 0, 0
+    def seen(self, answer, reference):
+        """The reference's sure objects, and which of them are among the answer's sure detections."""
+        sure, true = answer.scores >= BELIEVED, reference.scores >= BELIEVED
+        boxes, classes = reference.boxes[true], reference.classes[true]
+        if not len(boxes) or not sure.any():
+            return boxes, classes, np.zeros(len(boxes), bool)
+        overlap = pairwise_iou(boxes, answer.boxes[sure]) * (classes[:, None] == answer.classes[sure])
+        return boxes, classes, overlap.max(axis=1) >= _SAME
 
-    def add_frame(self, answer, reference, is_first: bool):
-        """Takes the answer to a frame, and what is so; `is_first`: of a video."""
-        sure = reference.scores >= BELIEVED
-        boxes, classes = reference.boxes[sure], reference.classes[sure]
-        found = _found(boxes, classes, answer)
-        if self._last is not None and not is_first:
-            self._compare(boxes, classes, found)
-        self._last = boxes, classes, found
-
-    def _compare(self, boxes, classes, found):
-        before, classes_before, found_before = self._last
+    def changes(self, before, classes_before, found_before, boxes, classes, found) -> tuple[int, int]:
+        """Objects that are found in one of two frames alone, and all that stay."""
         if not len(boxes) or not len(before):
-            return
+            return 0, 0
         overlap = pairwise_iou(boxes, before) * (classes[:, None] == classes_before)
-        partner = overlap.argmax(axis=1)
         stays = overlap.max(axis=1) >= _SAME
-        self._pairs += int(stays.sum())
-        self._changed += int((found != found_before[partner])[stays].sum())
-
-    def merge(self, other: "BoxFlicker"):
-        """Adds that of other videos."""
-        self._changed += other._changed
-        self._pairs += other._pairs
-
-    def result(self) -> float | None:
-        """In [0, 1]; None if nothing stayed."""
-        return self._changed / self._pairs if self._pairs else None
+        return int((found != found_before[overlap.argmax(axis=1)])[stays].sum()), int(stays.sum())
 
 
-def _found(boxes, classes, answer):
-    """Which objects are among the answer's sure detections."""
-    sure = answer.scores >= BELIEVED
-    if not len(boxes) or not sure.any():
-        return np.zeros(len(boxes), bool)
-    overlap = pairwise_iou(boxes, answer.boxes[sure]) * (classes[:, None] == answer.classes[sure])
-    return overlap.max(axis=1) >= _SAME
-
-
-class MaskFlicker:
+class MaskFlicker(_Flicker):
     """Pixels that change between two frames where a reference's do not, as a part of its foreground."""
 
-    def __init__(self):
-        self._last, self._changed, self._foreground = None, 0, 0
+    def seen(self, answer, reference):
+        """Both masks."""
+        return answer.mask, reference.mask
 
-    def add_frame(self, answer, reference, is_first: bool):
-        """Takes the answer to a frame, and what is so; `is_first`: of a video."""
-        mask, true = answer.mask, reference.mask
-        if self._last is not None and not is_first:
-            before, true_before = self._last
-            still = true == true_before
-            self._changed += int(np.sum(still & (mask != before)))
-            self._foreground += int(np.sum((true > 0) | (true_before > 0)))
-        self._last = mask, true
-
-    def merge(self, other: "MaskFlicker"):
-        """Adds that of other videos."""
-        self._changed += other._changed
-        self._foreground += other._foreground
-
-    def result(self) -> float | None:
-        """0 if nothing flickers; None without foreground."""
-        return self._changed / self._foreground if self._foreground else None
+    def changes(self, before, true_before, mask, true) -> tuple[int, int]:
+        """Pixels that change without cause, and those of the foreground."""
+        still = true == true_before
+        return int(np.sum(still & (mask != before))), int(np.sum((true > 0) | (true_before > 0)))
 
 
 def flicker_of(task: str):

@@ -27,14 +27,11 @@ _KEPT_DIGITS = 6
 
 
 class DetectionWriter:
-    """Writes the detections of all frames as the VID devkit and COCO want them.
+    """Writes the detections of all frames into a folder as the VID devkit and COCO want them.
 
-    Frames are numbered from 1 in the order of their names, which is that of the devkit's lists.
-
-    Args:
-        folder: where detections.txt, image_set.txt and detections.json go.
-        coco_ids: COCO's number of every class, if the videos are COCO's images, named by their
-            number; by default categories are 1 + class and images the frames' numbers.
+    Frames are numbered from 1 in the order of their names, which is that of the devkit's lists. `coco_ids` are
+    COCO's numbers of the classes, if the videos are COCO's images, named by their number; by default categories
+    are 1 + class and images the frames' numbers.
     """
 
     def __init__(self, folder: str, coco_ids=None):
@@ -88,7 +85,6 @@ class MaskWriter:
 
     def add_frame(self, video: str, frame: str, answer, size):
         """Adds the answer (Mask) to a frame."""
-        del size
         with io.BytesIO() as picture:
             PIL.Image.fromarray(answer.mask.astype(np.uint8) * self._foreground).save(picture, format="png")
             self._pictures[os.path.join(self.folder, video, f"{frame}.png")] = picture.getvalue()
@@ -118,23 +114,19 @@ def read_image_set(path: str) -> dict[int, str]:
     return frames
 
 
-def read_detections(path: str, frames: dict[int, str], num_classes: int = len(CLASSES)) -> dict[int, np.ndarray]:
-    """Detections of the VID devkit's format, by frame id.
+def read_detections(path: str, frames: dict[int, str]) -> dict[int, np.ndarray]:
+    """Detections of the VID devkit's format by frame id, (D, 6): class from 0, score, ymin, xmin, ymax, xmax.
 
-    Returns:
-        Frame id -> (D, 6) float64: class from 0, score, ymin, xmin, ymax, xmax, the maxima exclusive.
-
-    Raises:
-        DataError: that names the line, if it is malformed or its frame or class unknown.
+    The maxima are exclusive. Raises DataError with the line that is malformed, or of an unknown frame or class.
     """
     detections = {}
     for where, words in numbered_lines(path):
-        frame, row = _read_detection(words, where, frames, num_classes)
+        frame, row = _read_detection(words, where, frames)
         detections.setdefault(frame, []).append(row)
     return {frame: np.array(rows) for frame, rows in detections.items()}
 
 
-def _read_detection(words, where, frames, num_classes):
+def _read_detection(words, where, frames):
     try:
         frame, label, *numbers = words
         frame, label = int(frame), int(label)
@@ -147,57 +139,47 @@ def _read_detection(words, where, frames, num_classes):
         raise DataError(f"{where}: not all of '{' '.join(words)}' are finite numbers")
     if frame not in frames:
         raise DataError(f"{where}: frame id {frame} is not in the image set")
-    if not 1 <= label <= num_classes:
-        raise DataError(f"{where}: class id {label}; there are 1 to {num_classes}")
+    if not 1 <= label <= len(CLASSES):
+        raise DataError(f"{where}: class id {label}; there are 1 to {len(CLASSES)}")
     return frame, (label - 1, score, ymin, xmin, ymax + 1, xmax + 1)
 
 
 def true_boxes(annotations: str, frame: str) -> tuple[np.ndarray, np.ndarray]:
     """Boxes (G, 4) in pixels, the maxima exclusive, and classes (G,) of `<annotations>/<frame>.xml`."""
-    objects = read_annotation(f"{annotations}/{frame}.xml", in_pixels=True)
-    boxes = np.array([thing["box"] for thing in objects]).reshape(-1, 4)
-    return boxes, np.array([thing["label"] for thing in objects], int)
+    objects = read_annotation(f"{annotations}/{frame}.xml")
+    boxes = np.array([thing.box for thing, _ in objects]).reshape(-1, 4)
+    return boxes, np.array([described["label"] for _, described in objects], int)
 
 
-def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, str, np.ndarray, np.ndarray]]:
-    """Sequence, frame, mask and true mask (H, W) bool of every true mask, in order.
+def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Sequence, mask and true mask (H, W) bool of every true mask of sequences that are in both folders, in order.
 
-    Args:
-        predictions: folder of `<sequence>/<frame>.png`.
-        ground_truth: the same, or the root of DAVIS, of which Annotations/480p is taken; only
-            sequences that are in `predictions` too are.
-
-    Raises:
-        DataError: if there is nothing to compare, a mask is missing, unreadable or of another size. First and last
-            frames of sequences may be missing, for the official rules do not read them.
+    Folders hold `<sequence>/<frame>.png`; the truth may be the root of DAVIS, of which Annotations/480p is taken.
+    Raises DataError if there is nothing to compare, a mask is missing, unreadable or of another size. First and
+    last frames of sequences may be missing, for the official rules do not read them.
     """
+    for sequence, found, truth in _pairs(predictions, ground_truth, read_mask, may_lack_ends=True):
+        yield sequence, found > 0, truth > 0
+
+
+def class_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """The same of the numbers of classes (H, W) uint8; no picture may be missing."""
+    return _pairs(predictions, ground_truth, read_classes)
+
+
+def _pairs(predictions, ground_truth, read, may_lack_ends=False):
     for sequence, frames in mask_frames(predictions, ground_truth).items():
-        folder = os.path.join(mask_root(ground_truth), sequence)
-        for frame in frames:
-            path, truth = os.path.join(predictions, sequence, frame), read_mask(os.path.join(folder, frame))
-            is_scored = frame not in (frames[0], frames[-1])
-            mask = read_mask(path) if is_scored or os.path.exists(path) else np.zeros_like(truth)
-            if mask.shape != truth.shape:
+        for number, frame in enumerate(frames):
+            path, truth = (os.path.join(root, sequence, frame) for root in (predictions, mask_root(ground_truth)))
+            truth, is_end = read(truth), number in (0, len(frames) - 1)
+            is_lacking = may_lack_ends and is_end and not os.path.exists(path)
+            found = np.zeros_like(truth) if is_lacking else read(path)
+            if found.shape != truth.shape:
                 raise DataError(
-                    f"{path}: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, the true one "
+                    f"{path}: the mask has {found.shape[1]}x{found.shape[0]} pixels, the true one "
                     f"{truth.shape[1]}x{truth.shape[0]}"
                 )
-            yield sequence, frame, mask > 0, truth > 0
-
-
-def class_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Numbers of classes (H, W) uint8, predicted and true, of every true picture; arguments as of `mask_pairs`.
-
-    Raises:
-        DataError: if there is nothing to compare, a picture is missing, unreadable or of another size.
-    """
-    for sequence, frames in mask_frames(predictions, ground_truth).items():
-        for frame in frames:
-            path = os.path.join(predictions, sequence, frame)
-            found, truth = read_classes(path), read_classes(os.path.join(mask_root(ground_truth), sequence, frame))
-            if found.shape != truth.shape:
-                raise DataError(f"{path}: it has {found.shape[::-1]} pixels, the true one {truth.shape[::-1]}")
-            yield found, truth
+            yield sequence, found, truth
 
 
 def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:
@@ -218,10 +200,7 @@ def mask_frames(predictions: str, ground_truth: str) -> dict[str, list[str]]:
 
 
 def missing_sequences(predictions: str, ground_truth: str) -> list[str]:
-    """Sequences of the ground truth that were not predicted.
-
-    Of the root of DAVIS, those of the list (train or val) that the predicted ones are in are expected.
-    """
+    """Sequences of the ground truth that were not predicted; of DAVIS, of the list that predicted ones are in."""
     predicted = set(mask_frames(predictions, ground_truth))
     expected = set(list_folder(mask_root(ground_truth)))
     for folder in ("ImageSets/480p", "ImageSets/2016"):

@@ -10,6 +10,8 @@ import itertools
 import cv2
 import numpy as np
 
+from patchwork_tf.metrics.metric import FrameMetric
+
 MEASURES = ("J", "F")
 STATISTICS = ("mean", "recall", "decay")
 BOUNDARY_WIDTH = 0.008  # how far a contour may be off, relative to the frame's diagonal
@@ -17,24 +19,12 @@ RECALL_THRESHOLD = 0.5
 _DECAY_BINS = 4
 
 
-class SegmentationMetric:
+class SegmentationMetric(FrameMetric):
     """Collects masks frame by frame, then computes the statistics of J and F."""
-
-    def __init__(self):
-        self._frames = {}  # sequence -> measure -> values
 
     def add_frame(self, sequence: str, mask: np.ndarray, truth: np.ndarray):
         """Compares the mask of the next frame of a sequence with the true one, (H, W) bool both."""
-        values = self._frames.setdefault(sequence, {measure: [] for measure in MEASURES})
-        values["J"].append(region_similarity(mask, truth))
-        values["F"].append(contour_accuracy(mask, truth))
-
-    def merge(self, other: "SegmentationMetric"):
-        """Adds what another one has collected, of frames that come after."""
-        for sequence, values in other._frames.items():
-            own = self._frames.setdefault(sequence, {measure: [] for measure in MEASURES})
-            for measure in MEASURES:
-                own[measure] += values[measure]
+        self.records.append((sequence, region_similarity(mask, truth), contour_accuracy(mask, truth)))
 
     def result(self) -> dict:
         """The statistics, in [0, 1].
@@ -43,12 +33,12 @@ class SegmentationMetric:
             'J' and 'F', each with 'mean', 'recall', 'decay' over all sequences, and 'per_sequence',
             sequence -> {'mean', 'recall', 'decay', 'per_frame'}.
         """
-        result = {}
-        for measure in MEASURES:
-            per_sequence = {}
-            for name, frames in self._frames.items():
-                per_sequence[name] = {**statistics(frames[measure]), "per_frame": frames[measure]}
-            means = {}
+        result, sequences = {}, dict.fromkeys(sequence for sequence, *_ in self.records)
+        for column, measure in enumerate(MEASURES, start=1):
+            per_sequence, means = {}, {}
+            for name in sequences:
+                values = [record[column] for record in self.records if record[0] == name]
+                per_sequence[name] = {**statistics(values), "per_frame": values}
             for key in STATISTICS:
                 values = [row[key] for row in per_sequence.values() if row[key] is not None]
                 means[key] = float(np.mean(values)) if values else None
@@ -59,8 +49,7 @@ class SegmentationMetric:
 class ClassMetric:
     """Intersection over union of every class over all pixels of all frames, as PASCAL VOC has it.
 
-    Args:
-        names: of the classes by number, the background first.
+    The names of the classes are in the order of their numbers, the background first.
     """
 
     IGNORED = 255  # of the truth
@@ -97,12 +86,9 @@ def region_similarity(mask: np.ndarray, truth: np.ndarray) -> float:
 
 
 def contour_accuracy(mask: np.ndarray, truth: np.ndarray) -> float:
-    """F: harmonic mean of the precision and recall of a mask's contour pixels.
+    """F: harmonic mean of the precision and recall of the contour pixels of a mask (H, W) bool.
 
     A contour pixel counts as found if the other contour has one within BOUNDARY_WIDTH.
-
-    Args:
-        mask, truth: (H, W) bool.
     """
     radius = int(np.ceil(BOUNDARY_WIDTH * np.linalg.norm(mask.shape)))
     predicted, true = contour(mask), contour(truth)
@@ -121,14 +107,10 @@ def contour(mask: np.ndarray) -> np.ndarray:
 
 
 def statistics(values) -> dict[str, float | None]:
-    """Mean, recall and decay of a measure over the frames of a sequence, its first and last left out.
+    """Mean, recall and decay of a measure (T,) over the frames of a sequence, its first and last left out.
 
-    Args:
-        values: (T,) per frame.
-
-    Returns:
-        'mean'; 'recall', the part of frames above RECALL_THRESHOLD; 'decay', the mean of the first
-        quarter minus that of the last. All None if nothing is left.
+    'recall' is the part of frames above RECALL_THRESHOLD, 'decay' the mean of the first quarter minus that of the
+    last. All are None if nothing is left.
     """
     values = np.asarray(values, float)[1:-1]
     if not len(values):

@@ -34,35 +34,19 @@ def advance_ages(ages: np.ndarray, grid: Grid, answer) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Style:
-    """What is drawn of answers.
+    """What is drawn of answers."""
 
-    Attributes:
-        task: that draws its answer.
-        class_names: of the model.
-        min_score: detections below it are left out.
-        show_values: also draw, top right, a square per window: the brighter, the more is expected of it; the best
-            is outlined.
-    """
-
-    task: Task
-    class_names: Sequence[str]
-    min_score: float = 0.3
-    show_values: bool = False
+    task: Task  # that draws its answer
+    class_names: Sequence[str]  # of the model
+    min_score: float = 0.3  # detections below it are left out
+    show_values: bool = False  # also a square per window, top right: the brighter, the more is expected of it
 
 
 def draw(frame, answer, ages, style: Style, title="") -> np.ndarray:
-    """Draws one answer.
+    """Draws the answer to a frame (H, W, 3) uint8 RGB; the new image is larger if the frame is small.
 
-    Args:
-        frame: (H, W, 3) uint8 RGB.
-        answer: to the frame, of a kind that the task has.
-        ages: (M, M) frames since each cell was looked at, or NEVER. Stale cells are darkened,
-            the staler the darker, and cells never seen are grey.
-        style: Style.
-        title: shown at the bottom.
-
-    Returns:
-        A new image, (H, W, 3) uint8, or larger if the frame was small.
+    `ages` (M, M) are frames since each cell was looked at, or NEVER. Stale cells are darkened, the staler the
+    darker, and cells never seen are grey. The title is shown at the bottom.
     """
     factor = max(1, -(-MIN_SIDE // min(frame.shape[:2])))
     image = cv2.resize(frame, None, fx=factor, fy=factor, interpolation=cv2.INTER_NEAREST)
@@ -101,16 +85,12 @@ def _outline_window(image, ages):
 
 def _draw_values(image, q_values):
     side = round(len(q_values) ** 0.5)  # windows in a row
-    inset = heat_map(q_values.reshape(side, side), max(4, min(image.shape[:2]) // (5 * side)))
+    inset = _heat_map(q_values.reshape(side, side), max(4, min(image.shape[:2]) // (5 * side)))
     image[6 : 6 + inset.shape[0], -6 - inset.shape[1] : -6] = inset
 
 
-def heat_map(values: np.ndarray, square: int) -> np.ndarray:
-    """Draws values (rows, columns), the brighter, the higher; the highest is outlined.
-
-    Returns:
-        (rows * square, columns * square, 3) uint8 RGB.
-    """
+def _heat_map(values, square):
+    """Values (rows, columns) as squares of so many pixels, the brighter, the higher; the highest is outlined."""
     scaled = (255 * (values - values.min()) / max(np.ptp(values), 1e-6)).astype(np.uint8)
     enlarged = cv2.resize(scaled, None, fx=square, fy=square, interpolation=cv2.INTER_NEAREST)
     picture = np.ascontiguousarray(cv2.applyColorMap(enlarged, cv2.COLORMAP_VIRIDIS)[..., ::-1])

@@ -21,30 +21,18 @@ from patchwork_tf.task import get_task
 
 @dataclasses.dataclass(frozen=True)
 class View:
-    """What there is to know when the window of a frame is chosen.
+    """What there is to know when the window of a frame is chosen."""
 
-    Attributes:
-        number: of the frame, from 0.
-        frame: (1, H, W, 3) float32 in [-1, 1], the frame at the model's size, which policies that are deployed in
-            files do without.
-        size: (h, w) of the frame in pixels before it was brought to the model's size.
-        outputs: of the last step; None before the first.
-        state: what is remembered.
-        need: (M, M) float32, how much of the answer that matters is remembered in each cell, see
-            `PatchworkModel.need`. This and what follows is as the last step left it; 0 before the first.
-        freshness: (M, M) float32, FRESHNESS_DECAY ** age of each cell, 1 if it was looked at in the last frame; 0
-            where no window has been yet.
-        rule_values: (windows,) float32, what the rule says each of `grid.windows` is worth.
-    """
-
-    number: int
+    number: int  # of the frame, from 0
+    # (1, H, W, 3) float32 in [-1, 1], at the model's size, which policies that are deployed in files do without.
     frame: np.ndarray | None = None
-    size: tuple[int, int] | None = None
-    outputs: dict | None = None
-    state: object = None
-    need: np.ndarray | None = None
-    freshness: np.ndarray | None = None
-    rule_values: np.ndarray | None = None
+    size: tuple[int, int] | None = None  # (h, w) of the frame in pixels before that
+    outputs: dict | None = None  # of the last step; None before the first
+    state: object = None  # what is remembered
+    # As the last step left them, 0 before the first:
+    need: np.ndarray | None = None  # (M, M) float32, how much of the answer that matters is in each cell
+    freshness: np.ndarray | None = None  # (M, M) float32, FRESHNESS_DECAY ** age; 0 where no window has been yet
+    rule_values: np.ndarray | None = None  # (windows,) float32, what the rule says each window is worth
 
 
 Policy = Callable[[View], tuple[int, int]]
@@ -60,7 +48,6 @@ def random(grid: Grid, seed: int = 0) -> Policy:
     rng = np.random.default_rng(seed)
 
     def choose(view):
-        del view
         row, column = rng.integers(0, grid.positions, 2)
         return int(row), int(column)
 
@@ -80,20 +67,14 @@ def next_window(view: View) -> tuple[int, int]:
 def oracle(model, truth: Callable[[int, tuple[int, int]], dict]) -> Policy:
     """Tries every window, and keeps the one after which the answer is truest: the ceiling, one step ahead.
 
-    Args:
-        model: the Keras model that is run.
-        truth: function of a frame's number and size (h, w) to `Task.frame_truth`.
+    `truth` is a function of a frame's number and size (h, w) to `Task.frame_truth`.
     """
     trial = _trial(model)
     return lambda view: model.grid.windows[trial(view.frame, view.state, truth(view.number, view.size))]
 
 
 def foresight(step) -> Policy:
-    """The same by what the model itself says of the whole frame: it sees what is coming, and not where it errs.
-
-    Args:
-        step: the KerasStep that is run.
-    """
+    """The same by what the model itself says of the whole frame: it sees what is coming, and not where it errs."""
     trial, blank = _trial(step.model), step.initial_state()
 
     def choose(view):
@@ -104,11 +85,7 @@ def foresight(step) -> Policy:
 
 
 def answer_score(model, answer, truth):
-    """The score (B,) of outputs of `model.step`, stale parts included; truth as for `Task.count_cells`.
-
-    An answer is counted up cell by cell, and the counts of all cells give its score. So what an answer is worth
-    that holds some cells of one frame and some of another is known without making it.
-    """
+    """The score (B,) of outputs of `model.step`, stale parts included; truth as for `Task.count_cells`."""
     task = get_task(model.config.task)
     counts = [task.count_cells(model, answer, truth), task.count_map(model.map_part(answer), truth)]
     return task.score_of(ops.concatenate(counts, axis=1), truth)
@@ -135,24 +112,12 @@ _OWN: dict[str, Callable[..., Policy]] = {}
 
 
 def register_policy(name: str, make: Callable[..., Policy]):
-    """Adds a policy of one's own: all commands take it by its name.
+    """Adds a policy of one's own: all commands take it by its name. Raises UsageError if that is taken.
 
-    Args:
-        name: its name.
-        make: function of a step, KerasStep or ExportedStep, to a policy for one stream.
-
-    Raises:
-        UsageError: if the name is taken.
+    `make` is a function of a step, KerasStep or ExportedStep, to a policy for one stream.
     """
     if name in POLICIES or _OWN.setdefault(name, make) is not make:
         raise UsageError(f"there is a policy '{name}' already; choose another name")
-
-
-def _made(name, step) -> Policy:
-    policy = _OWN[name](step)
-    if not callable(policy):
-        raise UsageError(f"policy '{name}': register a function of a step that returns the policy, not the policy")
-    return policy
 
 
 def policy_names() -> list[str]:
@@ -161,24 +126,22 @@ def policy_names() -> list[str]:
 
 
 def make_policy(name: str | Policy | None, step, seed: int = 0, truth=None) -> Policy:
-    """The policy of a name, for one stream.
+    """The policy of a name, for one stream of a KerasStep or ExportedStep. UsageError if it cannot be followed.
 
-    Args:
-        name: one of `policy_names`, or a policy itself. None is what the model or file chooses by itself: learned
-            if it was trained to, else by the rule.
-        step: the KerasStep or ExportedStep that is run.
-        seed: of random.
-        truth: for the oracle, see there.
-
-    Raises:
-        UsageError: if the name is unknown, or the step cannot follow it.
+    A name may be a policy itself. None is what the model or file chooses by itself: learned if it was trained to,
+    else by the rule. The seed is of random, the truth for the oracle.
     """
     if name is None:
         return next_window
     if callable(name):
         return name
     if name in _OWN:
-        return _made(name, step)
+        policy = _OWN[name](step)
+        if not callable(policy):
+            raise UsageError(
+                f"policy '{name}': register a function of a step that returns the policy, not the policy"
+            )
+        return policy
     if name in LOOK_FIRST and step.model is None:
         raise UsageError(f"{name} tries every window of a frame, which an exported file cannot")
     if name == "learned" and step.policy != "learned":

@@ -11,14 +11,10 @@ def is_key_frame(stream: StreamConfig, number: int) -> bool:
 
 
 def frame_mflops(step, starts_whole: bool = False) -> Iterator[float]:
-    """What each frame of a stream costs, endlessly: multiply-adds / 10^6.
+    """What each frame of a stream by a KerasStep or ExportedStep costs, endlessly: multiply-adds / 10^6.
 
-    A delay spreads each inference evenly over the frames that it may take. (The average of
-    Tables 4 and 5 divides by those frames once more; a run cannot show that.)
-
-    Args:
-        step: what is run, a KerasStep or ExportedStep.
-        starts_whole: whether the first frame is looked at as a whole.
+    A delay spreads each inference evenly over the frames that it may take. (The average of Tables 4 and 5 divides
+    by those frames once more; a run cannot show that.) `starts_whole`: the first frame is looked at as a whole.
     """
     stream, number = step.info.stream, 0
     of_step, of_start = step.mflops(), step.mflops(starts_whole)

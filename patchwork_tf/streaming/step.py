@@ -25,16 +25,8 @@ from patchwork_tf.task import get_task
 class KerasStep:
     """A Keras model's step, compiled where the backend can, with suppression and the merging of flips in it.
 
-    Args:
-        model: as from `build`.
-        stream: which frames are processed, and whether the mirrored frame is run as a second stream; by default
-            as the model's own `info` has it.
-
-    Attributes:
-        model: likewise.
-        config, grid, task: of the model.
-        info: the ModelInfo, of what is run.
-        policy: how `next_window` is chosen, 'rule' or 'learned'.
+    The `stream` says which frames are processed, and whether the mirrored frame is run as a second stream; by
+    default it is that of the model's own `info`. The step's `info` is of what is run.
     """
 
     def __init__(self, model, stream: StreamConfig | None = None):
@@ -52,6 +44,7 @@ class KerasStep:
 
     @property
     def policy(self) -> str:
+        """How `next_window` is chosen."""
         return "learned" if self.model.follows_attention else "rule"
 
     def initial_state(self):
@@ -64,16 +57,10 @@ class KerasStep:
         return streams * count_macs(self.model, whole_frame) / 1e6
 
     def __call__(self, frame, window, state):
-        """One frame.
+        """Outputs for one frame (1, H, W, 3) float32 in [-1, 1], see above, and the new state.
 
-        Args:
-            frame: (1, H, W, 3) float32 in [-1, 1].
-            window: (row, column), or None to look at the whole frame.
-            state: as from `initial_state` or the last call.
-
-        Returns:
-            Outputs (see above), of Patchwork models also 'need' and 'freshness' (M, M), 'rule_values' and
-            'q_values' (windows,), see `PatchworkModel.step`; the new state.
+        The window is (row, column), or None to look at the whole frame. Of Patchwork models there are also 'need'
+        and 'freshness' (M, M), 'rule_values' and 'q_values' (windows,), see `PatchworkModel.step`.
         """
         window = None if window is None else ops.convert_to_tensor([window], dtype="int32")
         outputs, state = self._run(ops.convert_to_tensor(frame), window, state)

@@ -31,15 +31,13 @@ def stream(
     start: str = "whole",
     truth: Callable[[int, tuple[int, int]], dict] | None = None,
 ) -> Iterator[Answer]:
-    """Answers every frame of a video.
+    """Yields an answer to every frame of a video, in their order: Detections, a Mask or Maps.
 
     Args:
         model: a model as from `build`, `load` or `patch`, whose `info` says which frames are processed, and how
-            they get to its size; or an exported file, which knows that, too: its path, or an
-            export.streaming.ExportedStep.
-        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted, see
-            `frames.as_rgb`. Or the path of a video file or folder of pictures; or the number of a camera, whose
-            newest frame is taken.
+            they get to its size; or an exported file, its path or an export.streaming.ExportedStep.
+        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted. Or the path of
+            a video file or folder of pictures; or the number of a camera, whose newest frame is taken.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
             `policies.View` to (row, column), of its own for each stream. By default what the model chooses: the
             learned policy if it has one, else the rule.
@@ -50,7 +48,7 @@ def stream(
         truth: for the oracle: function of a frame's number and size (h, w) to `Task.frame_truth`.
 
     Yields:
-        One answer per frame, in the order of the frames: Detections or a Mask.
+        One answer per frame, in the order of the frames: Detections, a Mask or Maps.
 
     Raises:
         UsageError: if the model cannot follow the policy, it chooses no window, or a frame is no such image.
@@ -80,16 +78,9 @@ def _step(model):
 
 
 def stream_together(steps, frames, policies, **options) -> Iterator[tuple[np.ndarray, list]]:
-    """Answers every frame of a video by several models in turn.
+    """Yields every frame of a video and the answers to it of several models or files, one policy each.
 
-    Args:
-        steps: models and exported files, as for `stream`; one may be among them more than once.
-        frames: likewise.
-        policies: of each.
-        **options: of `stream`.
-
-    Yields:
-        The frame and the answers to it.
+    One of `steps` may be among them more than once; options are those of `stream`.
     """
     shown, *copies = itertools.tee(frames, 1 + len(steps))
     answers = [

@@ -12,7 +12,7 @@ from patchwork_tf.models import losses
 from patchwork_tf.models.detector import PatchworkDetector
 from patchwork_tf.models.rule import cell_of
 from patchwork_tf.models.suppression import best_classes, every_class, suppress
-from patchwork_tf.runtime.answers import Detections, detections
+from patchwork_tf.runtime.answers import detections
 from patchwork_tf.runtime.resizing import letterbox
 from patchwork_tf.task import Task, register_task
 from patchwork_tf.truth import BELIEVED
@@ -62,9 +62,7 @@ class Detection(Task):
             kept = suppress(boxes, *best_classes(scores), weights)
         return dict(zip(("boxes", "scores", "classes", "count"), kept, strict=True))
 
-    def answer(self, outputs, size, image_size, resize_mode) -> Detections:
-        """No objects if there are no outputs yet."""
-        return detections(outputs, size, image_size, resize_mode)
+    answer = staticmethod(detections)
 
     def frame_truth(self, video, number, size, image_size, resize_mode):
         alone = ~video.crowds[number] if len(video.crowds) else slice(None)
@@ -119,7 +117,6 @@ class Detection(Task):
         return _BoxAgreement(class_names)
 
     def writer(self, folder, coco_ids=None, classes=1):
-        del classes
         return DetectionWriter(folder, coco_ids)
 
     def accuracy(self, score):
@@ -188,7 +185,7 @@ class _BoxMetric:
         crowds = video.crowds[t] if len(video.crowds) else np.zeros(len(labels), bool)
         self._devkit.add_frame(*predicted, boxes[~crowds], labels[~crowds])
         if self._coco:
-            self._coco.add_frame(*predicted, boxes, labels, (crowds, video.areas[t] if len(video.areas) else None))
+            self._coco.add_frame(*predicted, boxes, labels, crowds, video.areas[t] if len(video.areas) else None)
 
     def merge(self, other):
         self._devkit.merge(other._devkit)
@@ -199,24 +196,18 @@ class _BoxMetric:
         return self._devkit.result() | ({"coco": self._coco.result()} if self._coco else {})
 
 
-class _BoxAgreement:
+class _BoxAgreement(DetectionMetric):
     """Average precision at IoU 0.5, all classes in one ranking; a reference's sure detections are the truth."""
-
-    def __init__(self, class_names):
-        self._metric = DetectionMetric(class_names)
 
     def add_frame(self, answer, reference, size):
         scale = np.array(2 * size, np.float32)
         sure = reference.scores >= BELIEVED
         boxes, true_boxes = answer.boxes * scale, reference.boxes[sure] * scale
-        self._metric.add_frame(boxes, answer.scores, answer.classes, true_boxes, reference.classes[sure])
-
-    def merge(self, other):
-        self._metric.merge(other._metric)
+        super().add_frame(boxes, answer.scores, answer.classes, true_boxes, reference.classes[sure])
 
     def result(self) -> float | None:
         """In [0, 1]; None if the reference found nothing."""
-        return self._metric.pooled_precision()
+        return self.pooled_precision()
 
 
 register_task(Detection())

@@ -9,11 +9,12 @@ from pycocotools import mask as coco_masks
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.formats import MaskWriter
+from patchwork_tf.metrics.metric import FrameMetric
 from patchwork_tf.metrics.segmentation import SegmentationMetric, region_similarity
 from patchwork_tf.models import losses
 from patchwork_tf.models.segmenter import PatchworkSegmenter
 from patchwork_tf.resizing import resize_frame
-from patchwork_tf.runtime.answers import FOREGROUND, Mask, mask
+from patchwork_tf.runtime.answers import FOREGROUND, mask
 from patchwork_tf.task import Task, register_task
 from patchwork_tf.truth import UNKNOWN
 
@@ -32,7 +33,6 @@ class Segmentation(Task):
         return PatchworkSegmenter(config, info)
 
     def class_names(self, config):
-        del config
         return ["foreground"]
 
     def check(self, config):
@@ -48,7 +48,6 @@ class Segmentation(Task):
 
     def merged(self, outputs, weights, stream):
         """'mask' (1, H, W), the mean of both streams, and 'classes', if there are several."""
-        del weights
         mask = outputs["mask"]
         if "classes" in outputs:
             if stream.flip:
@@ -56,12 +55,9 @@ class Segmentation(Task):
             return {"mask": mask, "classes": outputs["classes"]}
         return {"mask": (mask[:1] + mask[1:, :, ::-1]) / 2 if stream.flip else mask}
 
-    def answer(self, outputs, size, image_size, resize_mode) -> Mask:
-        """At the frame's size; undecided if there are no outputs yet."""
-        return mask(outputs, size, image_size, resize_mode)
+    answer = staticmethod(mask)
 
     def frame_truth(self, video, number, size, image_size, resize_mode):
-        del size
         mask = resize_frame(np.asarray(video.masks[number], np.uint8)[..., None] * 255, image_size, resize_mode)
         return {"masks": (mask.reshape(1, *image_size) > 127).astype(np.uint8)}
 
@@ -80,12 +76,10 @@ class Segmentation(Task):
 
     def count_map(self, answer, truth):
         """Masks have nothing of that kind: (B, 0, 2)."""
-        del answer
         return ops.zeros((truth["masks"].shape[0], 0, 2))
 
     def score_of(self, counts, truth):
         """Intersection over union."""
-        del truth
         intersection, union = ops.unstack(ops.sum(counts, axis=1), 2, axis=-1)
         return ops.where(union > 0, intersection / ops.maximum(union, 1.0), 1.0)
 
@@ -101,15 +95,12 @@ class Segmentation(Task):
 
     def metric(self, class_names, coco=True, counted=None):
         """`counted`: numbers of the classes that are foreground, from 1; by default all."""
-        del class_names, coco
         return _Masks(counted)
 
     def agreement_metric(self, class_names):
-        del class_names
         return _MaskAgreement()
 
     def writer(self, folder, coco_ids=None, classes=1):
-        del coco_ids
         return MaskWriter(folder, classes)
 
     def accuracy(self, score):
@@ -120,7 +111,6 @@ class Segmentation(Task):
 
     def draw(self, image, answer, class_names, min_score):
         """Foreground is tinted; classes have a colour each, and their names."""
-        del min_score
         if len(class_names) == 1:
             return drawing.tint(image, answer.mask > 0)
         for number in np.unique(answer.mask[answer.mask > 0]):
@@ -130,7 +120,6 @@ class Segmentation(Task):
 
     def record(self, answer, class_names, min_score):
         """'mask' as COCO's run lengths; of several classes also 'classes', those of each by its name."""
-        del min_score
         found = {"mask": _run_lengths(answer.mask > 0)}
         if len(class_names) > 1:
             numbers = np.unique(answer.mask[answer.mask > 0]).tolist()
@@ -151,27 +140,19 @@ class _Masks(SegmentationMetric):
         self._counted = counted
 
     def add_frame(self, video, t, answer, size):
-        del size
         found = answer.mask > 0 if self._counted is None else np.isin(answer.mask, self._counted)
         super().add_frame(video.name, found, video.masks[t])
 
 
-class _MaskAgreement:
+class _MaskAgreement(FrameMetric):
     """Mean J of masks and a reference's."""
 
-    def __init__(self):
-        self._similarities = []
-
     def add_frame(self, answer, reference, size):
-        del size
-        self._similarities.append(region_similarity(answer.mask > 0, reference.mask > 0))
-
-    def merge(self, other):
-        self._similarities += other._similarities
+        self.records.append(region_similarity(answer.mask > 0, reference.mask > 0))
 
     def result(self) -> float | None:
         """In [0, 1]; None without frames."""
-        return float(np.mean(self._similarities)) if self._similarities else None
+        return float(np.mean(self.records)) if self.records else None
 
 
 register_task(Segmentation())

@@ -9,7 +9,6 @@ _WHERE = {
     "ClipModel": "training.clip_model",
     "ClipPolicy": "training.clip_policy",
     "Exploration": "data.clips",
-    "Looking": "data.clips",
     "Source": "data.datasets",
     "make_optimizer": "training.fit",
     "training_batches": "data.clips",

@@ -13,6 +13,7 @@ from keras import ops
 from patchwork_tf import devices
 from patchwork_tf.layers.cell import crop_window
 from patchwork_tf.models.weights import assign_weights
+from patchwork_tf.task import get_task
 from patchwork_tf.training.clip_model import ClipTrainer, model_frame, start, traced_once
 from patchwork_tf.zoo.build import build
 
@@ -44,17 +45,15 @@ class ClipDistillation(ClipTrainer):
     """
 
     def __init__(self, network, teacher, watched: int):
-        super().__init__(network, "imitation", "feature_loss", name="clip_distillation")
+        losses = (*get_task(network.config.task).imitation, "feature_loss")
+        super().__init__(network, losses, name="clip_distillation")
         teacher.trainable = False
-        self.looking = _Looking(network, teacher, watched)
+        self.unrolled = _UnrolledPair(network, teacher, watched)
         self.built = True  # the networks' layers are
 
     def call(self, clip, training=None):
-        """What `_Looking.call` returns."""
-        del (
-            training
-        )  # Keras tells all layers inside that they train; batch normalisation is to keep its statistics
-        return self.looking(clip, training=False)
+        """What `_UnrolledPair.call` returns. Batch normalisation keeps its statistics, also while this trains."""
+        return self.unrolled(clip, training=False)
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The sum of the losses, each also kept as a metric."""
@@ -68,21 +67,18 @@ class ClipDistillation(ClipTrainer):
         return sum(values[:-1], start=_FEATURE_WEIGHT * values[-1]) / devices.count()
 
 
-class _Looking(keras.layers.Layer):
+class _UnrolledPair(keras.layers.Layer):
     """A model run over the frames of clips, and its teacher over those that are learned from."""
 
     def __init__(self, network, teacher, watched):
-        super().__init__(name="looking")
+        super().__init__(name="unrolled_pair")
         self.network, self.teacher, self.watched = network, teacher, watched
         self._step, self._teach = traced_once(self._step), traced_once(self._teach)
         self.built = True
 
     def call(self, clip, training=None):
-        """Looks at all frames.
-
-        Returns:
-            Of the last T frames the 'windows' (T, B, 2), the model's 'predictions' and 'features' (T, B, h, w, C)
-            in these, and 'taught' and 'taught_features', the teacher's for the full frames.
+        """Of the last T frames the 'windows' (T, B, 2), the model's 'predictions' and 'features' (T, B, h, w, C)
+        in these, and 'taught' and 'taught_features', the teacher's for the full frames.
         """
         frames, windows = (ops.swapaxes(clip[key], 0, 1) for key in ("frames", "windows"))  # (T, B, ...)
         follows = clip["follows"] > 0
@@ -125,11 +121,7 @@ class _Looking(keras.layers.Layer):
 
 
 def _over_frames(step, carry, inputs):
-    """Runs step(carry, inputs) -> (carry, outputs) over the first axis of inputs, a dict.
-
-    Returns:
-        The last carry, and the outputs stacked.
-    """
+    """Runs step(carry, inputs) -> (carry, outputs) over the first axis of a dict; outputs are stacked."""
     if keras.backend.backend() == "jax":  # compiled once, not T times
         return ops.scan(step, carry, inputs)
     outputs = []

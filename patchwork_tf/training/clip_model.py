@@ -4,6 +4,8 @@ Each step is judged by what it freshly predicts, against the truth of that frame
 predictions are not, for no weight could have known the future when they were made.
 """
 
+import contextlib
+
 import keras
 from keras import ops
 
@@ -12,19 +14,12 @@ from patchwork_tf.task import get_task
 
 
 class ClipTrainer(keras.Model):
-    """What trains a network's answers on clips; each of its losses is also kept as a metric.
+    """What trains the answers of a `network` on clips; each of its losses is also kept as a metric."""
 
-    Attributes:
-        network: the model that is trained.
-        task: whose losses they are.
-        loss_names: of the losses.
-    """
-
-    def __init__(self, network, losses: str, *more: str, name: str):
-        """`losses` is the task's attribute that has their names; `more` are others."""
+    def __init__(self, network, loss_names, name: str):
         super().__init__(name=name)
         self.network, self.task = network, get_task(network.config.task)
-        self.loss_names = (*getattr(self.task, losses), *more)
+        self.loss_names = loss_names
         self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
         if network.attention:
             network.attention.trainable = False  # no loss of the task reaches it
@@ -52,13 +47,12 @@ class ClipModel(ClipTrainer):
             'warm' (B,) float32, 1 for clips that start with their whole first frame in memory, else 0.
         truth: of the frames, as the model's task has it.
 
-    Attributes:
-        statistics_stay: whether batch normalisation keeps its mean and variance, as it must where these are folded
-            into its scale and shift, see `weights.are_folded`.
+    With `statistics_stay` batch normalisation keeps its mean and variance, as it must where these are folded into
+    its scale and shift, see `weights.are_folded`.
     """
 
     def __init__(self, network, statistics_stay: bool = False):
-        super().__init__(network, "losses", name="clip_model")
+        super().__init__(network, get_task(network.config.task).losses, name="clip_model")
         self.statistics_stay = statistics_stay
         self.unrolled = _Unrolled(network)
         self.built = True  # the network's layers are
@@ -76,11 +70,7 @@ class ClipModel(ClipTrainer):
 
 
 def start(network, clip):
-    """What clips start from, having seen their whole first frame if they are 'warm', and else nothing.
-
-    Returns:
-        The answer so far, as outputs of `network.step`, and the state.
-    """
+    """Answer and state that clips start from, having seen their whole first frame if they are 'warm'."""
     frames = clip["frames"]
     state = network.initial_state(frames.shape[0])
     answer = network.blank_answer(frames.shape[0])
@@ -106,12 +96,28 @@ def traced_once(function):
         return function
     import tensorflow as tf
 
-    from patchwork_tf.training import tensorflow_gradients
-
-    tensorflow_gradients.register()
+    register_gradient()
     if devices.count() > 1:  # they meet in no function in a function
         return function
     return tf.function(function, autograph=False)
+
+
+def register_gradient():
+    """Makes known the one gradient that TensorFlow lacks for training through the memory.
+
+    It is that of a dynamic update slice: `keras.ops.slice_update`, which a cell uses for single streams.
+    """
+    import tensorflow as tf
+    from tensorflow.compiler.tf2xla.python import xla
+
+    def gradient(op, gradient):
+        """Zero where the memory was overwritten for the memory, that very part for the update."""
+        _, update, start = op.inputs
+        hole = xla.dynamic_update_slice(gradient, tf.zeros_like(update), start)
+        return hole, tf.slice(gradient, start, tf.shape(update, out_type=start.dtype)), None
+
+    with contextlib.suppress(KeyError):  # it is known already
+        tf.RegisterGradient("XlaDynamicUpdateSlice")(gradient)
 
 
 class _Unrolled(keras.layers.Layer):
@@ -124,7 +130,7 @@ class _Unrolled(keras.layers.Layer):
         self._step = traced_once(self._step)
 
     def _step(self, training, frame, window, state):
-        del training  # layers read it from Keras' call context; here it only keys the trace
+        """Layers read `training` from Keras' call context; here it only keys the trace."""
         return self.network.predict_window(frame, window, state)
 
     def call(self, clip, training=None):

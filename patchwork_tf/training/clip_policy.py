@@ -1,13 +1,10 @@
 """Trains the attention network by double Q-learning on clips, which are the replay memory.
 
-It starts from the rule: a window is worth what the rule says and what the network adds, nothing at first; or, with
-`policy_prior="none"` of the model, from nothing, as the paper words it. Every
-clip is looked at through the windows that are so held for the best, chosen epsilon-greedily, each item of the
-batch its own. The reward of a window is by how much the score of the full-frame answer rises because the frame was
-looked at through it: overlap of masks, or objects found. All else is frozen.
-
-A recorded video goes on as it did whatever one looks at. So all windows are tried on every frame, and their
-values learned from what they would have been worth.
+It starts from the rule, to which the network adds nothing at first; or, with `policy_prior="none"` of the model,
+from nothing, as the paper words it. Windows are chosen epsilon-greedily, of each item of the batch its own. Their
+reward is by how much the score of the full-frame answer rises: overlap of masks, or objects found. All else is
+frozen. A recorded video goes on as it did whatever one looks at. So all windows are tried on every frame, and
+their values learned.
 """
 
 import keras
@@ -50,7 +47,9 @@ class ClipPolicy(keras.Model):
         self.target_rate = target_rate
         network.trainable = False
         network.attention.trainable = True
-        self.target = target_network(network)
+        self.target = AttentionNetwork(network.grid, network.map_shape, name="target")
+        for copy, original in zip(self.target.variables, network.attention.variables, strict=True):
+            copy.assign(ops.convert_to_numpy(original))  # its own numbers: JAX would share the buffer
         self.target.trainable = False
         for layer in network.attention._flatten_layers():
             # A network that also says where its data come from does not keep still for batch statistics.
@@ -58,8 +57,7 @@ class ClipPolicy(keras.Model):
                 layer.trainable = False
         self.simulation = simulation(network, self.target, discount > 0, dropout)
         self.spreads = {name: _RunningSpread(name) for name in ("rewards", "rule_values")}
-        self.means = [keras.metrics.Mean(name=name) for name in self.loss_names]
-        self.watched = {name: keras.metrics.Mean(name=name) for name in self.METRICS}
+        self.means = {name: keras.metrics.Mean(name=name) for name in (*self.loss_names, *self.METRICS)}
         self.maps = {name: _MeanMap(network.grid, name) for name in ("visits", "q_values")}
         self.built = True  # the network's layers are
 
@@ -80,15 +78,14 @@ class ClipPolicy(keras.Model):
         Rewards are scaled to be as far apart as the rule's values are, so that these need not be unlearned, and
         errors are counted in that unit.
         """
-        steps = y_pred
         if training:
             for name, spread in self.spreads.items():
-                spread.update(steps[name])
+                spread.update(y_pred[name])
         unit = self.spreads["rule_values"].value
-        target = steps["rewards"] / self.spreads["rewards"].value
-        values = steps["q_values"] / unit
+        target = y_pred["rewards"] / self.spreads["rewards"].value
+        values = y_pred["q_values"] / unit
         if self.discount:
-            following = (steps[name] / unit for name in ("next_online", "next_target"))
+            following = (y_pred[name] / unit for name in ("next_online", "next_target"))
             target = q_learning.double_q_target(target, self.discount, *following)
         else:  # nothing comes after: only what windows differ by matters
             target, values = (q - ops.mean(q, axis=-1, keepdims=True) for q in (target, values))
@@ -96,33 +93,29 @@ class ClipPolicy(keras.Model):
         loss = ops.mean(q_learning.huber(error))
         if training:
             q_learning.move_towards(self.target.variables, self.network.attention.variables, self.target_rate)
-        self._watch(x, steps, error, loss)
+        self._watch(x, y_pred, error, loss)
         return loss
 
     def _watch(self, clip, steps, error, loss):
-        grid = self.network.grid
-        visits = ops.mean(ops.one_hot(steps["actions"], len(grid.windows)), axis=(0, 1))
-        entropy = -ops.sum(visits * ops.log(visits + 1e-9)) / np.log(len(grid.windows))
+        windows = len(self.network.grid.windows)
+        visits = ops.mean(ops.one_hot(steps["actions"], windows), axis=(0, 1))
         values = {
+            "td_loss": loss,
             "reward": ops.mean(_captured(steps["rewards"], steps["q_values"])),
             "rule_reward": ops.mean(_captured(steps["rewards"], steps["rule_values"])),
             "reward_spread": self.spreads["rewards"].value,
             "mean_q": ops.mean(steps["q_values"]),
             "td_error": ops.mean(ops.abs(error)),
             "exploring": ops.mean(ops.cast(clip["explores"], "float32")),
-            "visit_entropy": entropy,
+            "visit_entropy": -ops.sum(visits * ops.log(visits + 1e-9)) / np.log(windows),
         }
-        self.means[0].update_state(loss)
         for name, value in values.items():
-            self.watched[name].update_state(value)
+            self.means[name].update_state(value)
         self.maps["visits"].update(visits)
         self.maps["q_values"].update(ops.mean(steps["q_values"], axis=(0, 1)))
 
     def window_maps(self) -> dict[str, np.ndarray]:
-        """Means since the metrics were reset, (positions, positions) by name.
-
-        'visits', how often each window was looked at, and 'q_values', what it was held for worth.
-        """
+        """How often each window was looked at, and what it was held for worth, since metrics were reset."""
         return {name: map_.result() for name, map_ in self.maps.items()}
 
     def reset_metrics(self):
@@ -178,11 +171,3 @@ class _MeanMap(keras.layers.Layer):
     def reset(self):
         self.sum.assign(ops.zeros(self.sum.shape))
         self.count.assign(0.0)
-
-
-def target_network(network) -> AttentionNetwork:
-    """A copy of a model's attention network, with names of its own."""
-    target = AttentionNetwork(network.grid, network.map_shape, name="target")
-    for copy, original in zip(target.variables, network.attention.variables, strict=True):
-        copy.assign(ops.convert_to_numpy(original))  # its own numbers: JAX would share the buffer
-    return target

@@ -36,8 +36,7 @@ class Processes:
 def prepare(deterministic: bool):
     """How TensorFlow uses the machine: memory of GPUs as it needs it, and none if JAX is to train on them.
 
-    Raises:
-        UsageError: if it is to be deterministic, and does not train.
+    Raises UsageError if it is to be deterministic, and does not train.
     """
     import tensorflow as tf
 
@@ -58,11 +57,8 @@ def prepare(deterministic: bool):
 def join(coordinator: str | None, count: int, index: int, mirrors: bool = True) -> Processes:
     """Waits for the other processes, then spreads batches over all devices of them all.
 
-    Args:
-        coordinator: host:port of process 0, which all can reach; None if there is one process.
-        count: processes in all.
-        index: of this one.
-        mirrors: whether more than one device of TensorFlow is of use to what is trained.
+    The `coordinator` is host:port of process 0, which all can reach; None if there is one process. `mirrors` says
+    whether more than one device of TensorFlow is of use to what is trained.
 
     Raises:
         UsageError: if the flags do not go together, or the backend is not JAX.
@@ -155,7 +151,11 @@ def loss_of_others_reported(processes: Processes, model_dir: str):
             atexit.register(_leave, 130)
         raise
     except Exception as error:
-        if processes.count == 1 or not _is_lost(error):
+        if processes.count == 1:
+            raise
+        import jax
+
+        if not isinstance(error, jax.errors.JaxRuntimeError):
             raise
         # Runs before JAX's farewell to the others, which aborts the process if one of them is gone.
         atexit.register(_leave, 1)
@@ -169,9 +169,3 @@ def _leave(code):
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _is_lost(error) -> bool:
-    import jax
-
-    return isinstance(error, jax.errors.JaxRuntimeError)

@@ -15,6 +15,7 @@ from patchwork_tf import devices, interrupts
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import atomic_file
+from patchwork_tf.layers.cell import PatchworkCell
 from patchwork_tf.models.weights import variable_key
 from patchwork_tf.zoo import checkpoints
 
@@ -76,43 +77,45 @@ class _Schedule(keras.optimizers.schedules.CosineDecay):
         return super().__call__(step // self.accumulate)
 
 
+def compute_in(model, precision: str):
+    """Has a model's network compute in 'float32', 'bfloat16' or 'float16', but for the layers that answer.
+
+    Weights, what is remembered of earlier frames, batch statistics, answers and losses stay in float32, and so do
+    checkpoints.
+    """
+    if precision == "float32":
+        return
+    answers = {id(symbol) for symbol in model.plan.outputs.values()}
+    for step in model.plan.steps:
+        layer = step.call.layer
+        if isinstance(layer, PatchworkCell):
+            layer = layer.layer
+        elif step.looks or step.remembers or any(id(symbol) in answers for symbol in step.call.outputs):
+            continue
+        if isinstance(layer, keras.layers.Layer):
+            layer.dtype_policy = f"mixed_{precision}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A training run.
+    """A training run."""
 
-    Attributes:
-        model_dir: folder of checkpoints, TensorBoard events and history.csv.
-        steps: optimizer steps in all, those before a checkpoint included.
-        metadata: kept in the checkpoints.
-        log_every, save_every: steps between log lines and checkpoints.
-        writes: whether this process writes to model_dir; of several that train together, one does.
-        eval_every: steps between checkpoints that are scored, which are saved then; None for never.
-        watcher: what scores them: called with a path, the step and a tf.summary writer.
-        accumulate: batches per step, as the optimizer has it.
-        xla: whether TensorFlow compiles the step.
-    """
-
-    model_dir: str
-    steps: int
-    metadata: dict
-    log_every: int = 20
+    model_dir: str  # folder of checkpoints, TensorBoard events and history.csv
+    steps: int  # of the optimizer in all, those before a checkpoint included
+    metadata: dict  # kept in the checkpoints
+    log_every: int = 20  # steps
     save_every: int = 500
-    writes: bool = True
-    eval_every: int | None = None
-    watcher: Callable | None = None
-    accumulate: int = 1
-    xla: bool = False
+    writes: bool = True  # to model_dir; of several processes that train together, one does
+    eval_every: int | None = None  # steps between checkpoints that are scored, which are saved then
+    watcher: Callable | None = None  # what scores them: called with a path, the step and a tf.summary writer
+    accumulate: int = 1  # batches per step, as the optimizer has it
+    xla: bool = False  # whether TensorFlow compiles the step
 
 
 def fit(trainer, make_batches, optimizer, run: Run, resume_from=None):
-    """Trains a model until `run.steps`, from a checkpoint on if there is one.
+    """Trains a ClipModel or ClipPolicy until `run.steps`, from the Checkpoint `resume_from` on if there is one.
 
-    Args:
-        trainer: a ClipModel or ClipPolicy whose network is already initialised.
-        make_batches: function of the first step to a tf.data.Dataset of its and all later batches.
-        optimizer: as from `make_optimizer`.
-        run: Run.
-        resume_from: Checkpoint or None.
+    `make_batches` is a function of the first step to a tf.data.Dataset of its and all later batches.
 
     Raises:
         DataError: if the loss is not finite; the last checkpoint stays good.

@@ -8,28 +8,20 @@ from keras import ops
 
 
 def double_q_target(r_t, discount, q_t_online, q_t_target):
-    """What Q(s_tm1, a_tm1) should be: r_t + discount * Q_target(s_t, argmax_a Q_online(s_t, a)).
+    """What Q(s_tm1, a_tm1) should be (...,): r_t + discount * Q_target(s_t, argmax_a Q_online(s_t, a)).
 
-    The online network chooses, the target network judges, which keeps the maximum over noisy
-    values from being too hopeful.
-
-    Args:
-        r_t: (...,) rewards.
-        discount: of the next value, in [0, 1).
-        q_t_online, q_t_target: (..., A) values of the next state.
-
-    Returns:
-        (...,) targets. No gradient flows through them.
+    The online network chooses, the target network judges, of values (..., A), which keeps the maximum over noisy
+    values from being too hopeful. No gradient flows through it.
     """
     a_t = ops.one_hot(ops.argmax(q_t_online, axis=-1), q_t_online.shape[-1])
     return ops.stop_gradient(r_t + discount * ops.sum(a_t * q_t_target, axis=-1))
 
 
-def huber(error, delta: float = 1.0):
-    """Half the squared error up to `delta`, linear from there on: one odd clip moves no more than many."""
+def huber(error):
+    """Half the squared error up to 1, linear from there on: one odd clip moves no more than many."""
     size = ops.abs(error)
-    quadratic = ops.minimum(size, delta)
-    return 0.5 * quadratic**2 + delta * (size - quadratic)
+    quadratic = ops.minimum(size, 1.0)
+    return 0.5 * quadratic**2 + (size - quadratic)
 
 
 def epsilon_greedy(q_values, explores, random_action):

@@ -20,8 +20,7 @@ class Simulation(keras.layers.Layer):
     """Runs a policy over clips.
 
     Args:
-        network: a Patchwork model.
-        target: the target network of its attention.
+        network: a Patchwork model; target: the target network of its attention.
         looks_ahead: whether to tell what windows are worth after each window, too.
         dropout: in training, the part of the map's channels that attention does not see when it values windows.
     """
@@ -41,10 +40,9 @@ class Simulation(keras.layers.Layer):
     def call(self, clip, training=None):
         """Simulates clips of T frames, trying all windows at each.
 
-        Returns:
-            'q_values' and 'rule_values' (B, T, A) before each frame, 'actions' (B, T), the windows chosen, and the
-            'rewards' (B, T, A) of all windows: by how much each raises the answer's score. If it looks ahead also
-            the values after each window, 'next_online' and 'next_target' (B, T, A, A).
+        'q_values' and 'rule_values' (B, T, A) are those before each frame, 'actions' (B, T) the windows chosen,
+        'rewards' (B, T, A) by how much each window raises the answer's score. If it looks ahead 'next_online' and
+        'next_target' (B, T, A, A) are the values after each window.
         """
         whole, state = keras.tree.map_structure(ops.stop_gradient, self._begin(clip))
         steps = []

@@ -38,15 +38,12 @@ _NAME = re.compile(r"checkpoint-(\d{8})\.npz$")
 class Checkpoint:
     """A checkpoint that was read.
 
-    Attributes:
-        path: of its file.
-        arrays: weights and optimizer state.
-        metadata: 'step', 'system', 'model' (the fields of its ModelConfig), 'class_names', 'training', and of a
-            system of one's own its 'stream' and 'reference', of a network of one's own 'network'.
+    Its metadata are 'step', 'system', 'model' (the fields of its ModelConfig), 'class_names', 'training', and of a
+    system of one's own its 'stream' and 'reference', of a network of one's own 'network'.
     """
 
-    path: str
-    arrays: dict[str, np.ndarray]
+    path: str  # of its file
+    arrays: dict[str, np.ndarray]  # weights and optimizer state
     metadata: dict
 
     @functools.cached_property
@@ -96,7 +93,7 @@ class Checkpoint:
         return System("sf", dataclasses.replace(self.config, cells=1, window_cells=1))
 
     def system_named(self, name: str) -> System:
-        """A system of the zoo or, of a network of one's own, what its name says. Raises UsageError if unknown."""
+        """A system of the zoo or, of a network of one's own, what its name says."""
         own = self.config.network and self.metadata["system"] not in list_systems()
         return run_as(self._single, name) if own else get_system(name)
 
@@ -106,11 +103,11 @@ _FORMERLY = {"model": {"window": "window_cells"}, "training": {"fit": "resize_mo
 
 
 def _renamed(metadata: dict) -> dict:
-    parts = {part: metadata[part] for part in _FORMERLY if isinstance(metadata.get(part), dict)}
-    return metadata | {
-        part: {_FORMERLY[part].get(name, name): value for name, value in values.items()}
-        for part, values in parts.items()
-    }
+    renamed = dict(metadata)
+    for part, names in _FORMERLY.items():
+        if isinstance(metadata.get(part), dict):
+            renamed[part] = {names.get(name, name): value for name, value in metadata[part].items()}
+    return renamed
 
 
 def training_state(variables, optimizer) -> dict[str, np.ndarray]:
@@ -149,20 +146,12 @@ def save_weights(folder: str, config: ModelConfig, arrays: dict[str, np.ndarray]
 
 
 def system_of(name: str, source: str | None) -> System:
-    """The system of a name; one that says only how a network is run, of the network in a checkpoint.
-
-    Raises:
-        DataError: if the checkpoint cannot be read.
-        UsageError: if the name is unknown.
-    """
+    """The system of a name; one that says only how a network is run, of the network in a checkpoint."""
     return read(source).system_named(name) if source and is_ending(name) else get_system(name)
 
 
 def pack(checkpoint: Checkpoint, path: str, bits: int = 8):
-    """Writes what a checkpoint's model needs, as small as it gets.
-
-    Large kernels have 8 bits and a scale per output channel, or 16; others 16 bits, and the optimizer is left out.
-    """
+    """Writes what a checkpoint's model needs: kernels with 16 bits, large ones with 8 and scales per channel."""
     arrays = {}
     for key, array in checkpoint.arrays.items():
         if key.startswith("optimizer/"):
@@ -201,13 +190,9 @@ def find_pretrained(name: str) -> str | None:
 
 
 def read(source: str) -> Checkpoint:
-    """Reads a checkpoint file, the newest one of a folder, or the weights of a pretrained system.
+    """Reads a checkpoint file, the newest one of a folder, or the weights of a name of `list_pretrained`.
 
-    Args:
-        source: path of a file or a folder, or a name of `list_pretrained`.
-
-    Raises:
-        DataError: if there is none, or it is corrupt or of another kind.
+    Raises DataError if there is none, or it is corrupt or of another kind.
     """
     path = find(source)
     arrays = read_npz(path)
@@ -290,17 +275,12 @@ def _load_keras(path: str) -> keras.Model:
 
 
 def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
-    """A system's model with a checkpoint's weights.
+    """A system's model with a checkpoint's weights, or fresh ones; fields in `overrides` win over both.
 
     Any system whose layers have the weights' shapes will do, not only the one that was trained:
     the single-frame and all Patchwork models of a task and depth share their layers. The system
     gives grid and resolution; see `fields_of_weights` for the rest. On images of another size anchors keep the
     pixels that they had in training.
-
-    Args:
-        system: of the zoo.
-        checkpoint: None for fresh weights.
-        **overrides: ModelConfig fields that win over both.
 
     Raises:
         DataError: if the weights do not fit.
@@ -334,20 +314,16 @@ def fields_of_weights(
 
     A checkpoint may differ from the system that it was trained as: `patchwork-train --system=vid-sf --depth=0.35`.
     Then it does for all systems that have the same there as that one. But what sets a system apart is never
-    replaced: the depth of vid-sf-d0.5 by that of other weights.
-
-    Raises:
-        UsageError: if it would be.
+    replaced, the depth of vid-sf-d0.5 by that of other weights: UsageError.
     """
-    found = {}
-    for field in (field for field in fields if field not in overrides):
-        found[field] = getattr(checkpoint.config, field)
+    found = {field: getattr(checkpoint.config, field) for field in fields if field not in overrides}
+    for field, value in found.items():
         wanted, trained_as = getattr(system.model, field), getattr(checkpoint.system.model, field)
-        if found[field] != wanted != trained_as:
-            meant = f", or say --{field}={_plain(found[field])}" if field in _FLAGS else ""
+        if value != wanted != trained_as:
+            meant = f", or say --{field}={_plain(value)}" if field in _FLAGS else ""
             raise UsageError(
                 f"{system.name} has {field} {_plain(wanted)}, the weights of {checkpoint.path} have "
-                f"{_plain(found[field])}: name the system that they are of{meant}"
+                f"{_plain(value)}: name the system that they are of{meant}"
             )
     return found
 

@@ -5,21 +5,15 @@ import dataclasses
 
 @dataclasses.dataclass(frozen=True)
 class PaperRow:
-    """A row of Table 4 or 5.
+    """A row of Table 4 or 5."""
 
-    Attributes:
-        mflops_max, mflops_avg: theoretical cost per frame.
-        p95_ms, p99_ms, mean_ms, std_ms: latency per frame on the paper's phone.
-        accuracy: {'mAP'} of ImageNet VID in Table 4, {'J', 'F'} of DAVIS 2016 in Table 5, in per cent.
-    """
-
-    mflops_max: float
+    mflops_max: float  # theoretical cost per frame
     mflops_avg: float
-    p95_ms: float
+    p95_ms: float  # latency per frame on the paper's phone
     p99_ms: float
     mean_ms: float
     std_ms: float
-    accuracy: dict[str, float]
+    accuracy: dict[str, float]  # mAP of ImageNet VID in Table 4, J and F of DAVIS 2016 in Table 5, in per cent
 
 
 def _rows(prefix, metrics, rows) -> dict[str, PaperRow]:

@@ -9,28 +9,19 @@ from patchwork_tf.models.config import EVERY_FRAME, ModelConfig, StreamConfig
 
 @dataclasses.dataclass(frozen=True)
 class System:
-    """A named entry of the zoo.
+    """A named entry of the zoo."""
 
-    Attributes:
-        name: as in `list_systems()`.
-        model: the ModelConfig.
-        stream: the StreamConfig.
-        reference: name of the single-frame system that costs and answers are held against; by default its own.
-        weights: name of the pretrained weights that fit it, None if there are none.
-    """
-
-    name: str
+    name: str  # as in `list_systems()`
     model: ModelConfig
     stream: StreamConfig = EVERY_FRAME
-    reference: str | None = None
-    weights: str | None = None
+    reference: str | None = None  # name of the single-frame system that it is held against; by default its own
+    weights: str | None = None  # name of the pretrained weights that fit it
 
     def __post_init__(self):
         object.__setattr__(self, "reference", self.reference or self.name)
 
     @property
     def task(self) -> str:
-        """'detection' or 'segmentation'."""
         return self.model.task
 
     @property
@@ -101,8 +92,7 @@ ENDINGS = "sf, sf-int3, sf-int3-delay2, pw-m4n2"
 def register(system: System) -> System:
     """Adds a system of one's own to the zoo: all commands and functions take it by its name from then on.
 
-    Raises:
-        UsageError: if the name is taken, or its reference is no system that sees all of every frame.
+    Raises UsageError if the name is taken, or its reference is no system that sees all of every frame.
     """
     if system.name in _BY_NAME:
         raise UsageError(f"there is a system '{system.name}' already; choose another name")
@@ -124,8 +114,7 @@ def list_systems() -> list[str]:
 def get_system(name: str) -> System:
     """The system of a name: one of `list_systems`, or the network of one run otherwise, as 'vid-sf-int3'.
 
-    Raises:
-        UsageError: if there is none; names them all.
+    Raises UsageError, which names them all, if there is none.
     """
     if name in _BY_NAME:
         return _BY_NAME[name]
@@ -143,11 +132,7 @@ def is_ending(name: str) -> bool:
 
 
 def run_as(single: System, name: str) -> System:
-    """A single-frame system's network run as a name ends: windows, or every K-th frame, perhaps late.
-
-    Raises:
-        UsageError: if the ending is unknown.
-    """
+    """A single-frame system's network run as a name ends: windows, or every K-th frame, perhaps late."""
     prefix = single.name.removesuffix("sf")
     found = _ENDING.fullmatch(name.removeprefix(prefix))
     if not found:

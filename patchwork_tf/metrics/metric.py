@@ -1,0 +1,12 @@
+"""What metrics of videos have in common."""
+
+
+class FrameMetric:
+    """A list of what was found out about frames, one after the other; `result` sums it up. It can be pickled."""
+
+    def __init__(self):
+        self.records = []
+
+    def merge(self, other: "FrameMetric"):
+        """Adds what another one has collected, of frames that come after."""
+        self.records += other.records
