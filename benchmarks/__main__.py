@@ -28,21 +28,13 @@ from absl import flags
 from tqdm import tqdm
 
 from patchwork_tf import bars, cli
-from patchwork_tf.benchmarks.clusters import CHOICES
+from patchwork_tf.benchmarks.android import CLUSTERS
 from patchwork_tf.choices import WINDOWS
 from patchwork_tf.errors import DataError, UsageError
 
 _FLAGS = flags.FlagValues()
 _OF_MODELS = ("checkpoint", "image_size", "depth")
-_OF_PHONES = (
-    "serial",
-    "cluster",
-    "fixed_performance",
-    "cool_seconds",
-    "runner",
-    "stock_tool",
-    "resume",
-)
+_OF_PHONES = ("serial", "cluster", "fixed_performance", "cool_seconds", "runner", "resume")
 
 flags.DEFINE_enum("target", "host", ["host", "adb"], "This machine, or a phone that adb reaches.", _FLAGS)
 cli.define(_FLAGS, "system", system="vid-sf,vid-pw-m4n2,vid-pw-m4n1")
@@ -68,11 +60,10 @@ flags.DEFINE_enum(
 )
 cli.define(_FLAGS, "seed")
 cli.define_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
-flags.DEFINE_enum("cluster", "big", CHOICES, "Phones: CPUs to run on; all does not pin.", _FLAGS)
+flags.DEFINE_enum("cluster", "big", CLUSTERS, "Phones: CPUs to run on; all does not pin.", _FLAGS)
 flags.DEFINE_boolean("fixed_performance", True, "Phones: hold the clocks at what they can sustain.", _FLAGS)
 flags.DEFINE_float("cool_seconds", 600.0, "Phones: how long to wait for a hot one.", 0, flag_values=_FLAGS)
 flags.DEFINE_string("runner", None, "Phones: folder of a runner built elsewhere, by an NDK for example.", _FLAGS)
-flags.DEFINE_string("stock_tool", None, "Phones: TensorFlow's benchmark_model, to run as a cross-check.", _FLAGS)
 flags.DEFINE_string(
     "resume", None, "Phones: folder of finished repeats, to continue; by default a temporary one.", _FLAGS
 )
@@ -161,12 +152,11 @@ def _host() -> list:
 
 
 def _phones() -> list:
-    from patchwork_tf.benchmarks.adb import Adb
+    from patchwork_tf.benchmarks.adb import Adb, select
     from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
-    from patchwork_tf.benchmarks.selection import select
 
     settings, devices = _settings(PhoneSettings), select(Adb(), _given("serial"), _say)
-    return [Phone(device, settings, _FLAGS.runner, _FLAGS.stock_tool, _say) for device in devices]
+    return [Phone(device, settings, _FLAGS.runner, _say) for device in devices]
 
 
 def _workloads(folder) -> dict:

@@ -160,13 +160,6 @@ def _details(runs):
         for kind, part in run.kinds.items()
     ]
     yield _detail("Kinds of frames", ["kind", "frames", "median, ms", "p95, ms", "p99, ms"], kinds)
-    stock = [
-        (run, [milliseconds(run.statistics["mean_ms"]), milliseconds(run.stock.mean / 1000), run.stock.count])
-        for run in runs
-        if run.stock and run.stock.count
-    ]
-    heads = ["mean here, ms", "benchmark_model's, ms", "its runs"]
-    yield _detail("Cross-check with benchmark_model", heads, stock)
     heads = ["input", "depth", "MB", "state, MB", "load, ms", "first frame, ms", "peak, MB", "SHA-256", "weights"]
     yield _detail("Files", heads, [(run, _file_cells(run)) for run in runs])
 

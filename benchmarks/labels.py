@@ -3,7 +3,6 @@
 from patchwork_tf.benchmarks.report import Report, Run
 
 ENOUGH_FRAMES = 1000  # p99 then rests on the slowest ten
-_AGREEING = 0.2  # to which benchmark_model's mean comes to ours
 _SAME_MODEL = 0.03  # of the paper's multiply-adds, to which all rows of its tables come closer
 
 
@@ -27,7 +26,7 @@ def pace(report: Report) -> str:
 
 def warnings(report: Report) -> list[str]:
     """Why numbers may be no good at all, the gravest first."""
-    return list(filter(None, (_emulated(report), _unfinished(report), _tainted(report), *_cross_checks(report))))
+    return list(filter(None, (_emulated(report), _unfinished(report), _tainted(report))))
 
 
 def remarks(report: Report) -> list[str]:
@@ -53,18 +52,6 @@ def _tainted(report):
     reasons = [repeat.reason for repeat in repeats if repeat.tainted]
     if reasons:
         return f"{len(reasons)} of {len(repeats)} runs are tainted: {', '.join(dict.fromkeys(reasons))}."
-
-
-def _cross_checks(report):
-    """Where benchmark_model failed, or measured something else."""
-    for name, run in report.runs.items():
-        if run.stock and run.stock.failure:
-            yield f"No cross-check of {name}: {run.stock.failure}."
-        elif run.stock and abs(run.stock.mean / 1000 / run.statistics["mean_ms"] - 1) > _AGREEING:
-            yield (
-                f"benchmark_model measured {run.stock.mean / 1000:.3g} ms of {name} in the mean, this benchmark "
-                f"{run.statistics['mean_ms']:.3g} ms: one of them measured something else, or the clocks changed."
-            )
 
 
 def _weights(report):

@@ -60,11 +60,6 @@ class Workload:
         """SHA-256 of the file as it is now."""
         return provenance.sha256(self.path)
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether a frame is one run of the file, no more and no less."""
-        return self.run.stream.interval == 1 and not self.run.stream.flip
-
     def windows(self, settings: Settings) -> list[tuple[int, int]]:
         """Of all frames, the warm-up included, where a blind policy chooses them; none if the file does."""
         if settings.policy == "model" or self.grid.is_whole_frame:

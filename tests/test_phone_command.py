@@ -17,10 +17,6 @@ from exports import export
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import report
 
-SAID_BY_STOCK_TOOL = """count=1000 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358
-Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inference (avg): 3790.92
-"""
-
 
 @pytest.fixture
 def command(adb, bench, tmp_path, monkeypatch):
@@ -77,27 +73,6 @@ def test_several_phones_have_a_report_each(command, tmp_path):
         assert command(f"--serial={one.name},{two.name}", f"--json={tmp_path}/phone.json") == 0
     written = sorted(path.name for path in tmp_path.glob("phone*.json"))
     assert written == ["phone.EMULATED0001.json", "phone.EMU_2.json"]
-
-
-def test_the_stock_tool_is_asked_too(command, bench, tmp_path, capsys):
-    tool = bench.stock_tool(f"echo '{SAID_BY_STOCK_TOOL}'")
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        assert command(f"--serial={phone.name}", f"--stock_tool={tool}", f"--json={tmp_path}/phone.json") == 0
-        asked = [line for line in phone.commands if "--graph=" in line]
-    assert len(asked) == 2  # of the delayed system it knows nothing
-    assert all(f"--num_runs={STEPS}" in line and "--num_threads=1" in line for line in asked)
-    runs = report.read(str(tmp_path / "phone.json")).runs
-    assert runs["vid-sf"].stock == runs["vid-pw-m4n2"].stock == report.Statistics(1000, 3790.92)
-    assert runs["vid-sf-int4-delay3"].stock is None
-
-
-def test_a_stock_tool_that_says_nothing_costs_no_report(command, bench, tmp_path, capsys):
-    tool = bench.stock_tool("echo 'no such option'")
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        assert command(f"--serial={phone.name}", f"--stock_tool={tool}", f"--json={tmp_path}/phone.json") == 0
-        assert left_as_it_was(phone)
-    assert "it did not finish; there is no line with benchmark_model's" in capsys.readouterr().out
-    assert (tmp_path / "phone.json").exists()
 
 
 @pytest.mark.slow
