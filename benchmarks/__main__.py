@@ -124,9 +124,14 @@ def _measured() -> Iterator:
         _refuse(_OF_PHONES, "--{} is for phones: say --target=adb too")
     with tempfile.TemporaryDirectory() as exports:
         # Devices first: exports take longer.
-        targets = _host() if _FLAGS.target == "host" else _phones()
+        targets = _targets()
         workloads = _workloads(exports)
-        with _progress() as (bar, progress), _kept(targets[0].resumable) as folder:
+        with bars.progress(unit="run", desc="timing") as bar, _kept(targets[0].resumable) as folder:
+
+            def progress(total):
+                bar.total = total
+                bar.update()
+
             benchmark = harness.Benchmark(workloads, folder, _command(), progress)
             for measured in harness.measure(benchmark, targets):
                 bar.clear()  # what is printed about it would go on in the bar's line
@@ -144,17 +149,14 @@ def _settings(cls):
     return cls(**{name: value for name, value in values.items() if value is not None})
 
 
-def _host() -> list:
+def _targets() -> list:
+    from patchwork_tf.benchmarks.adb import Adb, select
     from patchwork_tf.benchmarks.host import Host
+    from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
     from patchwork_tf.benchmarks.plan import Settings
 
-    return [Host(_settings(Settings), _say)]
-
-
-def _phones() -> list:
-    from patchwork_tf.benchmarks.adb import Adb, select
-    from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
-
+    if _FLAGS.target == "host":
+        return [Host(_settings(Settings))]
     settings, devices = _settings(PhoneSettings), select(Adb(), _given("serial"), _say)
     return [Phone(device, settings, _FLAGS.runner, _say) for device in devices]
 
@@ -184,18 +186,6 @@ def _kept(resumable: bool):
     finally:
         if not kept:
             shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def _progress():
-    """A bar, and what the harness tells it."""
-    with bars.progress(unit="run", desc="timing") as bar:
-
-        def progress(total):
-            bar.total = total
-            bar.update()
-
-        yield bar, progress
 
 
 def _say(text):

@@ -146,8 +146,7 @@ class Device:
     def shell(self, command: str, limit: float = _COMMAND_LIMIT) -> str:
         """Runs a short shell command that must succeed, and returns its output.
 
-        Raises:
-            DeviceLostError, DataError: if it did not.
+        Raises DeviceLostError or DataError if it did not.
         """
         answer = self.attempt(command, limit)
         if answer.status:
@@ -223,19 +222,12 @@ def facts_of(path: str) -> FileFacts:
 
 
 class Attached(NamedTuple):
-    """One line of `adb devices -l`: a transport, of which one phone may have several.
+    """One line of `adb devices -l`: a transport, of which one phone may have several."""
 
-    Attributes:
-        serial: what adb calls it; 'host:port' over TCP.
-        state: 'device' if it can be used, or 'offline', 'unauthorized', ...
-        model: as adb writes it, '' if it is not known.
-        transport: the number by which adb tells transports apart whose serials are equal; '' from old clients.
-    """
-
-    serial: str
-    state: str
-    model: str
-    transport: str = ""
+    serial: str  # what adb calls it; 'host:port' over TCP
+    state: str  # 'device' if it can be used, or 'offline', 'unauthorized', ...
+    model: str  # as adb writes it, '' if it is not known
+    transport: str = ""  # the number that tells transports apart whose serials are equal; '' from old clients
 
     @property
     def over_network(self) -> bool:

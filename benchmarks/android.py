@@ -70,8 +70,7 @@ _NAMES += ("ro.product.model", "ro.product.name")
 def parse_properties(text: str) -> dict[str, str]:
     """What `getprop` prints: '[name]: [value]', where values may have several lines.
 
-    Raises:
-        DataError: if there is none.
+    Raises DataError if there is none.
     """
     properties = dict(re.findall(r"^\[([^\]\n]+)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
     if not properties:
@@ -126,15 +125,10 @@ def parse_battery(text: str) -> Battery:
 
 
 class Heat(NamedTuple):
-    """How hot a device is.
+    """How hot a device is."""
 
-    Attributes:
-        status: of throttling, an index of THERMAL_STATUS; 0 if there is none, None before Android 10.
-        celsius: degrees of its surface; None where nothing measures it.
-    """
-
-    status: int | None
-    celsius: float | None
+    status: int | None  # of throttling, an index of THERMAL_STATUS; 0 if there is none, None before Android 10
+    celsius: float | None  # of its surface; None where nothing measures it
 
 
 def parse_thermal(text: str) -> Heat:
@@ -188,14 +182,12 @@ def parse_cpuinfo(text: str) -> Processor:
 
 @dataclasses.dataclass(frozen=True)
 class Cluster:
-    """CPUs (those that are switched on) that share a clock, its maximum, who sets it, as 'schedutil', and what the
-    scheduler thinks that they can do, up to 1024, 0 if it does not say.
-    """
+    """CPUs that share a clock."""
 
-    cpus: tuple[int, ...]
-    kilohertz: int
-    governor: str
-    capacity: int = 0
+    cpus: tuple[int, ...]  # those that are switched on
+    kilohertz: int  # at most
+    governor: str  # who sets the clock, as 'schedutil'
+    capacity: int = 0  # what the scheduler thinks that they can do, up to 1024; 0 if it does not say
 
     @property
     def mask(self) -> str:

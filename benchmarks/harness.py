@@ -24,19 +24,12 @@ _SAME_MACHINE = ("build", "cpu_mask", "runner", "fixed_performance")
 
 
 class Target:
-    """A machine that runs workloads. Subclasses say how.
+    """A machine that runs workloads. Subclasses say how."""
 
-    Attributes:
-        settings: how to measure.
-        name: of the kind of machine, 'target' in the report.
-        serial: of this one.
-        most_frames: in one repeat; more are divided into several, in which systems take turns.
-        resumable: whether a run that is interrupted can be continued; else it ends with a report on what there is.
-    """
-
-    name = serial = "own"
-    most_frames = None
-    resumable = False
+    name = "own"  # of the kind of machine, 'target' in the report
+    serial = "own"  # of this one
+    most_frames = None  # in one repeat; more are divided into several, in which systems take turns
+    resumable = False  # whether an interrupted run can be continued; else it ends with a report on what there is
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -57,19 +50,12 @@ class Target:
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """What to measure.
+    """What to measure."""
 
-    Attributes:
-        workloads: by system.
-        folder: where finished repeats are kept; those that are there are not measured again.
-        command: that asked for it.
-        progress: called after every run with how many runs there are, all targets together.
-    """
-
-    workloads: dict[str, Workload]
-    folder: str
-    command: str = ""
-    progress: Callable[[int], None] = lambda total: None
+    workloads: dict[str, Workload]  # by system
+    folder: str  # where finished repeats are kept; those that are there are not measured again
+    command: str = ""  # that asked for it
+    progress: Callable[[int], None] = lambda total: None  # told after every run how many there are on all targets
 
 
 def measure(benchmark: Benchmark, targets: list[Target]) -> Iterator[Report]:

@@ -4,7 +4,6 @@ import json
 from html import escape
 
 from patchwork_tf.benchmarks import latency, plots, text
-from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Report
 from patchwork_tf.benchmarks.text import accuracy, megaflops, milliseconds, ratio
 from patchwork_tf.files import atomic_file
@@ -57,7 +56,7 @@ def page(report: Report) -> str:
         f"<title>{title}</title><style>{plots.CSS}</style></head><body>",
         '<div class="banner">EMULATED DEVICE: no phone was measured</div>' if report.emulated else "",
         f"<h1>{title}</h1>",
-        _paragraph(f"{device(report)}; {pace(report)}; {report.created}"),
+        _paragraph(f"{text.device(report)}; {text.pace(report)}; {report.created}"),
         _labels(report),
         *(f"<h2>{escape(name)}</h2>{_results(report, runs)}" for name, runs in groups.items()),
         *map(_paragraph, (_COLUMNS, *text.notes(report))),
@@ -78,8 +77,8 @@ def _paragraph(content) -> str:
 
 
 def _labels(report) -> str:
-    grave = [f'<li class="grave">{escape(label)}</li>' for label in warnings(report)]
-    other = [f"<li>{escape(label)}</li>" for label in remarks(report)]
+    grave = [f'<li class="grave">{escape(label)}</li>' for label in text.warnings(report)]
+    other = [f"<li>{escape(label)}</li>" for label in text.remarks(report)]
     return f'<ul class="labels">{"".join(grave + other)}</ul>'
 
 

@@ -36,18 +36,12 @@ _LEFT_BEHIND = (
 
 @dataclasses.dataclass(frozen=True)
 class PhoneSettings(Settings):
-    """How to measure a phone.
-
-    Attributes:
-        cluster: CPUs to run on, one of android.CLUSTERS.
-        fixed_performance: whether to hold the clocks on phones that can.
-        cool_seconds: how long to wait for a hot phone.
-    """
+    """How to measure a phone."""
 
     repeats: int = 3
-    cluster: str = "big"
-    fixed_performance: bool = True
-    cool_seconds: float = 600
+    cluster: str = "big"  # CPUs to run on, one of android.CLUSTERS
+    fixed_performance: bool = True  # whether to hold the clocks on phones that can
+    cool_seconds: float = 600  # how long to wait for a hot phone
 
 
 class Phone(Target):
@@ -228,8 +222,7 @@ class Phone(Target):
     def _end_left_behind(self):
         """Ends runners of a run that was killed: they would take the CPUs that are measured.
 
-        Raises:
-            DataError: if they do not end.
+        Raises DataError if they do not end.
         """
         for _ in range(_ATTEMPTS):
             numbers = self._device.shell(_LEFT_BEHIND).split()

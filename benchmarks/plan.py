@@ -14,25 +14,15 @@ from patchwork_tf.models.config import StreamConfig
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """How to measure.
+    """How to measure."""
 
-    Attributes:
-        steps: frames to time per system and repeat.
-        repeats: how often every system runs.
-        warmup: frames before that, not timed.
-        fps: frames per second that arrive; 0 means back to back.
-        threads: of inference.
-        policy: how windows are chosen, one of choices.WINDOWS.
-        seed: of frames, windows and the order of systems.
-    """
-
-    steps: int = 1000
-    repeats: int = 1
-    warmup: int = 20
-    fps: float = 0
-    threads: int = 1
-    policy: str = "model"
-    seed: int = 0
+    steps: int = 1000  # frames to time per system and repeat
+    repeats: int = 1  # how often every system runs
+    warmup: int = 20  # frames before that, not timed
+    fps: float = 0  # frames per second that arrive; 0 means back to back
+    threads: int = 1  # of inference
+    policy: str = "model"  # how windows are chosen, one of choices.WINDOWS
+    seed: int = 0  # of frames, windows and the order of systems
 
     def lengths(self, most: int | None = None) -> list[int]:
         """Frames of every repeat of a system; none has more than `most`."""
@@ -43,16 +33,10 @@ class Settings:
 
 @dataclasses.dataclass(frozen=True)
 class Workload:
-    """A system to run.
+    """A system to run."""
 
-    Attributes:
-        run: what is known of it, without repeats.
-        path: of its exported file.
-        grid: of its model.
-    """
-
-    run: Run
-    path: str
+    run: Run  # what is known of it, without repeats
+    path: str  # of its exported file
     grid: Grid = dataclasses.field(default_factory=Grid)
 
     @property

@@ -49,14 +49,14 @@ PANELS = {"max": ("p95", "mflops_max", "mflops_max"), "avg": ("mean", "mflops_av
 
 
 class _Point(NamedTuple):
-    """A system in a plot, measured here or the paper's, and what it tells who points at it."""
+    """A system in a plot."""
 
     name: str
     x: float
     y: float
     patchwork: bool
-    paper: bool
-    about: str
+    paper: bool  # else measured here
+    about: str  # what it tells who points at it
 
 
 @matplotlib.rc_context(_STYLE)

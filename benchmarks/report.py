@@ -34,30 +34,18 @@ _RATIOS = {"ratio_median": "median_ms", "ratio_p95": "p95_ms", "ratio_mean": "me
 
 @dataclasses.dataclass(frozen=True)
 class Repeat:
-    """Consecutive frames of one system, in one go.
+    """Consecutive frames of one system, in one go. What is None is unknown."""
 
-    Attributes:
-        started: seconds, since any moment that all repeats of a report share.
-        samples: milliseconds of every frame, in order.
-        kinds: of every frame: 'window' or 'whole'; with an interval 'key' or 'skip', with a delay 'part'.
-        load_ms: from the file to a model that is ready.
-        first_ms: of the very first inference, before the warm-up.
-        late: how many frames missed their deadline; None if frames came back to back.
-        peak_mb: most memory held; None if unknown.
-        temperature_before, temperature_after: degrees Celsius; None if unknown.
-        reason: why the repeat is not to be trusted; None if it is.
-    """
-
-    started: float
-    samples: list[float]
-    kinds: list[str]
-    load_ms: float
-    first_ms: float
-    late: int | None = None
-    peak_mb: float | None = None
-    temperature_before: float | None = None
+    started: float  # seconds, since any moment that all repeats of a report share
+    samples: list[float]  # milliseconds of every frame, in order
+    kinds: list[str]  # of every frame: 'window' or 'whole'; with an interval 'key' or 'skip', with a delay 'part'
+    load_ms: float  # from the file to a model that is ready
+    first_ms: float  # of the very first inference, before the warm-up
+    late: int | None = None  # how many frames missed their deadline; None if frames came back to back
+    peak_mb: float | None = None  # most memory held
+    temperature_before: float | None = None  # degrees Celsius
     temperature_after: float | None = None
-    reason: str | None = None
+    reason: str | None = None  # why the repeat is not to be trusted; None if it is
 
     def __post_init__(self):
         if not len(self.samples) == len(self.kinds) > 0:
@@ -92,36 +80,23 @@ class Accuracy:
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """A system, and all that was measured of it.
+    """A system, and all that was measured of it."""
 
-    Attributes:
-        system, task: names, as 'vid-pw-m4n2' and 'detection'.
-        reference: name of the single-frame system that its ratios refer to.
-        patchwork: whether it looks at windows.
-        depth: width multiplier.
-        image_size: (height, width) in pixels.
-        grid: its 'cells' and 'window_cells'.
-        mflops_max, mflops_avg_run: multiply-adds / 10^6 per frame of a run.
-        mflops_avg: the average, divided by the frames of a delay once more, as the paper does.
-        paper: its row there, if it has one.
-        repeats: in the order of time.
-    """
-
-    system: str
+    system: str  # as 'vid-pw-m4n2'
     task: str
-    reference: str
+    reference: str  # name of the single-frame system that its ratios refer to
     stream: StreamConfig
-    patchwork: bool
-    depth: float
-    image_size: tuple[int, ...]
-    mflops_max: float
-    mflops_avg: float
+    patchwork: bool  # whether it looks at windows
+    depth: float  # width multiplier
+    image_size: tuple[int, ...]  # (height, width) in pixels
+    mflops_max: float  # multiply-adds / 10^6 per frame of a run, as mflops_avg_run
+    mflops_avg: float  # divided by the frames of a delay once more, as the paper does
     mflops_avg_run: float
     file: ExportedFile
-    paper: PaperRow | None = None
+    paper: PaperRow | None = None  # its row there, if it has one
     accuracy: Accuracy | None = None
-    grid: dict | None = None
-    repeats: tuple[Repeat, ...] = ()
+    grid: dict | None = None  # its 'cells' and 'window_cells'
+    repeats: tuple[Repeat, ...] = ()  # in the order of time
 
     @functools.cached_property
     def samples(self) -> np.ndarray:
@@ -189,31 +164,18 @@ class Run:
 
 @dataclasses.dataclass(frozen=True)
 class Report:
-    """Runs on one machine.
+    """Runs on one machine."""
 
-    Attributes:
-        target: 'host' or 'adb', or a name of one's own.
-        emulated: whether the machine was a computer that plays a phone: its times mean nothing.
-        finished: whether there are as many frames as asked for.
-        created: ISO time.
-        command: that asked for it.
-        machine: facts; 'cpu' and 'threads' at least.
-        settings: of the benchmark; 'steps' at least.
-        runs: by system.
-        frames: what the frames were.
-        version: of this project.
-    """
-
-    target: str
-    emulated: bool
-    finished: bool
-    created: str
-    command: str
-    machine: dict
-    settings: dict
-    runs: dict[str, Run]
-    frames: str = FRAMES
-    version: str | None = None
+    target: str  # 'host' or 'adb', or a name of one's own
+    emulated: bool  # whether the machine was a computer that plays a phone: its times mean nothing
+    finished: bool  # whether there are as many frames as asked for
+    created: str  # ISO time
+    command: str  # that asked for it
+    machine: dict  # facts; 'cpu' and 'threads' at least
+    settings: dict  # of the benchmark; 'steps' at least
+    runs: dict[str, Run]  # by system
+    frames: str = FRAMES  # what the frames were
+    version: str | None = None  # of this project
 
     def groups(self) -> list[tuple[str, list[Run]]]:
         """Runs that have a reference in common, and its name."""
@@ -310,8 +272,7 @@ def from_json(kind, value, where: str):
 def read_scores(paths: list[str]) -> dict[str, Accuracy]:
     """Accuracies in what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's.
 
-    Raises:
-        DataError: if a file is something else.
+    Raises DataError if a file is something else.
     """
     accuracies = {}
     for path in paths:

@@ -25,20 +25,12 @@ _END = re.compile(rb"end (\d+) ([0-9a-f]{8})\n")
 
 @dataclasses.dataclass(frozen=True)
 class Samples:
-    """The times of one run.
+    """The times of one run."""
 
-    Attributes:
-        facts: of the run: 'model' (name of the file), 'steps', 'warmup', 'threads', 'fps' (0: back to back),
-            'interval', 'flip', 'buffers' ('alias' or 'swap'), 'load_ns', 'first_ns' and 'peak_kb'.
-        kinds: of every frame: 'window' or 'whole', or with an interval 'key' or 'skip'.
-        nanoseconds: of inference per frame, int64.
-        late: whether the frame missed its deadline, bool; never if back to back.
-    """
-
-    facts: dict
-    kinds: list[str]
-    nanoseconds: np.ndarray
-    late: np.ndarray
+    facts: dict  # of the run: what _FACTS names; 'fps' is 0 if frames came back to back
+    kinds: list[str]  # of every frame: 'window' or 'whole', or with an interval 'key' or 'skip'
+    nanoseconds: np.ndarray  # of inference per frame, int64
+    late: np.ndarray  # whether the frame missed its deadline, bool; never if back to back
 
     def repeat(self, started: float, before=None, after=None, reason=None) -> Repeat:
         """As a report has it, with what is known of its beginning, temperatures and taint."""

@@ -2,8 +2,8 @@
 
 import os
 
-import adb_clients
 import pytest
+from adb_clients import both_clients
 from emulated_device import EmulatedDevice
 
 from patchwork_tf.benchmarks.adb import Adb, Device, DeviceLostError, facts_of, select
@@ -12,10 +12,7 @@ from patchwork_tf.errors import DataError, UsageError
 TMP = "/data/local/tmp"
 
 
-@pytest.fixture(scope="module", params=adb_clients.CLIENTS)
-def adb(request, tmp_path_factory):
-    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
-        yield adb
+pytestmark = both_clients
 
 
 @pytest.fixture

@@ -76,31 +76,20 @@ def test_several_phones_have_a_report_each(command, tmp_path):
 
 
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal(adb, bench, small_networks, on_tensorflow, in_a_terminal, tmp_path):
+def test_ctrl_c_in_a_terminal(monkeypatch, adb, bench, small_networks, on_tensorflow, in_a_terminal, tmp_path):
     """All of the process group gets the signal, adb's client included; the phone is put back even so."""
-    names, files = ("small-sf", "small"), []
-    for name in names:
-        files.append(f"{tmp_path}/{name}.tflite")
-        export(small_model(name, image_size=64), files[-1], verify_steps=2)
-    kept = tmp_path / "kept-here"
+    kept, steps = tmp_path / "kept-here", ["--steps=12", "--repeats=3"]
+    export(small_model("small-sf", image_size=64), f"{tmp_path}/small-sf.tflite", verify_steps=2)
     program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--plugins=small_network", "--target=adb"]
-    flags = [f"--runner={bench.runner}", f"--tflite={','.join(files)}", f"--steps={STEPS}", "--repeats=3"]
-    bench.faults(**{"small.1": "slow"})
-
-    def start(phone):
-        more = [f"--serial={phone.name}", f"--resume={kept}", f"--json={tmp_path}/phone.json"]
-        path = f"{os.path.dirname(adb.path)}:{on_tensorflow['PATH']}"
-        return subprocess.Popen(
-            [*program, *flags, *more],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**on_tensorflow, "PATH": path},
-        )
-
+    flags = [f"--runner={bench.runner}", f"--tflite={tmp_path}/small-sf.tflite", *steps, f"--resume={kept}"]
+    monkeypatch.setenv("PATH", f"{os.path.dirname(adb.path)}:{os.environ['PATH']}")
+    environment = {**on_tensorflow, "PATH": os.environ["PATH"]}
+    options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True, "env": environment}
+    bench.faults(**{"small-sf.1": "slow"})
     with EmulatedDevice(tmp_path / "phone") as phone:
-        process = start(phone)
-        while "small.1" not in runs_of(phone):
+        flags += [f"--serial={phone.name}", f"--json={tmp_path}/phone.json"]
+        process = subprocess.Popen([*program, *flags], **options)
+        while "small-sf.1" not in runs_of(phone):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
@@ -112,15 +101,12 @@ def test_ctrl_c_in_a_terminal(adb, bench, small_networks, on_tensorflow, in_a_te
         assert left_as_it_was(phone)
         assert phone.system.fixed_performance() == ["true", "false"]
         assert not (tmp_path / "phone.json").exists()
-        finished = runs_of(phone)[:-1]
         bench.faults()
         phone.commands.clear()
-        process = start(phone)
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        assert not set(finished) & set(runs_of(phone))  # what was finished is not measured again
-    runs = report.read(str(tmp_path / "phone.json")).runs
-    assert {name: len(run.samples) for name, run in runs.items()} == dict.fromkeys(names, 3 * STEPS)
+        assert benchmark.main(["--target=adb", *flags]) == 0
+        assert runs_of(phone) == ["small-sf.1", "small-sf.2"]  # what was finished is not measured again
+    (run,) = report.read(str(tmp_path / "phone.json")).runs.values()
+    assert len(run.samples) == 3 * STEPS
 
 
 def test_no_phone_leaves_nothing(command, tmp_path, capsys):

@@ -405,7 +405,7 @@ def interrupted_after(monkeypatch, tmp_path):
     def start(runs):
         (tmp_path / "file").touch()
         workloads = {name: Workload(run_of(name), str(tmp_path / "file")) for name in ("vid-sf", "vid-pw-m4n1")}
-        monkeypatch.setattr(benchmark, "_host", lambda: [Interrupted(Settings(steps=40), runs)])
+        monkeypatch.setattr(benchmark, "_targets", lambda: [Interrupted(Settings(steps=40), runs)])
         monkeypatch.setattr(benchmark, "_workloads", lambda folder: workloads)
         outputs = [f"--{kind}={tmp_path}/reports/r.{kind}" for kind in ("json", "html")]
         return benchmark.main(["--steps=40", *outputs]), tmp_path / "reports"
