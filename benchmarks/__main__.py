@@ -29,7 +29,6 @@ from tqdm import tqdm
 
 from patchwork_tf import bars, cli
 from patchwork_tf.benchmarks.android import CLUSTERS
-from patchwork_tf.choices import WINDOWS
 from patchwork_tf.errors import DataError, UsageError
 
 _FLAGS = flags.FlagValues()
@@ -55,9 +54,6 @@ flags.DEFINE_float(
     "fps", 0.0, "Frames arrive at this rate, and late ones are counted; 0 is back to back.", 0, flag_values=_FLAGS
 )
 flags.DEFINE_integer("threads", 1, "Of inference.", 1, flag_values=_FLAGS)
-flags.DEFINE_enum(
-    "policy", "model", WINDOWS, "Who chooses windows: the model itself, as in use, or a blind policy.", _FLAGS
-)
 cli.define(_FLAGS, "seed")
 cli.define_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
 flags.DEFINE_enum("cluster", "big", CLUSTERS, "Phones: CPUs to run on; all does not pin.", _FLAGS)

@@ -59,11 +59,7 @@ class FileFacts(NamedTuple):
 
 
 class Adb:
-    """The adb client on this machine, by its path or its name on the PATH.
-
-    Raises:
-        DataError: if there is no such program.
-    """
+    """The adb client on this machine, by its path or its name on the PATH. Raises DataError if it is not there."""
 
     def __init__(self, program: str = "adb"):
         self.path = shutil.which(program)
@@ -93,8 +89,7 @@ class Adb:
     def connect(self, address: str, limit: float = 10):
         """Connects to 'host:port' and waits until the device shows up, whatever adb says meanwhile.
 
-        Raises:
-            DataError: if it does not appear within `limit` seconds.
+        Raises DataError if that takes longer than `limit` seconds.
         """
         said = self.run("connect", address).reason
         end = time.monotonic() + limit
@@ -132,11 +127,7 @@ class Device:
         self._address = ("-t", transport) if transport else ("-s", serial)
 
     def attempt(self, command: str, limit: float = _COMMAND_LIMIT) -> Answer:
-        """Runs a short shell command to its end, which may fail.
-
-        Raises:
-            DeviceLostError, DataError: if its end was not seen.
-        """
+        """Runs a short shell command. Raises DeviceLostError or DataError if its end was not seen."""
         answer = self.execute(f"({command}\n); echo {_MARK}$?", limit)
         output, mark, status = answer.output.rpartition(_MARK)
         if not mark:
@@ -144,10 +135,7 @@ class Device:
         return Answer(int(status), output, answer.errors)
 
     def shell(self, command: str, limit: float = _COMMAND_LIMIT) -> str:
-        """Runs a short shell command that must succeed, and returns its output.
-
-        Raises DeviceLostError or DataError if it did not.
-        """
+        """What a short shell command prints. Raises DeviceLostError or DataError if it does not succeed."""
         answer = self.attempt(command, limit)
         if answer.status:
             raise DataError(f"{self.serial}: '{command[:60]}' failed: {answer.reason}")
@@ -164,11 +152,7 @@ class Device:
         self._compare(f"push of {os.path.basename(local)}", self.facts_of(remote), facts)
 
     def pull(self, remote: str, local: str):
-        """Copies a file from the device.
-
-        Raises:
-            DeviceLostError, DataError: if it is not there, or did not arrive whole.
-        """
+        """Copies a file from the device. Raises DeviceLostError or DataError if not all of it is here then."""
         facts = self.facts_of(remote)
         if facts is None:
             raise DataError(f"{self.serial}: no {remote} on the device")
@@ -254,12 +238,11 @@ def parse_attached(text: str) -> list[Attached]:
 
 
 def select(adb: Adb, serials: list[str], say) -> list[Device]:
-    """Devices to measure, each phone once even if it is attached by USB and by TCP.
+    """Devices to measure, each phone once even if it is attached by USB and by TCP, of which `say` is told.
 
     Args:
         adb: the client.
         serials: what adb calls them; 'host:port' is connected to first. If empty, the only phone attached.
-        say: is told which transport was taken where there were several.
 
     Raises:
         DataError: if a device is missing or cannot be used.

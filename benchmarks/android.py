@@ -23,41 +23,23 @@ READ_CPUS = (
 CLUSTERS = ("big", "middle", "little", "all")  # to choose from
 # Implementer and part of /proc/cpuinfo -> core, from util-linux' lscpu-arm.c, Linux' arm64 cputype.h and
 # pytorch/cpuinfo's uarch.c. Unknown ones are shown by number.
+# fmt: off
 _CORES = {
-    (0x41, 0xD03): "Cortex-A53",
-    (0x41, 0xD05): "Cortex-A55",
-    (0x41, 0xD07): "Cortex-A57",
-    (0x41, 0xD08): "Cortex-A72",
-    (0x41, 0xD09): "Cortex-A73",
-    (0x41, 0xD0A): "Cortex-A75",
-    (0x41, 0xD0B): "Cortex-A76",
-    (0x41, 0xD0D): "Cortex-A77",
-    (0x41, 0xD41): "Cortex-A78",
-    (0x41, 0xD44): "Cortex-X1",
-    (0x41, 0xD46): "Cortex-A510",
-    (0x41, 0xD47): "Cortex-A710",
-    (0x41, 0xD48): "Cortex-X2",
-    (0x41, 0xD4D): "Cortex-A715",
-    (0x41, 0xD4E): "Cortex-X3",
-    (0x41, 0xD80): "Cortex-A520",
-    (0x41, 0xD81): "Cortex-A720",
-    (0x41, 0xD82): "Cortex-X4",
-    (0x41, 0xD85): "Cortex-X925",
-    (0x41, 0xD87): "Cortex-A725",
-    (0x48, 0xD40): "Cortex-A76 (Kirin)",
-    (0x48, 0xD41): "Cortex-A77 (Kirin)",
-    (0x51, 0x001): "Oryon",
-    (0x51, 0x800): "Kryo Gold (Cortex-A73)",
-    (0x51, 0x801): "Kryo Silver (Cortex-A53)",
-    (0x51, 0x802): "Kryo 385 Gold (Cortex-A75)",
-    (0x51, 0x803): "Kryo 385 Silver (Cortex-A55)",
-    (0x51, 0x804): "Kryo 4xx Gold (Cortex-A76)",
-    (0x51, 0x805): "Kryo 4xx Silver (Cortex-A55)",
-    (0x53, 0x001): "Exynos M1",
-    (0x53, 0x002): "Exynos M3",
-    (0x53, 0x003): "Exynos M4",
+    (0x41, 0xD03): "Cortex-A53", (0x41, 0xD05): "Cortex-A55", (0x41, 0xD07): "Cortex-A57",
+    (0x41, 0xD08): "Cortex-A72", (0x41, 0xD09): "Cortex-A73", (0x41, 0xD0A): "Cortex-A75",
+    (0x41, 0xD0B): "Cortex-A76", (0x41, 0xD0D): "Cortex-A77", (0x41, 0xD41): "Cortex-A78",
+    (0x41, 0xD44): "Cortex-X1", (0x41, 0xD46): "Cortex-A510", (0x41, 0xD47): "Cortex-A710",
+    (0x41, 0xD48): "Cortex-X2", (0x41, 0xD4D): "Cortex-A715", (0x41, 0xD4E): "Cortex-X3",
+    (0x41, 0xD80): "Cortex-A520", (0x41, 0xD81): "Cortex-A720", (0x41, 0xD82): "Cortex-X4",
+    (0x41, 0xD85): "Cortex-X925", (0x41, 0xD87): "Cortex-A725",
+    (0x48, 0xD40): "Cortex-A76 (Kirin)", (0x48, 0xD41): "Cortex-A77 (Kirin)",
+    (0x51, 0x001): "Oryon", (0x51, 0x800): "Kryo Gold (Cortex-A73)", (0x51, 0x801): "Kryo Silver (Cortex-A53)",
+    (0x51, 0x802): "Kryo 385 Gold (Cortex-A75)", (0x51, 0x803): "Kryo 385 Silver (Cortex-A55)",
+    (0x51, 0x804): "Kryo 4xx Gold (Cortex-A76)", (0x51, 0x805): "Kryo 4xx Silver (Cortex-A55)",
+    (0x53, 0x001): "Exynos M1", (0x53, 0x002): "Exynos M3", (0x53, 0x003): "Exynos M4",
     (0x53, 0x004): "Exynos M5",
 }
+# fmt: on
 _LITTLE = re.compile(r"Cortex-A5\d\d?\b|Silver")
 # In what an emulator says of its hardware and name.
 _VIRTUAL = re.compile(
@@ -68,10 +50,7 @@ _NAMES += ("ro.product.model", "ro.product.name")
 
 
 def parse_properties(text: str) -> dict[str, str]:
-    """What `getprop` prints: '[name]: [value]', where values may have several lines.
-
-    Raises DataError if there is none.
-    """
+    """What `getprop` prints: '[name]: [value]', of one line or more. Raises DataError if there is none."""
     properties = dict(re.findall(r"^\[([^\]\n]+)\]: \[(.*?)\]$", text, re.MULTILINE | re.DOTALL))
     if not properties:
         raise DataError(f"no properties as getprop prints them: '{text.strip()[:80]}'")
@@ -134,8 +113,7 @@ class Heat(NamedTuple):
 def parse_thermal(text: str) -> Heat:
     """What `dumpsys thermalservice` prints: degrees of the hottest skin sensor, else of the battery's.
 
-    Raises:
-        DataError: if it is something else, or if the status is an override, that is, made up.
+    Raises DataError if it is something else, or if the status is an override, that is, made up.
     """
     if "Can't find service" in text:
         return Heat(None, None)
@@ -198,8 +176,7 @@ class Cluster:
 def parse_clusters(lines: str, processor: Processor) -> list[Cluster]:
     """Clusters, the fastest first (by capacity, then clock, then type of core), from what READ_CPUS prints.
 
-    Raises:
-        DataError: if the clocks of its CPUs are not among that.
+    Raises DataError if the clocks of its CPUs are not among that.
     """
     files = _files(lines)
     clocks = {
@@ -233,8 +210,7 @@ def offline(lines: str) -> set[int]:
 def choose(clusters: list[Cluster], choice: str, threads: int) -> Cluster | None:
     """The cluster to run on: 'big' is the fastest, 'little' the slowest; None for 'all'.
 
-    Raises:
-        UsageError: if the device has no such cluster, or fewer CPUs in it than threads.
+    Raises UsageError if the device has no such cluster, or fewer CPUs in it than threads.
     """
     if choice == "all":
         return None

@@ -9,8 +9,8 @@ from patchwork_tf.errors import DataError
 
 # Facts that change from one run to the next on one machine.
 _OF_THE_MOMENT = ("load_average", "charge_percent", "charging", "transport", "adb")
-# Settings that change how sure numbers are, or where they go, not what they are of.
-_OF_THE_RUN = ("steps", "repeats", "seed", "cool_seconds")
+# Settings that change how sure numbers are, not what they are of. Windows cost the same whoever chose them.
+_OF_THE_RUN = ("steps", "repeats", "seed", "cool_seconds", "policy")
 
 
 def compare(a: Report, b: Report) -> str:

@@ -87,7 +87,7 @@ def _begin(benchmark, settings):
     """Notes in the folder what is measured there, or makes sure that it is the same."""
     plan = dataclasses.asdict(settings)
     plan.pop("cool_seconds", None)  # one may lose patience
-    plan |= {f"model of {name}": workload.digest for name, workload in benchmark.workloads.items()}
+    plan |= {f"model of {name}": provenance.sha256(one.path) for name, one in benchmark.workloads.items()}
     make_folder(benchmark.folder)
     path = os.path.join(benchmark.folder, "plan.json")
     if not os.path.exists(path) and os.listdir(benchmark.folder):

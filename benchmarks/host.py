@@ -13,7 +13,7 @@ from importlib.metadata import version
 
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.harness import Target
-from patchwork_tf.benchmarks.plan import Settings, Workload, write_windows
+from patchwork_tf.benchmarks.plan import Settings, Workload
 from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
@@ -33,7 +33,6 @@ class Host(Target):
     def session(self, workloads, folder):
         """Nothing is changed, nothing has to be undone."""
         self._folder = folder
-        write_windows(workloads, self.settings, folder)
         yield machine(self.settings.threads) | {"runner": "native"}
 
     def run(self, workload: Workload, number: int, frames: int) -> Repeat:

@@ -14,7 +14,7 @@ from patchwork_tf.benchmarks import android, native
 from patchwork_tf.benchmarks.adb import Answer, Device
 from patchwork_tf.benchmarks.android import THERMAL_STATUS, Heat
 from patchwork_tf.benchmarks.harness import Target
-from patchwork_tf.benchmarks.plan import Settings, Workload, write_windows
+from patchwork_tf.benchmarks.plan import Settings, Workload
 from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.benchmarks.samples import read_samples
 from patchwork_tf.errors import DataError
@@ -125,17 +125,12 @@ class Phone(Target):
         bundle = self._bundle(folder)
         files = [(os.path.join(bundle.folder, name), name) for name in bundle.files]
         files += [(workload.path, f"{name}.tflite") for name, workload in workloads.items()]
-        files += [(os.path.join(folder, name), name) for name in write_windows(workloads, self.settings, folder)]
         with self._workplace(files), self._fixed_performance() as held:
             self._command = bundle.command
             yield {**machine, "runner": bundle.kind, "fixed_performance": held}
 
     def run(self, workload: Workload, number: int, frames: int) -> Repeat:
-        """Measures one system once.
-
-        Raises:
-            DataError: if the phone stays hot, or if there are no complete samples in the end.
-        """
+        """Measures one system once. Raises DataError if the phone stays hot, or not all samples arrive."""
         before = self._cooled()
         if before.celsius is None and not self._is_told:
             self._is_told = True
@@ -203,11 +198,7 @@ class Phone(Target):
 
     @contextlib.contextmanager
     def _workplace(self, files: list[tuple[str, str]]):
-        """Within it, files (path here, name there) are in REMOTE; afterwards they are gone, whatever happened.
-
-        Raises:
-            DataError: if not all of them arrive.
-        """
+        """Within it, files (path here, name there) are in REMOTE; afterwards they are gone, whatever happened."""
         device = self._device
         try:
             self._end_left_behind()
@@ -220,10 +211,7 @@ class Phone(Target):
             self._undo(f"rm -rf {REMOTE}", f"files may be left in {REMOTE}; the next run removes them")
 
     def _end_left_behind(self):
-        """Ends runners of a run that was killed: they would take the CPUs that are measured.
-
-        Raises DataError if they do not end.
-        """
+        """Ends runners of a run that was killed: they would take the CPUs that are measured."""
         for _ in range(_ATTEMPTS):
             numbers = self._device.shell(_LEFT_BEHIND).split()
             if not numbers:

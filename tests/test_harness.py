@@ -47,18 +47,6 @@ def test_a_whole_benchmark(bench, phone):
     assert left_as_it_was(phone)
 
 
-def test_a_policy_that_is_not_the_model_s_is_pushed_as_a_list_of_windows(bench, phone):
-    told = "vid-pw-m4n2"
-    bench.workloads[told] = dataclasses.replace(bench.workloads[told], grid=Grid(2, 1))
-    assert bench.start(phone.name, policy="raster") == (0, "")
-    raster = ["0 0", "0 1", "1 0", "1 1"] * STEPS
-    assert (bench.kept / f"{told}.windows").read_text().splitlines() == raster[: STEPS + 1]  # one is to warm up
-    runs = [line for line in phone.commands if "--samples=" in line]
-    assert {f"--windows={told}.windows" in line for line in runs if f"--model={told}." in line} == {True}
-    assert not any("--windows=" in line for line in runs if f"--model={told}." not in line)
-    assert left_as_it_was(phone)
-
-
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory, small_networks):
     """A real file, played as every kind of stream: plain, key frames with a delay, and flip."""
@@ -78,7 +66,6 @@ def test_a_whole_benchmark_with_the_real_runner(bench, phone, exported):
     bench.workloads, bench.runner = exported, None
     assert bench.start(phone.name, steps=40, fps=200) == (0, "")
     (result,) = bench.results
-    assert not any("--windows=" in line for line in phone.commands)
     assert (result.emulated, result.machine["runner"]) == (True, "bundle")
     kinds = {name: set(run.kinds) for name, run in result.runs.items()}
     assert kinds == {"plain": {"window"}, "delayed": {"part"}, "flip": {"window"}}

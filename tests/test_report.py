@@ -214,10 +214,20 @@ def test_report_survives_its_file(tmp_path, capsys):
     assert capsys.readouterr().out == f"{text.table(result)}\n"
     assert (tmp_path / "again.json").read_text() == (tmp_path / "report.json").read_text()
     assert (tmp_path / "again.html").read_text() == html.page(result)
-    for row in json.loads((tmp_path / "report.json").read_text())["systems"].values():  # what scripts rely on
+    content = json.loads((tmp_path / "report.json").read_text())
+    for row in content["systems"].values():  # what scripts rely on
         assert {"median_ms", "mean_ms", "std_ms", "p95_ms", "p99_ms", "ratio_p95", "intervals"} <= row.keys()
         assert len(row["samples"]) == 3 * 48
         assert latency.describe(np.array(row["samples"]))["p99_ms"] == row["p99_ms"]
+
+
+def test_keys_of_earlier_versions_are_left_out(tmp_path):
+    """And the paper's row is added where a file has none, as those of a browser."""
+    result, path = report_of(["vid-sf"]), tmp_path / "report.json"
+    content = json.loads(json.dumps(result.to_json()))
+    content["systems"]["vid-sf"] |= {"stock": {"count": 3, "mean": 1.5}, "paper": None}
+    path.write_text(json.dumps(content))
+    assert report.read(str(path)) == result
 
 
 def _spoil(*path, value=None, delete=False):
