@@ -92,12 +92,12 @@ def _begin(benchmark, settings):
     path = os.path.join(benchmark.folder, "plan.json")
     if not os.path.exists(path) and os.listdir(benchmark.folder):
         raise UsageError(f"{benchmark.folder}: neither empty nor a folder of a benchmark; name another one")
-    if differs := _difference(path, plan):
+    if differs := _changed_since_begun(path, plan):
         raise UsageError(f"{benchmark.folder}: {differs}; continue it as it was begun, or name another folder")
 
 
-def _difference(path: str, now: dict, keys=None) -> str | None:
-    """What is not as a file says that it was in the beginning. Writes the file if it is not there yet."""
+def _changed_since_begun(path: str, now: dict, keys=None) -> str | None:
+    """What is not as it was noted in a file in the beginning. In the beginning it is noted."""
     if not os.path.exists(path):
         write_json(path, now)
     begun = read_json(path)
@@ -137,7 +137,7 @@ class _Measurement:
     def _run(self, turns):
         target = self._target
         with target.session(self._workloads, self._benchmark.folder) as machine:
-            if differs := _difference(self._path("machine"), machine, _SAME_MACHINE):
+            if differs := _changed_since_begun(self._path("machine"), machine, _SAME_MACHINE):
                 raise DataError(f"{self._kept}: {differs}; begin anew")
             for name, number in turns:
                 workload = self._workloads[name]

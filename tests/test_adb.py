@@ -6,7 +6,7 @@ import pytest
 from adb_clients import both_clients
 from emulated_device import EmulatedDevice
 
-from patchwork_tf.benchmarks.adb import Adb, Device, DeviceLostError, facts_of, select
+from patchwork_tf.benchmarks.adb import Device, DeviceLostError, facts_of, select
 from patchwork_tf.errors import DataError, UsageError
 
 TMP = "/data/local/tmp"
@@ -93,12 +93,6 @@ def test_no_end_in_time(adb, device):
 
 def test_version(adb):
     assert adb.version()[0].isdigit()
-
-
-def test_no_adb(monkeypatch):
-    monkeypatch.setenv("PATH", "")
-    with pytest.raises(DataError, match=r"^adb: no such program\. Install"):
-        Adb()
 
 
 class TestSelection:

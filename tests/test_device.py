@@ -7,6 +7,8 @@ import pytest
 from patchwork_tf.benchmarks import adb, android
 from patchwork_tf.errors import DataError, UsageError
 
+UNKNOWN = android.Processor("", {})
+
 
 @pytest.fixture
 def log(real_data):
@@ -146,7 +148,7 @@ def test_a_box_without_sensors_and_a_service_that_is_not_ready():
     assert android.parse_thermal(text) == android.Heat(1, None)
 
 
-def _parsed(lines, processor=android.Processor("", {})):  # noqa: B008
+def _parsed(lines, processor=UNKNOWN):
     return android.parse_clusters(lines, processor)
 
 

@@ -10,9 +10,7 @@ import fake_runner
 import pytest
 from adb_clients import both_clients
 from bench import RUNS, STEPS, SYSTEMS, left_as_it_was, runs_of
-from conftest import small_model
 from emulated_device import EmulatedDevice
-from exports import export
 from runs import run_of
 
 from patchwork_tf.benchmarks.phone import REMOTE
@@ -47,31 +45,24 @@ def test_a_whole_benchmark(bench, phone):
     assert left_as_it_was(phone)
 
 
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, small_networks):
-    """A real file, played as every kind of stream: plain, key frames with a delay, and flip."""
-    name = "davis-pw-m2n1"  # of the record only; nothing here depends on the network
-    path = str(tmp_path_factory.mktemp("models") / "small.tflite")
-    export(small_model("small", image_size=64), path, verify_steps=2)
-    streams = {"plain": StreamConfig(), "delayed": StreamConfig(4, 3), "flip": StreamConfig(flip=True)}
-    return {
-        title: Workload(dataclasses.replace(run_of(name), system=title, stream=stream), path, Grid(2, 1))
-        for title, stream in streams.items()
-    }
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="the runner's bundle is for Linux")
-def test_a_whole_benchmark_with_the_real_runner(bench, phone, exported):
-    bench.workloads, bench.runner = exported, None
+def test_a_whole_benchmark_with_the_real_runner(bench, phone, echo):
+    """On a file that does next to nothing, played as every kind of stream: plain, with a delay, and flip."""
+    streams = {"plain": StreamConfig(), "delayed": StreamConfig(4, 3), "flip": StreamConfig(flip=True)}
+    bench.workloads = {
+        name: Workload(dataclasses.replace(run_of("davis-pw-m2n1"), system=name, stream=stream), echo, Grid(2, 1))
+        for name, stream in streams.items()
+    }
+    bench.runner = None
     assert bench.start(phone.name, steps=40, fps=200) == (0, "")
     (result,) = bench.results
     assert (result.emulated, result.machine["runner"]) == (True, "bundle")
     kinds = {name: set(run.kinds) for name, run in result.runs.items()}
     assert kinds == {"plain": {"window"}, "delayed": {"part"}, "flip": {"window"}}
-    for name, run in result.runs.items():
+    for run in result.runs.values():
         assert len(run.samples) == 2 * 40
-        assert run.statistics["median_ms"] > 0.01 / 4, name
+        assert run.statistics["median_ms"] > 0
         assert run.peak_mb > 1
     assert left_as_it_was(phone)
 

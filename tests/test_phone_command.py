@@ -116,6 +116,12 @@ def test_no_phone_leaves_nothing(command, tmp_path, capsys):
     assert not (tmp_path / "phone.json").exists()
 
 
+def test_no_adb(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    assert benchmark.main(["--target=adb"]) == 1
+    assert "adb: no such program. Install" in capsys.readouterr().err
+
+
 def test_flags_of_phones_say_nothing_to_the_host(capsys):
     assert benchmark.main(["--cluster=big"]) == 2
     assert "--cluster is for phones: say --target=adb too" in capsys.readouterr().err
