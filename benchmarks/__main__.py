@@ -28,21 +28,12 @@ from absl import flags
 from tqdm import tqdm
 
 from patchwork_tf import bars, cli
-from patchwork_tf.benchmarks.clusters import CHOICES
-from patchwork_tf.choices import WINDOWS
+from patchwork_tf.benchmarks.android import CLUSTERS
 from patchwork_tf.errors import DataError, UsageError
 
 _FLAGS = flags.FlagValues()
 _OF_MODELS = ("checkpoint", "image_size", "depth")
-_OF_PHONES = (
-    "serial",
-    "cluster",
-    "fixed_performance",
-    "cool_seconds",
-    "runner",
-    "stock_tool",
-    "resume",
-)
+_OF_PHONES = ("serial", "cluster", "fixed_performance", "cool_seconds", "runner", "resume")
 
 flags.DEFINE_enum("target", "host", ["host", "adb"], "This machine, or a phone that adb reaches.", _FLAGS)
 cli.define(_FLAGS, "system", system="vid-sf,vid-pw-m4n2,vid-pw-m4n1")
@@ -63,16 +54,12 @@ flags.DEFINE_float(
     "fps", 0.0, "Frames arrive at this rate, and late ones are counted; 0 is back to back.", 0, flag_values=_FLAGS
 )
 flags.DEFINE_integer("threads", 1, "Of inference.", 1, flag_values=_FLAGS)
-flags.DEFINE_enum(
-    "policy", "model", WINDOWS, "Who chooses windows: the model itself, as in use, or a blind policy.", _FLAGS
-)
 cli.define(_FLAGS, "seed")
 cli.define_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
-flags.DEFINE_enum("cluster", "big", CHOICES, "Phones: CPUs to run on; all does not pin.", _FLAGS)
+flags.DEFINE_enum("cluster", "big", CLUSTERS, "Phones: CPUs to run on; all does not pin.", _FLAGS)
 flags.DEFINE_boolean("fixed_performance", True, "Phones: hold the clocks at what they can sustain.", _FLAGS)
 flags.DEFINE_float("cool_seconds", 600.0, "Phones: how long to wait for a hot one.", 0, flag_values=_FLAGS)
 flags.DEFINE_string("runner", None, "Phones: folder of a runner built elsewhere, by an NDK for example.", _FLAGS)
-flags.DEFINE_string("stock_tool", None, "Phones: TensorFlow's benchmark_model, to run as a cross-check.", _FLAGS)
 flags.DEFINE_string(
     "resume", None, "Phones: folder of finished repeats, to continue; by default a temporary one.", _FLAGS
 )
@@ -133,9 +120,14 @@ def _measured() -> Iterator:
         _refuse(_OF_PHONES, "--{} is for phones: say --target=adb too")
     with tempfile.TemporaryDirectory() as exports:
         # Devices first: exports take longer.
-        targets = _host() if _FLAGS.target == "host" else _phones()
+        targets = _targets()
         workloads = _workloads(exports)
-        with _progress() as (bar, progress), _kept(targets[0].resumable) as folder:
+        with bars.progress(unit="run", desc="timing") as bar, _kept(targets[0].resumable) as folder:
+
+            def progress(total):
+                bar.total = total
+                bar.update()
+
             benchmark = harness.Benchmark(workloads, folder, _command(), progress)
             for measured in harness.measure(benchmark, targets):
                 bar.clear()  # what is printed about it would go on in the bar's line
@@ -153,20 +145,16 @@ def _settings(cls):
     return cls(**{name: value for name, value in values.items() if value is not None})
 
 
-def _host() -> list:
+def _targets() -> list:
+    from patchwork_tf.benchmarks.adb import Adb, select
     from patchwork_tf.benchmarks.host import Host
+    from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
     from patchwork_tf.benchmarks.plan import Settings
 
-    return [Host(_settings(Settings), _say)]
-
-
-def _phones() -> list:
-    from patchwork_tf.benchmarks.adb import Adb
-    from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
-    from patchwork_tf.benchmarks.selection import select
-
+    if _FLAGS.target == "host":
+        return [Host(_settings(Settings))]
     settings, devices = _settings(PhoneSettings), select(Adb(), _given("serial"), _say)
-    return [Phone(device, settings, _FLAGS.runner, _FLAGS.stock_tool, _say) for device in devices]
+    return [Phone(device, settings, _FLAGS.runner, _say) for device in devices]
 
 
 def _workloads(folder) -> dict:
@@ -194,18 +182,6 @@ def _kept(resumable: bool):
     finally:
         if not kept:
             shutil.rmtree(folder)
-
-
-@contextlib.contextmanager
-def _progress():
-    """A bar, and what the harness tells it."""
-    with bars.progress(unit="run", desc="timing") as bar:
-
-        def progress(total):
-            bar.total = total
-            bar.update()
-
-        yield bar, progress
 
 
 def _say(text):

@@ -3,15 +3,14 @@
 import numpy as np
 
 from patchwork_tf.benchmarks import latency
-from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Report
-from patchwork_tf.benchmarks.text import aligned, milliseconds, ratio
+from patchwork_tf.benchmarks.text import aligned, device, milliseconds, pace, ratio, remarks, warnings
 from patchwork_tf.errors import DataError
 
 # Facts that change from one run to the next on one machine.
 _OF_THE_MOMENT = ("load_average", "charge_percent", "charging", "transport", "adb")
-# Settings that change how sure numbers are, or where they go, not what they are of.
-_OF_THE_RUN = ("steps", "repeats", "seed", "cool_seconds")
+# Settings that change how sure numbers are, not what they are of. Windows cost the same whoever chose them.
+_OF_THE_RUN = ("steps", "repeats", "seed", "cool_seconds", "policy")
 
 
 def compare(a: Report, b: Report) -> str:
@@ -20,8 +19,7 @@ def compare(a: Report, b: Report) -> str:
     A change has a bootstrap interval and is marked if that excludes 0. Of systems that skip frames the
     mean is compared instead of the median, which would be that of a skipped frame.
 
-    Raises:
-        DataError: if they have no system in common.
+    Raises DataError if they have no system in common.
     """
     common = [name for name in a.runs if name in b.runs]
     if not common:

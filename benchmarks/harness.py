@@ -14,30 +14,22 @@ from contextlib import contextmanager
 
 from patchwork_tf import provenance
 from patchwork_tf.benchmarks.plan import Settings, Workload, order, streamed
-from patchwork_tf.benchmarks.report import Repeat, Report, Statistics
+from patchwork_tf.benchmarks.report import Repeat, Report, from_json
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.files import make_folder, read_json, write_json
 from patchwork_tf.interrupts import interruptible
 
-_CHECK = "stock"  # in place of a repeat's number
 # Facts of a machine that must be the same when its run is continued.
 _SAME_MACHINE = ("build", "cpu_mask", "runner", "fixed_performance")
 
 
 class Target:
-    """A machine that runs workloads. Subclasses say how.
+    """A machine that runs workloads. Subclasses say how."""
 
-    Attributes:
-        settings: how to measure.
-        name: of the kind of machine, 'target' in the report.
-        serial: of this one.
-        most_frames: in one repeat; more are divided into several, in which systems take turns.
-        resumable: whether a run that is interrupted can be continued; else it ends with a report on what there is.
-    """
-
-    name = serial = "own"
-    most_frames = None
-    resumable = False
+    name = "own"  # of the kind of machine, 'target' in the report
+    serial = "own"  # of this one
+    most_frames = None  # in one repeat; more are divided into several, in which systems take turns
+    resumable = False  # whether an interrupted run can be continued; else it ends with a report on what there is
 
     def __init__(self, settings: Settings):
         self.settings = settings
@@ -55,30 +47,15 @@ class Target:
         """Runs repeat `number`, timing `frames` after a warm-up, all of an inference in its key frame."""
         raise NotImplementedError
 
-    def checks(self, workload: Workload) -> bool:
-        """Whether there is a `cross_check` of a workload."""
-        return False
-
-    def cross_check(self, workload: Workload) -> Statistics:
-        """What another tool measures."""
-        raise NotImplementedError
-
 
 @dataclasses.dataclass(frozen=True)
 class Benchmark:
-    """What to measure.
+    """What to measure."""
 
-    Attributes:
-        workloads: by system.
-        folder: where finished repeats are kept; those that are there are not measured again.
-        command: that asked for it.
-        progress: called after every run with how many runs there are, all targets together.
-    """
-
-    workloads: dict[str, Workload]
-    folder: str
-    command: str = ""
-    progress: Callable[[int], None] = lambda total: None
+    workloads: dict[str, Workload]  # by system
+    folder: str  # where finished repeats are kept; those that are there are not measured again
+    command: str = ""  # that asked for it
+    progress: Callable[[int], None] = lambda total: None  # told after every run how many there are on all targets
 
 
 def measure(benchmark: Benchmark, targets: list[Target]) -> Iterator[Report]:
@@ -110,21 +87,21 @@ def _begin(benchmark, settings):
     """Notes in the folder what is measured there, or makes sure that it is the same."""
     plan = dataclasses.asdict(settings)
     plan.pop("cool_seconds", None)  # one may lose patience
-    plan |= {f"model of {name}": workload.digest for name, workload in benchmark.workloads.items()}
+    plan |= {f"model of {name}": provenance.sha256(one.path) for name, one in benchmark.workloads.items()}
     make_folder(benchmark.folder)
     path = os.path.join(benchmark.folder, "plan.json")
-    if not os.path.exists(path):
-        if os.listdir(benchmark.folder):
-            raise UsageError(f"{benchmark.folder}: neither empty nor a folder of a benchmark; name another one")
-        write_json(path, plan)
-    begun = read_json(path)
-    if differs := _difference(begun, plan, {**begun, **plan}):
+    if not os.path.exists(path) and os.listdir(benchmark.folder):
+        raise UsageError(f"{benchmark.folder}: neither empty nor a folder of a benchmark; name another one")
+    if differs := _changed_since_begun(path, plan):
         raise UsageError(f"{benchmark.folder}: {differs}; continue it as it was begun, or name another folder")
 
 
-def _difference(begun: dict, now: dict, keys) -> str | None:
-    """What is not as it was."""
-    for key in keys:
+def _changed_since_begun(path: str, now: dict, keys=None) -> str | None:
+    """What is not as it was noted in a file in the beginning. In the beginning it is noted."""
+    if not os.path.exists(path):
+        write_json(path, now)
+    begun = read_json(path)
+    for key in keys or {**begun, **now}:
         if begun.get(key) != now.get(key):
             return f"this run was begun with {key} {begun.get(key)}, not {now.get(key)}"
 
@@ -140,14 +117,13 @@ class _Measurement:
         self._benchmark, self._target, self._workloads = benchmark, target, benchmark.workloads
         self._kept = os.path.join(benchmark.folder, re.sub(r"[^\w.-]", "_", target.serial))
         self._lengths = target.settings.lengths(target.most_frames)
-        turns = order(list(self._workloads), len(self._lengths), target.settings.seed)
-        self._turns = turns + [(name, _CHECK) for name in self._workloads if target.checks(self._workloads[name])]
+        self._turns = order(list(self._workloads), len(self._lengths), target.settings.seed)
         self._total = num_targets * len(self._turns)
 
     def report(self) -> Report:
         """Runs what is missing; then all that there is."""
         make_folder(self._kept)
-        missing = [turn for turn in self._turns if self._is_missing(*turn)]
+        missing = [turn for turn in self._turns if self._finished(*turn) is None]
         for _ in range(len(self._turns) - len(missing)):
             self._benchmark.progress(self._total)
         try:
@@ -161,45 +137,24 @@ class _Measurement:
     def _run(self, turns):
         target = self._target
         with target.session(self._workloads, self._benchmark.folder) as machine:
-            self._check_machine(machine)
+            if differs := _changed_since_begun(self._path("machine"), machine, _SAME_MACHINE):
+                raise DataError(f"{self._kept}: {differs}; begin anew")
             for name, number in turns:
                 workload = self._workloads[name]
-                if number == _CHECK:
-                    result = self._checked(workload)
-                else:
-                    repeat = target.run(workload, number, self._lengths[number])
-                    result = streamed(repeat, workload.run.stream, target.settings.fps)
-                write_json(self._path(name, number), result.to_json())
+                repeat = target.run(workload, number, self._lengths[number])
+                repeat = streamed(repeat, workload.run.stream, target.settings.fps)
+                write_json(self._path(name, number), dataclasses.asdict(repeat))
                 self._benchmark.progress(self._total)
-
-    def _checked(self, workload) -> Statistics:
-        """What the other tool measures. That it fails costs no report; it is tried again when the run goes on."""
-        try:
-            return self._target.cross_check(workload)
-        except DataError as error:
-            return Statistics(0, 0.0, str(error))
-
-    def _check_machine(self, machine):
-        """Notes what the machine is, or that it still is what it was when the run began."""
-        if not os.path.exists(self._path("machine")):
-            write_json(self._path("machine"), machine)
-        if differs := _difference(read_json(self._path("machine")), machine, _SAME_MACHINE):
-            raise DataError(f"{self._kept}: {differs}; begin anew")
 
     def _path(self, *names):
         return os.path.join(self._kept, f"{'.'.join(map(str, names))}.json")
 
-    def _finished(self, name, number) -> Repeat | Statistics | None:
-        """What a turn gave; None if it is not finished, or spoilt."""
+    def _finished(self, name, number) -> Repeat | None:
+        """None if it is not finished, or spoilt."""
         try:
-            kind = Statistics if number == _CHECK else Repeat
-            return kind.from_json(read_json(self._path(name, number)))
+            return from_json(Repeat, read_json(self._path(name, number)), name)
         except (DataError, ValueError):
             return None
-
-    def _is_missing(self, name, number) -> bool:
-        result = self._finished(name, number)
-        return result is None or (number == _CHECK and result.failure is not None)
 
     def _repeats(self, name) -> list[Repeat]:
         """From the first on, as many as are finished."""
@@ -214,8 +169,7 @@ class _Measurement:
         runs = {}
         for name, of_system in repeats.items():
             relative = tuple(dataclasses.replace(part, started=part.started - begun) for part in of_system[:count])
-            check = self._finished(name, _CHECK)
-            runs[name] = dataclasses.replace(self._workloads[name].run, repeats=relative, stock=check)
+            runs[name] = dataclasses.replace(self._workloads[name].run, repeats=relative)
         machine = read_json(self._path("machine"))
         created = datetime.datetime.fromtimestamp(begun, datetime.timezone.utc)
         return Report(

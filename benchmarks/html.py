@@ -4,7 +4,6 @@ import json
 from html import escape
 
 from patchwork_tf.benchmarks import latency, plots, text
-from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Report
 from patchwork_tf.benchmarks.text import accuracy, megaflops, milliseconds, ratio
 from patchwork_tf.files import atomic_file
@@ -57,7 +56,7 @@ def page(report: Report) -> str:
         f"<title>{title}</title><style>{plots.CSS}</style></head><body>",
         '<div class="banner">EMULATED DEVICE: no phone was measured</div>' if report.emulated else "",
         f"<h1>{title}</h1>",
-        _paragraph(f"{device(report)}; {pace(report)}; {report.created}"),
+        _paragraph(f"{text.device(report)}; {text.pace(report)}; {report.created}"),
         _labels(report),
         *(f"<h2>{escape(name)}</h2>{_results(report, runs)}" for name, runs in groups.items()),
         *map(_paragraph, (_COLUMNS, *text.notes(report))),
@@ -78,8 +77,8 @@ def _paragraph(content) -> str:
 
 
 def _labels(report) -> str:
-    grave = [f'<li class="grave">{escape(label)}</li>' for label in warnings(report)]
-    other = [f"<li>{escape(label)}</li>" for label in remarks(report)]
+    grave = [f'<li class="grave">{escape(label)}</li>' for label in text.warnings(report)]
+    other = [f"<li>{escape(label)}</li>" for label in text.remarks(report)]
     return f'<ul class="labels">{"".join(grave + other)}</ul>'
 
 
@@ -160,13 +159,6 @@ def _details(runs):
         for kind, part in run.kinds.items()
     ]
     yield _detail("Kinds of frames", ["kind", "frames", "median, ms", "p95, ms", "p99, ms"], kinds)
-    stock = [
-        (run, [milliseconds(run.statistics["mean_ms"]), milliseconds(run.stock.mean / 1000), run.stock.count])
-        for run in runs
-        if run.stock and run.stock.count
-    ]
-    heads = ["mean here, ms", "benchmark_model's, ms", "its runs"]
-    yield _detail("Cross-check with benchmark_model", heads, stock)
     heads = ["input", "depth", "MB", "state, MB", "load, ms", "first frame, ms", "peak, MB", "SHA-256", "weights"]
     yield _detail("Files", heads, [(run, _file_cells(run)) for run in runs])
 

@@ -47,14 +47,9 @@ def describe(values) -> dict[str, float]:
 
 
 def resample(values, seed=0) -> np.ndarray:
-    """What the statistics might have been: a moving-block bootstrap.
+    """What the statistics of values (n,) might have been, (RESAMPLES, STATISTICS): a moving-block bootstrap.
 
-    Args:
-        values: (n,) in the order of time; the end wraps around to the beginning.
-        seed: of the blocks that are drawn.
-
-    Returns:
-        (RESAMPLES, STATISTICS).
+    The order of values is that of time; the end wraps around to the beginning.
     """
     length = min(BLOCK, len(values))
     count = len(values) // length  # what is left over would be part of a schedule

@@ -28,11 +28,10 @@ SOURCES = Path(__file__).with_name("runner")
 LIBRARY_SOURCES = Path(__file__).parents[1] / "runtime" / "c"  # of which the runner takes what is not about frames
 RUNNER = "patchwork_runner"
 LIBRARY = "libLiteRt.so"
-_MADE = Path(__file__).parents[1] / "build" / "native" / RUNNER  # by `make native`
 
 
 class Architecture(NamedTuple):
-    """What `uname -m` says there, Debian's compiler for it, the dynamic loader, platform tag of LiteRT's wheel."""
+    """What `uname -m` says there, Debian's compiler, the dynamic loader, and the platform of LiteRT's wheel."""
 
     machine: str
     compiler: str
@@ -88,15 +87,11 @@ def library_path() -> str:
 
 
 def runner_path() -> str:
-    """The runner for this machine: as `make native` built it, else built now and kept in the user's cache.
+    """The runner for this machine, built once and kept in the user's cache.
 
-    Raises:
-        DataError: if there is no C compiler, or it fails.
+    Raises DataError if there is no C compiler, or it fails.
     """
-    sources = source_files()
-    if _MADE.exists() and _MADE.stat().st_mtime >= max(source.stat().st_mtime for source in sources):
-        return str(_MADE)
-    content = b"".join(source.read_bytes() for source in sources) + platform.platform().encode()
+    content = b"".join(source.read_bytes() for source in source_files()) + platform.platform().encode()
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "patchwork_tf"
     path = cache / f"{RUNNER}-{hashlib.sha256(content).hexdigest()[:16]}"
     if not path.exists():
@@ -122,8 +117,7 @@ def host_compiler() -> str:
 def compile_c(compiler: str, sources: list, output, *more_flags: str):
     """Compiles C sources to a program, which takes its place when it is complete.
 
-    Raises:
-        DataError: if the compiler is missing or fails, with what it said first.
+    Raises DataError with what the compiler said first, if it is missing or fails.
     """
     os.makedirs(os.path.dirname(output), exist_ok=True)
     with tempfile.TemporaryDirectory(dir=os.path.dirname(output)) as folder:

@@ -49,23 +49,22 @@ PANELS = {"max": ("p95", "mflops_max", "mflops_max"), "avg": ("mean", "mflops_av
 
 
 class _Point(NamedTuple):
-    """A system in a plot, measured here or the paper's, and what it tells who points at it."""
+    """A system in a plot."""
 
     name: str
     x: float
     y: float
     patchwork: bool
-    paper: bool
-    about: str
+    paper: bool  # else measured here
+    about: str  # what it tells who points at it
 
 
 @matplotlib.rc_context(_STYLE)
 def latency_against(report: Report, runs: list[Run], panel: str, metric: str | None, title: str) -> str:
     """Latency (panel 'max' or 'avg') against a metric of accuracy, or against multiply-adds if there is none.
 
-    As in the paper's Figures 5 to 8, but latencies are ratios to the single-frame network, which must be among the
-    runs, so that the paper's fit beside ours; so are multiply-adds, and a diagonal shows where both are equal. A
-    line joins a system's points; squares are Patchwork's, hollow ones the paper's.
+    As in the paper's Figures 5 to 8, but latencies are ratios to the single-frame network, so that the paper's fit
+    beside ours; so are multiply-adds, and a diagonal shows where both are equal. A line joins a system's points.
     """
     points = list(_points(report, runs, panel, metric))
     axes = _figure(290).add_axes((0.13, 0.12, 0.84, 0.81), xscale="log", yscale="linear" if metric else "log")

@@ -14,11 +14,12 @@ The JSON has all of it, under the keys of docs/latency.md.
 
 import dataclasses
 import functools
+import types
+import typing
 
 import numpy as np
 
 from patchwork_tf.benchmarks import latency
-from patchwork_tf.benchmarks.records import Record
 from patchwork_tf.errors import DataError
 from patchwork_tf.files import read_json, write_json
 from patchwork_tf.models.config import StreamConfig
@@ -32,31 +33,19 @@ _RATIOS = {"ratio_median": "median_ms", "ratio_p95": "p95_ms", "ratio_mean": "me
 
 
 @dataclasses.dataclass(frozen=True)
-class Repeat(Record):
-    """Consecutive frames of one system, in one go.
+class Repeat:
+    """Consecutive frames of one system, in one go. What is None is unknown."""
 
-    Attributes:
-        started: seconds, since any moment that all repeats of a report share.
-        samples: milliseconds of every frame, in order.
-        kinds: of every frame: 'window' or 'whole'; with an interval 'key' or 'skip', with a delay 'part'.
-        load_ms: from the file to a model that is ready.
-        first_ms: of the very first inference, before the warm-up.
-        late: how many frames missed their deadline; None if frames came back to back.
-        peak_mb: most memory held; None if unknown.
-        temperature_before, temperature_after: degrees Celsius; None if unknown.
-        reason: why the repeat is not to be trusted; None if it is.
-    """
-
-    started: float
-    samples: list[float]
-    kinds: list[str]
-    load_ms: float
-    first_ms: float
-    late: int | None = None
-    peak_mb: float | None = None
-    temperature_before: float | None = None
+    started: float  # seconds, since any moment that all repeats of a report share
+    samples: list[float]  # milliseconds of every frame, in order
+    kinds: list[str]  # of every frame: 'window' or 'whole'; with an interval 'key' or 'skip', with a delay 'part'
+    load_ms: float  # from the file to a model that is ready
+    first_ms: float  # of the very first inference, before the warm-up
+    late: int | None = None  # how many frames missed their deadline; None if frames came back to back
+    peak_mb: float | None = None  # most memory held
+    temperature_before: float | None = None  # degrees Celsius
     temperature_after: float | None = None
-    reason: str | None = None
+    reason: str | None = None  # why the repeat is not to be trusted; None if it is
 
     def __post_init__(self):
         if not len(self.samples) == len(self.kinds) > 0:
@@ -68,7 +57,7 @@ class Repeat(Record):
 
 
 @dataclasses.dataclass(frozen=True)
-class ExportedFile(Record):
+class ExportedFile:
     """What was run; `state_bytes` are of one stream, `weights` says where they come from, if from a checkpoint."""
 
     sha256: str
@@ -79,7 +68,7 @@ class ExportedFile(Record):
 
 
 @dataclasses.dataclass(frozen=True)
-class Accuracy(Record):
+class Accuracy:
     """What patchwork-evaluate scored, and on what: `metrics` in per cent, 'mAP', 'J' and 'F'."""
 
     metrics: dict
@@ -90,47 +79,24 @@ class Accuracy(Record):
 
 
 @dataclasses.dataclass(frozen=True)
-class Statistics(Record):
-    """What benchmark_model measured: how many runs, and their mean in microseconds; or why it did not."""
+class Run:
+    """A system, and all that was measured of it."""
 
-    count: int
-    mean: float
-    failure: str | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class Run(Record):
-    """A system, and all that was measured of it.
-
-    Attributes:
-        system, task: names, as 'vid-pw-m4n2' and 'detection'.
-        reference: name of the single-frame system that its ratios refer to.
-        patchwork: whether it looks at windows.
-        depth: width multiplier.
-        image_size: (height, width) in pixels.
-        grid: its 'cells' and 'window_cells'.
-        mflops_max, mflops_avg_run: multiply-adds / 10^6 per frame of a run.
-        mflops_avg: the average, divided by the frames of a delay once more, as the paper does.
-        paper: its row there, if it has one.
-        repeats: in the order of time.
-    """
-
-    system: str
+    system: str  # as 'vid-pw-m4n2'
     task: str
-    reference: str
+    reference: str  # name of the single-frame system that its ratios refer to
     stream: StreamConfig
-    patchwork: bool
-    depth: float
-    image_size: tuple[int, ...]
-    mflops_max: float
-    mflops_avg: float
+    patchwork: bool  # whether it looks at windows
+    depth: float  # width multiplier
+    image_size: tuple[int, ...]  # (height, width) in pixels
+    mflops_max: float  # multiply-adds / 10^6 per frame of a run, as mflops_avg_run
+    mflops_avg: float  # divided by the frames of a delay once more, as the paper does
     mflops_avg_run: float
     file: ExportedFile
-    paper: PaperRow | None = None
+    paper: PaperRow | None = None  # its row there, if it has one
     accuracy: Accuracy | None = None
-    stock: Statistics | None = None
-    grid: dict | None = None
-    repeats: tuple[Repeat, ...] = ()
+    grid: dict | None = None  # its 'cells' and 'window_cells'
+    repeats: tuple[Repeat, ...] = ()  # in the order of time
 
     @functools.cached_property
     def samples(self) -> np.ndarray:
@@ -187,43 +153,29 @@ class Run(Record):
         return {key: getattr(self.paper, _RATIOS[key]) / getattr(reference, _RATIOS[key]) for key in keys}
 
     def to_json(self) -> dict:
-        """The fields, and what is computed from them."""
         computed = ("kinds", "deadline_misses", "load_ms", "first_ms", "max_ms", "peak_mb")
         return {
             **self.statistics,
             **{key: getattr(self, key) for key in computed},
-            **super().to_json(),
+            **dataclasses.asdict(self),
             "samples": self.samples.tolist(),
         }
 
 
 @dataclasses.dataclass(frozen=True)
-class Report(Record):
-    """Runs on one machine.
+class Report:
+    """Runs on one machine."""
 
-    Attributes:
-        target: 'host' or 'adb', or a name of one's own.
-        emulated: whether the machine was a computer that plays a phone: its times mean nothing.
-        finished: whether there are as many frames as asked for.
-        created: ISO time.
-        command: that asked for it.
-        machine: facts; 'cpu' and 'threads' at least.
-        settings: of the benchmark; 'steps' at least.
-        runs: by system.
-        frames: what the frames were.
-        version: of this project.
-    """
-
-    target: str
-    emulated: bool
-    finished: bool
-    created: str
-    command: str
-    machine: dict
-    settings: dict
-    runs: dict[str, Run]
-    frames: str = FRAMES
-    version: str | None = None
+    target: str  # 'host' or 'adb', or a name of one's own
+    emulated: bool  # whether the machine was a computer that plays a phone: its times mean nothing
+    finished: bool  # whether there are as many frames as asked for
+    created: str  # ISO time
+    command: str  # that asked for it
+    machine: dict  # facts; 'cpu' and 'threads' at least
+    settings: dict  # of the benchmark; 'steps' at least
+    runs: dict[str, Run]  # by system
+    frames: str = FRAMES  # what the frames were
+    version: str | None = None  # of this project
 
     def groups(self) -> list[tuple[str, list[Run]]]:
         """Runs that have a reference in common, and its name."""
@@ -262,25 +214,6 @@ class Report(Record):
         }
         return {"schema": SCHEMA, **fields, "systems": systems}
 
-    @classmethod
-    def from_json(cls, data, where: str = "the report") -> "Report":
-        """Raises ValueError, which says why, if it is not a report of this version."""
-        if not isinstance(data, dict) or not data.get("systems"):
-            raise ValueError("it names no 'systems'")
-        if data.get("schema") != SCHEMA:
-            raise ValueError(f"schema {data.get('schema')}, this reads schema {SCHEMA}; measure again")
-        systems = {name: {"paper": _paper(name), **run} for name, run in data["systems"].items()}
-        report = super().from_json({**data, "runs": systems}, where)
-        for part, key, kind in (("machine", "cpu", str), ("machine", "threads", int), ("settings", "steps", int)):
-            if not isinstance(getattr(report, part).get(key), kind):
-                raise ValueError(f"'{part}': no '{key}'")
-        return report
-
-
-def _paper(name):
-    row = PAPER.get(name)
-    return row and dataclasses.asdict(row)
-
 
 def write(report: Report, path: str):
     """Writes the report as JSON."""
@@ -288,18 +221,58 @@ def write(report: Report, path: str):
 
 
 def read(path: str) -> Report:
-    """Reads a report. Raises DataError if it is missing, or something else."""
+    """Reads a report. Raises DataError, which says why, if it is missing or not a report of this version."""
     try:
-        return Report.from_json(read_json(path))
+        return _report(read_json(path))
     except ValueError as error:
         raise DataError(f"{path}: not a report of patchwork-benchmark: {error}") from None
+
+
+def _report(data) -> Report:
+    if not isinstance(data, dict) or not data.get("systems"):
+        raise ValueError("it names no 'systems'")
+    if data.get("schema") != SCHEMA:
+        raise ValueError(f"schema {data.get('schema')}, this reads schema {SCHEMA}; measure again")
+    runs = from_json(dict[str, Run], data["systems"], "'systems'")
+    runs = {name: dataclasses.replace(run, paper=run.paper or PAPER.get(name)) for name, run in runs.items()}
+    report = dataclasses.replace(from_json(Report, {**data, "runs": {}}, "the report"), runs=runs)
+    for part, key, kind in (("machine", "cpu", str), ("machine", "threads", int), ("settings", "steps", int)):
+        if not isinstance(getattr(report, part).get(key), kind):
+            raise ValueError(f"'{part}': no '{key}'")
+    return report
+
+
+def from_json(kind, value, where: str):
+    """What JSON made of a dataclass, number, text, list, tuple, dict, or one of these or None, as it was.
+
+    Keys of a dataclass that it does not know are ignored, and those that have a default may be missing.
+
+    Raises:
+        ValueError: names the field of `where` that is missing or of another type.
+    """
+    origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
+    if origin is types.UnionType:
+        return None if value is None else from_json(arguments[0], value, where)
+    is_record = dataclasses.is_dataclass(kind)
+    if type(value) not in {float: (float, int), tuple: (list,)}.get(origin, (dict if is_record else origin,)):
+        raise ValueError(f"{where} is not as it should be")
+    if is_record:
+        hints, values = typing.get_type_hints(kind), {}
+        for field in dataclasses.fields(kind):
+            if field.name in value:
+                values[field.name] = from_json(hints[field.name], value[field.name], f"{where}: '{field.name}'")
+            elif field.default is dataclasses.MISSING:
+                raise ValueError(f"{where}: no '{field.name}'")
+        return kind(**values)
+    if origin is dict and arguments:
+        return {key: from_json(arguments[1], item, f"{where}: '{key}'") for key, item in value.items()}
+    return origin(from_json(arguments[0], item, where) for item in value) if arguments else value
 
 
 def read_scores(paths: list[str]) -> dict[str, Accuracy]:
     """Accuracies in what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's.
 
-    Raises:
-        DataError: if a file is something else.
+    Raises DataError if a file is something else.
     """
     accuracies = {}
     for path in paths:
@@ -317,4 +290,4 @@ def read_scores(paths: list[str]) -> dict[str, Accuracy]:
 def _accuracy(score) -> Accuracy:
     metrics = get_task(get_system(score["system"]).task).accuracy(score)
     percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
-    return Accuracy.from_json({**score, "metrics": percent}, score["system"])
+    return from_json(Accuracy, {**score, "metrics": percent}, score["system"])

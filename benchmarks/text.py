@@ -1,12 +1,17 @@
-"""The report of a benchmark for the terminal, in the layout of the paper's Tables 4 and 5."""
+"""The report of a benchmark in words: what was measured, what to know before believing it, and the numbers in the
+layout of the paper's Tables 4 and 5.
+"""
+
+from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from patchwork_tf.benchmarks.labels import device, pace, remarks, warnings
 from patchwork_tf.benchmarks.report import Accuracy, Report, Run
 from patchwork_tf.task import get_task
 from patchwork_tf.zoo.paper import TABLE_OF
 
+ENOUGH_FRAMES = 1000  # p99 then rests on the slowest ten
+_SAME_MODEL = 0.03  # of the paper's multiply-adds, to which all rows of its tables come closer
 _TIMES = ("median\nms", "max: p95 / p99\nms", "worst\nms", "avg: mean +- std\nms")
 _RATIOS = ("max / SF\nours", "\npaper", "avg / SF\nours", "\npaper")
 _HEADS = ("\nsystem", "MFLOPs\nmax", "\navg", *_TIMES, "accuracy\n%", *_RATIOS, "late\n%")
@@ -112,3 +117,59 @@ def accuracy(task: str, metrics: dict | None) -> str:
 
 def _one_digit(value: float | None) -> str:
     return "-" if value is None else f"{value:.1f}"
+
+
+def device(report: Report) -> str:
+    """What the times were measured on; an emulated device is never called anything else."""
+    machine = report.machine
+    names = ["EMULATED DEVICE"] if report.emulated else [machine["cpu"]]
+    if "model" in machine and not report.emulated:
+        names.insert(0, f"{machine.get('manufacturer', '')} {machine['model']}".strip())
+    threads = f"{machine['threads']} thread{'s' if machine['threads'] > 1 else ''}"
+    return ", ".join([*names, threads])
+
+
+def pace(report: Report) -> str:
+    """How frames came, and how many."""
+    fps = report.settings.get("fps")
+    fewest, most = _frame_counts(report)
+    count = fewest if fewest == most else f"{fewest} to {most}"
+    return f"{count} frames per system, {f'paced at {fps:g} per second' if fps else 'back to back'}"
+
+
+def warnings(report: Report) -> Iterator[str]:
+    """Why numbers may be no good at all, the gravest first."""
+    if report.emulated:
+        yield "EMULATED: no phone was measured. These are times of a computer that plays one, and mean nothing."
+    if not report.finished:
+        yield f"INTERRUPTED: {report.settings['steps']} frames per system were asked for."
+    repeats = [repeat for run in report.runs.values() for repeat in run.repeats]
+    if reasons := [repeat.reason for repeat in repeats if repeat.tainted]:
+        yield f"{len(reasons)} of {len(repeats)} runs are tainted: {', '.join(dict.fromkeys(reasons))}."
+
+
+def remarks(report: Report) -> Iterator[str]:
+    """What to know about good numbers."""
+    machine, runs = report.machine, report.runs.values()
+    if report.target == "browser":
+        yield (
+            f"Measured in a browser ({machine.get('browser')}, WebAssembly, SIMD {machine.get('simd')}), whose "
+            f"clock has steps of {machine.get('clock_ms')} ms. Native code is faster; compare ratios."
+        )
+    if random := [run.system for run in runs if run.file.weights == "random weights"]:
+        which = "" if len(random) == len(runs) else f" ({', '.join(random)})"
+        yield f"Random weights{which}: as fast as trained ones, but for suppression, which has less to do."
+    yield f"Frames: {report.frames}, on which networks take as long as on real ones."
+    fewest, _ = _frame_counts(report)
+    if fewest < ENOUGH_FRAMES:
+        yield f"Only {fewest} frames: p99 rests on the slowest {-(-fewest // 100)} of them."
+    papers = [run for run in runs if run.paper]
+    if other := [run for run in papers if abs(run.mflops_max / run.paper.mflops_max - 1) >= _SAME_MODEL]:
+        size, names = "x".join(map(str, other[0].image_size)), ", ".join(run.system for run in other)
+        about = f"{size} pixels, depth {other[0].depth:g} ({names})"
+        yield f"Not the paper's models: {about}; the paper's take 384x384."
+
+
+def _frame_counts(report) -> tuple[int, int]:
+    counts = [len(run.samples) for run in report.runs.values()]
+    return min(counts), max(counts)

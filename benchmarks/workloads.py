@@ -27,13 +27,12 @@ _RUN_FRAMES = 64  # a multiple of every system's interval
 
 
 def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, **overrides) -> dict[str, Workload]:
-    """Exports systems, one file for all that run the same network.
+    """Exports systems, or 'all', and those that they refer to, one file for all that run the same network.
 
     Args:
-        names: of systems, or 'all'; those that they refer to are added.
+        names: of systems.
         folder: for the files.
-        checkpoint: whose weights all take; None for random ones.
-        seed: of random weights: a run that is continued has the same files.
+        checkpoint: whose weights all take; None for random ones, the same whenever `seed` is.
         overrides: of the models' configurations.
     """
     names = list_systems() if names == ["all"] else names
@@ -78,7 +77,7 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
     for system, kind, path, about in zip(names, kinds, paths, facts, strict=True):
         if system in workloads:
             raise UsageError(f"--tflite: two files of {system}; measure one of them")
-        workload = _from_facts(path, about)
+        workload = from_file(path)
         alike = name(about["reference"], kind)
         reference = alike if alike in names else about["reference"]
         paper = workload.run.paper if system == about["system"] else None  # its row stands once, beside floats
@@ -91,10 +90,7 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
 
 def from_file(path: str) -> Workload:
     """An exported file. Raises DataError if it is something else."""
-    return _from_facts(path, metadata.read(path))
-
-
-def _from_facts(path, about) -> Workload:
+    about = metadata.read(path)
     config, stream = ModelConfig(**about["model"]), StreamConfig(**about["stream"])
     system = System(about["system"], config, stream, about["reference"])
     return _workload(system, path, about)
@@ -105,6 +101,8 @@ def _workload(system, path, about) -> Workload:
     costs = list(itertools.islice(frame_mflops(_Step(system.stream, about["mflops"])), _RUN_FRAMES))
     average = statistics.fmean(costs)
     grid = Grid(**about["grid"])
+    weights = about["weights"], about.get("weights_sha256")
+    file = ExportedFile(provenance.sha256(path), os.path.getsize(path), state_bytes(about), *weights)
     run = Run(
         system=system.name,
         task=system.task,
@@ -117,13 +115,7 @@ def _workload(system, path, about) -> Workload:
         mflops_max=max(costs),
         mflops_avg=average / (system.stream.delay + 1),
         mflops_avg_run=average,
-        file=ExportedFile(
-            provenance.sha256(path),
-            os.path.getsize(path),
-            state_bytes(about),
-            about["weights"],
-            about.get("weights_sha256"),
-        ),
+        file=file,
         paper=PAPER.get(system.name),
     )
     return Workload(run, path, grid)

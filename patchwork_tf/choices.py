@@ -4,8 +4,6 @@
 DEPLOYABLE = ("rule", "learned", "raster", "random")
 LOOK_FIRST = ("foresight", "oracle")
 POLICIES = (*DEPLOYABLE, *LOOK_FIRST)
-# In benchmarks: the file itself, as in use, or a blind policy.
-WINDOWS = ("model", "raster", "random")
 # How the windows of a training clip are chosen; 'mixed' tosses a coin per clip.
 TRAIN_WINDOWS = ("random", "raster", "mixed")
 # How frames get to the model's size (resizing.py).

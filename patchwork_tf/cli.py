@@ -260,7 +260,7 @@ def define(flag_values: flags.FlagValues, *names: str, **defaults):
 _READ = (
     *("checkpoint", "init_checkpoint", "teacher", "backbone_weights", "tflite", "labels", "inspect"),
     *("video", "photos", "calibration", "data_dir", "manual_dir", "predictions", "ground_truth", "image_set"),
-    *("scores", "report", "runner", "stock_tool"),
+    *("scores", "report", "runner"),
 )
 _FOLDERS = ("data_dir", "golden", "model_dir", "save_predictions")
 

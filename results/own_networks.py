@@ -20,8 +20,8 @@ import patchwork_tf as pw
 from patchwork_tf import files
 from patchwork_tf.benchmarks import harness, workloads
 from patchwork_tf.benchmarks.host import Host
-from patchwork_tf.benchmarks.labels import device
 from patchwork_tf.benchmarks.plan import Settings
+from patchwork_tf.benchmarks.text import device
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import inspect
 from patchwork_tf.grid import Grid

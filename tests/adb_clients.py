@@ -10,14 +10,17 @@ import pytest
 
 from patchwork_tf.benchmarks.adb import Adb
 
-# Of fixtures for tests of what clients differ in: the package adbutils brings one along for most machines.
-CLIENTS = ["packaged", pytest.param("installed", marks=pytest.mark.tool)]
+# Marks tests of what clients differ in: the package adbutils brings one along for most machines.
+both_clients = pytest.mark.parametrize(
+    "adb", ["packaged", pytest.param("installed", marks=pytest.mark.tool)], indirect=True, scope="module"
+)
 
 
 @pytest.fixture(scope="module")
-def adb(tmp_path_factory):
+def adb(request, tmp_path_factory):
     """A real adb client."""
-    with client("packaged" if _packaged() else "installed", tmp_path_factory.mktemp("home")) as adb:
+    kind = getattr(request, "param", "packaged" if _packaged() else "installed")
+    with client(kind, tmp_path_factory.mktemp("home")) as adb:
         yield adb
 
 

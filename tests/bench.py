@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import stat
 import sys
 from pathlib import Path
 
@@ -13,9 +12,9 @@ from runs import run_of
 
 from patchwork_tf import cli
 from patchwork_tf.benchmarks import harness, native
+from patchwork_tf.benchmarks.adb import select
 from patchwork_tf.benchmarks.phone import Phone, PhoneSettings
 from patchwork_tf.benchmarks.plan import Workload, order
-from patchwork_tf.benchmarks.selection import select
 
 STEPS = 12
 SYSTEMS = ("vid-sf", "vid-sf-int4-delay3", "vid-pw-m4n2")
@@ -31,7 +30,9 @@ class Bench:
         self.runner = folder / "runner"
         self.runner.mkdir()
         source = Path(fake_runner.__file__).read_text()
-        self._program(native.RUNNER, f"#!{sys.executable} -SE\n{source}")
+        program = self.runner / native.RUNNER
+        program.write_text(f"#!{sys.executable} -SE\n{source}")
+        program.chmod(0o755)
         (self.runner / native.LIBRARY).write_bytes(os.urandom(300_000))
         self.faults()
         self.workloads = {name: self._workload(name) for name in SYSTEMS}
@@ -41,7 +42,7 @@ class Bench:
         """What goes wrong in which runs, by 'SYSTEM.REPEAT'."""
         (self.runner / "faults").write_text("".join(f"{run} {fault}\n" for run, fault in of_runs.items()))
 
-    def start(self, *serials, stock_tool=None, **settings):
+    def start(self, *serials, **settings):
         """Measures; returns exit code and message of a command that does so."""
         settings = PhoneSettings(**{"steps": STEPS, "repeats": 2, "warmup": 1, **settings})
         runner = str(self.runner) if self.runner else None
@@ -50,15 +51,12 @@ class Bench:
 
         def main():
             devices = select(self.adb, list(serials), self.said.append)
-            phones = [Phone(device, settings, runner, stock_tool, self.said.append) for device in devices]
+            phones = [Phone(device, settings, runner, self.said.append) for device in devices]
             self.results.extend(harness.measure(benchmark, phones))
 
         with contextlib.redirect_stderr(_Lines()) as errors:
             code = cli.run(main, flags.FlagValues(), "patchwork-benchmark", "", [])
         return code, errors.text
-
-    def stock_tool(self, script):
-        return str(self._program("benchmark_model", f"#!/bin/sh\n{script}", self.folder))
 
     def finished(self):
         """What is kept: file -> content."""
@@ -68,12 +66,6 @@ class Bench:
         path = self.folder / f"{name}.tflite"
         path.write_bytes(os.urandom(300_000))
         return Workload(run_of(name), str(path))
-
-    def _program(self, name, text, folder=None):
-        path = (folder or self.runner) / name
-        path.write_text(text)
-        path.chmod(path.stat().st_mode | stat.S_IXUSR)
-        return path
 
 
 class _Lines:

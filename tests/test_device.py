@@ -1,14 +1,13 @@
 """What real phones printed is read right, or refused for the right reason."""
 
 import json
-import os
 
 import pytest
 
-from patchwork_tf.benchmarks import android, clusters, stock
-from patchwork_tf.benchmarks.plan import Settings
-from patchwork_tf.benchmarks.report import Statistics
+from patchwork_tf.benchmarks import adb, android
 from patchwork_tf.errors import DataError, UsageError
+
+UNKNOWN = android.Processor("", {})
 
 
 @pytest.fixture
@@ -23,11 +22,11 @@ def log(real_data):
 
 
 def test_attached_devices(log):
-    assert android.parse_attached(log("adb/devices_l_pixel5_and_emulator.txt")) == [
-        android.Attached("0A041FDD400000", "device", "Pixel_5", "2"),
-        android.Attached("emulator-5554", "device", "sdk_gphone64_x86_64", "1"),
+    assert adb.parse_attached(log("adb/devices_l_pixel5_and_emulator.txt")) == [
+        adb.Attached("0A041FDD400000", "device", "Pixel_5", "2"),
+        adb.Attached("emulator-5554", "device", "sdk_gphone64_x86_64", "1"),
     ]
-    assert android.parse_attached(log("adb/devices_none_daemon_started.txt")) == []
+    assert adb.parse_attached(log("adb/devices_none_daemon_started.txt")) == []
 
 
 def test_attached_devices_that_cannot_be_used():
@@ -37,7 +36,7 @@ X2  no permissions (user in plugdev group; are your udev rules wrong?); see [htt
 192.168.0.7:5555  offline
 adb-X4-q1._adb-tls-connect._tcp  device product:p model:M device:d transport_id:9
 """
-    attached = android.parse_attached(text)
+    attached = adb.parse_attached(text)
     assert [one.state for one in attached] == [
         "unauthorized",
         "no permissions (user in plugdev group; are your udev rules wrong?); see [http://developer.android.com]",
@@ -46,7 +45,7 @@ adb-X4-q1._adb-tls-connect._tcp  device product:p model:M device:d transport_id:
     ]
     assert [one.over_network for one in attached] == [False, False, True, True]
     with pytest.raises(DataError, match="cannot connect to daemon"):
-        android.parse_attached("error: cannot connect to daemon")
+        adb.parse_attached("error: cannot connect to daemon")
 
 
 def test_lists_of_other_clients():
@@ -60,12 +59,12 @@ adb-1A2B3C4D-x9YzAb (2)._adb-tls-connect._tcp device product:a model:Pixel_8 dev
 (no serial number)     no permissions; see [http://developer.android.com/tools/device.html] 3-3 transport_id:4
 
 """
-    attached = android.parse_attached(text)
+    attached = adb.parse_attached(text)
     assert attached == [
-        android.Attached("0A041FDD400000", "device", "Pixel_5", "1"),
-        android.Attached("adb-1A2B3C4D-x9YzAb (2)._adb-tls-connect._tcp", "device", "Pixel_8", "7"),
-        android.Attached("(no serial number)", "device", "Box", "3"),
-        android.Attached(
+        adb.Attached("0A041FDD400000", "device", "Pixel_5", "1"),
+        adb.Attached("adb-1A2B3C4D-x9YzAb (2)._adb-tls-connect._tcp", "device", "Pixel_8", "7"),
+        adb.Attached("(no serial number)", "device", "Box", "3"),
+        adb.Attached(
             "(no serial number)",
             "no permissions; see [http://developer.android.com/tools/device.html]",
             "",
@@ -74,7 +73,7 @@ adb-1A2B3C4D-x9YzAb (2)._adb-tls-connect._tcp device product:a model:Pixel_8 dev
     ]
     assert [one.over_network for one in attached] == [False, True, False, False]
     with pytest.raises(DataError, match="not a device as adb lists it: 'nonsense'"):
-        android.parse_attached("List of devices attached\nnonsense\n")
+        adb.parse_attached("List of devices attached\nnonsense\n")
 
 
 @pytest.mark.parametrize(
@@ -112,29 +111,17 @@ def test_properties(log):
 
 
 def test_battery(log):
-    assert android.parse_battery(log("dumpsys/battery_pixel_c.txt")) == android.Battery(19.0, 27.5, True, "AC")
+    assert android.parse_battery(log("dumpsys/battery_pixel_c.txt")) == android.Battery(19.0, 27.5, True)
     with pytest.raises(DataError, match="Can't find service: battery"):
         android.parse_battery("Can't find service: battery")
 
 
 def test_heat(log):
     text = log("dumpsys/thermalservice_galaxy_a52_android12.txt")
-    heat = android.parse_thermal(text)
-    assert (heat.status, heat.surface) == (0, 24.7)
-    assert heat.sensors == {
-        "AP": 25.6,
-        "BAT": 23.8,
-        "LRB": 24.7,
-        "LRF": 24.7,
-        "LRP": 24.7,
-        "PA": 25.7,
-        "SUBBAT": 0.0,
-        "SUBBATRAW": 0.0,
-        "USB": 0.0,
-    }
+    assert android.parse_thermal(text) == android.Heat(0, 24.7)
     assert android.parse_thermal(text.replace("Status: 0", "Status: 3")).status == 3
-    assert android.parse_thermal(text.replace("mType=3", "mType=9")).surface == 23.8  # no skin: the battery
-    assert android.parse_thermal("Can't find service: thermalservice\n") is None
+    assert android.parse_thermal(text.replace("mType=3", "mType=9")).celsius == 23.8  # no skin: the battery
+    assert android.parse_thermal("Can't find service: thermalservice\n") == android.Heat(None, None)
     with pytest.raises(DataError, match="overridden"):
         android.parse_thermal(text.replace("IsStatusOverride: false", "IsStatusOverride: true"))
     with pytest.raises(DataError, match="Permission Denial"):
@@ -148,177 +135,86 @@ Cached temperatures:
 Current temperatures from HAL:
 \tTemperature{mValue=-3.5, mType=3, mName=skin, mStatus=0}
 """
-    assert android.parse_thermal(text).surface == -3.5
+    assert android.parse_thermal(text).celsius == -3.5
 
 
 def test_a_box_without_sensors_and_a_service_that_is_not_ready():
     ready = (
         "Thermal Status: 0\nHAL Ready: true\nCurrent temperatures from HAL:\nCurrent cooling devices from HAL:\n"
     )
-    assert android.parse_thermal(ready) == android.Thermal(0, {}, None)
+    assert android.parse_thermal(ready) == android.Heat(0, None)
     cached = "\tTemperature{mValue=50.0, mType=3, mName=skin, mStatus=1}\n"
     text = f"Thermal Status: 1\nCached temperatures:\n{cached}HAL Ready: false\n"
-    assert android.parse_thermal(text) == android.Thermal(1, {}, None)
+    assert android.parse_thermal(text) == android.Heat(1, None)
+
+
+def _parsed(lines, processor=UNKNOWN):
+    return android.parse_clusters(lines, processor)
 
 
 def _clusters(files):
     """Of files of sysfs, as grep prints them on the device."""
-    lines = (f"{path.removeprefix(clusters.FOLDER + '/')}:{content.strip()}" for path, content in files.items())
-    return clusters.parse("\n".join(lines))
+    lines = (f"{path.removeprefix(android.CPUS + '/')}:{content.strip()}" for path, content in files.items())
+    return _parsed("\n".join(lines))
 
 
 def test_clusters(log):
     files = json.loads(log("sysfs_cpu/pixel-2-xl.json"))
     found = _clusters(files)
     assert found == [
-        clusters.Cluster((4, 5, 6, 7), 2457600, "schedutil"),
-        clusters.Cluster((0, 1, 2, 3), 1900800, "schedutil"),
+        android.Cluster((4, 5, 6, 7), 2457600, "schedutil"),
+        android.Cluster((0, 1, 2, 3), 1900800, "schedutil"),
     ]
     assert [cluster.mask for cluster in found] == ["f0", "f"]
     files["/sys/devices/system/cpu/online"] = "0-3,6\n"
     assert [cluster.mask for cluster in _clusters(files)] == ["40", "f"]
     with pytest.raises(DataError, match="cpuinfo_max_freq"):
-        clusters.parse("grep: /sys/devices/system/cpu/online: Permission denied")
+        _parsed("grep: /sys/devices/system/cpu/online: Permission denied")
 
 
 def test_big_goes_by_capacity_then_clock_then_core():
     """As on chips whose prime cores have the lower clock, or the same."""
     cores = {0: "Cortex-A55", 4: "Cortex-A78"}
-    processor = clusters.Processor("", cores)
+    processor = android.Processor("", cores)
     lines = "\n".join(
         f"cpu{cpu}/{name}:{value}"
         for cpu, clock, capacity in ((0, 2000000, 400), (4, 2000000, 1024))
         for name, value in (("cpufreq/cpuinfo_max_freq", clock), ("cpu_capacity", capacity))
     )
-    assert [c.cpus for c in clusters.parse(f"online:0-7\npossible:0-7\n{lines}")] == [(4,), (0,)]
-    assert [c.cpus for c in clusters.parse(lines.replace(":2000000", ":1800000", 1))] == [(4,), (0,)]
+    assert [c.cpus for c in _parsed(f"online:0-7\npossible:0-7\n{lines}")] == [(4,), (0,)]
+    assert [c.cpus for c in _parsed(lines.replace(":2000000", ":1800000", 1))] == [(4,), (0,)]
     without = "\n".join(line for line in lines.splitlines() if "capacity" not in line)
-    assert [c.cpus for c in clusters.parse(without, processor)] == [(4,), (0,)]
-    assert [c.cpus for c in clusters.parse(without.replace(":2000000", ":2100000", 1), processor)] == [(0,), (4,)]
-    assert clusters.offline("online:0-3\npossible:0-7\n") == {4, 5, 6, 7}
-    assert clusters.offline("online:0-7\n") == set()
+    assert [c.cpus for c in _parsed(without, processor)] == [(4,), (0,)]
+    assert [c.cpus for c in _parsed(without.replace(":2000000", ":2100000", 1), processor)] == [(0,), (4,)]
+    assert android.offline("online:0-3\npossible:0-7\n") == {4, 5, 6, 7}
+    assert android.offline("online:0-7\n") == set()
 
 
 def test_a_cluster_is_chosen_by_what_the_device_has():
     prime, gold, silver = (
-        clusters.Cluster((7,), 2840000, "walt"),
-        clusters.Cluster((4, 5, 6), 2420000, "walt"),
-        clusters.Cluster((0, 1, 2, 3), 1800000, "walt"),
+        android.Cluster((7,), 2840000, "walt"),
+        android.Cluster((4, 5, 6), 2420000, "walt"),
+        android.Cluster((0, 1, 2, 3), 1800000, "walt"),
     )
     three = [prime, gold, silver]
-    assert [clusters.choose(three, name, 1) for name in ("big", "middle", "little", "all")] == [*three, None]
+    assert [android.choose(three, name, 1) for name in ("big", "middle", "little", "all")] == [*three, None]
     assert [cluster.mask for cluster in three] == ["80", "70", "f"]
     with pytest.raises(UsageError, match="has 1 CPUs"):
-        clusters.choose(three, "big", 2)
+        android.choose(three, "big", 2)
     with pytest.raises(UsageError, match="has 2 clusters"):
-        clusters.choose([gold, silver], "middle", 1)
+        android.choose([gold, silver], "middle", 1)
 
 
 def test_cpuinfo(log):
-    processor = clusters.parse_cpuinfo(log("proc_cpuinfo/pixel-2-xl.txt"))
+    processor = android.parse_cpuinfo(log("proc_cpuinfo/pixel-2-xl.txt"))
     assert processor.hardware == "Qualcomm Technologies, Inc MSM8998"
     assert processor.name_of((0, 1, 2, 3)) == "4 x Kryo Silver (Cortex-A53)"
     assert processor.name_of((4, 5, 6, 7)) == "4 x Kryo Gold (Cortex-A73)"
     new = "processor\t: 0\nCPU implementer\t: 0x41\nCPU part\t: 0xd85\n"
-    assert clusters.parse_cpuinfo(new).name_of([0]) == "1 x Cortex-X925"
-    assert (
-        clusters.parse_cpuinfo(new.replace("0x41", "0x51").replace("0xd85", "0x001")).name_of([0]) == "1 x Oryon"
-    )
-    unknown = clusters.parse_cpuinfo("processor\t: 0\nCPU implementer\t: 0x61\nCPU part\t: 0x022\n")
+    assert android.parse_cpuinfo(new).name_of([0]) == "1 x Cortex-X925"
+    assert android.parse_cpuinfo(new.replace("0x41", "0x51").replace("0xd85", "0x001")).name_of([0]) == "1 x Oryon"
+    unknown = android.parse_cpuinfo("processor\t: 0\nCPU implementer\t: 0x61\nCPU part\t: 0x022\n")
     assert unknown.name_of([0]) == "1 x core 0x61/0x22"
-    assert clusters.parse_cpuinfo("processor\t: 0\nmodel name\t: AMD EPYC\n").name_of([0]) == ""
+    assert android.parse_cpuinfo("processor\t: 0\nmodel name\t: AMD EPYC\n").name_of([0]) == ""
     with pytest.raises(DataError, match="not a /proc/cpuinfo"):
-        clusters.parse_cpuinfo("cat: /proc/cpuinfo: Permission denied")
-
-
-# file -> count and mean in microseconds, or why it is refused
-STOCK_LOGS = {
-    "mi11_tf24_01_none_cpu.txt": (50, 249684),
-    "mi11_tf24_02_nnapi_qti_gpu_fp32.txt": (50, 156669),
-    "mi11_tf24_03_nnapi_qti_gpu_fp16.txt": (50, 92571.2),
-    "mi11_tf24_04_nnapi_qti_gpu_profile.txt": "only profiles of operators",
-    "mi11_tf24_05_none_cpu.txt": (50, 95788.3),
-    "mi11_tf24_06_nnapi_qti_default_not_working.txt": "failed: ERROR: NN API returned error",
-    "apk_logcat_incomplete_run_no_summary_excerpt.txt": "did not finish",  # its count=1 is the warm-up
-}
-
-
-@pytest.mark.parametrize("name", STOCK_LOGS)
-def test_logs_of_the_stock_tool(log, name):
-    text, expected = log(f"benchmark_model/{name}"), STOCK_LOGS[name]
-    if isinstance(expected, str):
-        with pytest.raises(DataError, match=f"{name}: .*{expected}"):
-            stock.parse(text, name)
-    else:
-        assert stock.parse(text, name) == Statistics(*expected)
-
-
-def test_no_real_log_is_forgotten(real_data):
-    folder = real_data("android_logs")
-    files = {f"{os.path.basename(where)}/{name}" for where, _, names in os.walk(folder) for name in names}
-    read_above = {f"benchmark_model/{name}" for name in STOCK_LOGS} | {
-        "adb/devices_l_pixel5_and_emulator.txt",
-        "adb/devices_none_daemon_started.txt",
-        "dumpsys/battery_pixel_c.txt",
-        "dumpsys/thermalservice_galaxy_a52_android12.txt",
-        "getprop/pixel-2-xl.txt",
-        "proc_cpuinfo/pixel-2-xl.txt",
-        "sysfs_cpu/pixel-2-xl.json",
-    }
-    assert {name for name in files if "LICENSE" not in name} <= read_above
-
-
-FULL = "count=261 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358"
-SUMMARY = "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 5, Inference (avg): {:g}\n"
-
-
-@pytest.mark.parametrize(
-    ("line", "expected"),
-    [
-        (FULL + " p5=3200 median=3700 p95=4400", (261, 3790.92)),
-        ("count=1 curr=1381510", (1, 1381510)),
-        ("count=3 curr=70(all same)", (3, 70)),
-        (FULL.replace("3790.92", "1.02e+06"), (261, 1.02e6)),
-    ],
-)
-def test_statistics_lines(line, expected):
-    assert stock.parse(f"{line}\n{SUMMARY.format(expected[1])}", "log") == Statistics(*expected)
-
-
-def test_the_measured_run_is_the_one_after_the_warm_up():
-    text = f"""STARTING!
-Running benchmark for at least 1 iterations and at least 0.5 seconds but terminate if exceeding 150 seconds.
-count=1 curr=751932
-
-Running benchmark for at least 50 iterations and at least 1 seconds but terminate if exceeding 150 seconds.
-{FULL}
-
-{{summary}}
-"""
-    new = "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 751932, Inference (avg): 3790.92"
-    older = "Average inference timings in us: Warmup: 751932, Init: 1, Inference: 3790.92"
-    oldest = "Average inference timings in us: Warmup: 751932, Init: 1, no stats: 3790.92"
-    for summary in (new, older, oldest):
-        assert stock.parse(text.format(summary=summary), "log").count == 261
-        for before in (
-            "01-11 23:29:03.662  7651  7651 I tflite  : ",  # logcat -v threadtime
-            "01-11 23:29:03.662 I/tflite  ( 6071): ",  # -v time
-            "I/tflite  ( 6071): ",  # -v brief
-            "INFO: ",  # benchmark_model of today
-            "01-11 23:29:03.662  7651  7651 I tflite  : INFO: ",
-        ):
-            said = "".join(f"{before}{line}\n" for line in text.splitlines()).format(summary=f"{summary}")
-            assert stock.parse(said, "log").count == 261
-    with pytest.raises(DataError, match=r"avg=3790\.92 std=358' and its last line's mean, 4000\.0 us, differ"):
-        stock.parse(text.format(summary=new.replace("3790.92", "4000.0")), "log")
-    with pytest.raises(DataError, match="no statistics"):
-        stock.parse("Timings (microseconds): count=1 curr=5\n" + new, "log")
-    for broken, reason in (("count=0", "no run"), (FULL[:40], "differ")):
-        with pytest.raises(DataError, match=reason):
-            stock.parse(f"{broken}\n{new}", "log")
-
-
-def test_the_stock_tool_runs_as_often_as_it_is_told():
-    arguments = stock.command("./benchmark_model", "m.tflite", Settings(threads=2))
-    assert arguments[:3] == ["./benchmark_model", "--graph=m.tflite", "--num_threads=2"]
-    assert {"--num_runs=1000", "--warmup_runs=20", "--min_secs=0", "--warmup_min_secs=0"} < set(arguments)
+        android.parse_cpuinfo("cat: /proc/cpuinfo: Permission denied")

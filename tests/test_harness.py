@@ -6,13 +6,11 @@ Faults are shown with a stand-in for the native runner, which a test can foretel
 import dataclasses
 import platform
 
-import adb_clients
 import fake_runner
 import pytest
+from adb_clients import both_clients
 from bench import RUNS, STEPS, SYSTEMS, left_as_it_was, runs_of
-from conftest import small_model
 from emulated_device import EmulatedDevice
-from exports import export
 from runs import run_of
 
 from patchwork_tf.benchmarks.phone import REMOTE
@@ -21,12 +19,7 @@ from patchwork_tf.grid import Grid
 from patchwork_tf.models.config import StreamConfig
 
 
-@pytest.fixture(scope="module", params=adb_clients.CLIENTS)
-def adb(request, tmp_path_factory):
-    with adb_clients.client(request.param, tmp_path_factory.mktemp("home")) as adb:
-        yield adb
-
-
+@both_clients
 def test_a_whole_benchmark(bench, phone):
     assert bench.start(phone.name) == (0, "")
     (result,) = bench.results
@@ -52,44 +45,24 @@ def test_a_whole_benchmark(bench, phone):
     assert left_as_it_was(phone)
 
 
-def test_a_policy_that_is_not_the_model_s_is_pushed_as_a_list_of_windows(bench, phone):
-    told = "vid-pw-m4n2"
-    bench.workloads[told] = dataclasses.replace(bench.workloads[told], grid=Grid(2, 1))
-    assert bench.start(phone.name, policy="raster") == (0, "")
-    raster = ["0 0", "0 1", "1 0", "1 1"] * STEPS
-    assert (bench.kept / f"{told}.windows").read_text().splitlines() == raster[: STEPS + 1]  # one is to warm up
-    runs = [line for line in phone.commands if "--samples=" in line]
-    assert {f"--windows={told}.windows" in line for line in runs if f"--model={told}." in line} == {True}
-    assert not any("--windows=" in line for line in runs if f"--model={told}." not in line)
-    assert left_as_it_was(phone)
-
-
-@pytest.fixture(scope="module")
-def exported(tmp_path_factory, small_networks):
-    """A real file, played as every kind of stream: plain, key frames with a delay, and flip."""
-    name = "davis-pw-m2n1"  # of the record only; nothing here depends on the network
-    path = str(tmp_path_factory.mktemp("models") / "small.tflite")
-    export(small_model("small", image_size=64), path, verify_steps=2)
-    streams = {"plain": StreamConfig(), "delayed": StreamConfig(4, 3), "flip": StreamConfig(flip=True)}
-    return {
-        title: Workload(dataclasses.replace(run_of(name), system=title, stream=stream), path, Grid(2, 1))
-        for title, stream in streams.items()
-    }
-
-
 @pytest.mark.slow
 @pytest.mark.skipif(platform.system() != "Linux", reason="the runner's bundle is for Linux")
-def test_a_whole_benchmark_with_the_real_runner(bench, phone, exported):
-    bench.workloads, bench.runner = exported, None
+def test_a_whole_benchmark_with_the_real_runner(bench, phone, echo):
+    """On a file that does next to nothing, played as every kind of stream: plain, with a delay, and flip."""
+    streams = {"plain": StreamConfig(), "delayed": StreamConfig(4, 3), "flip": StreamConfig(flip=True)}
+    bench.workloads = {
+        name: Workload(dataclasses.replace(run_of("davis-pw-m2n1"), system=name, stream=stream), echo, Grid(2, 1))
+        for name, stream in streams.items()
+    }
+    bench.runner = None
     assert bench.start(phone.name, steps=40, fps=200) == (0, "")
     (result,) = bench.results
-    assert not any("--windows=" in line for line in phone.commands)
     assert (result.emulated, result.machine["runner"]) == (True, "bundle")
     kinds = {name: set(run.kinds) for name, run in result.runs.items()}
     assert kinds == {"plain": {"window"}, "delayed": {"part"}, "flip": {"window"}}
-    for name, run in result.runs.items():
+    for run in result.runs.values():
         assert len(run.samples) == 2 * 40
-        assert run.statistics["median_ms"] > 0.01 / 4, name
+        assert run.statistics["median_ms"] > 0
         assert run.peak_mb > 1
     assert left_as_it_was(phone)
 
@@ -126,6 +99,7 @@ class TestLostDevice:
         assert bench.finished() == {}
         assert self.resume(bench, phone) == [f"{system}.{repeat}" for system, repeat in RUNS]
 
+    @both_clients
     def test_in_mid_run(self, bench, phone):
         third, rest = RUNS[2], [f"{system}.{repeat}" for system, repeat in RUNS[2:]]
         bench.faults(**{f"{third[0]}.{third[1]}": "slow"})
@@ -159,17 +133,12 @@ def test_a_run_that_went_wrong_is_no_result(bench, phone, fault, message):
     before = RUNS.index(("vid-sf", 1))
     assert len(bench.finished()) == before
     assert left_as_it_was(phone)
-    bench.faults()
-    phone.commands.clear()
-    assert bench.start(phone.name) == (0, "")
-    assert runs_of(phone) == [f"{system}.{repeat}" for system, repeat in RUNS[before:]]
 
 
 @pytest.mark.parametrize(
     ("faults", "message"),
     [
         ({"room": 200_000}, "No space left on device"),
-        ({"shorten_push": True}, "bytes arrived"),
         ({"shorten_pull": True}, "bytes arrived"),
     ],
 )
@@ -182,42 +151,11 @@ def test_files_that_do_not_arrive(bench, phone, faults, message):
     assert left_as_it_was(phone)
 
 
-def test_a_key_that_is_not_accepted(bench, tmp_path):
-    with EmulatedDevice(tmp_path / "shy", key="refuse") as shy:
-        code, error = bench.start(shy.name)
-    bench.adb.run("disconnect")
-    assert (code, "unlock it and allow USB debugging" in error) == (1, True)
-
-
-class TestSeveralDevices:
-    @pytest.fixture
-    def second(self, adb, phone, tmp_path):
-        with EmulatedDevice(tmp_path / "second", serial="EMULATED0002") as second:
-            adb.connect(phone.name)
-            adb.connect(second.name)
-            yield second
-
-    def test_none_chosen(self, bench, phone, second):
-        code, error = bench.start()
-        assert (code, "2 devices are attached" in error, "--serial" in error) == (2, True, True)
-        assert (phone.commands, second.commands) == (phone.commands[:1], second.commands[:1])  # asked who they are
-
-    def test_both(self, bench, phone, second):
-        assert bench.start(phone.name, second.name) == (0, "")
-        assert [result.machine["serial"] for result in bench.results] == ["EMULATED0001", "EMULATED0002"]
-        assert bench.progress == [2 * len(RUNS)] * (2 * len(RUNS))
-
-    def test_one_fails_and_the_other_is_measured(self, bench, phone, second):
-        phone.faults.room = 1000
+def test_of_two_devices_one_fails_and_the_other_is_measured(adb, bench, phone, tmp_path):
+    phone.faults.room = 1000
+    with EmulatedDevice(tmp_path / "second", serial="EMULATED0002") as second:
         code, error = bench.start(phone.name, second.name)
-        assert (code, "No space left" in error, second.name in error) == (1, True, False)
-        assert [result.machine["serial"] for result in bench.results] == ["EMULATED0002"]
-
-    def test_one_phone_twice(self, bench, phone, tmp_path):
-        with EmulatedDevice(tmp_path / "other") as other:
-            bench.adb.connect(phone.name)
-            bench.adb.connect(other.name)
-            assert bench.start() == (0, "")
-        assert len(bench.results) == 1
-        assert "is the same phone as" in bench.said[0]
-        assert len(runs_of(phone)) * len(runs_of(other)) == 0
+    adb.run("disconnect")
+    assert (code, "No space left" in error, second.name in error) == (1, True, False)
+    assert [result.machine["serial"] for result in bench.results] == ["EMULATED0002"]
+    assert bench.progress == [2 * len(RUNS)] * len(RUNS)

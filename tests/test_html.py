@@ -9,7 +9,7 @@ import pytest
 from runs import report_of
 
 from patchwork_tf.benchmarks import html, latency
-from patchwork_tf.benchmarks.report import Accuracy, Statistics
+from patchwork_tf.benchmarks.report import Accuracy
 from patchwork_tf.zoo.systems import list_systems
 
 VOID = {"meta", "br"}
@@ -113,16 +113,6 @@ def test_page_with_accuracies():
     assert "vid-sf, measured here" in words
     assert "vid-pw-m4n2, the paper's" in words
     assert "vid-pw-m4n2, measured here" not in words  # its accuracy is unknown
-
-
-def test_page_with_the_stock_tools_times():
-    report = report_of(["vid-sf"])
-    assert "Cross-check" not in html.page(report)
-    stock = Statistics(mean=134567.8, count=500)
-    runs = {"vid-sf": dataclasses.replace(report.runs["vid-sf"], stock=stock)}
-    words = Outline(html.page(dataclasses.replace(report, runs=runs))).words
-    assert "Cross-check with benchmark_model" in words
-    assert "135500" in words  # 135 ms of 500 runs
 
 
 PROBE = """<script>

@@ -17,10 +17,6 @@ from exports import export
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.benchmarks import report
 
-SAID_BY_STOCK_TOOL = """count=1000 first=3937 curr=3959 min=3190 max=6333 avg=3790.92 std=358
-Inference timings in us: Init: 5, First inference: 3937, Warmup (avg): 3800, Inference (avg): 3790.92
-"""
-
 
 @pytest.fixture
 def command(adb, bench, tmp_path, monkeypatch):
@@ -79,53 +75,21 @@ def test_several_phones_have_a_report_each(command, tmp_path):
     assert written == ["phone.EMULATED0001.json", "phone.EMU_2.json"]
 
 
-def test_the_stock_tool_is_asked_too(command, bench, tmp_path, capsys):
-    tool = bench.stock_tool(f"echo '{SAID_BY_STOCK_TOOL}'")
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        assert command(f"--serial={phone.name}", f"--stock_tool={tool}", f"--json={tmp_path}/phone.json") == 0
-        asked = [line for line in phone.commands if "--graph=" in line]
-    assert len(asked) == 2  # of the delayed system it knows nothing
-    assert all(f"--num_runs={STEPS}" in line and "--num_threads=1" in line for line in asked)
-    runs = report.read(str(tmp_path / "phone.json")).runs
-    assert runs["vid-sf"].stock == runs["vid-pw-m4n2"].stock == report.Statistics(1000, 3790.92)
-    assert runs["vid-sf-int4-delay3"].stock is None
-
-
-def test_a_stock_tool_that_says_nothing_costs_no_report(command, bench, tmp_path, capsys):
-    tool = bench.stock_tool("echo 'no such option'")
-    with EmulatedDevice(tmp_path / "phone") as phone:
-        assert command(f"--serial={phone.name}", f"--stock_tool={tool}", f"--json={tmp_path}/phone.json") == 0
-        assert left_as_it_was(phone)
-    assert "it did not finish; there is no line with benchmark_model's" in capsys.readouterr().out
-    assert (tmp_path / "phone.json").exists()
-
-
 @pytest.mark.slow
-def test_ctrl_c_in_a_terminal(adb, bench, small_networks, on_tensorflow, in_a_terminal, tmp_path):
+def test_ctrl_c_in_a_terminal(monkeypatch, adb, bench, small_networks, on_tensorflow, in_a_terminal, tmp_path):
     """All of the process group gets the signal, adb's client included; the phone is put back even so."""
-    names, files = ("small-sf", "small"), []
-    for name in names:
-        files.append(f"{tmp_path}/{name}.tflite")
-        export(small_model(name, image_size=64), files[-1], verify_steps=2)
-    kept = tmp_path / "kept-here"
+    kept, steps = tmp_path / "kept-here", ["--steps=12", "--repeats=3"]
+    export(small_model("small-sf", image_size=64), f"{tmp_path}/small-sf.tflite", verify_steps=2)
     program = [sys.executable, "-m", "patchwork_tf.benchmarks", "--plugins=small_network", "--target=adb"]
-    flags = [f"--runner={bench.runner}", f"--tflite={','.join(files)}", f"--steps={STEPS}", "--repeats=3"]
-    bench.faults(**{"small.1": "slow"})
-
-    def start(phone):
-        more = [f"--serial={phone.name}", f"--resume={kept}", f"--json={tmp_path}/phone.json"]
-        path = f"{os.path.dirname(adb.path)}:{on_tensorflow['PATH']}"
-        return subprocess.Popen(
-            [*program, *flags, *more],
-            stderr=subprocess.PIPE,
-            text=True,
-            start_new_session=True,
-            env={**on_tensorflow, "PATH": path},
-        )
-
+    flags = [f"--runner={bench.runner}", f"--tflite={tmp_path}/small-sf.tflite", *steps, f"--resume={kept}"]
+    monkeypatch.setenv("PATH", f"{os.path.dirname(adb.path)}:{os.environ['PATH']}")
+    environment = {**on_tensorflow, "PATH": os.environ["PATH"]}
+    options = {"stderr": subprocess.PIPE, "text": True, "start_new_session": True, "env": environment}
+    bench.faults(**{"small-sf.1": "slow"})
     with EmulatedDevice(tmp_path / "phone") as phone:
-        process = start(phone)
-        while "small.1" not in runs_of(phone):
+        flags += [f"--serial={phone.name}", f"--json={tmp_path}/phone.json"]
+        process = subprocess.Popen([*program, *flags], **options)
+        while "small-sf.1" not in runs_of(phone):
             assert process.poll() is None, process.stderr.read()
             time.sleep(0.05)
         os.killpg(process.pid, signal.SIGINT)
@@ -137,15 +101,12 @@ def test_ctrl_c_in_a_terminal(adb, bench, small_networks, on_tensorflow, in_a_te
         assert left_as_it_was(phone)
         assert phone.system.fixed_performance() == ["true", "false"]
         assert not (tmp_path / "phone.json").exists()
-        finished = runs_of(phone)[:-1]
         bench.faults()
         phone.commands.clear()
-        process = start(phone)
-        _, errors = process.communicate(timeout=300)
-        assert process.returncode == 0, errors
-        assert not set(finished) & set(runs_of(phone))  # what was finished is not measured again
-    runs = report.read(str(tmp_path / "phone.json")).runs
-    assert {name: len(run.samples) for name, run in runs.items()} == dict.fromkeys(names, 3 * STEPS)
+        assert benchmark.main(["--target=adb", *flags]) == 0
+        assert runs_of(phone) == ["small-sf.1", "small-sf.2"]  # what was finished is not measured again
+    (run,) = report.read(str(tmp_path / "phone.json")).runs.values()
+    assert len(run.samples) == 3 * STEPS
 
 
 def test_no_phone_leaves_nothing(command, tmp_path, capsys):
@@ -153,6 +114,12 @@ def test_no_phone_leaves_nothing(command, tmp_path, capsys):
     assert "--serial=NOBODY: no such device" in capsys.readouterr().err
     assert os.listdir(tmp_path / "tmp") == []
     assert not (tmp_path / "phone.json").exists()
+
+
+def test_no_adb(monkeypatch, capsys):
+    monkeypatch.setenv("PATH", "")
+    assert benchmark.main(["--target=adb"]) == 1
+    assert "adb: no such program. Install" in capsys.readouterr().err
 
 
 def test_flags_of_phones_say_nothing_to_the_host(capsys):

@@ -1,7 +1,6 @@
-"""The protocol of a benchmark on a phone: heat, clusters, continued runs, the stock tool, and ending in order."""
+"""The protocol of a benchmark on a phone: heat, clusters, continued runs, and ending in order."""
 
 import os
-import re
 import signal
 import subprocess
 import threading
@@ -11,10 +10,11 @@ from pathlib import Path
 import pytest
 from bench import RUNS, STEPS, left_as_it_was, runs_of
 
-from patchwork_tf.benchmarks import conditions, native, text
+from patchwork_tf.benchmarks import native, text
+from patchwork_tf.benchmarks import phone as phones
 from patchwork_tf.benchmarks.phone import REMOTE
 from patchwork_tf.benchmarks.plan import Settings, order, streamed
-from patchwork_tf.benchmarks.report import Repeat, Statistics
+from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.models.config import StreamConfig
 
 
@@ -42,7 +42,7 @@ def test_any_cpu_when_asked_so(bench, phone):
 
 class TestHeat:
     def test_waits_until_it_is_cool(self, bench, phone, monkeypatch):
-        monkeypatch.setattr(conditions, "POLL_SECONDS", 0)
+        monkeypatch.setattr(phones, "POLL_SECONDS", 0)
         phone.system.thermal((3, 44.0), (1, 39.5), (0, 35.0))
         assert bench.start(phone.name) == (0, "")
         assert bench.said == [
@@ -51,7 +51,7 @@ class TestHeat:
         ]
 
     def test_not_for_ever(self, bench, phone, monkeypatch):
-        monkeypatch.setattr(conditions, "POLL_SECONDS", 0)
+        monkeypatch.setattr(phones, "POLL_SECONDS", 0)
         phone.system.thermal((2, 41.0))
         code, error = bench.start(phone.name, cool_seconds=0)
         assert code == 1
@@ -110,43 +110,6 @@ class TestResume:
         (bench.kept / "thesis.tex").write_text("")
         code, error = bench.start(phone.name)
         assert (code, "neither empty nor a folder of a benchmark" in error) == (2, True)
-
-
-STOCK_OUTPUT = """echo "count=1 curr=5000"
-echo "count=12 first=3 curr=4 min=3 max=5 avg=4.25 std=1"
-echo "Inference timings in us: Init: 1, First inference: 2, Warmup (avg): 5000, Inference (avg): 4.25"
-"""
-
-
-def test_the_stock_tool_as_cross_check(bench, phone):
-    tool = bench.stock_tool(f'echo "$@" > /dev/null\n{STOCK_OUTPUT}')
-    assert bench.start(phone.name, stock_tool=tool) == (0, "")
-    stock = {name: run.stock for name, run in bench.results[0].runs.items()}
-    # It knows nothing of what runs a file on some frames only.
-    assert stock == {
-        "vid-sf": Statistics(12, 4.25),
-        "vid-sf-int4-delay3": None,
-        "vid-pw-m4n2": Statistics(12, 4.25),
-    }
-    (command,) = [c for c in phone.commands if "--graph=vid-sf.tflite" in c]
-    assert re.search(r"exec taskset [0-9a-f]+ ./benchmark_model .* --num_runs=12 ", command)
-    assert bench.progress == [len(RUNS) + 2] * (len(RUNS) + 2)
-    bench.stock_tool("echo nothing is run again")
-    assert bench.start(phone.name, stock_tool=tool) == (0, "")
-
-
-def test_a_stock_tool_that_fails_or_differs_costs_no_report(bench, phone):
-    tool = bench.stock_tool('echo "count=1 curr=5000"; kill -9 $$')
-    assert bench.start(phone.name, stock_tool=tool) == (0, "")
-    (report,) = bench.results
-    assert report.finished
-    assert "No cross-check of vid-sf: 127.0.0.1" in text.table(report)
-    assert "vid-sf: it did not finish" in report.runs["vid-sf"].stock.failure
-    assert bench.start(phone.name) == (0, "")  # goes on without the tool
-    far = STOCK_OUTPUT.replace("4.25", "990000.0")
-    bench.stock_tool(f"{far}")
-    assert bench.start(phone.name, stock_tool=tool) == (0, "")  # what failed is tried again
-    assert "benchmark_model measured 990 ms of vid-sf in the mean" in text.table(bench.results[0])
 
 
 def test_a_runner_that_was_left_behind_is_ended(bench, phone):

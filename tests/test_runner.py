@@ -212,9 +212,7 @@ def test_samples_that_are_not_whole_are_refused(echo, run, tmp_path):
     path = tmp_path / "damaged.txt"
     for length in range(len(content)):
         path.write_bytes(content[:length])
-        with pytest.raises(
-            DataError, match=r"damaged.txt: (empty|not a samples file|samples of format|truncated)"
-        ):
+        with pytest.raises(DataError, match=r"damaged.txt: (empty|not a samples file|truncated)"):
             read_samples(str(path))
     for place in range(len(b"patchwork-samples 1\n"), len(body)):
         path.write_bytes(body[:place] + bytes([body[place] ^ 1]) + body[place + 1 :] + end)
@@ -229,11 +227,10 @@ def test_foreign_samples_are_refused(tmp_path):
     )
     cases = {
         b"hello\n": "not a samples file",
-        b"patchwork-samples 2\n": "format 2",
+        b"patchwork-samples 2\n": "not a samples file of patchwork-samples 1",
         _sealed(head + b"whole 9 0\n", 2): "1 samples of 1 steps, and an end record for 2",
-        _sealed(head + b"half 9 0\n", 1): "samples of kind half",
         _sealed(head.replace(b"steps", b"stops") + b"whole 9 0\n", 1): "no facts of a run",
-        _sealed(head.replace(b"load_ns", b"lead_ns") + b"whole 9 0\n", 1): "where load_ns should be",
+        _sealed(head.replace(b"load_ns", b"lead_ns") + b"whole 9 0\n", 1): "no facts of a run",
         _sealed(b"patchwork-samples 1\n", 0): "not written by this runner",
     }
     path = tmp_path / "foreign.txt"

@@ -17,8 +17,8 @@ import tensorflow as tf
 
 from patchwork_tf.benchmarks import harness, workloads
 from patchwork_tf.benchmarks.host import Host
-from patchwork_tf.benchmarks.labels import device
 from patchwork_tf.benchmarks.plan import Settings, Workload
+from patchwork_tf.benchmarks.text import device
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.memory import Plan

@@ -112,16 +112,14 @@ static bool parse(const char *argument, struct options *options) {
          parse_buffers(argument, "buffers", &options->state_buffers);
 }
 
-static void print_and_end(const char *text) {
-  fputs(text, stdout);
-  exit(0);
-}
-
 struct options options_parse(int count, char **arguments) {
   struct options options = {.steps = 1000, .warmup = 20, .threads = 1, .interval = 1, .positions = 1};
   for (int i = 1; i < count; i++) {
-    if (!strcmp(arguments[i], "--help")) print_and_end(HELP);
-    if (!strcmp(arguments[i], "--version")) print_and_end("patchwork_runner " VERSION "\n");
+    bool help = !strcmp(arguments[i], "--help");
+    if (help || !strcmp(arguments[i], "--version")) {
+      fputs(help ? HELP : "patchwork_runner " VERSION "\n", stdout);
+      exit(0);
+    }
     if (!parse(arguments[i], &options)) fail(BAD_USAGE, "%s: no such flag (see --help)", arguments[i]);
   }
   if (!options.library) fail(BAD_USAGE, "--library is missing: where libLiteRt.so is (see --help)");

@@ -1,8 +1,8 @@
 // Measures an exported Patchwork file frame by frame, the way its system runs over a stream.
 //
 // The first frame is looked at as a whole if the file can do that, every other through a window. What is timed is
-// what a frame costs once it is there: one step, or two for flip, and the exchange of state buffers. Filling the inputs is not: on a phone the camera does that. Flags are in options.c, results in
-// samples.c.
+// what a frame costs once it is there: one step, or two for flip, and the exchange of state buffers. Filling the
+// inputs is not: on a phone the camera does that.
 
 #define _GNU_SOURCE  // sched_setaffinity
 
@@ -18,13 +18,12 @@
 #endif
 
 #include "context.h"
-#include "dump.h"
 #include "fail.h"
 #include "inputs.h"
 #include "litert.h"
 #include "model.h"
 #include "options.h"
-#include "samples.h"
+#include "results.h"
 
 static const int64_t SECOND = 1000000000;
 
@@ -170,7 +169,7 @@ static void run(struct stream *stream, struct dump *dump, struct sample *samples
 
 int main(int count, char **arguments) {
   struct options options = options_parse(count, arguments);
-  FILE *samples_file = samples_open(options.samples);
+  FILE *samples_file = open_to_write(options.samples);
   pin_to_cores(options.cpu_mask);
   keep_library_messages();
   load_library(options.library);
