@@ -36,8 +36,8 @@ def stream(
     Args:
         model: a model as from `build`, `load` or `patch`, whose `info` says which frames are processed, and how
             they get to its size; or an exported file, its path or an export.streaming.ExportedStep.
-        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted. Or the path of
-            a video file or folder of pictures; or the number of a camera, whose newest frame is taken.
+        frames: (h, w, 3) uint8 RGB images of any one size; grey ones, alpha and 16 bits are converted. Or the
+            path of a video file or folder of pictures; or the number of a camera, whose newest frame is taken.
         policy: chooses the window of each frame: a name of `policies.policy_names`, or a function of a
             `policies.View` to (row, column), of its own for each stream. By default what the model chooses: the
             learned policy if it has one, else the rule.
