@@ -43,7 +43,7 @@ class Lowering:
 
     Args:
         model: a model of the zoo.
-        memory: memory.Memory, or memory.Plan to find out what must be remembered. None for a single-frame model.
+        memory: memory.Memory or memory.FirstMemory; None if it is not run.
         unexpanded: whether narrow features are remembered in place of what is made of them.
         starts: whether the step looks at the whole frame.
         suppression: of detectors, whether it is in the graph.
