@@ -23,14 +23,14 @@ class Imported:
     """What was imported.
 
     Attributes:
-        source: the reader.Read, at the file's size.
+        source: the reader.TfliteNetwork, at the file's size.
         meaning: answers.Meaning.
         path: of the checkpoint.
         config: ModelConfig of the network on whole frames.
         proof: how near answers are to the file's, in words.
     """
 
-    source: reader.Read
+    source: reader.TfliteNetwork
     meaning: answers.Meaning
     path: str
     config: ModelConfig

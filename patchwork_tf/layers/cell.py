@@ -30,7 +30,7 @@ class PatchworkCell(layers.Layer):
     Args:
         layer: such as a `layers.Conv2D` or `layers.DepthwiseConv2D` with padding 'same', or any other that has a
             rule (`rules.py`). It is not changed.
-        grid: the frame's grid. If its window is the whole frame, the cell is the plain layer and keeps no memory.
+        grid: the frame's grid.
         frame_shape: (H, W, C) of the full-frame feature map at the layer's input.
         border: what it looks at around the window; by default what its rule says.
         name: by default the layer's with '_cell'.
@@ -40,12 +40,9 @@ class PatchworkCell(layers.Layer):
         backend.check_precision()
         super().__init__(name=name or f"{layer.name}_cell")
         self.layer = layer
-        self.key = layer.name
         self.grid = grid
         self.frame_shape = tuple(frame_shape)
-        if border is None and not grid.is_whole_frame:
-            border = rules.need_of(layer, self.frame_shape)
-        self.border = border
+        self.border = border or rules.need_of(layer, self.frame_shape)
 
     @property
     def memory_shape(self) -> tuple[int, int, int]:
@@ -54,17 +51,6 @@ class PatchworkCell(layers.Layer):
             return self.frame_shape
         height, width, channels = self.frame_shape
         return height + sum(self.border.rows), width + sum(self.border.columns), channels
-
-    def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """The state this cell needs, by name: none if the window is the whole frame."""
-        return {} if self.grid.is_whole_frame else {self.key: self.memory_shape}
-
-    def step(self, x, window, state):
-        """As `call`, with the memory in a dict of states, by the layer's name."""
-        if self.grid.is_whole_frame:
-            return self.layer(x), state
-        y, memory = self.call(x, window, state.get(self.key))
-        return y, {**state, self.key: memory}
 
     def call(self, x, window, memory):
         """Runs the layer on one window and remembers it.
