@@ -142,26 +142,19 @@ def _activated(layer, x):
     return x if layer.activation is None else layer.activation(x)
 
 
-def _convolve(layer, context):
-    kernel = ops.cast(layer.kernel, context.dtype)
-    x = ops.conv(context, kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
+def _convolve(operation, kernels, layer, context):
+    kernels = (ops.cast(getattr(layer, name), context.dtype) for name in kernels)
+    x = operation(context, *kernels, layer.strides, "valid", "channels_last", layer.dilation_rate)
     return _activated(layer, x)
 
 
-def _convolve_depthwise(layer, context):
-    kernel = ops.cast(layer.kernel, context.dtype)
-    x = ops.depthwise_conv(context, kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
-    return _activated(layer, x)
+def _convolution(operation, *kernels):
+    run = functools.partial(_convolve, operation, kernels)
 
+    def rule(layer, shape, padding=None):
+        return _sliding(layer, shape, layer.kernel_size, layer.strides, layer.dilation_rate, padding, run=run)
 
-def _convolve_separable(layer, context):
-    kernels = (ops.cast(kernel, context.dtype) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
-    x = ops.separable_conv(context, *kernels, layer.strides, "valid", "channels_last", layer.dilation_rate)
-    return _activated(layer, x)
-
-
-def _convolution(run, layer, shape, padding=None):
-    return _sliding(layer, shape, layer.kernel_size, layer.strides, layer.dilation_rate, padding, run=run)
+    return rule
 
 
 def _max_pool(layer, context):
@@ -268,9 +261,9 @@ def _mean_over(layer, shape):
 
 
 _CONVOLUTIONS = {
-    layers.Conv2D: functools.partial(_convolution, _convolve),
-    layers.DepthwiseConv2D: functools.partial(_convolution, _convolve_depthwise),
-    layers.SeparableConv2D: functools.partial(_convolution, _convolve_separable),
+    layers.Conv2D: _convolution(ops.conv, "kernel"),
+    layers.DepthwiseConv2D: _convolution(ops.depthwise_conv, "kernel"),
+    layers.SeparableConv2D: _convolution(ops.separable_conv, "depthwise_kernel", "pointwise_kernel"),
     layers.Conv2DTranspose: _transposed,
     layers.MaxPooling2D: _max_pooling,
     layers.AveragePooling2D: _average_pooling,

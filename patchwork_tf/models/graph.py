@@ -74,7 +74,7 @@ def graph_of(network: keras.Model) -> Graph:
         )
     calls, inputs, outputs = _recorded(network)
     names = network.output_names
-    if isinstance(network, keras.Model) and isinstance(network.output, dict):
+    if isinstance(network.output, dict):
         names = keras.tree.flatten({name: name for name in network.output})
     return Graph(inputs[0], calls, dict(zip(names, outputs, strict=True)))
 

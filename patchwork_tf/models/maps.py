@@ -67,12 +67,9 @@ class PatchworkMaps(PatchworkModel):
         """A model as it was, from what `get_config` returns."""
         network = networks.Network.from_json(config["network"])
         networks.register_network(network.name, network)
-        config, info, on_map = (
-            ModelConfig(**config["config"]),
-            ModelInfo.from_json(config["info"]),
-            config["on_map"],
-        )
-        return cls(config, info, network.build(config.network_size), on_map if on_map == AUTO else tuple(on_map))
+        model = ModelConfig(**config["config"])
+        info = ModelInfo.from_json(config["info"])
+        return cls(model, info, network.build(model.network_size), config["on_map"])
 
     def head_memory_shapes(self):
         return {"surprise": (self.grid.cells, self.grid.cells, 2)} if self.remembered else {}

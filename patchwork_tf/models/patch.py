@@ -32,15 +32,21 @@ class Step:
 
     Attributes:
         call: Call.
-        looks: whether the window is one of its arguments.
-        remembers: whether it takes the window and the memory of its layer's name, and returns that renewed.
         on_window: whether what it returns is features of the window.
     """
 
     call: Call
-    looks: bool = False
-    remembers: bool = False
     on_window: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether the window is one of its arguments."""
+        return isinstance(self.call.layer, Look)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it takes the window and the memory of its layer's name, and returns that renewed."""
+        return isinstance(self.call.layer, PatchworkCell | CellMeans | Remember)
 
     @property
     def state(self) -> str:
@@ -122,7 +128,7 @@ class _Planner:
         return self.instead.get(id(symbol), symbol)
 
     def _look(self, frame):
-        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW, looks=True)
+        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW)
         self.instead[id(frame)], self.moved[ON_MAP, id(pixels)] = pixels, frame
 
     def _add(self, call):
@@ -151,7 +157,7 @@ class _Planner:
         return self.on_map != AUTO and call.layer.name in self.on_map
 
     def _as_it_is(self, call):
-        self._take(Step(call.with_inputs(self._map_of)), ON_MAP)
+        self._take(call.with_inputs(self._map_of), ON_MAP)
 
     def _map_of(self, symbol):
         """What stands for a symbol of the graph on the map of the full frame."""
@@ -177,13 +183,13 @@ class _Planner:
             raise rules.Refused("it looks at the whole map")
         name = self._unused(layer.name)
         if need == rules.POINTWISE:
-            self._take(Step(dataclasses.replace(call, layer=layer)), ON_WINDOW)
+            self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
         elif need == rules.MEAN:
             layer = CellMeans(self.grid, shape, layer.keepdims, name=name)
-            self._take(Step(dataclasses.replace(call, layer=layer), remembers=True), NOWHERE)
+            self._take(dataclasses.replace(call, layer=layer), NOWHERE)
         else:
             layer = PatchworkCell(layer, self.grid, shape, border=need, name=name)
-            self._take(Step(dataclasses.replace(call, layer=layer), remembers=True), ON_WINDOW)
+            self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
 
     def _to(self, place, symbol):
         """The same features on the map of the full frame, or in the window."""
@@ -196,29 +202,30 @@ class _Planner:
 
     def _put_together(self, symbol):
         name = self._unused(f"{self.names[id(symbol)]}_map")
-        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP, remembers=True)
+        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP)
 
     def _cut(self, symbol):
         name = self._unused(f"{self.names[id(symbol)]}_window")
-        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW, looks=True)
+        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW)
 
-    def _insert(self, layer, symbol, place, **how):
+    def _insert(self, layer, symbol, place):
         """A call that the graph has not; returns the symbol of its output."""
         made = KerasTensor(symbol.shape, symbol.dtype)
-        self._take(Step(Call(layer, (symbol,), {}, [made]), **how), place)
+        self._take(Call(layer, (symbol,), {}, [made]), place)
         return made
 
-    def _take(self, step, place):
-        """Adds a step whose outputs are in a place, if any. Raises Refused if cells do not divide them."""
-        for symbol in step.call.outputs:
+    def _take(self, call, place):
+        """Adds a call whose outputs are in a place, if any. Raises Refused if cells do not divide them."""
+        for symbol in call.outputs:
             if place == ON_WINDOW and any(side % self.grid.cells for side in symbol.shape[1:3]):
                 raise rules.Refused(self._size_advice(symbol.shape))
-        self.plan.steps.append(dataclasses.replace(step, on_window=place == ON_WINDOW))
+        step = Step(call, place == ON_WINDOW)
+        self.plan.steps.append(step)
         if step.remembers:
-            self.plan.state_shapes[step.state] = step.call.layer.memory_shape
-        for symbol in step.call.outputs:
+            self.plan.state_shapes[step.state] = call.layer.memory_shape
+        for symbol in call.outputs:
             self.places[id(symbol)] = place if _is_map(symbol) or place == ON_WINDOW else NOWHERE
-            self.names[id(symbol)] = step.call.layer.name
+            self.names[id(symbol)] = call.layer.name
 
     def _size_advice(self, shape) -> str:
         """What to do about a map of `shape` that does not divide into cells."""

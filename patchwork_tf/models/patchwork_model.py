@@ -1,7 +1,6 @@
 """What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -31,20 +30,17 @@ class PatchworkModel(keras.Model):
     Args:
         config: the ModelConfig.
         info: the ModelInfo.
-        backbone: Backbone, of which the network is made.
+        backbone: Backbone, of which the network is made; None of one that was imported.
         network: functional Keras model of one frame; its output RESTORED, if there is one, is the map that
             attention looks at, the backbone's last.
         on_map: as for `patch`.
         kept: names of outputs that stay those of the window.
 
     Attributes:
-        config: the ModelConfig.
-        info: the ModelInfo; may be set.
+        config, info, network, backbone: as given; `info` may be set.
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
-        network: likewise.
         plan: how it runs on windows.
-        backbone: `backbone.step` gives the feature maps of windows by layer name.
         attention: AttentionNetwork; None in single-frame models, and without a map to look at.
     """
 
@@ -59,7 +55,7 @@ class PatchworkModel(keras.Model):
         self.feature_grid = config.feature_grid
         self.network = network
         self.plan = plan_of(network, self.feature_grid, on_map, kept)
-        self.backbone = backbone and BackboneOnWindows(backbone, self.feature_grid)
+        self.backbone = backbone
         self.map_shape = self.plan.outputs[RESTORED].shape[1:] if RESTORED in self.plan.outputs else None
         attends = self.map_shape and not self.grid.is_whole_frame
         self.attention = AttentionNetwork(self.grid, self.map_shape) if attends else None
@@ -280,40 +276,6 @@ class PatchworkModel(keras.Model):
             frame, window, state = pixels, None, {**state, "pixels": pixels}
         outputs, renewed = self.plan.run(frame, window, state)
         return self._predictions(outputs), outputs.get(RESTORED), {**state, **renewed}
-
-
-class BackboneOnWindows:
-    """A backbone alone, for whoever wants its feature maps.
-
-    Attributes:
-        network: functional Keras model, which shares its layers with the model's.
-    """
-
-    def __init__(self, backbone, grid):
-        network = backbone.network
-        maps = {
-            layer.name: layer.output for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)
-        }
-        self.network = keras.Model(network.inputs, maps, name=network.name)
-        self._make_plan = functools.cache(lambda: plan_of(self.network, grid, kept=tuple(maps)))
-
-    @property
-    def variables(self) -> list:
-        return self.network.variables
-
-    def step(self, frame, window, state):
-        """One step.
-
-        Args:
-            frame: (B, H, W, 3) float32 in [-1, 1]; only the window's pixels are looked at.
-            window: (B, 2) int32, row and column of the window's top left cell, or None to look at the whole frame.
-            state: dict name -> tensor, of the model.
-
-        Returns:
-            The window's feature maps by the names of their layers, and the new state.
-        """
-        maps, renewed = self._make_plan().run(frame, window, state)
-        return maps, {**state, **renewed}
 
 
 def pixel_centers(shape) -> np.ndarray:

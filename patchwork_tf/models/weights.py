@@ -144,7 +144,7 @@ def load_backbone_weights(model, source: str):
         UsageError: as `check_backbone_weights`.
     """
     check_backbone_weights(model.config, source)
-    assign_weights(model.backbone.variables, _backbone_arrays(source, model.config.depth), source)
+    assign_weights(model.backbone.network.variables, _backbone_arrays(source, model.config.depth), source)
 
 
 def check_backbone_weights(config, source: str):
