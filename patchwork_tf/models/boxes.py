@@ -45,10 +45,7 @@ SSD_ANCHORS = (
 
 
 def level_anchors(shapes, feature_size, offset: float = 0.5) -> np.ndarray:
-    """Anchors of one feature map (h, w, a, 4) float32, of `shapes` (a, 2) at every one of its pixels (h, w).
-
-    They are at the pixels' centres, or as far from the pixels' corners as `offset` says.
-    """
+    """Anchors (h, w, a, 4) float32 of `shapes` (a, 2) at every pixel of a map (h, w), `offset` from its corner."""
     height, width = feature_size
     y = (np.arange(height) + offset) / height
     x = (np.arange(width) + offset) / width

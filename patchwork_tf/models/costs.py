@@ -35,9 +35,7 @@ class LayerCost:
 
 
 def count_macs(model, whole_frame: bool = False) -> int:
-    """Multiply-adds at batch size 1: all convolutions and dense layers of a step.
-
-    The paper's FLOPs (Tables 4 and 5), before division by 10^6.
+    """Multiply-adds of all convolutions and dense layers of a step, the paper's FLOPs (Tables 4 and 5).
 
     Args:
         model: a model of the zoo, or a functional Keras model, for its whole input.
@@ -70,12 +68,7 @@ def state_bytes(model) -> int:
 
 
 def backbone_rows(model) -> list[tuple]:
-    """The backbone as built, in the form of Table 3.
-
-    Returns:
-        Of MobileNetV2 one (input (H, W, C) of the window, operator, t, c, n, s) per row of the table; t is None
-        where there is no expansion.
-    """
+    """Of MobileNetV2 as built the rows of Table 3: input (H, W, C) of the window, operator, t or None, c, n, s."""
     layers = {layer.name: layer for layer in model.backbone.network.layers}
     if model.config.backbone != "mobilenet_v2":
         return []

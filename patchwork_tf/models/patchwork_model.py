@@ -29,7 +29,7 @@ class PatchworkModel(keras.Model):
 
     Args:
         config: the ModelConfig.
-        info: the ModelInfo.
+        info: the ModelInfo. It may be set later.
         backbone: Backbone, of which the network is made; None of one that was imported.
         network: functional Keras model of one frame; its output RESTORED, if there is one, is the map that
             attention looks at, the backbone's last.
@@ -37,10 +37,9 @@ class PatchworkModel(keras.Model):
         kept: names of outputs that stay those of the window.
 
     Attributes:
-        config, info, network, backbone: as given; `info` may be set.
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
-        plan: how it runs on windows.
+        plan: how the network runs on windows.
         attention: AttentionNetwork; None in single-frame models, and without a map to look at.
     """
 
@@ -74,15 +73,7 @@ class PatchworkModel(keras.Model):
         raise NotImplementedError
 
     def need(self, answer, freshness):
-        """How much of the answer that matters is remembered in each cell.
-
-        Args:
-            answer: what `step` outputs for the full frame.
-            freshness: (B, M, M, 1) float32, of the cells it is remembered in.
-
-        Returns:
-            (B, M, M, 1) float32, not negative.
-        """
+        """How much of an answer that matters is in each cell: (B, M, M, 1) float32, not negative."""
         raise NotImplementedError
 
     def answer_weights(self, state):
@@ -172,13 +163,9 @@ class PatchworkModel(keras.Model):
         return outputs, {**state, "freshness": freshness}
 
     def window_values(self, answer, restored, freshness, attention=None) -> dict:
-        """What windows are worth: 'need', 'rule_values' and 'q_values', see `step`.
+        """'need', 'rule_values' and 'q_values', see `step`, of an answer, the map (B, H, W, C) and freshness.
 
-        Args:
-            answer: for the full frame.
-            restored: (B, H, W, C), the last feature map of the full frame.
-            freshness: (B, M, M, 1), of the cells.
-            attention: AttentionNetwork, by default the model's own.
+        The AttentionNetwork is by default the model's own.
         """
         attention, need = attention or self.attention, self.need(answer, freshness)
         values = self.rule.values(need, freshness, self.grid)
@@ -231,12 +218,7 @@ class PatchworkModel(keras.Model):
         return get_task(model.task).build(model, ModelInfo.from_json(config["info"]))
 
     def summary(self, print_fn=print, **kwargs):
-        """Prints every layer with the shape of its output, its parameters and multiply-adds.
-
-        Args:
-            print_fn: called with each line.
-            **kwargs: of `keras.Model.summary`, for nothing.
-        """
+        """Prints each layer with its output's shape, parameters and multiply-adds. Keras' options do nothing."""
         del kwargs
         what = self.info.system or self.name
         print_fn(f"{what}: {self.info.weights}, {len(self.info.class_names)} classes, one step at batch size 1")
@@ -253,20 +235,12 @@ class PatchworkModel(keras.Model):
         print_fn(f"{'total':<72}{totals[0]:>12,}{totals[1]:>15,}{totals[2]:>14,}")
 
     def predict_window(self, frame, window, state):
-        """The fresh predictions of one frame, as losses want them, and the new state.
-
-        Attention plays no part in it: `freshness` stays as it is.
-        """
+        """The fresh predictions of one frame, as losses want them, and the new state but for `freshness`."""
         predictions, _, state = self.look(frame, window, state)
         return predictions, state
 
     def look(self, frame, window, state):
-        """Runs backbone and heads, the first half of a `step`.
-
-        Returns:
-            What the heads freshly predict, as losses want it; the last feature map (B, H, W, C) of the full frame;
-            and the new state.
-        """
+        """The first half of a `step`: predictions, as losses want them, the map RESTORED, the new state."""
         if self.config.network_size != self.config.image_size:
             frame = ops.image.resize(
                 frame, self.config.network_size, interpolation="bilinear", data_format="channels_last"

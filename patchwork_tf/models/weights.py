@@ -113,11 +113,7 @@ def _fits(variable, arrays) -> bool:
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, packed kernels as they were.
-
-    Raises:
-        DataError: if it is missing, unreadable or corrupt.
-    """
+    """All arrays of an .npz file, packed kernels as they were. Raises DataError if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -134,10 +130,8 @@ def read_npz(path: str) -> dict[str, np.ndarray]:
 def load_backbone_weights(model, source: str):
     """Loads weights into a model's backbone by layer name.
 
-    Args:
-        model: a model of the zoo.
-        source: 'imagenet' to download what keras.applications publishes for the model's depth,
-            or the path of an .npz file (`<layer>/<variable>` arrays) or a .keras model.
+    The source is 'imagenet' to download what keras.applications publishes for the model's depth, or the path of an
+    .npz file (`<layer>/<variable>` arrays) or a .keras model.
 
     Raises:
         DataError: if the file is unreadable, the download fails, or the weights do not fit.
@@ -192,8 +186,8 @@ def _keras_model(path):
 
 
 def _layer_arrays(model) -> dict[str, np.ndarray]:
-    arrays = {}
-    for layer in model.layers:
-        for variable in layer.variables:
-            arrays[f"{layer.name}/{variable.name}"] = keras.ops.convert_to_numpy(variable)
-    return arrays
+    return {
+        f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
+        for layer in model.layers
+        for variable in layer.variables
+    }
