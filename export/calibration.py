@@ -72,12 +72,9 @@ def scales(rows: np.ndarray) -> np.ndarray:
 
 
 def rounded(rows: np.ndarray, step: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Rows of weights (O, n) at whole steps, at most STEPS.
+    """Rows of weights (O, n) at whole steps (O, 1), at most STEPS of them.
 
-    Args:
-        rows: weights of O channels.
-        step: of each channel (O, 1).
-        moment: sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
+    The moment is the sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
     """
     step, count = step[:, 0], rows.shape[1]
     damping = np.maximum(_DAMPING * np.trace(moment, axis1=-2, axis2=-1) / count, 1e-12)

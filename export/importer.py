@@ -20,14 +20,9 @@ FRAME_MULTIPLE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What was imported.
+    """What was imported: a TfliteNetwork at the file's size, what it means, and the checkpoint of its network.
 
-    Attributes:
-        source: the reader.TfliteNetwork, at the file's size.
-        meaning: answers.Meaning.
-        path: of the checkpoint.
-        config: ModelConfig of the network on whole frames.
-        proof: how near answers are to the file's, in words.
+    `proof` says in words how near answers are to the file's.
     """
 
     source: reader.TfliteNetwork
@@ -110,11 +105,7 @@ def default_size(file_size) -> tuple[int, int]:
 
 
 def read_labels(path: str, labels: str | None) -> list[str] | None:
-    """The lines of a text file of class names, or of the one that is packed into a .tflite; None if there is none.
-
-    Raises:
-        DataError: if it is missing or damaged.
-    """
+    """The lines of a text file of class names, or of the one packed into a .tflite; None if there is none."""
     text = None
     if labels is not None:
         try:
@@ -135,16 +126,9 @@ def read_labels(path: str, labels: str | None) -> list[str] | None:
 
 
 def class_names(path: str, labels: str | None, names: list[str] | None, meaning) -> list[str]:
-    """Names of a network's foreground classes.
+    """Names of a network's foreground classes: those that were read, perhaps with the background first.
 
-    Args:
-        path: of the .tflite file.
-        labels: path of the text file, None if they are packed into it.
-        names: what `read_labels` found.
-        meaning: answers.Meaning.
-
-    Raises:
-        DataError: if there are none, or not as many as classes. The background may be the first of them.
+    Raises DataError if there are none, or not as many as classes.
     """
     count = meaning.num_classes
     if meaning.task == "maps":

@@ -66,15 +66,7 @@ class Lowering:
     predictions = MappingProxyType({})  # names of the tensors that make up an output, if it is in several
 
     def run(self, frame, window):
-        """One step; `memory.finish` then has the new state.
-
-        Args:
-            frame: (1, H, W, 3) float32 in [-1, 1].
-            window: (2,) int32.
-
-        Returns:
-            Outputs by name; what they are is the task's.
-        """
+        """Outputs by name of one step, of a frame (1, H, W, 3); `memory.finish` then has the new state."""
         self.position = number_of(window, self.windows)
         self.fresh = self._freshness(frame)
         self._network(frame)

@@ -272,12 +272,8 @@ class Memory:
 
         Args:
             name: of what is remembered.
-            x: float32.
             frame_size: (H, W) of the full frame's map.
             before, after: width of the border above and left, and below and right.
-
-        Returns:
-            (1, before + h + after, before + w + after, C).
         """
         del frame_size
         above, below, left, right = self._borders[name]
@@ -292,17 +288,14 @@ class Memory:
         return self._means[name] + part * tf.reduce_mean(cells, (1, 2))
 
     def paste(self, name, x, size, at, decay=1.0):
-        """A map that is kept whole, with a part of it renewed.
+        """A map (1, H, W, C) that is kept whole, with a part of it renewed.
 
         Args:
             name: of what is remembered.
-            x: (1, h, w, C) float32.
+            x: (1, h, w, C) float32, the part.
             size: (H, W) of the map.
             at: function of the window's row and column to the first pixel (y, x) of the part.
             decay: by what everything else is multiplied.
-
-        Returns:
-            (1, H, W, C).
         """
         del size, at
         old = self._states[name] if decay == 1.0 else decay * self._states[name]

@@ -40,7 +40,7 @@ class Step:
 
     Args:
         model: as from `build`, on the TensorFlow backend.
-        suppression: of detectors, as for `convert`.
+        suppression: of detectors, whether it is in the graph.
         strips_from: maps of so many rows and more are remembered as strips.
         **options: of the Lowering.
 
@@ -108,15 +108,9 @@ def _traced(function, *args, **kwargs):
 
 
 def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
-    """Converts a step.
+    """The TFLite file of a step, with facts as its metadata.
 
-    Args:
-        step: Step.
-        facts: metadata to put into the file.
-        float16: keep weights in 16 bits, half the file, and compute in half precision where the processor can.
-
-    Returns:
-        The TFLite file.
+    With `float16` weights have 16 bits, half the file, and are computed in half precision where the processor can.
     """
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(tf.Module(), folder, signatures=step.signatures)

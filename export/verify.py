@@ -74,16 +74,16 @@ class Comparison:
 
 
 def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=None) -> Comparison:
-    """Runs a Keras model and its exported file side by side.
+    """Runs a Keras model and its exported file side by side, on frames of noise at several scales.
 
-    What the file remembers has another form than what Keras does, so it is the answers that are held
-    against each other: sooner or later every pixel that is remembered plays a part in one. The first half of the
-    steps starts blind, the second with a look at the whole frame.
+    What the file remembers has another form than what Keras does, so it is the answers that are
+    held against each other: sooner or later every pixel that is remembered plays a part in one. The first half of
+    the steps, at random windows, starts blind, the second with a look at the whole frame.
 
     Args:
         model: the Keras model, TensorFlow backend.
         path: of the TFLite file.
-        steps: how many frames, of noise at several scales, at random windows.
+        steps: how many frames.
         seed: of the frames and windows.
         tolerance: of detections that count as the same, and of windows that count as as good.
         progress: called after every step.

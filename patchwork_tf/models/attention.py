@@ -43,7 +43,7 @@ class AttentionNetwork(layers.Layer):
         return any(bool(ops.any(variable != 0)) for variable in self.value.variables)
 
     def corrections(self, restored, freshness, need):
-        """What to add (B, windows) to the rule's values, of a map (B, H, W, C), freshness and need (B, M, M, 1)."""
+        """What to add (B, windows) to the rule's values, of a map (B, H, W, C), freshness and need of cells."""
         x = self.reduce(restored)
         cells = ops.concatenate([freshness, need], axis=-1)
         cells = ops.image.resize(cells, self.size, interpolation="bilinear", data_format="channels_last")

@@ -120,14 +120,13 @@ class HeadKind:
         """The levels of a network with these symbolic outputs, high-resolution levels first."""
         found = []
         for number, head in enumerate(self.heads):
-            size = outputs[f"{head}{BOX_PREDICTOR}"].shape[1:3]
-            anchors = self.anchors(number, size, image_size, trained_size)
-            found.append(Level(f"{head}{CLASS_PREDICTOR}", f"{head}{BOX_PREDICTOR}", anchors))
+            classes, boxes = f"{head}{CLASS_PREDICTOR}", f"{head}{BOX_PREDICTOR}"
+            anchors = self.anchors(number, outputs[boxes].shape[1:3], image_size, trained_size)
+            found.append(Level(classes, boxes, anchors))
         return found
 
     @property
     def reading(self) -> "Reading":
-        """How predictions are read."""
         return Reading(SIGMOID if self.sigmoid else SOFTMAX)
 
 
@@ -136,16 +135,10 @@ SIGMOID, SOFTMAX, SCORES = "sigmoid", "softmax", "scores"
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How what a network predicts of anchors is read.
+    """How what a network predicts of anchors is read."""
 
-    Attributes:
-        activation: that makes scores of it: SIGMOID or SOFTMAX; SCORES are there already.
-        background: whether it says of the background, too, first of all.
-        coder: BoxCoder.
-    """
-
-    activation: str
-    background: bool = True
+    activation: str  # that makes scores of it: SIGMOID or SOFTMAX; SCORES are there already
+    background: bool = True  # whether it says of the background, too, first of all
     coder: box_ops.BoxCoder = box_ops.CODER
 
     def scores(self, logits):
@@ -157,16 +150,11 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Level:
-    """One feature map's predictions.
+    """One feature map's predictions."""
 
-    Attributes:
-        classes, boxes: names of the network's outputs (B, h, w, a n).
-        anchors: (h, w, a, 4) float32, in centre form, as fractions of the frame.
-    """
-
-    classes: str
+    classes: str  # names of the network's outputs (B, h, w, a n)
     boxes: str
-    anchors: np.ndarray
+    anchors: np.ndarray  # (h, w, a, 4) float32, in centre form, as fractions of the frame
 
 
 def described_levels(answer: dict, outputs, image_size) -> list[Level]:

@@ -114,14 +114,10 @@ class PatchworkMaps(PatchworkModel):
 
 
 def relative(surprise):
-    """By how much cells changed, as a multiple of the mean: what answers are counted in plays no part.
+    """By how much cells changed, as a multiple of the mean, (B, M, M, 1): units of answers play no part.
 
-    Args:
-        surprise: (B, M, M, 2), changes and how large numbers are. Changes that are next to nothing beside these
-            may be of rounding, and count as such.
-
-    Returns:
-        (B, M, M, 1), at most MOST_SURPRISE: one restless cell shall not keep all others waiting.
+    Of changes and how large numbers are, (B, M, M, 2): what is next to nothing beside these may be rounding. It is
+    at most MOST_SURPRISE: one restless cell shall not keep all others waiting.
     """
     means = ops.mean(surprise, axis=(1, 2), keepdims=True)
     mean = ops.maximum(ops.maximum(means[..., :1], LEAST_CHANGE * means[..., 1:]), 1e-6)
