@@ -31,21 +31,13 @@ _MOVES = ("RESHAPE", "CONCATENATION", "QUANTIZE", "DEQUANTIZE", "SQUEEZE", "EXPA
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What a task makes its answer of.
-
-    Attributes:
-        task: its name.
-        outputs: function of the network, at any size, to the symbolic outputs that are wanted, by name.
-        answer: as `Network.answer` has it.
-        num_classes: foreground classes.
-        said: in words, for whoever imports it.
-    """
+    """What a task makes its answer of."""
 
     task: str
-    outputs: Callable
-    answer: dict
-    num_classes: int
-    said: str
+    outputs: Callable  # of the network, at any size, to the symbolic outputs that are wanted, by name
+    answer: dict  # as `Network.answer` has it
+    num_classes: int  # without the background
+    said: str  # in words, for whoever imports it
 
 
 def meaning_of(source: TfliteNetwork, task: str | None = None, anchors: str | None = None, labels=None) -> Meaning:
@@ -122,13 +114,10 @@ def same_class(source) -> float | None:
     """
     if len(source.outputs) > 1:
         return None
-    frames = [
-        model_input(frame, source.image_size)
-        for frame in render_clip(1, 3, max(source.image_size), "validation").frames
-    ]
     (name,) = source.outputs
     same, seen = 0, 0
-    for frame in frames:
+    for image in render_clip(1, 3, max(source.image_size), "validation").frames:
+        frame = model_input(image, source.image_size)
         theirs, ours = source.answers(frame)[name], np.asarray(source.network(frame, training=False)[name])
         theirs, ours = (x.argmax(-1) if x.shape[-1] > 1 else x > 0.5 for x in (theirs, ours))
         either = (theirs > 0) | (ours > 0)
@@ -137,17 +126,11 @@ def same_class(source) -> float | None:
 
 
 class Peeled(NamedTuple):
-    """What an output is made of before it is enlarged and its logits become probabilities.
-
-    Attributes:
-        symbol: the symbolic tensor.
-        activation: SIGMOID, SOFTMAX or None.
-        corners: whether it is enlarged so that its pixels are at multiples of the factor.
-    """
+    """What an output is made of before it is enlarged and its logits become probabilities."""
 
     symbol: keras.KerasTensor
-    activation: str | None
-    corners: bool
+    activation: str | None  # SIGMOID, SOFTMAX
+    corners: bool  # whether it is enlarged so that its pixels are at multiples of the factor
 
 
 def peeled(x) -> Peeled:
@@ -176,27 +159,27 @@ def _activation_in(layer) -> str | None:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """How the file puts a map's predictions into rows, one per anchor.
+    """How the file puts a map's predictions into rows, one per anchor."""
 
-    Attributes:
-        output: of the network.
-        size: (h, w) of the map.
-        columns: numbers per row.
-        anchors: rows per pixel.
-        joined: the tensor in which rows of several maps are.
-        place: among these.
-        activation: SIGMOID, SOFTMAX or None, of what comes after the map.
-        goes_to: which input of the post-processing it is, if there is one.
-    """
+    output: str  # of the network
+    size: tuple[int, int]  # of the map
+    columns: int  # numbers per row
+    anchors: int  # rows per pixel
+    joined: int  # the tensor in which rows of several maps are
+    place: int  # among these
+    activation: str | None  # SIGMOID or SOFTMAX, of what comes after the map
+    goes_to: int | None  # which input of the post-processing it is, if there is one
 
-    output: str
-    size: tuple[int, int]
-    columns: int
-    anchors: int
-    joined: int
-    place: int
-    activation: str | None
-    goes_to: int | None
+    @property
+    def count(self) -> int:
+        """Of its anchors."""
+        return self.anchors * self.size[0] * self.size[1]
+
+
+def _level(number, shapes, offset=0.5, stride=None) -> dict:
+    """A level of `Network.answer`."""
+    names = {"classes": f"classes_{number}", "boxes": f"boxes_{number}"}
+    return {**names, "shapes": shapes, "offset": offset, "stride": stride}
 
 
 def _rows_of(source, name, tensor) -> _Rows:
@@ -242,9 +225,10 @@ def _detection(source, rule, labels) -> Meaning:
         raise UsageError("its maps have not as many boxes as classes")
     post = next((x for x in source.operators if source.name(x) == POSTPROCESS), None)
     coder, levels, background, said = _anchors(source, rule, post, boxes, classes, labels)
-    activation = _activation_of(source, classes, post)
-    for number, level in enumerate(levels):
-        level |= {"classes": f"classes_{number}", "boxes": f"boxes_{number}"}
+    kinds = {peeled(source.network.output[row.output]).activation or row.activation for row in classes}
+    if len(kinds) != 1:
+        raise UsageError("its maps of classes have different activations")
+    activation = kinds.pop() or (SCORES if post else SIGMOID)
 
     def outputs(network):
         found = {}
@@ -256,7 +240,7 @@ def _detection(source, rule, labels) -> Meaning:
 
     num_classes = classes[0].columns - background
     answer = {"levels": levels, "activation": activation, "background": bool(background), "coder": coder}
-    total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
+    total = sum(row.count for row in boxes)
     said = f"boxes of {num_classes} {'class' if num_classes == 1 else 'classes'}, {total} anchors {said}"
     return Meaning("detection", outputs, answer, num_classes, said)
 
@@ -272,15 +256,6 @@ def _told_apart(groups) -> tuple:
     raise UsageError(
         f"its maps have rows of {columns[0]} and of {columns[1]} numbers: which are boxes is not known"
     )
-
-
-def _activation_of(source, classes, post) -> str:
-    """What makes scores of the maps of classes."""
-    kinds = {peeled(source.network.output[row.output]).activation or row.activation for row in classes}
-    if len(kinds) != 1:
-        raise UsageError("its maps of classes have different activations")
-    (kind,) = kinds
-    return kind or (SCORES if post else SIGMOID)
 
 
 def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
@@ -306,14 +281,14 @@ def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
     if rule == MEDIAPIPE:
         sides = list(source.image_size)
         coder = {"scales": 2 * sides, "exponential": False, "numbers": boxes[0].columns, "places": [1, 0, 3, 2]}
-        levels = [{"shapes": [sides] * row.anchors, "offset": 0.5, "stride": None} for row in boxes]
+        levels = [_level(number, [sides] * row.anchors) for number, row in enumerate(boxes)]
         return coder, levels, 0, "as MediaPipe's SsdAnchorsCalculator has them"
     coder = {"scales": list(CODE_SCALES)}
     if rule == SSD:
         if counts != _SSD_COUNTS:
             raise UsageError(f"--anchors={SSD}: these are {_SSD_COUNTS} at a place, its maps have {counts}")
         shapes = [(np.float32(shapes) * min(source.image_size)).tolist() for shapes in SSD_ANCHORS]
-        levels = [{"shapes": of_level, "offset": 0.5, "stride": None} for of_level in shapes]
+        levels = [_level(number, of_level) for number, of_level in enumerate(shapes)]
         return coder, levels, int(columns > 1), "as ssd_anchor_generator has them"
     has_background = labels is None or len(labels) == columns - 1 or labels[0].lower() in BACKGROUND_NAMES
     levels = _levels_of_table(source, read_anchors(rule), boxes)
@@ -321,11 +296,7 @@ def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
 
 
 def read_anchors(path: str) -> np.ndarray:
-    """Anchors (A, 4), ycenter, xcenter, height and width as fractions of the frame, of .npy or of lines of text.
-
-    Raises:
-        DataError: if they cannot be read.
-    """
+    """Anchors (A, 4), ycenter, xcenter, height and width as fractions of the frame, of .npy or lines of text."""
     try:
         if path.endswith(".npy"):
             found = np.load(path)
@@ -341,18 +312,17 @@ def read_anchors(path: str) -> np.ndarray:
 def _levels_of_table(source, table, boxes, rounded: float = 0.0) -> list[dict]:
     """Levels, of anchors that a file has one by one, rounded to so much. Raises DataError if on no grid."""
     image, levels, first = np.float32(source.image_size), [], 0
-    total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
+    total = sum(row.count for row in boxes)
     if len(table) != total:
         raise DataError(f"there are {len(table)} anchors, but its maps have {total}")
-    for row in boxes:
-        count = row.anchors * row.size[0] * row.size[1]
-        anchors = table[first : first + count].reshape(*row.size, row.anchors, 4)
-        first += count
+    for number, row in enumerate(boxes):
+        anchors = table[first : first + row.count].reshape(*row.size, row.anchors, 4)
+        first += row.count
         shapes = anchors[0, 0, :, 2:] * image
         offset, stride = _grid_of(anchors, row.size, image, rounded)
         if np.abs(anchors[..., 2:] * image - shapes).max() > 1e-2 or offset is None:
             raise DataError(f"anchors of the map {row.output} are not the same at every pixel, in a grid")
-        levels.append({"shapes": shapes.tolist(), "offset": offset, "stride": stride})
+        levels.append(_level(number, shapes.tolist(), offset, stride))
     return levels
 
 
@@ -376,8 +346,7 @@ def _yolox(source, rows) -> Meaning:
         strides = [side // own for side, own in zip(source.image_size, row.size, strict=True)]
         if row.anchors != 1:
             raise UsageError(f"{row.output} has {row.anchors} boxes at a pixel: YOLOX has one")
-        names = {"classes": f"classes_{number}", "boxes": f"boxes_{number}"}
-        levels.append({**names, "shapes": [strides], "offset": 0.0, "stride": None})
+        levels.append(_level(number, [strides], 0.0))
 
     def outputs(network):
         found = {}
@@ -391,7 +360,7 @@ def _yolox(source, rows) -> Meaning:
 
     coder = {"scales": [1.0] * 4, "places": [1, 0, 3, 2]}
     answer = {"levels": levels, "activation": SCORES, "background": False, "coder": coder}
-    total = sum(row.size[0] * row.size[1] for row in rows)
+    total = sum(row.count for row in rows)
     said = f"boxes of {num_classes} classes, {total} pixels as YOLOX reads them"
     return Meaning("detection", outputs, answer, num_classes, said)
 

@@ -20,19 +20,13 @@ _CLIPPED = np.linspace(1, 0.3, 15)  # parts of the whole range to try
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What an output of a convolution looks at.
-
-    Attributes:
-        size, strides, dilations: (rows, columns) each.
-        same: whether the map is padded with zeros as SAME has it, else not at all.
-        depthwise: whether every channel has a kernel of its own.
-    """
+    """What an output of a convolution looks at, rows first."""
 
     size: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
     dilations: tuple[int, int] = (1, 1)
-    same: bool = True
-    depthwise: bool = False
+    same: bool = True  # whether the map is padded with zeros as SAME has it, else not at all
+    depthwise: bool = False  # whether every channel has a kernel of its own
 
 
 def moments(x: np.ndarray, window: Window, rng) -> np.ndarray:

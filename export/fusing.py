@@ -16,19 +16,12 @@ _ACTIVATIONS = (keras.layers.ReLU, keras.layers.Activation)
 
 @dataclasses.dataclass(eq=False)
 class Operation:
-    """A call, and what is folded into it if it is a convolution.
+    """A call, and what is folded into it if it is a convolution."""
 
-    Attributes:
-        step: of the plan.
-        output: the symbol of what it computes.
-        norm: the BatchNormalization after it, if that is folded.
-        activation: the layer after these, likewise.
-    """
-
-    step: Step
-    output: keras.KerasTensor
+    step: Step  # of the plan
+    output: keras.KerasTensor  # the symbol of what it computes
     norm: keras.layers.BatchNormalization | None = None
-    activation: keras.layers.Layer | None = None
+    activation: keras.layers.Layer | None = None  # after that
 
     @property
     def layer(self):

@@ -13,25 +13,15 @@ _FLOAT_BYTES = 4
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """One line of a model's bill, for one step at batch size 1 in float32.
+    """One line of a model's bill, for one step at batch size 1 in float32."""
 
-    Attributes:
-        name: of the layer, or of a state tensor that belongs to no layer.
-        kind: its class, 'state' for a state tensor.
-        output: (H, W, C) or (C,) of what it computes.
-        macs: multiply-adds.
-        parameters: trainable or not; a batch normalisation's are counted where it stands.
-        activation_bytes: of its output.
-        state_bytes: of what it remembers.
-    """
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    macs: int = 0
-    parameters: int = 0
-    activation_bytes: int = 0
-    state_bytes: int = 0
+    name: str  # of the layer, or of a state tensor that belongs to no layer
+    kind: str  # its class, 'state' for a state tensor
+    output: tuple[int, ...]  # (H, W, C) or (C,) of what it computes
+    macs: int = 0  # multiply-adds
+    parameters: int = 0  # trainable or not; a batch normalisation's are counted where it stands
+    activation_bytes: int = 0  # of its output
+    state_bytes: int = 0  # of what it remembers
 
 
 def count_macs(model, whole_frame: bool = False) -> int:

@@ -45,32 +45,22 @@ def _ssd_head(x, width, strides, name):
 class HeadKind:
     """Where a detector's heads are and what they are made of.
 
-    Attributes:
-        strides: of the feature maps under the high-resolution heads.
-        make_head: function of a map, width, stride and name to what the next low-resolution head takes, and what
-            predicts classes, and boxes.
-        entry: end of the name of the layer that a low-resolution head begins with.
-        window_width: of high-resolution heads, by depth.
-        map_widths: of low-resolution heads, by depth.
-        last_channels: of the backbone's last map, by depth; None for keras.applications' number.
-        anchor_shapes: (height, width) as fractions of the images that weights were trained on, of the anchors at
-            each location, per level, high-resolution levels first.
-        anchors_keep_shape: whether anchors are as high and wide in pixels on images of any shape: fractions of the
-            shorter side.
-        rule: the Rule by which windows are chosen.
-        sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
+    `window_width`, `map_widths` and `last_channels` are functions of depth.
     """
 
-    strides: tuple[int, ...]
+    strides: tuple[int, ...]  # of the feature maps under the high-resolution heads
+    # Of a map, width, stride and name: to what the next low-resolution head takes, what predicts classes, and boxes.
     make_head: Callable
-    entry: str
-    window_width: Callable[[float], int]
-    map_widths: Callable[[float], tuple[int, ...]]
-    last_channels: Callable[[float], int | None]
+    entry: str  # end of the name of the layer that a low-resolution head begins with
+    window_width: Callable[[float], int]  # of high-resolution heads
+    map_widths: Callable[[float], tuple[int, ...]]  # of low-resolution heads
+    last_channels: Callable[[float], int | None]  # of the backbone's last map; None for keras.applications' number
+    # (height, width) as fractions of the images that weights were trained on, of the anchors at each location, per
+    # level, high-resolution levels first.
     anchor_shapes: tuple[tuple[tuple[float, float], ...], ...]
-    anchors_keep_shape: bool
+    anchors_keep_shape: bool  # on images of any shape, in pixels: they are fractions of the shorter side
     rule: Rule
-    sigmoid: bool
+    sigmoid: bool  # whether each class has a probability of its own; else all, background too, sum to 1
 
     def high_resolution(self, config, backbone) -> dict:
         """Predictions, symbolic, of the heads on the window, on a Backbone; see `_predicted`."""

@@ -28,12 +28,7 @@ AUTO = "auto"  # for `on_map`: whatever cannot run on windows
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A call.
-
-    Attributes:
-        call: Call.
-        on_window: whether what it returns is features of the window.
-    """
+    """A call. `on_window` says whether what it returns is features of the window."""
 
     call: Call
     on_window: bool = False
@@ -56,23 +51,14 @@ class Step:
 
 @dataclasses.dataclass
 class Plan:
-    """How a network runs on windows.
-
-    Attributes:
-        grid: the frame's.
-        input: the symbolic frame.
-        steps: what is done, in order.
-        outputs: symbolic tensors by name, maps of the full frame or numbers without a place.
-        on_window: names of outputs that are those of the window instead.
-        state_shapes: (H, W, C) by name.
-    """
+    """How a network runs on windows."""
 
     grid: Grid
-    input: KerasTensor
+    input: KerasTensor  # the symbolic frame
     steps: list[Step] = dataclasses.field(default_factory=list)
-    outputs: dict[str, KerasTensor] = dataclasses.field(default_factory=dict)
-    on_window: set[str] = dataclasses.field(default_factory=set)
-    state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+    outputs: dict[str, KerasTensor] = dataclasses.field(default_factory=dict)  # of the full frame, but for:
+    on_window: set[str] = dataclasses.field(default_factory=set)  # names of those that are of the window
+    state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)  # (H, W, C)
 
     def run(self, frame, window, states: dict):
         """Goes through the network with tensors, symbolic or not.

@@ -141,7 +141,7 @@ class PatchworkSegmenter(PatchworkModel):
         return ops.image.resize(x, self.config.image_size, interpolation="bilinear", data_format="channels_last")
 
     def undecided(self, margin):
-        """How undecided cells are, (B, m, n, 1): 4 p (1 - p), p being the mean probability of foreground in each.
+        """How undecided cells are, (B, m, n, 1): 4 p (1 - p), p the mean probability of foreground there.
 
         Where an object's edge goes through a cell it is as undecided as where nobody knows. The margin (B, h, w, 1)
         is of the full frame or of some cells of it.
