@@ -49,7 +49,7 @@ class HeadKind:
     """
 
     strides: tuple[int, ...]  # of the feature maps under the high-resolution heads
-    # Of a map, width, stride and name: to what the next low-resolution head takes, what predicts classes, and boxes.
+    # Of a map, width, stride and name: what the next low-resolution head takes, what predicts classes, and boxes.
     make_head: Callable
     entry: str  # end of the name of the layer that a low-resolution head begins with
     window_width: Callable[[float], int]  # of high-resolution heads

@@ -143,8 +143,8 @@ class PatchworkSegmenter(PatchworkModel):
     def undecided(self, margin):
         """How undecided cells are, (B, m, n, 1): 4 p (1 - p), p the mean probability of foreground there.
 
-        Where an object's edge goes through a cell it is as undecided as where nobody knows. The margin (B, h, w, 1)
-        is of the full frame or of some cells of it.
+        Where an object's edge goes through a cell it is as undecided as where nobody knows. The margin
+        (B, h, w, 1) is of the full frame or of some cells of it.
         """
         cell = tuple(side // self.grid.cells for side in self.logits_shape[:2])
         p = ops.average_pool(ops.sigmoid(margin), cell, cell, data_format="channels_last")
