@@ -39,14 +39,7 @@ class Exported:
         return f"in float32 {self.comparison}; quantized {self.quantized}"
 
 
-def export(
-    model,
-    output,
-    suppression=True,
-    verify_steps=50,
-    quantization="none",
-    calibration=None,
-) -> Exported:
+def export(model, output, suppression=True, verify_steps=50, quantization="none", calibration=None) -> Exported:
     """Converts, verifies and writes a model.
 
     Args:

@@ -19,7 +19,14 @@ import tensorflow as tf
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation, constant, frozen, fused
 from patchwork_tf.export.memory import number_of
-from patchwork_tf.export.renewal import RESTORED_BORDER, Renewal, chain_on, output_of_zeros, run_on_map
+from patchwork_tf.export.renewal import (
+    RESTORED_BORDER,
+    blended,
+    chain_on,
+    output_of_zeros,
+    renewed,
+    run_on_map,
+)
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import rules
 from patchwork_tf.layers.cell import PatchworkCell, cut
@@ -240,7 +247,7 @@ class Lowering:
         """The map of the full frame; None if nothing needs all of it, as what begins on it is renewed."""
         chain = chain_on(remember.output, self._readers)
         if chain:
-            self.tensors[id(chain[-1].output)] = Renewal(self).run(remember.input, chain)
+            self.tensors[id(chain[-1].output)] = renewed(self, remember.input, chain)
             skipped |= {id(operation.output) for operation in chain}
         outputs = self.model.plan.outputs.items()
         is_output = any(symbol is remember.output for name, symbol in outputs if name != RESTORED)
@@ -309,7 +316,7 @@ class Lowering:
                 x = self.part(self._last_features, RESTORED, (2, 2), (2, 2))
                 x = run_on_map(after, around.convolve(x))
                 blank = output_of_zeros(reduce, self.model.map_shape)
-                x = Renewal(self).blended("attention", x, attention.size, at, blank)
+                x = blended(self, "attention", x, attention.size, at, blank)
             else:
                 x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
             prior = values if self.model.config.policy_prior == "rule" else first_windows_first(grid)

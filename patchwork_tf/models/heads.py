@@ -87,7 +87,7 @@ class HeadKind:
         classes = layers.Conv2D(
             anchors * (1 + config.num_classes),
             1,
-            bias_initializer=_BackgroundPrior(config.num_classes, self.sigmoid),
+            bias_initializer=_background_prior(config.num_classes, self.sigmoid),
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
             name=f"{name}{CLASS_PREDICTOR}",
         )
@@ -179,23 +179,19 @@ def per_anchor(x, anchors):
     return ops.reshape(x, (-1, height * width * anchors, channels // anchors))
 
 
-class _BackgroundPrior(keras.initializers.Initializer):
-    """Class biases (anchors (1 + classes),) under which an anchor is foreground with FOREGROUND_PRIOR."""
+def _background_prior(num_classes, sigmoid):
+    """Initializer of class biases (anchors (1 + classes),): an anchor is foreground with FOREGROUND_PRIOR."""
 
-    def __init__(self, num_classes, sigmoid):
-        self.num_classes, self.sigmoid = num_classes, sigmoid
-
-    def __call__(self, shape, dtype=None):
+    def initial(shape, dtype=None):
         odds = np.log((1 - FOREGROUND_PRIOR) / FOREGROUND_PRIOR)
-        bias = np.zeros((shape[0] // (1 + self.num_classes), 1 + self.num_classes), np.float32)
-        if self.sigmoid:
+        bias = np.zeros((shape[0] // (1 + num_classes), 1 + num_classes), np.float32)
+        if sigmoid:
             bias[:, BACKGROUND + 1 :] = -odds
         else:
-            bias[:, BACKGROUND] = np.log(self.num_classes) + odds
+            bias[:, BACKGROUND] = np.log(num_classes) + odds
         return ops.convert_to_tensor(bias.reshape(-1), dtype=dtype)
 
-    def get_config(self):
-        return {"num_classes": self.num_classes, "sigmoid": self.sigmoid}
+    return initial
 
 
 HEAD_KINDS = {
