@@ -49,10 +49,6 @@ def meaning_of(source: TfliteNetwork, task: str | None = None, anchors: str | No
         anchors: of detectors without post-processing, SSD, YOLOX, MEDIAPIPE or the path of a file, see
             `read_anchors`; None takes the rule that fits the shapes of the file's outputs.
         labels: names of its classes, perhaps with the background, or None.
-
-    Raises:
-        DataError: if anchors are damaged, or not on a grid.
-        UsageError: if the network does not answer that, or something must be said.
     """
     task = task or _guessed(source)
     if task == "detection":

@@ -30,12 +30,7 @@ class Window:
 
 
 def moments(x: np.ndarray, window: Window, rng) -> np.ndarray:
-    """Sum of x x^T over places of a map.
-
-    Args:
-        x: the convolution's input (1, H, W, C) float32.
-        window: of the convolution.
-        rng: draws the places.
+    """Sum of x x^T over places of a map (1, H, W, C), which `rng` draws.
 
     Returns:
         (P, C, C) float64, for each of the P places in the kernel; of depthwise kernels (C, P, P). What the

@@ -174,10 +174,8 @@ class DetectorLowering(Lowering):
     def _codes(self, output, level):
         """Box codes (1, h, w, 4 a) in units of the frame: centres y, centres x, heights, widths of a anchors.
 
-        In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes.
-
-        The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
-        relative to.
+        In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes. The scales of the
+        codes go into the predictor's weights, and so do the anchors' sizes that centres are relative to.
         """
         n, coder = self.model.levels[level].anchors.shape[2], self.model.reading.coder
         order = np.concatenate([np.arange(n) * coder.numbers + place for place in coder.places])

@@ -38,17 +38,10 @@ def import_tflite(
     """Imports a network.
 
     Args:
-        path: of the .tflite file.
         model_dir: folder that gets the checkpoint.
         labels: path of its class names; None for those in the file.
-        task: what it answers, see `answers.meaning_of`.
         image_size: (H, W) of the systems' frames; by default the nearest to the file's that cells divide.
-        input_range: what its input has for black and white, see `reader.read`.
-        anchors: of detectors, see `answers.meaning_of`.
-
-    Raises:
-        DataError: if it cannot be read, answers otherwise than the file, or its labels are missing or damaged.
-        UsageError: if something must be said, or a size divides into no cells.
+        task, anchors, input_range: see `answers.meaning_of` and `reader.read`.
     """
     if checkpoints.latest(model_dir):
         raise DataError(f"{model_dir}: there are checkpoints in it already; name another --model_dir")

@@ -181,7 +181,7 @@ class Lowering:
             context, border = self.context(operation.input, layer), layer.border
             if operation.is_convolution:
                 return operation.convolve(context)
-            inside = [self._inside(operation.input, border)] if border.counts else []
+            inside = [self.inside(operation.input, border)] if border.counts else []
             with frozen(layer.layer):
                 if border.run is None:
                     return cut(layer.layer(context), border)
@@ -216,7 +216,7 @@ class Lowering:
         context = self.part(symbol, layer.name, border.rows, border.columns)
         if border.fill == 0:
             return context
-        inside = self._inside(symbol, border)
+        inside = self.inside(symbol, border)
         return context * inside + (1 - inside) * _LOWEST
 
     def part(self, symbol, name, rows, columns):
@@ -229,7 +229,7 @@ class Lowering:
         size = (rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1])
         return _part(self.contexts[id(symbol)], (before - rows[0], before - columns[0]), size)
 
-    def _inside(self, symbol, border):
+    def inside(self, symbol, border):
         """Which pixels (1, h, w, 1) of a window and its border are in the frame, as ones and zeros."""
         size = symbol.shape[1:3]
         mask = np.pad(np.ones(size, np.float32), (border.rows, border.columns))

@@ -133,18 +133,14 @@ class FirstMemory:
     Args:
         grid: that windows are counted in.
         strips_from: maps of so many rows per pixel of border, and more, are kept as strips.
-
-    Attributes:
-        grid: likewise.
-        bordered: channels by name of what is read around windows, by its geometry.
-        averaged: channels by name of what is remembered as means of cells.
-        kept: shapes by name of maps that are kept whole.
-        places: functions of row and column of a window by name.
     """
 
     def __init__(self, grid: Grid, strips_from: int = STRIPS_FROM):
         self.grid, self._strips_from = grid, strips_from
-        self.bordered, self.averaged, self.kept, self.places = {}, {}, {}, {}
+        self.bordered = {}  # channels by name of what is read around windows, by its geometry
+        self.averaged = {}  # channels by name of what is remembered as means of cells
+        self.kept = {}  # shapes by name of maps that are kept whole
+        self.places = {}  # functions of row and column of a window by name
         self._seen, self._cells, self._new_states = {}, {}, {}
 
     def packs(self, grid: Grid) -> list[tuple[_Map, dict[str, int]]]:

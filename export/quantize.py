@@ -61,9 +61,6 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
 
     Returns:
         The file, and what its metadata should say of its states.
-
-    Raises:
-        UsageError: as `load_quantizer`.
     """
     quantizer = load_quantizer()
     graphs = {signature: _Graph(content, signature) for signature in _signatures(content)}

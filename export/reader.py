@@ -67,16 +67,11 @@ CORRELATED = 0.75
 def read_tflite(path: str, image_size=None, input_range=None) -> keras.Model:
     """The network of a .tflite file, whose answers were held against the file's own.
 
-    Args:
-        path, image_size, input_range: as for `read`.
+    Arguments are as for `read`, and so are errors: a network that answers otherwise than the file is one, too.
 
     Returns:
         Functional Keras model of frames (H, W, 3) in [-1, 1]; its outputs are maps by the names of tensors in the
         file. `patch` makes it look at windows.
-
-    Raises:
-        DataError: if it cannot be read, or answers otherwise than the file at the file's size.
-        UsageError: if `input_range` is missing.
     """
     source = read(path, input_range=input_range)
     prove(source, path)
@@ -88,10 +83,7 @@ def read_tflite(path: str, image_size=None, input_range=None) -> keras.Model:
 def prove(source: "TfliteNetwork", path: str, frames=None) -> dict[str, tuple[float, float]]:
     """Holds a network against its file, see `TfliteNetwork.compare`. Raises DataError if it answers otherwise.
 
-    Args:
-        source: at the file's size.
-        path: of the file.
-        frames: uint8 images of any size; by default some of a generated clip.
+    Frames are uint8 images of any size, by default some of a generated clip.
     """
     frames = render_clip(0, 3, max(source.image_size), "validation").frames if frames is None else frames
     try:
@@ -689,15 +681,9 @@ def cut_file(model, operators, outputs) -> bytes:
 
 
 class LiteRt:
-    """A .tflite that LiteRT runs.
+    """A .tflite that LiteRT runs, for the tensors of these numbers among its outputs.
 
-    Args:
-        content: of the file.
-        outputs: numbers of the tensors that are wanted, outputs of it.
-        fast: whether XNNPACK may run it, which cannot run what has no input.
-
-    Raises:
-        RuntimeError, ValueError: if LiteRT cannot load it.
+    If it shall be fast, XNNPACK may run it, which cannot run what has no input.
     """
 
     def __init__(self, content: bytes, outputs, fast: bool = False):

@@ -17,15 +17,8 @@ from patchwork_tf.zoo.build import build
 class FileStep(KerasStep):
     """What `patchwork-import` has read of a file, with the file itself in the place of the network.
 
-    LiteRT computes the maps, in the file's own numbers; boxes or masks are made of them as ours are.
-
-    Args:
-        path: of the .tflite file.
-        checkpoint: what was made of it.
-
-    Raises:
-        DataError: if it cannot be read.
-        UsageError: if the checkpoint was not made of this file.
+    LiteRT computes the maps, in the file's own numbers; boxes or masks are made of them as ours are. The
+    checkpoint must have been made of this file.
     """
 
     def __init__(self, path: str, checkpoint: checkpoints.Checkpoint):

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation
+from patchwork_tf.layers.rules import Border
 
 # Border of the map: one pixel for what looks at it, one more for the outputs beside the window that
 # change, and one after it, for a convolution of stride 2 may start at either of two pixels.
@@ -33,12 +34,8 @@ def chain_on(symbol, readers_of) -> list[Operation]:
 def renewed(lowering, features, chain):
     """What the convolutions of a chain make of the full frame: only what a window changes is computed.
 
-    Those before the one of stride 2 have no neighbours, and run on the window alone.
-
-    Args:
-        lowering: the Lowering whose network it is.
-        features: the symbol of the window's features that the map is put together of.
-        chain: see `chain_on`.
+    Those before the one of stride 2 have no neighbours, and run on the window alone. `features` is the symbol of
+    what the map is put together of.
     """
     number = next(k for k, operation in enumerate(chain) if not operation.is_pointwise)
     before, (strided, *after) = chain[:number], chain[number:]
@@ -59,14 +56,9 @@ def _with_blanks(lowering, features, chain):
     """
     x = run_on_map(chain, lowering.tensors[id(features)])
     frame_size = features.shape[1:3]
-    before, after = RESTORED_BORDER
     blank = output_of_zeros(chain, features.shape[1:])[:1, :1]
-    context = lowering.memory.surround(chain[-1].name, x - blank, frame_size, before, after)
-    frame_mask = np.pad(np.ones(frame_size, np.float32), (before, after))
-    height, width = context.shape[1:3]
-    corners = [lowering.at_window(frame_size)(*window) for window in lowering.windows.windows]
-    insides = np.stack([frame_mask[y : y + height, x : x + width] for y, x in corners])[..., None]
-    return context + tf.gather(insides, lowering.position)[None] * blank
+    context = lowering.memory.surround(chain[-1].name, x - blank, frame_size, *RESTORED_BORDER)
+    return context + lowering.inside(features, Border(RESTORED_BORDER, RESTORED_BORDER)) * blank
 
 
 def _strided_part(lowering, name, context, frame_size):

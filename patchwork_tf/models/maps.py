@@ -27,15 +27,7 @@ class PatchworkMaps(PatchworkModel):
     Outputs of `step` are those of the network by their names, of the full frame, and 0 where no window has been
     yet; and 'next_window' and the windows' values, as of all models.
 
-    Args:
-        config: the ModelConfig.
-        info: the ModelInfo.
-        network: functional Keras model of frames (H, W, 3) in [-1, 1]; by default the one that `config` names.
-        on_map: as for `patch`.
-
-    Attributes:
-        remembered: names of the states whose changes are surprise: outputs, or if none is put together of windows
-            the features that are.
+    The network is a functional Keras model of frames (H, W, 3) in [-1, 1], by default the one that `config` names.
     """
 
     # Tuned on memories composed of DeepLabV3's answers to whole frames, on every other sequence of DAVIS 2016's
@@ -54,6 +46,7 @@ class PatchworkMaps(PatchworkModel):
         together = [step for step in self.plan.steps if isinstance(step.call.layer, Remember)]
         answers = {id(x) for x in self.plan.outputs.values()}
         shown = [step for step in together if id(step.call.outputs[0]) in answers]
+        # Names of the states whose changes are surprise: outputs, or if none is put together of windows what is.
         self.remembered = [step.state for step in shown or together]
 
     def get_config(self):

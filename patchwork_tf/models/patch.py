@@ -61,15 +61,9 @@ class Plan:
     state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)  # (H, W, C)
 
     def run(self, frame, window, states: dict):
-        """Goes through the network with tensors, symbolic or not.
+        """Outputs and new states by name, of tensors, symbolic or not: a frame, a window (B, 2) and states.
 
-        Args:
-            frame: (B, H, W, C).
-            window: (B, 2) int32; None is the whole frame, for which no states are needed.
-            states: (B, h, w, C) by name.
-
-        Returns:
-            Outputs and new states by name.
+        A window of None is the whole frame, for which no states are needed.
         """
         tensors, renewed = {id(self.input): frame}, {}
         for step in self.steps:
@@ -239,15 +233,9 @@ class _Planner:
 
 
 def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
-    """How a network runs on windows.
+    """How a network runs on windows of a grid; `on_map` and errors are as of `patch`.
 
-    Args:
-        network, on_map: as for `patch`.
-        grid: the frame's.
-        kept: names of outputs that stay those of the window, and are not put together to maps of the full frame.
-
-    Raises:
-        UsageError: as `patch`.
+    Outputs of the names in `kept` stay those of the window, and are not put together to maps of the full frame.
     """
     graph = graph_of(network)
     unknown = set() if on_map == AUTO else set(on_map) - {call.layer.name for call in graph.calls}
@@ -271,10 +259,6 @@ class PatchedModel(keras.Model):
 
     `model({"frame": frame, "window": window, **state})` is a step and returns outputs and states, as `step` does;
     `model(frame)` answers whole frames, as the network that was patched.
-
-    Attributes:
-        grid: the frame's Grid.
-        plan: what it does.
     """
 
     def __init__(self, network, cells: int, window: int, on_map=(), name: str | None = None):

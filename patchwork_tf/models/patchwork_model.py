@@ -185,9 +185,6 @@ class PatchworkModel(keras.Model):
 
         `model({"frame": frame, "window": window, **state})` is a step, as `step` returns it, and so is
         `model(frame, window, state)`.
-
-        Raises:
-            UsageError: if the frames are of another size.
         """
         if isinstance(inputs, dict):
             state = {name: value for name, value in inputs.items() if name not in ("frame", "window")}

@@ -65,10 +65,8 @@ def carry_classes(variables, arrays, before: Sequence[str], now: Sequence[str]) 
     Case, spaces and underscores of names do not count. Predictors of other classes are those of the variables.
 
     Args:
-        variables: of the new model.
-        arrays: of the old one, by `<layer>/<variable>`.
-        before: class names of the old one.
-        now: of the new one.
+        variables, now: of the new model, and names of its classes.
+        arrays, before: of the old one.
 
     Returns:
         The arrays for `assign_weights`, and the names in `now` that were taken over.
@@ -132,10 +130,6 @@ def load_backbone_weights(model, source: str):
 
     The source is 'imagenet' to download what keras.applications publishes for the model's depth, or the path of an
     .npz file (`<layer>/<variable>` arrays) or a .keras model.
-
-    Raises:
-        DataError: if the file is unreadable, the download fails, or the weights do not fit.
-        UsageError: as `check_backbone_weights`.
     """
     check_backbone_weights(model.config, source)
     assign_weights(model.backbone.network.variables, _backbone_arrays(source, model.config.depth), source)
