@@ -50,8 +50,7 @@ class PatchworkMaps(PatchworkModel):
         self.remembered = [step.state for step in shown or together]
 
     def get_config(self):
-        size = self.config.image_size
-        described = networks.describe(self.network, self.config.network, size, {})
+        described = networks.describe(self.network, self.config.network, self.config.image_size, {})
         facts = {"config": dataclasses.asdict(self.config), "info": dataclasses.asdict(self.info)}
         return {**facts, "network": described.to_json(), "on_map": self._on_map}
 

@@ -291,8 +291,7 @@ class PatchedModel(keras.Model):
                 the cost of the network that was patched, and makes all memory anew.
             state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
 
-        Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
-        for each, which are tried on one frame. All that comes out has B K items then.
+        As of `PatchworkModel.step`, there may be several windows for each frame and state.
 
         Returns:
             outputs: by the names of the network's outputs, maps (B, H, W, C) of the full frame.

@@ -24,8 +24,18 @@ RESTORED = "restored"  # the network's output that is the backbone's last map
 class PatchworkModel(keras.Model):
     """A video model that looks at one window per frame and remembers the rest.
 
-    A subclass makes the network, and adds `head_memory_shapes`, `_predictions`, what of the network's outputs
-    losses want, `_answer`, which turns that into the answer for the full frame, and `need`.
+    A subclass makes the network, and adds
+
+        head_memory_shapes()                  shapes (H, W, C) by name, where there is a cell at every convolution
+        _predictions(outputs)                 what the heads freshly predict, of the network's outputs
+        _answer(predictions, window, state)   outputs for the full frame, and the new state
+        need(answer, freshness)               how much of an answer that matters is in each cell, (B, M, M, 1)
+        blank_answer(batch_size)              outputs, but for windows' values, before anything was seen
+
+    and, to learn which windows pay, properties:
+
+        part_centers   centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew
+        answer_cells   by key of `blank_answer`, numbers of the cells in which what windows renew of it is
 
     Args:
         config: the ModelConfig.
@@ -60,44 +70,14 @@ class PatchworkModel(keras.Model):
         self.attention = AttentionNetwork(self.grid, self.map_shape) if attends else None
         self.built = True
 
-    def head_memory_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Shape (H, W, C) of the heads' memories by name, for models with a cell at every convolution."""
-        raise NotImplementedError
-
-    def _predictions(self, outputs):
-        """What the heads freshly predict, of the network's outputs."""
-        raise NotImplementedError
-
-    def _answer(self, predictions, window, state):
-        """Returns the outputs for the full frame, and the new state."""
-        raise NotImplementedError
-
-    def need(self, answer, freshness):
-        """How much of an answer that matters is in each cell: (B, M, M, 1) float32, not negative."""
-        raise NotImplementedError
-
     def answer_weights(self, state):
         """What the parts of an answer count for, (B, P), when they compete; None if they do not."""
         del state
-
-    def blank_answer(self, batch_size: int) -> dict:
-        """The outputs, but for windows' values, of a model that has seen nothing yet."""
-        raise NotImplementedError
 
     def map_part(self, answer) -> dict:
         """The part of an answer that `map_answer` gives."""
         del answer
         return {}
-
-    @property
-    def part_centers(self):
-        """Centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew."""
-        raise NotImplementedError
-
-    @property
-    def answer_cells(self) -> dict:
-        """By key of `blank_answer`, which cells, by number, the parts are in that windows renew of it."""
-        raise NotImplementedError
 
     def map_answer(self, restored) -> dict:
         """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
@@ -129,9 +109,8 @@ class PatchworkModel(keras.Model):
 
         Args:
             frame: (B, H, W, 3) float32 in [-1, 1].
-            window: (B, 2) int32, row and column of the window's top left cell. None looks at the
-                whole frame, at the cost of the single-frame network, and renews all memory: a
-                warm start.
+            window: (B, 2) int32, row and column of the window's top left cell. None looks at the whole frame, at
+                the cost of the single-frame network, and renews all memory: a warm start.
             state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
 
         Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
