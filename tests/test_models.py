@@ -83,7 +83,7 @@ def test_i1_classifies_photos_like_keras(real_data):
 @functools.lru_cache(maxsize=12)
 def twins(task, grid, depth=0.35):
     """A small single-frame model and a Patchwork one with its weights. Shared: leave their weights alone."""
-    single = small_model(f"{task}-sf", depth=depth)
+    single = small_model(f"{task}-sf", depth=depth, image_size=64 if grid == "m2n1" else 128)
     return single, twin(f"{task}-pw-{grid}", single)
 
 
@@ -118,8 +118,8 @@ LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 @pytest.mark.parametrize(("task", "grid", "depth"), CASES)
 def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth):
     """The whole answer, after every window was visited as often as the network is deep."""
-    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
     single, patchwork = twins(task, grid, depth)
+    frame = random_frames(np.random.default_rng(0), 1, single.config.image_size)
     expected, _ = single.step(frame, NO_WINDOW, {})
     found = converge(patchwork, frame, LONGEST_PATH[task])
     for key in expected.keys() - {"next_window"}:
@@ -138,7 +138,7 @@ def test_i4_batch_items_are_independent(task, grid, depth):
 def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid, depth):
     """After looking at the whole frame, looking at any window of it changes nothing."""
     single, patchwork = twins(task, grid, depth)
-    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
+    frame = random_frames(np.random.default_rng(0), 1, single.config.image_size)
     expected, _ = single.step(frame, NO_WINDOW, {})
     warm, state = patchwork.step(frame, None, patchwork.initial_state(1))
     assert {name: tuple(s.shape[1:]) for name, s in state.items()} == patchwork.memory_shapes()
