@@ -26,21 +26,14 @@ _ORDER = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """The constants of the rule.
+    """The constants of the rule."""
 
-    Attributes:
-        background: need of a cell in which nothing is known to be.
-        neighbours: by what weight the mean need of the 3 x 3 cells around a cell, itself among them,
-            is added to its own.
-        just_seen: what the freshness of a cell that was looked at in this frame counts for when the next frame's
-            window is chosen. With 1 nothing is gained by looking there again; with less, objects may be followed.
-        squares_scores: whether detections need as much as the squares of their scores, for detectors that hold
-            much for possible: with squares, what is likely counts for more.
-    """
-
-    background: float
-    neighbours: float
+    background: float  # need of a cell in which nothing is known to be
+    neighbours: float  # what the mean need of the 3 x 3 cells around a cell, itself among them, counts for in it
+    # What the freshness of a cell that was looked at in this frame counts for when the next window is chosen. With
+    # 1 nothing is gained by looking there again; with less, objects may be followed.
     just_seen: float = 1.0
+    # Whether detections need as much as the squares of their scores, for detectors that hold much for possible.
     squares_scores: bool = False
 
     def spread(self, grid: Grid) -> np.ndarray:
