@@ -61,6 +61,9 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
 
     Returns:
         The file, and what its metadata should say of its states.
+
+    Raises:
+        UsageError: as `load_quantizer`.
     """
     quantizer = load_quantizer()
     graphs = {signature: _Graph(content, signature) for signature in _signatures(content)}
@@ -96,16 +99,6 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
 def _signatures(content) -> list[str]:
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     return [signature.signatureKey.decode() for signature in model.signatureDefs]
-
-
-def _number(code) -> int:
-    """Of an operator code: the schema has two fields for it."""
-    return max(code.builtinCode, code.deprecatedBuiltinCode)
-
-
-def _states(tensors: dict[str, int]) -> dict[str, int]:
-    """Those of inputs or outputs that are states."""
-    return {name: index for name, index in tensors.items() if name.startswith("state_")}
 
 
 class _Graph:
@@ -149,7 +142,8 @@ class _Graph:
         return self.graph.tensors[index].name.decode()
 
     def _code(self, operator) -> int:
-        return _number(self.model.operatorCodes[operator.opcodeIndex])
+        code = self.model.operatorCodes[operator.opcodeIndex]
+        return max(code.builtinCode, code.deprecatedBuiltinCode)
 
     def revive_channels(self):
         """Gives channels that training has driven to a bias and no weights one weight that can be told from 0.
@@ -171,7 +165,7 @@ class _Graph:
                 self._set_constant(operator.inputs[1], revived)
 
     def observe(self, inputs: list[dict], moments: dict) -> dict:
-        """Runs over inputs; returns the range (low, high) of every tensor by its name.
+        """Runs over inputs; returns the range of every tensor by its name, as the quantizer takes it.
 
         Adds to `moments` those of what the kernels look at, by the kernel's bytes.
         """
@@ -189,7 +183,8 @@ class _Graph:
             for operator, kernel in kernels if number % every == 0 else ():
                 x, key = interpreter.get_tensor(operator.inputs[0]), kernel.tobytes()
                 moments[key] = moments.get(key, 0) + calibration.moments(x, self._window(operator, kernel), rng)
-        return {self.name(k): calibration.least_error_range(np.concatenate(x)) for k, x in observed.items()}
+        ranges = {self.name(k): calibration.least_error_range(np.concatenate(x)) for k, x in observed.items()}
+        return {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in ranges.items()}
 
     def round_kernels(self, moments: dict, rounded: dict) -> dict:
         """Rounds all kernels to 8 bits, once if they are in `rounded` by then; returns their ranges by name."""
@@ -254,17 +249,21 @@ class _Graph:
         return {self.name(index) for index in indices}
 
     def equal_where_moved(self, ranges: dict) -> dict:
-        """Ranges (low, high) by name as the quantizer takes them, equal for all tensors that share their data."""
-        widened = dict(ranges)
-        for name, group in self._groups().items():
-            if name in ranges:
-                lows, highs = zip(*(ranges[member] for member in group if member in ranges), strict=True)
-                widened[name] = min(*lows, 0.0), max(*highs, 0.0)
-        return {name: {"min": np.array([low]), "max": np.array([high])} for name, (low, high) in widened.items()}
+        """Calibrated ranges by tensor name, widened to those of all tensors that share their data."""
+        groups = self._groups()
+        widened = {}
+        for name, group in groups.items():
+            recorded = [ranges[member] for member in group if member in ranges]
+            if recorded and name in ranges:
+                low, high = min(r["min"].min() for r in recorded), max(r["max"].max() for r in recorded)
+                shape = ranges[name]["min"].shape
+                widened[name] = {"min": np.full(shape, min(low, 0.0)), "max": np.full(shape, max(high, 0.0))}
+        return {**ranges, **widened}
 
     def open_states(self):
         """Takes the conversions from and to float32 off the states: they go in and come out in int8."""
-        inputs, outputs = set(_states(self.inputs).values()), set(_states(self.outputs).values())
+        inputs = {index for name, index in self.inputs.items() if name.startswith("state_")}
+        outputs = {index for name, index in self.outputs.items() if name.startswith("state_")}
         inner, kept = {}, []
         for operator in self.graph.operators:
             code, (first, *_), (result, *_) = self._code(operator), operator.inputs, operator.outputs
@@ -277,16 +276,21 @@ class _Graph:
                     continue
             kept.append(operator)
         self.graph.operators = kept
-        self._rename(inner)
+        self.graph.inputs = [inner.get(index, index) for index in self.graph.inputs]
+        self.graph.outputs = [inner.get(index, index) for index in self.graph.outputs]
+        for tensor in (*self._signature.inputs, *self._signature.outputs):
+            tensor.tensorIndex = inner.get(tensor.tensorIndex, tensor.tensorIndex)
 
     def leave_states_of(self, step: "_Graph"):
         """Has the states come out in the types and ranges that another graph takes."""
-        outputs = _states(self.outputs)
-        for name, index in outputs.items():
+        for output in self._signature.outputs:
+            name = output.name.decode()
+            if not name.startswith("state_"):
+                continue
             wanted = step.graph.tensors[step.inputs[name]]
             if wanted.type != schema.TensorType.INT8:
                 continue
-            source = index
+            source = output.tensorIndex
             for operator in self.graph.operators:
                 if source in operator.outputs and self._code(operator) == schema.BuiltinOperator.DEQUANTIZE:
                     source = operator.inputs[0]
@@ -298,10 +302,13 @@ class _Graph:
             conversion.opcodeIndex = self._opcode(schema.BuiltinOperator.QUANTIZE)
             conversion.inputs, conversion.outputs = [source], [len(self.graph.tensors) - 1]
             self.graph.operators.append(conversion)
-            outputs[name] = len(self.graph.tensors) - 1
-        moved = {index: outputs[name] for name, index in _states(self.outputs).items()}
-        self._rename(moved)
-        # Conversions to float32 that nobody reads any more go.
+            outputs = list(self.graph.outputs)
+            outputs[outputs.index(output.tensorIndex)] = len(self.graph.tensors) - 1
+            self.graph.outputs, output.tensorIndex = outputs, len(self.graph.tensors) - 1
+        self._drop_unused()
+
+    def _drop_unused(self):
+        """Takes out conversions to float32 that nobody reads."""
         read = set(self.graph.outputs).union(*(operator.inputs for operator in self.graph.operators))
         self.graph.operators = [
             operator
@@ -309,17 +316,10 @@ class _Graph:
             if self._code(operator) != schema.BuiltinOperator.DEQUANTIZE or read.intersection(operator.outputs)
         ]
 
-    def _rename(self, moved: dict[int, int]):
-        """Other tensors go in and come out in the place of some."""
-        self.graph.inputs = [moved.get(index, index) for index in self.graph.inputs]
-        self.graph.outputs = [moved.get(index, index) for index in self.graph.outputs]
-        for tensor in (*self._signature.inputs, *self._signature.outputs):
-            tensor.tensorIndex = moved.get(tensor.tensorIndex, tensor.tensorIndex)
-
     def _opcode(self, code, version=1) -> int:
         """Number of an operator in the model's list of those it has."""
         for number, known in enumerate(self.model.operatorCodes):
-            if _number(known) == code and known.version >= version:
+            if max(known.builtinCode, known.deprecatedBuiltinCode) == code and known.version >= version:
                 return number
         new = schema.OperatorCodeT()
         new.builtinCode, new.deprecatedBuiltinCode, new.version = code, min(code, 127), version
@@ -328,7 +328,10 @@ class _Graph:
 
     def add(self, other: "_Graph"):
         """Takes another graph, and its signature, into the same file; `other` is of no use any more."""
-        codes = [self._opcode(_number(code), code.version) for code in other.model.operatorCodes]
+        codes = [
+            self._opcode(max(code.builtinCode, code.deprecatedBuiltinCode), code.version)
+            for code in other.model.operatorCodes
+        ]
         for operator in other.graph.operators:
             operator.opcodeIndex = codes[operator.opcodeIndex]
         self._take_buffers(other.graph.tensors, other.model.buffers)
@@ -338,19 +341,19 @@ class _Graph:
 
     def states(self) -> list[dict]:
         """Name, shape, dtype and zero point of the states."""
-        found = []
-        for name, index in sorted(_states(self.inputs).items()):
-            tensor = self.graph.tensors[index]
-            state = {
+        tensors = {name: self.graph.tensors[index] for name, index in sorted(self.inputs.items())}
+        return [
+            {
                 "name": name,
                 "shape": [int(side) for side in tensor.shape],
-                "dtype": "float32",
-                "zero_point": 0,
+                "dtype": "int8" if tensor.type == schema.TensorType.INT8 else "float32",
+                "zero_point": int(tensor.quantization.zeroPoint[0])
+                if tensor.type == schema.TensorType.INT8
+                else 0,
             }
-            if tensor.type == schema.TensorType.INT8:
-                state |= {"dtype": "int8", "zero_point": int(tensor.quantization.zeroPoint[0])}
-            found.append(state)
-        return found
+            for name, tensor in tensors.items()
+            if name.startswith("state_")
+        ]
 
     def content(self) -> bytes:
         return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))
