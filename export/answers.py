@@ -3,6 +3,8 @@
 import collections
 import dataclasses
 from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
 
 import keras
 import numpy as np
@@ -10,7 +12,7 @@ from flatbuffers import flexbuffers
 
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.errors import DataError, UsageError
-from patchwork_tf.export.reader import Read
+from patchwork_tf.export.reader import TfliteNetwork
 from patchwork_tf.layers.imported import AlignedResizing, ChannelSlice, CornerResizing
 from patchwork_tf.models.boxes import CODE_SCALES, SSD_ANCHORS
 from patchwork_tf.models.heads import SCORES, SIGMOID, SOFTMAX
@@ -20,6 +22,8 @@ from patchwork_tf.streaming.stream import model_input
 POSTPROCESS = "TFLite_Detection_PostProcess"
 BACKGROUND_NAMES = ("???", "background", "unlabeled", "n/a")
 SSD, YOLOX, MEDIAPIPE = "ssd", "yolox", "mediapipe"  # published rules of anchors
+_CORNERED = (AlignedResizing, CornerResizing)
+_SSD_COUNTS = tuple(map(len, SSD_ANCHORS))
 _ACTIVATIONS = {"LOGISTIC": SIGMOID, "SOFTMAX": SOFTMAX}
 # Operators that put rows together and leave numbers as they are.
 _MOVES = ("RESHAPE", "CONCATENATION", "QUANTIZE", "DEQUANTIZE", "SQUEEZE", "EXPAND_DIMS", *_ACTIVATIONS)
@@ -27,24 +31,16 @@ _MOVES = ("RESHAPE", "CONCATENATION", "QUANTIZE", "DEQUANTIZE", "SQUEEZE", "EXPA
 
 @dataclasses.dataclass(frozen=True)
 class Meaning:
-    """What a task makes its answer of.
-
-    Attributes:
-        task: its name.
-        outputs: function of the network, at any size, to the symbolic outputs that are wanted, by name.
-        answer: as `Network.answer` has it.
-        num_classes: foreground classes.
-        said: in words, for whoever imports it.
-    """
+    """What a task makes its answer of."""
 
     task: str
-    outputs: Callable
-    answer: dict
-    num_classes: int
-    said: str
+    outputs: Callable  # of the network, at any size, to the symbolic outputs that are wanted, by name
+    answer: dict  # as `Network.answer` has it
+    num_classes: int  # without the background
+    said: str  # in words, for whoever imports it
 
 
-def meaning_of(source: Read, task: str | None = None, anchors: str | None = None, labels=None) -> Meaning:
+def meaning_of(source: TfliteNetwork, task: str | None = None, anchors: str | None = None, labels=None) -> Meaning:
     """What a file answers.
 
     Args:
@@ -53,10 +49,6 @@ def meaning_of(source: Read, task: str | None = None, anchors: str | None = None
         anchors: of detectors without post-processing, SSD, YOLOX, MEDIAPIPE or the path of a file, see
             `read_anchors`; None takes the rule that fits the shapes of the file's outputs.
         labels: names of its classes, perhaps with the background, or None.
-
-    Raises:
-        DataError: if anchors are damaged, or not on a grid.
-        UsageError: if the network does not answer that, or something must be said.
     """
     task = task or _guessed(source)
     if task == "detection":
@@ -69,8 +61,8 @@ def meaning_of(source: Read, task: str | None = None, anchors: str | None = None
 def _guessed(source) -> str:
     if POSTPROCESS in source.cut:
         return "detection"
-    ends = [peeled(x)[1] for x in source.network.output.values()]
-    if len(ends) == 1 and ("ARG_MAX" in source.cut or ends[0]):
+    ends = [peeled(x) for x in source.network.output.values()]
+    if len(ends) == 1 and ("ARG_MAX" in source.cut or ends[0].activation):
         return "segmentation"
     try:
         _detection(source, None, None)
@@ -88,14 +80,14 @@ def _segmentation(source) -> Meaning:
     network = source.network
     found = {name: peeled(x) for name, x in network.output.items()}
     if len(found) > 1:
-        found = {name: (x, kind) for name, (x, kind) in found.items() if kind}
+        found = {name: end for name, end in found.items() if end.activation}
     if len(found) != 1:
         raise UsageError(
             f"{len(network.output)} outputs ({', '.join(network.output)}), of which it is not known which are "
             "masks: --task=maps answers with all of them"
         )
-    ((name, (logits, kind)),) = found.items()
-    channels = logits.shape[3]
+    ((name, end),) = found.items()
+    channels, kind = end.symbol.shape[3], end.activation
     if (channels > 1 and kind == "sigmoid") or (channels == 1 and kind == "softmax"):
         raise UsageError(f"{name} has {channels} channels behind a {kind}: no classes of which one is true")
     classes = max(1, channels - 1)
@@ -104,8 +96,8 @@ def _segmentation(source) -> Meaning:
         said += ", taken for logits"
     return Meaning(
         "segmentation",
-        lambda other: {LOGITS: peeled(other.output[name])[0]},
-        {"corners": _is_cornered(network.output[name])},
+        lambda other: {LOGITS: peeled(other.output[name]).symbol},
+        {"corners": end.corners},
         classes,
         said,
     )
@@ -118,13 +110,10 @@ def same_class(source) -> float | None:
     """
     if len(source.outputs) > 1:
         return None
-    frames = [
-        model_input(frame, source.image_size)
-        for frame in render_clip(1, 3, max(source.image_size), "validation").frames
-    ]
     (name,) = source.outputs
     same, seen = 0, 0
-    for frame in frames:
+    for image in render_clip(1, 3, max(source.image_size), "validation").frames:
+        frame = model_input(image, source.image_size)
         theirs, ours = source.answers(frame)[name], np.asarray(source.network(frame, training=False)[name])
         theirs, ours = (x.argmax(-1) if x.shape[-1] > 1 else x > 0.5 for x in (theirs, ours))
         either = (theirs > 0) | (ours > 0)
@@ -132,40 +121,33 @@ def same_class(source) -> float | None:
     return same / seen if seen else None
 
 
-def peeled(x) -> tuple:
-    """What an output is made of before it is enlarged and its logits become probabilities.
+class Peeled(NamedTuple):
+    """What an output is made of before it is enlarged and its logits become probabilities."""
 
-    Returns:
-        The symbolic tensor; 'sigmoid', 'softmax' or None.
-    """
-    kind = None
+    symbol: keras.KerasTensor
+    activation: str | None  # SIGMOID, SOFTMAX
+    corners: bool  # whether it is enlarged so that its pixels are at multiples of the factor
+
+
+def peeled(x) -> Peeled:
+    """Takes what enlarges, and one activation, off an output."""
+    kind, enlarging = None, []
     while True:
         layer = x._keras_history.operation
-        if isinstance(layer, keras.layers.Softmax) and kind is None:
-            kind = "softmax"
-        elif (
-            isinstance(layer, keras.layers.Activation)
-            and layer.activation is keras.activations.sigmoid
-            and not kind
-        ):
-            kind = "sigmoid"
-        elif not _enlarges(layer):
-            return x, kind
+        if kind is None and _activation_in(layer):
+            kind = _activation_in(layer)
+        elif isinstance(layer, _CORNERED) or getattr(layer, "interpolation", None) == "bilinear":
+            enlarging.append(layer)
+        else:
+            return Peeled(x, kind, bool(enlarging) and isinstance(enlarging[0], _CORNERED))
         x = layer.input
 
 
-def _enlarges(layer) -> bool:
-    is_bilinear = isinstance(layer, keras.layers.UpSampling2D) and layer.interpolation == "bilinear"
-    return is_bilinear or isinstance(layer, AlignedResizing | CornerResizing)
-
-
-def _is_cornered(x) -> bool:
-    """Whether what enlarges logits has pixels at multiples of its factor."""
-    while not _enlarges(layer := x._keras_history.operation):
-        if not isinstance(layer, keras.layers.Softmax | keras.layers.Activation):
-            return False
-        x = layer.input
-    return isinstance(layer, AlignedResizing | CornerResizing)
+def _activation_in(layer) -> str | None:
+    if isinstance(layer, keras.layers.Softmax):
+        return SOFTMAX
+    is_activation = isinstance(layer, keras.layers.Activation)
+    return SIGMOID if is_activation and layer.activation is keras.activations.sigmoid else None
 
 
 # Detectors
@@ -173,60 +155,55 @@ def _is_cornered(x) -> bool:
 
 @dataclasses.dataclass(frozen=True)
 class _Rows:
-    """How the file puts a map's predictions into rows, one per anchor.
+    """How the file puts a map's predictions into rows, one per anchor."""
 
-    Attributes:
-        output: of the network.
-        size: (h, w) of the map.
-        columns: numbers per row.
-        anchors: rows per pixel.
-        joined: the tensor in which rows of several maps are.
-        place: among these.
-        activation: SIGMOID, SOFTMAX or None, of what comes after the map.
-        goes_to: which input of the post-processing it is, if there is one.
-    """
+    output: str  # of the network
+    size: tuple[int, int]  # of the map
+    columns: int  # numbers per row
+    anchors: int  # rows per pixel
+    joined: int  # the tensor in which rows of several maps are
+    place: int  # among these
+    activation: str | None  # SIGMOID or SOFTMAX, of what comes after the map
+    goes_to: int | None  # which input of the post-processing it is, if there is one
 
-    output: str
-    size: tuple[int, int]
-    columns: int
-    anchors: int
-    joined: int
-    place: int
-    activation: str | None
-    goes_to: int | None
+    @property
+    def count(self) -> int:
+        """Of its anchors."""
+        return self.anchors * self.size[0] * self.size[1]
+
+
+def _level(number, shapes, offset=0.5, stride=None) -> dict:
+    """A level of `Network.answer`."""
+    names = {"classes": f"classes_{number}", "boxes": f"boxes_{number}"}
+    return {**names, "shapes": shapes, "offset": offset, "stride": stride}
 
 
 def _rows_of(source, name, tensor) -> _Rows:
     """Follows a map through the operators that were cut off. Raises UsageError if they are no rows."""
-    graph, activation, joined, place, columns = source.graph, None, None, 0, None
-    size, channels = graph.shape(tensor)[1:3], graph.shape(tensor)[3]
+    activation, joined, place, columns, goes_to = None, None, 0, None, None
+    _, *size, channels = source.shape(tensor)
     while True:
-        takers = [operator for operator in graph.operators if tensor in operator.inputs]
-        if takers and graph.name(takers[0]) == POSTPROCESS:
+        takers = [operator for operator in source.operators if tensor in operator.inputs]
+        kind = source.name(takers[0]) if takers else None
+        if kind == POSTPROCESS:
             goes_to = list(takers[0].inputs).index(tensor)
-            break
-        if len(takers) != 1 or graph.name(takers[0]) not in _MOVES:
-            goes_to = None
+        if len(takers) != 1 or kind not in _MOVES:
             break
         (operator,) = takers
-        kind = graph.name(operator)
         activation = _ACTIVATIONS.get(kind, activation)
         if kind == "CONCATENATION" and joined is None:
-            joined, place, columns = (
-                operator.outputs[0],
-                list(operator.inputs).index(tensor),
-                graph.shape(tensor)[-1],
-            )
+            joined, place = operator.outputs[0], list(operator.inputs).index(tensor)
+            columns = source.shape(tensor)[-1]
         tensor = operator.outputs[0]
     if joined is None:
-        joined, columns = tensor, graph.shape(tensor)[-1]
+        joined, columns = tensor, source.shape(tensor)[-1]
     if channels % columns:
         raise UsageError(f"{name} ({'x'.join(map(str, size))}x{channels}) is not put into rows of anchors")
     return _Rows(name, tuple(size), columns, channels // columns, joined, place, activation, goes_to)
 
 
 def _detection(source, rule, labels) -> Meaning:
-    maps = {name: tensor for name, tensor in source.outputs.items() if len(source.graph.shape(tensor)) == 4}
+    maps = {name: tensor for name, tensor in source.outputs.items() if len(source.shape(tensor)) == 4}
     groups = collections.defaultdict(list)
     for name, tensor in maps.items():
         rows = _rows_of(source, name, tensor)
@@ -242,23 +219,24 @@ def _detection(source, rule, labels) -> Meaning:
     boxes, classes = _told_apart(groups)
     if [row.anchors for row in boxes] != [row.anchors for row in classes]:
         raise UsageError("its maps have not as many boxes as classes")
-    post = next((x for x in source.graph.operators if source.graph.name(x) == POSTPROCESS), None)
+    post = next((x for x in source.operators if source.name(x) == POSTPROCESS), None)
     coder, levels, background, said = _anchors(source, rule, post, boxes, classes, labels)
-    activation = _activation_of(source, classes, post)
-    for number, level in enumerate(levels):
-        level |= {"classes": f"classes_{number}", "boxes": f"boxes_{number}"}
+    kinds = {peeled(source.network.output[row.output]).activation or row.activation for row in classes}
+    if len(kinds) != 1:
+        raise UsageError("its maps of classes have different activations")
+    activation = kinds.pop() or (SCORES if post else SIGMOID)
 
     def outputs(network):
         found = {}
         for number, pair in enumerate(zip(classes, boxes, strict=True)):
             found[f"classes_{number}"], found[f"boxes_{number}"] = (
-                peeled(network.output[row.output])[0] for row in pair
+                peeled(network.output[row.output]).symbol for row in pair
             )
         return found
 
     num_classes = classes[0].columns - background
     answer = {"levels": levels, "activation": activation, "background": bool(background), "coder": coder}
-    total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
+    total = sum(row.count for row in boxes)
     said = f"boxes of {num_classes} {'class' if num_classes == 1 else 'classes'}, {total} anchors {said}"
     return Meaning("detection", outputs, answer, num_classes, said)
 
@@ -276,15 +254,6 @@ def _told_apart(groups) -> tuple:
     )
 
 
-def _activation_of(source, classes, post) -> str:
-    """What makes scores of the maps of classes."""
-    kinds = {peeled(source.network.output[row.output])[1] or row.activation for row in classes}
-    if len(kinds) != 1:
-        raise UsageError("its maps of classes have different activations")
-    (kind,) = kinds
-    return kind or (SCORES if post else SIGMOID)
-
-
 def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
     """The BoxCoder's fields, levels, how many columns are the background's, and where all that is from."""
     columns, counts = classes[0].columns, tuple(row.anchors for row in boxes)
@@ -295,58 +264,40 @@ def _anchors(source, rule, post, boxes, classes, labels) -> tuple:
         if background not in (0, 1):
             raise DataError(f"its {POSTPROCESS} has {options['num_classes']} classes, its maps have {columns}")
         table = post.inputs[2]
-        rounded = source.graph.rounding(table)
-        levels = _levels_of_table(source, source.graph.constants[table], boxes, rounded)
+        rounded = source.rounding(table)
+        levels = _levels_of_table(source, source.constants[table], boxes, rounded)
         return {"scales": scales}, levels, background, "of its post-processing"
     if rule is None:
         if columns == 1 and boxes[0].columns > 4:
             rule = MEDIAPIPE
-        elif counts == tuple(map(len, SSD_ANCHORS)) and boxes[0].columns == 4:
+        elif counts == _SSD_COUNTS and boxes[0].columns == 4:
             rule = SSD
         else:
             raise UsageError(f"its anchors are not in the file: --anchors={SSD}, {MEDIAPIPE}, {YOLOX} or a file")
     if rule == MEDIAPIPE:
-        height, width = source.image_size
-        coder = {
-            "scales": [height, width, height, width],
-            "exponential": False,
-            "numbers": boxes[0].columns,
-            "places": [1, 0, 3, 2],
-        }
-        levels = [{"shapes": [[height, width]] * row.anchors, "offset": 0.5, "stride": None} for row in boxes]
+        sides = list(source.image_size)
+        coder = {"scales": 2 * sides, "exponential": False, "numbers": boxes[0].columns, "places": [1, 0, 3, 2]}
+        levels = [_level(number, [sides] * row.anchors) for number, row in enumerate(boxes)]
         return coder, levels, 0, "as MediaPipe's SsdAnchorsCalculator has them"
-    background = int(columns > 1 and _has_background(labels, columns))
+    coder = {"scales": list(CODE_SCALES)}
     if rule == SSD:
-        if counts != tuple(map(len, SSD_ANCHORS)):
-            raise UsageError(
-                f"--anchors={SSD}: these are {tuple(map(len, SSD_ANCHORS))} at a place, its maps have {counts}"
-            )
-        side = min(source.image_size)
-        levels = [
-            {"shapes": (np.float32(shapes) * side).tolist(), "offset": 0.5, "stride": None}
-            for shapes in SSD_ANCHORS
-        ]
-        return {"scales": list(CODE_SCALES)}, levels, int(columns > 1), "as ssd_anchor_generator has them"
+        if counts != _SSD_COUNTS:
+            raise UsageError(f"--anchors={SSD}: these are {_SSD_COUNTS} at a place, its maps have {counts}")
+        shapes = [(np.float32(shapes) * min(source.image_size)).tolist() for shapes in SSD_ANCHORS]
+        levels = [_level(number, of_level) for number, of_level in enumerate(shapes)]
+        return coder, levels, int(columns > 1), "as ssd_anchor_generator has them"
+    has_background = labels is None or len(labels) == columns - 1 or labels[0].lower() in BACKGROUND_NAMES
     levels = _levels_of_table(source, read_anchors(rule), boxes)
-    return {"scales": list(CODE_SCALES)}, levels, background, f"of {rule}"
-
-
-def _has_background(labels, columns) -> bool:
-    return labels is None or len(labels) == columns - 1 or labels[0].lower() in BACKGROUND_NAMES
+    return coder, levels, int(columns > 1 and has_background), f"of {rule}"
 
 
 def read_anchors(path: str) -> np.ndarray:
-    """Anchors (A, 4), ycenter, xcenter, height and width as fractions of the frame, of .npy or of lines of text.
-
-    Raises:
-        DataError: if they cannot be read.
-    """
+    """Anchors (A, 4), ycenter, xcenter, height and width as fractions of the frame, of .npy or lines of text."""
     try:
-        found = (
-            np.load(path)
-            if path.endswith(".npy")
-            else np.loadtxt(path, delimiter="," if _has_commas(path) else None)
-        )
+        if path.endswith(".npy"):
+            found = np.load(path)
+        else:
+            found = np.loadtxt(Path(path).read_text("utf-8").replace(",", " ").splitlines())
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: no anchors ({error})") from None
     if found.ndim != 2 or found.shape[1] != 4:
@@ -354,26 +305,20 @@ def read_anchors(path: str) -> np.ndarray:
     return found.astype(np.float32)
 
 
-def _has_commas(path) -> bool:
-    with open(path, encoding="utf-8") as file:
-        return "," in file.readline()
-
-
 def _levels_of_table(source, table, boxes, rounded: float = 0.0) -> list[dict]:
     """Levels, of anchors that a file has one by one, rounded to so much. Raises DataError if on no grid."""
     image, levels, first = np.float32(source.image_size), [], 0
-    total = sum(row.anchors * row.size[0] * row.size[1] for row in boxes)
+    total = sum(row.count for row in boxes)
     if len(table) != total:
         raise DataError(f"there are {len(table)} anchors, but its maps have {total}")
-    for row in boxes:
-        count = row.anchors * row.size[0] * row.size[1]
-        anchors = table[first : first + count].reshape(*row.size, row.anchors, 4)
-        first += count
+    for number, row in enumerate(boxes):
+        anchors = table[first : first + row.count].reshape(*row.size, row.anchors, 4)
+        first += row.count
         shapes = anchors[0, 0, :, 2:] * image
         offset, stride = _grid_of(anchors, row.size, image, rounded)
         if np.abs(anchors[..., 2:] * image - shapes).max() > 1e-2 or offset is None:
             raise DataError(f"anchors of the map {row.output} are not the same at every pixel, in a grid")
-        levels.append({"shapes": shapes.tolist(), "offset": offset, "stride": stride})
+        levels.append(_level(number, shapes.tolist(), offset, stride))
     return levels
 
 
@@ -397,12 +342,7 @@ def _yolox(source, rows) -> Meaning:
         strides = [side // own for side, own in zip(source.image_size, row.size, strict=True)]
         if row.anchors != 1:
             raise UsageError(f"{row.output} has {row.anchors} boxes at a pixel: YOLOX has one")
-        levels.append(
-            {
-                **{"classes": f"classes_{number}", "boxes": f"boxes_{number}"},
-                **{"shapes": [strides], "offset": 0.0, "stride": None},
-            }
-        )
+        levels.append(_level(number, [strides], 0.0))
 
     def outputs(network):
         found = {}
@@ -416,7 +356,7 @@ def _yolox(source, rows) -> Meaning:
 
     coder = {"scales": [1.0] * 4, "places": [1, 0, 3, 2]}
     answer = {"levels": levels, "activation": SCORES, "background": False, "coder": coder}
-    total = sum(row.size[0] * row.size[1] for row in rows)
+    total = sum(row.count for row in rows)
     said = f"boxes of {num_classes} classes, {total} pixels as YOLOX reads them"
     return Meaning("detection", outputs, answer, num_classes, said)
 
@@ -434,6 +374,5 @@ def _channels(x, start, stop, name):
 
 
 def _probability(x, name):
-    layer = x._keras_history.operation
-    is_there = isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.sigmoid
+    is_there = _activation_in(x._keras_history.operation) == SIGMOID
     return x if is_there else keras.layers.Activation("sigmoid", name=name)(x)

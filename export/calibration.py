@@ -20,28 +20,17 @@ _CLIPPED = np.linspace(1, 0.3, 15)  # parts of the whole range to try
 
 @dataclasses.dataclass(frozen=True)
 class Window:
-    """What an output of a convolution looks at.
-
-    Attributes:
-        size, strides, dilations: (rows, columns) each.
-        same: whether the map is padded with zeros as SAME has it, else not at all.
-        depthwise: whether every channel has a kernel of its own.
-    """
+    """What an output of a convolution looks at, rows first."""
 
     size: tuple[int, int]
     strides: tuple[int, int] = (1, 1)
     dilations: tuple[int, int] = (1, 1)
-    same: bool = True
-    depthwise: bool = False
+    same: bool = True  # whether the map is padded with zeros as SAME has it, else not at all
+    depthwise: bool = False  # whether every channel has a kernel of its own
 
 
 def moments(x: np.ndarray, window: Window, rng) -> np.ndarray:
-    """Sum of x x^T over places of a map.
-
-    Args:
-        x: the convolution's input (1, H, W, C) float32.
-        window: of the convolution.
-        rng: draws the places.
+    """Sum of x x^T over places of a map (1, H, W, C), which `rng` draws.
 
     Returns:
         (P, C, C) float64, for each of the P places in the kernel; of depthwise kernels (C, P, P). What the
@@ -72,12 +61,9 @@ def scales(rows: np.ndarray) -> np.ndarray:
 
 
 def rounded(rows: np.ndarray, step: np.ndarray, moment: np.ndarray) -> np.ndarray:
-    """Rows of weights (O, n) at whole steps, at most STEPS.
+    """Rows of weights (O, n) at whole steps (O, 1), at most STEPS of them.
 
-    Args:
-        rows: weights of O channels.
-        step: of each channel (O, 1).
-        moment: sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
+    The moment is the sum of x x^T of their inputs, (n, n) for all or (O, n, n) for each.
     """
     step, count = step[:, 0], rows.shape[1]
     damping = np.maximum(_DAMPING * np.trace(moment, axis1=-2, axis2=-1) / count, 1e-12)

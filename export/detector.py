@@ -54,9 +54,8 @@ class DetectorLowering(Lowering):
         if self.suppression:
             scores = predicted[1]  # 0 of boxes without any area
             detections = self._suppressed(*predicted, scores if weights is None else scores * weights)
-            return dict(zip(("boxes", "scores", "classes", "count"), detections, strict=True)), self._need(
-                detections
-            )
+            named = dict(zip(("boxes", "scores", "classes", "count"), detections, strict=True))
+            return named, self._need(detections)
         shown = low and _joined(low) if self.remembers else predicted
         raw = dict(zip(("boxes", "scores"), shown, strict=False))
         if self.fresh is None:
@@ -89,12 +88,7 @@ class DetectorLowering(Lowering):
     def _suppressed(self, boxes, scores, classes, ranks):
         """Of boxes (A, 4) those that rank first among the ones they overlap, as `suppression.suppress` has it.
 
-        Args:
-            boxes: (A, 4).
-            scores, classes, ranks: (A,) float32.
-
-        Returns:
-            boxes (D, 4), scores (D,), classes (D,) int32, count ().
+        Returns boxes (D, 4), scores (D,), classes (D,) int32 and count ().
         """
         # Boxes of different classes, shifted apart, never overlap: one call serves all classes. A product is how
         # to give one number to four in a fifth of the time. ADD_N, which XNNPACK leaves to LiteRT, adds in float32
@@ -180,10 +174,8 @@ class DetectorLowering(Lowering):
     def _codes(self, output, level):
         """Box codes (1, h, w, 4 a) in units of the frame: centres y, centres x, heights, widths of a anchors.
 
-        In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes.
-
-        The scales of the codes go into the predictor's weights, and so do the anchors' sizes that centres are
-        relative to.
+        In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes. The scales of the
+        codes go into the predictor's weights, and so do the anchors' sizes that centres are relative to.
         """
         n, coder = self.model.levels[level].anchors.shape[2], self.model.reading.coder
         order = np.concatenate([np.arange(n) * coder.numbers + place for place in coder.places])

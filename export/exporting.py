@@ -1,5 +1,6 @@
 """From a model to a file that is proven, quantized if wanted, and only then written."""
 
+import contextlib
 import dataclasses
 import os
 import tempfile
@@ -39,14 +40,7 @@ class Exported:
         return f"in float32 {self.comparison}; quantized {self.quantized}"
 
 
-def export(
-    model,
-    output,
-    suppression=True,
-    verify_steps=50,
-    quantization="none",
-    calibration=None,
-) -> Exported:
+def export(model, output, suppression=True, verify_steps=50, quantization="none", calibration=None) -> Exported:
     """Converts, verifies and writes a model.
 
     Args:
@@ -87,25 +81,25 @@ def export(
 
 
 def _compared(model, content, steps, tolerance=verify.TOLERANCE):
+    with _saved(content) as path, progress(total=steps, unit="step", desc="verifying") as bar:
+        return verify.compare(model, path, steps, tolerance=tolerance, progress=bar.update)
+
+
+@contextlib.contextmanager
+def _saved(content):
     with tempfile.TemporaryDirectory() as folder:
-        path = _saved(content, folder)
-        with progress(total=steps, unit="step", desc="verifying") as bar:
-            return verify.compare(model, path, steps, tolerance=tolerance, progress=bar.update)
-
-
-def _saved(content, folder) -> str:
-    path = os.path.join(folder, "model.tflite")
-    with open(path, "wb") as file:
-        file.write(content)
-    return path
+        path = os.path.join(folder, "model.tflite")
+        with open(path, "wb") as file:
+            file.write(content)
+        yield path
 
 
 def _samples(model, content, frames) -> list[dict]:
     """Inputs of a file while it runs over a video, in windows at random, its states rolling on."""
     rng = np.random.default_rng(0)
     samples = []
-    with tempfile.TemporaryDirectory() as folder:
-        network = Network(_saved(content, folder))
+    with _saved(content) as path:
+        network = Network(path)
         for frame in frames if frames is not None else _generated_frames(model):
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
             image = model_input(frame, model.config.image_size, model.info.resize_mode)

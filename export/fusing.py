@@ -16,19 +16,12 @@ _ACTIVATIONS = (keras.layers.ReLU, keras.layers.Activation)
 
 @dataclasses.dataclass(eq=False)
 class Operation:
-    """A call, and what is folded into it if it is a convolution.
+    """A call, and what is folded into it if it is a convolution."""
 
-    Attributes:
-        step: of the plan.
-        output: the symbol of what it computes.
-        norm: the BatchNormalization after it, if that is folded.
-        activation: the layer after these, likewise.
-    """
-
-    step: Step
-    output: keras.KerasTensor
+    step: Step  # of the plan
+    output: keras.KerasTensor  # the symbol of what it computes
     norm: keras.layers.BatchNormalization | None = None
-    activation: keras.layers.Layer | None = None
+    activation: keras.layers.Layer | None = None  # after that
 
     @property
     def layer(self):
@@ -115,7 +108,6 @@ class Operation:
 
 def fused(plan: Plan) -> list[Operation]:
     """The calls of a plan in their order, those that are folded into others left out."""
-    readers = readers_of(plan)
     found, folded = [], set()
     for step in plan.steps:
         if id(step) in folded:
@@ -123,28 +115,21 @@ def fused(plan: Plan) -> list[Operation]:
         operation = Operation(step, step.call.outputs[0])
         if operation.is_convolution:
             for kinds, part in ((keras.layers.BatchNormalization, "norm"), (_ACTIVATIONS, "activation")):
-                following = readers[id(operation.output)]
-                if len(following) != 1 or not isinstance(following[0], Step):
-                    continue
-                layer = following[0].call.layer
-                if isinstance(layer, kinds) and operation.layer.activation is keras.activations.linear:
-                    setattr(operation, part, layer)
-                    operation.output = following[0].call.outputs[0]
-                    folded.add(id(following[0]))
+                following = _only_reader(plan, operation.output)
+                is_kind = following is not None and isinstance(following.call.layer, kinds)
+                if is_kind and operation.layer.activation is keras.activations.linear:
+                    setattr(operation, part, following.call.layer)
+                    operation.output = following.call.outputs[0]
+                    folded.add(id(following))
         found.append(operation)
     return found
 
 
-def readers_of(plan: Plan) -> dict[int, list]:
-    """By `id` of a symbol the steps that read it, and for outputs of the plan their names."""
-    readers = {id(symbol): [] for step in plan.steps for symbol in step.call.outputs}
-    readers[id(plan.input)] = []
-    for step in plan.steps:
-        for symbol in step.call.inputs:
-            readers[id(symbol)].append(step)
-    for name, symbol in plan.outputs.items():
-        readers[id(symbol)].append(name)
-    return readers
+def _only_reader(plan, symbol) -> Step | None:
+    """The step that alone needs a symbol."""
+    readers = [step for step in plan.steps for x in step.call.inputs if x is symbol]
+    is_output = any(x is symbol for x in plan.outputs.values())
+    return readers[0] if len(readers) == 1 and not is_output else None
 
 
 def frozen(layer) -> keras.StatelessScope:

@@ -20,17 +20,12 @@ FRAME_MULTIPLE = 64
 
 @dataclasses.dataclass(frozen=True)
 class Imported:
-    """What was imported.
+    """What was imported: a TfliteNetwork at the file's size, what it means, and the checkpoint of its network.
 
-    Attributes:
-        source: the reader.Read, at the file's size.
-        meaning: answers.Meaning.
-        path: of the checkpoint.
-        config: ModelConfig of the network on whole frames.
-        proof: how near answers are to the file's, in words.
+    `proof` says in words how near answers are to the file's.
     """
 
-    source: reader.Read
+    source: reader.TfliteNetwork
     meaning: answers.Meaning
     path: str
     config: ModelConfig
@@ -43,17 +38,10 @@ def import_tflite(
     """Imports a network.
 
     Args:
-        path: of the .tflite file.
         model_dir: folder that gets the checkpoint.
         labels: path of its class names; None for those in the file.
-        task: what it answers, see `answers.meaning_of`.
         image_size: (H, W) of the systems' frames; by default the nearest to the file's that cells divide.
-        input_range: what its input has for black and white, see `reader.read`.
-        anchors: of detectors, see `answers.meaning_of`.
-
-    Raises:
-        DataError: if it cannot be read, answers otherwise than the file, or its labels are missing or damaged.
-        UsageError: if something must be said, or a size divides into no cells.
+        task, anchors, input_range: see `answers.meaning_of` and `reader.read`.
     """
     if checkpoints.latest(model_dir):
         raise DataError(f"{model_dir}: there are checkpoints in it already; name another --model_dir")
@@ -110,11 +98,7 @@ def default_size(file_size) -> tuple[int, int]:
 
 
 def read_labels(path: str, labels: str | None) -> list[str] | None:
-    """The lines of a text file of class names, or of the one that is packed into a .tflite; None if there is none.
-
-    Raises:
-        DataError: if it is missing or damaged.
-    """
+    """The lines of a text file of class names, or of the one packed into a .tflite; None if there is none."""
     text = None
     if labels is not None:
         try:
@@ -135,16 +119,9 @@ def read_labels(path: str, labels: str | None) -> list[str] | None:
 
 
 def class_names(path: str, labels: str | None, names: list[str] | None, meaning) -> list[str]:
-    """Names of a network's foreground classes.
+    """Names of a network's foreground classes: those that were read, perhaps with the background first.
 
-    Args:
-        path: of the .tflite file.
-        labels: path of the text file, None if they are packed into it.
-        names: what `read_labels` found.
-        meaning: answers.Meaning.
-
-    Raises:
-        DataError: if there are none, or not as many as classes. The background may be the first of them.
+    Raises DataError if there are none, or not as many as classes.
     """
     count = meaning.num_classes
     if meaning.task == "maps":

@@ -22,11 +22,7 @@ def state_bytes(facts: dict) -> int:
 
 
 def operators(path: str) -> tuple[collections.Counter, int]:
-    """How often each operator is in a file, and into how many partitions XNNPACK takes it.
-
-    Raises:
-        DataError: if LiteRT cannot load it.
-    """
+    """How often each operator is in a file, and into how many partitions XNNPACK takes it."""
     with hidden_stderr():
         try:
             plain = Interpreter(
@@ -50,11 +46,7 @@ def summary(path: str) -> str:
 
 
 def report(path: str) -> str:
-    """All there is to say about an exported file, as text.
-
-    Raises:
-        DataError: if it is missing, or was not exported by Patchwork.
-    """
+    """All there is to say about an exported file, as text. Raises DataError if it is none of ours."""
     facts = metadata.read(path)
     count, _ = operators(path)
     lines = [summary(path), "", f"signature '{SIGNATURE}'"]

@@ -19,7 +19,14 @@ import tensorflow as tf
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation, constant, frozen, fused
 from patchwork_tf.export.memory import number_of
-from patchwork_tf.export.renewal import RESTORED_BORDER, Renewal, chain_on, output_of_zeros, run_on_map
+from patchwork_tf.export.renewal import (
+    RESTORED_BORDER,
+    blended,
+    chain_on,
+    output_of_zeros,
+    renewed,
+    run_on_map,
+)
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import rules
 from patchwork_tf.layers.cell import PatchworkCell, cut
@@ -43,7 +50,7 @@ class Lowering:
 
     Args:
         model: a model of the zoo.
-        memory: memory.Memory, or memory.Plan to find out what must be remembered. None for a single-frame model.
+        memory: memory.Memory or memory.FirstMemory; None if it is not run.
         unexpanded: whether narrow features are remembered in place of what is made of them.
         starts: whether the step looks at the whole frame.
         suppression: of detectors, whether it is in the graph.
@@ -66,15 +73,7 @@ class Lowering:
     predictions = MappingProxyType({})  # names of the tensors that make up an output, if it is in several
 
     def run(self, frame, window):
-        """One step; `memory.finish` then has the new state.
-
-        Args:
-            frame: (1, H, W, 3) float32 in [-1, 1].
-            window: (2,) int32.
-
-        Returns:
-            Outputs by name; what they are is the task's.
-        """
+        """Outputs by name of one step, of a frame (1, H, W, 3); `memory.finish` then has the new state."""
         self.position = number_of(window, self.windows)
         self.fresh = self._freshness(frame)
         self._network(frame)
@@ -182,7 +181,7 @@ class Lowering:
             context, border = self.context(operation.input, layer), layer.border
             if operation.is_convolution:
                 return operation.convolve(context)
-            inside = [self._inside(operation.input, border)] if border.counts else []
+            inside = [self.inside(operation.input, border)] if border.counts else []
             with frozen(layer.layer):
                 if border.run is None:
                     return cut(layer.layer(context), border)
@@ -217,7 +216,7 @@ class Lowering:
         context = self.part(symbol, layer.name, border.rows, border.columns)
         if border.fill == 0:
             return context
-        inside = self._inside(symbol, border)
+        inside = self.inside(symbol, border)
         return context * inside + (1 - inside) * _LOWEST
 
     def part(self, symbol, name, rows, columns):
@@ -230,7 +229,7 @@ class Lowering:
         size = (rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1])
         return _part(self.contexts[id(symbol)], (before - rows[0], before - columns[0]), size)
 
-    def _inside(self, symbol, border):
+    def inside(self, symbol, border):
         """Which pixels (1, h, w, 1) of a window and its border are in the frame, as ones and zeros."""
         size = symbol.shape[1:3]
         mask = np.pad(np.ones(size, np.float32), (border.rows, border.columns))
@@ -248,7 +247,7 @@ class Lowering:
         """The map of the full frame; None if nothing needs all of it, as what begins on it is renewed."""
         chain = chain_on(remember.output, self._readers)
         if chain:
-            self.tensors[id(chain[-1].output)] = Renewal(self).run(remember.input, chain)
+            self.tensors[id(chain[-1].output)] = renewed(self, remember.input, chain)
             skipped |= {id(operation.output) for operation in chain}
         outputs = self.model.plan.outputs.items()
         is_output = any(symbol is remember.output for name, symbol in outputs if name != RESTORED)
@@ -317,7 +316,7 @@ class Lowering:
                 x = self.part(self._last_features, RESTORED, (2, 2), (2, 2))
                 x = run_on_map(after, around.convolve(x))
                 blank = output_of_zeros(reduce, self.model.map_shape)
-                x = Renewal(self).blended("attention", x, attention.size, at, blank)
+                x = blended(self, "attention", x, attention.size, at, blank)
             else:
                 x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
             prior = values if self.model.config.policy_prior == "rule" else first_windows_first(grid)

@@ -12,7 +12,6 @@ and write is looked up in one table by the window's number.
 
 import dataclasses
 import math
-from collections.abc import Callable
 
 import numpy as np
 import tensorflow as tf
@@ -126,87 +125,134 @@ class _Strips(_Map):
         return _joined(parts, axis)
 
 
-@dataclasses.dataclass
-class Plan:
-    """Finds out what a network wants remembered: it is run once on this in place of a Memory.
+class FirstMemory:
+    """The memory of a first step, which looks at the whole frame: nothing is read, and all of it is written.
 
-    Attributes:
+    What a step asks of it is what the steps after it ask for: a `Memory` is made of it.
+
+    Args:
         grid: that windows are counted in.
-        bordered: channels by name of what is read around windows, by its geometry.
-        averaged: channels by name of what is remembered as means of cells.
-        pasted: shapes by name of maps that are kept whole.
-        places: functions of row and column of a window by name.
+        strips_from: maps of so many rows per pixel of border, and more, are kept as strips.
     """
 
-    grid: Grid
-    bordered: dict[Geometry, dict[str, int]] = dataclasses.field(default_factory=dict)
-    averaged: dict[str, int] = dataclasses.field(default_factory=dict)
-    pasted: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
-    places: dict[str, Callable] = dataclasses.field(default_factory=dict)
+    def __init__(self, grid: Grid, strips_from: int = STRIPS_FROM):
+        self.grid, self._strips_from = grid, strips_from
+        self.bordered = {}  # channels by name of what is read around windows, by its geometry
+        self.averaged = {}  # channels by name of what is remembered as means of cells
+        self.kept = {}  # shapes by name of maps that are kept whole
+        self.places = {}  # functions of row and column of a window by name
+        self._seen, self._cells, self._new_states = {}, {}, {}
+
+    def packs(self, grid: Grid) -> list[tuple[_Map, dict[str, int]]]:
+        """Forms of what is bordered, for windows of a grid, each with the channels by name that are in it."""
+        return [(self._form(geometry)(grid, geometry), names) for geometry, names in self.bordered.items()]
+
+    def _form(self, geometry) -> type[_Map]:
+        border, side = max(geometry.before, geometry.after), min(geometry.height, geometry.width)
+        is_within_cell = 0 < border * self.grid.cells <= side
+        return _Strips if is_within_cell and geometry.height >= self._strips_from * border else _Map
+
+    @property
+    def state_shapes(self) -> dict[str, tuple[int, int, int, int]]:
+        """Shape (1, h, w, C) of every state tensor by name."""
+        packed = {
+            form.name(kind): (1, *size, sum(channels.values()))
+            for form, channels in self.packs(self.grid)
+            for kind, size in form.shapes.items()
+        }
+        cells = (1, self.grid.cells, self.grid.cells, sum(self.averaged.values()))
+        return {**packed, **({CELL_MEANS: cells} if self.averaged else {}), **self.kept}
 
     def place(self, name, at):
+        """As Memory's: the first pixel of all there is."""
         self.places[name] = at
-        return tf.zeros(4, tf.int32)
+        return tf.constant([0, *at(0, 0), 0], tf.int32)
 
     def surround(self, name, x, frame_size, before, after):
+        """As Memory's: there is nothing around a frame."""
         self.bordered.setdefault(Geometry(*frame_size, before, after), {})[name] = x.shape[-1]
+        self._seen[name] = x
         return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
 
-    def before(self, name, x, at):
-        self.places[name] = at
-        return tf.zeros_like(x)
-
     def mean(self, name, cells):
-        self.averaged[name] = cells.shape[-1]
+        """As Memory's: all cells are in the window."""
+        self.averaged[name], self._cells[name] = cells.shape[-1], cells
         return tf.reduce_mean(cells, (1, 2))
 
+    def before(self, name, x, at):
+        """As Memory's: nothing has changed yet."""
+        self.places[name] = at
+        return x
+
     def paste(self, name, x, size, at, decay=1.0):
+        """As Memory's: x and, where it does not reach, zeros."""
         self.places[name] = at
         return self.blend(name, x, size, at, decay)
 
     def blend(self, name, x, size, at, decay=1.0):
-        self.pasted[name] = (1, *size, x.shape[-1])
-        return tf.zeros(self.pasted[name])
+        """As `paste`."""
+        del decay
+        self.kept[name] = (1, *size, x.shape[-1])
+        self._new_states[name] = _placed(x, size, at(0, 0))
+        return self._new_states[name]
+
+    def finish(self) -> dict:
+        """The states by name."""
+        for form, channels in self.packs(Grid(self.grid.cells, self.grid.cells)):
+            for kind, corner, x in _written(form, channels, self._seen):
+                self._new_states[form.name(kind)] = _placed(x, form.shapes[kind], corner)
+        if self._cells:
+            self._new_states[CELL_MEANS] = _joined(list(self._cells.values()), 3)
+        return self._new_states
 
 
 class Memory:
     """The memory of one step: read when it is made, before the network runs on it, and written by `finish`.
 
     Args:
-        plan: what is remembered.
+        first: the FirstMemory of a step, which knows what is remembered.
         window: (2,) int32, on the grid.
-        states: tensors by name, of the shapes of `state_shapes`.
-        strips_from: as for `state_shapes`.
+        states: tensors by name, of the shapes of `first.state_shapes`.
     """
 
-    def __init__(self, plan: Plan, window, states: dict, strips_from: int = STRIPS_FROM):
+    def __init__(self, first: FirstMemory, window, states: dict):
         self._states, self._new_states = states, {}
-        self._packs = _packs(plan, strips_from)
-        self._grid = plan.grid
-        self._position = number_of(window, plan.grid)
-        begins = iter(tf.unstack(tf.gather(_table(plan, self._packs), self._position)))
+        self._packs = first.packs(first.grid)
+        self._grid = first.grid
+        self._position = number_of(window, first.grid)
+        begins = iter(tf.unstack(tf.gather(self._table(first), self._position)))
         self._borders, self._seen = {}, {}
         for form, channels in self._packs:
             strips = [self._strip(form, kind, next(begins), size) for kind, _, size in form.reads(0, 0)]
-            first = 0
+            start = 0
             for name, count in channels.items():
-                self._borders[name] = [_channels(strip, first, count) for strip in strips]
-                first += count
+                self._borders[name] = [_channels(strip, start, count) for strip in strips]
+                start += count
         self._write_at = {
             form.name(kind): next(begins) for form, _ in self._packs for kind, _ in form.writes(0, 0)
         }
         self._write_at[CELL_MEANS] = next(begins)
-        self._places = {name: next(begins) for name in plan.places}
-        self._means, self._cells = self._stale_means(plan), {}
+        self._places = {name: next(begins) for name in first.places}
+        self._means, self._cells = self._stale_means(first.averaged), {}
 
-    def _stale_means(self, plan) -> dict:
+    def _table(self, first):
+        """First pixels (windows, slices, 4) of all slices, in the order in which they are taken."""
+        rows = []
+        for row, column in self._grid.windows:
+            places = [begin for form, _ in self._packs for _, begin, _ in form.reads(row, column)]
+            places += [begin for form, _ in self._packs for _, begin in form.writes(row, column)]
+            places += [(row, column), *(at(row, column) for at in first.places.values())]
+            rows.append([(0, y, x, 0) for y, x in places])
+        return tf.constant(np.array(rows, np.int32))
+
+    def _stale_means(self, averaged) -> dict:
         """By name, what cells outside of the window add to the mean (1, C) over the full frame."""
-        if not plan.averaged:
+        if not averaged:
             return {}
-        outside = tf.gather(1 - plan.grid.coverage.astype(np.float32), self._position)
-        outside = tf.reshape(outside, (1, plan.grid.cells, plan.grid.cells, 1))
+        outside = tf.gather(1 - self._grid.coverage.astype(np.float32), self._position)
+        outside = tf.reshape(outside, (1, self._grid.cells, self._grid.cells, 1))
         stale = tf.reduce_mean(self._states[CELL_MEANS] * outside, (1, 2))
-        return dict(zip(plan.averaged, tf.split(stale, list(plan.averaged.values()), 1), strict=True))
+        return dict(zip(averaged, tf.split(stale, list(averaged.values()), 1), strict=True))
 
     def _strip(self, form, kind, begin, size):
         state = self._states[form.name(kind)]
@@ -214,7 +260,7 @@ class Memory:
 
     def place(self, name, at):
         """First pixel (4,) int32 for `tf.slice`, `at(row, column)` of the window."""
-        del at  # the plan knows
+        del at  # it is in the table
         return self._places[name]
 
     def surround(self, name, x, frame_size, before, after):
@@ -222,12 +268,8 @@ class Memory:
 
         Args:
             name: of what is remembered.
-            x: float32.
             frame_size: (H, W) of the full frame's map.
             before, after: width of the border above and left, and below and right.
-
-        Returns:
-            (1, before + h + after, before + w + after, C).
         """
         del frame_size
         above, below, left, right = self._borders[name]
@@ -242,17 +284,14 @@ class Memory:
         return self._means[name] + part * tf.reduce_mean(cells, (1, 2))
 
     def paste(self, name, x, size, at, decay=1.0):
-        """A map that is kept whole, with a part of it renewed.
+        """A map (1, H, W, C) that is kept whole, with a part of it renewed.
 
         Args:
             name: of what is remembered.
-            x: (1, h, w, C) float32.
+            x: (1, h, w, C) float32, the part.
             size: (H, W) of the map.
             at: function of the window's row and column to the first pixel (y, x) of the part.
             decay: by what everything else is multiplied.
-
-        Returns:
-            (1, H, W, C).
         """
         del size, at
         old = self._states[name] if decay == 1.0 else decay * self._states[name]
@@ -288,68 +327,12 @@ class Memory:
     def finish(self) -> dict:
         """Writes what was seen; returns the new states by name."""
         for form, channels in self._packs:
-            updates = zip(*(form.updates(self._seen[name]) for name in channels), strict=True)
-            for (kind, _), parts in zip(form.writes(0, 0), updates, strict=True):
+            for kind, _, x in _written(form, channels, self._seen):
                 key = form.name(kind)
-                x = _joined(parts, 3)
                 self._new_states[key] = xla.dynamic_update_slice(self._states[key], x, self._write_at[key])
         if self._cells:
             cells, at = _joined(list(self._cells.values()), 3), self._write_at[CELL_MEANS]
             self._new_states[CELL_MEANS] = xla.dynamic_update_slice(self._states[CELL_MEANS], cells, at)
-        return self._new_states
-
-
-class FirstMemory:
-    """The memory of a first step, which looks at the whole frame: nothing is read, and all of it is written.
-
-    Args:
-        plan: what is remembered.
-        strips_from: as for `state_shapes`.
-    """
-
-    def __init__(self, plan: Plan, strips_from: int = STRIPS_FROM):
-        whole = Grid(plan.grid.cells, plan.grid.cells)
-        self._packs = _packs(dataclasses.replace(plan, grid=whole), strips_from)
-        self._seen, self._cells, self._new_states = {}, {}, {}
-
-    def place(self, name, at):
-        """As Memory's: the first pixel of all there is."""
-        del name
-        return tf.constant([0, *at(0, 0), 0], tf.int32)
-
-    def surround(self, name, x, frame_size, before, after):
-        """As Memory's: there is nothing around a frame."""
-        del frame_size
-        self._seen[name] = x
-        return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
-
-    def before(self, name, x, at):
-        """As Memory's: nothing has changed yet."""
-        del name, at
-        return x
-
-    def mean(self, name, cells):
-        """As Memory's: all cells are in the window."""
-        self._cells[name] = cells
-        return tf.reduce_mean(cells, (1, 2))
-
-    def paste(self, name, x, size, at, decay=1.0):
-        """As Memory's: x and, where it does not reach, zeros."""
-        del decay
-        self._new_states[name] = _placed(x, size, at(0, 0))
-        return self._new_states[name]
-
-    blend = paste
-
-    def finish(self) -> dict:
-        """The states by name."""
-        for form, channels in self._packs:
-            updates = zip(*(form.updates(self._seen[name]) for name in channels), strict=True)
-            for (kind, corner), parts in zip(form.writes(0, 0), updates, strict=True):
-                x = _joined(parts, 3)
-                self._new_states[form.name(kind)] = _placed(x, form.shapes[kind], corner)
-        if self._cells:
-            self._new_states[CELL_MEANS] = _joined(list(self._cells.values()), 3)
         return self._new_states
 
 
@@ -358,41 +341,11 @@ def number_of(window, grid: Grid):
     return window[0] * grid.positions + window[1]
 
 
-def state_shapes(plan: Plan, strips_from: int = STRIPS_FROM) -> dict[str, tuple[int, int, int, int]]:
-    """Shape (1, h, w, C) of every state tensor by name.
-
-    Args:
-        plan: what is remembered.
-        strips_from: maps of so many rows per pixel of border, and more, are kept as strips.
-    """
-    packed = {
-        form.name(kind): (1, *size, sum(channels.values()))
-        for form, channels in _packs(plan, strips_from)
-        for kind, size in form.shapes.items()
-    }
-    cells = (1, plan.grid.cells, plan.grid.cells, sum(plan.averaged.values()))
-    return {**packed, **({CELL_MEANS: cells} if plan.averaged else {}), **plan.pasted}
-
-
-def _packs(plan, strips_from):
-    return [(_form(plan.grid, geometry, strips_from), channels) for geometry, channels in plan.bordered.items()]
-
-
-def _form(grid, geometry, strips_from):
-    border = max(geometry.before, geometry.after)
-    is_within_cell = 0 < border * grid.cells <= min(geometry.height, geometry.width)
-    return (_Strips if is_within_cell and geometry.height >= strips_from * border else _Map)(grid, geometry)
-
-
-def _table(plan, packs):
-    """First pixels (windows, slices, 4) of all slices, in the order in which a Memory takes them."""
-    rows = []
-    for row, column in plan.grid.windows:
-        places = [begin for form, _ in packs for _, begin, _ in form.reads(row, column)]
-        places += [begin for form, _ in packs for _, begin in form.writes(row, column)]
-        places += [(row, column), *(at(row, column) for at in plan.places.values())]
-        rows.append([(0, y, x, 0) for y, x in places])
-    return tf.constant(np.array(rows, np.int32))
+def _written(form, channels, seen):
+    """Kind, first pixel at the first window, and content of each state tensor of a form."""
+    updates = zip(*(form.updates(seen[name]) for name in channels), strict=True)
+    for (kind, corner), parts in zip(form.writes(0, 0), updates, strict=True):
+        yield kind, corner, _joined(parts, 3)
 
 
 def _placed(x, size, corner):

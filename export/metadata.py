@@ -19,11 +19,7 @@ _RESIZED = {"stretch": "stretched", "letterbox": "letterboxed, black bars on bot
 
 
 def describe(step) -> dict:
-    """The facts a host needs to run a file.
-
-    Args:
-        step: tflite.Step of what is exported.
-    """
+    """The facts that a host needs to run the file of a tflite.Step."""
     model, grid, info = step.model, step.model.grid, step.model.info
     return {
         "patchwork": VERSION,
@@ -77,7 +73,7 @@ def insert(tflite_file: bytes, facts: dict) -> bytes:
     model.buffers[entry.buffer].data = np.frombuffer(text.encode(), np.uint8)
     content = bytes(flatbuffer_utils.convert_object_to_bytearray(model))
     place = CHECKSUM.search(content)
-    return _sealed(content, place, digest(content, place.span(1)))
+    return content[: place.start(1)] + digest(content, place.span(1)) + content[place.end(1) :]
 
 
 def read_tflite(path: str) -> bytes:
@@ -90,7 +86,3 @@ def read_tflite(path: str) -> bytes:
     if content[4:8] != b"TFL3":
         raise DataError(f"{path}: {'not a TFLite file' if content else 'empty'}")
     return content
-
-
-def _sealed(content, place, checksum) -> bytes:
-    return content[: place.start(1)] + checksum + content[place.end(1) :]

@@ -7,11 +7,9 @@ operator that is not known is refused.
 """
 
 import copy
-import dataclasses
 import functools
 import itertools
 import re
-import struct
 
 import keras
 import numpy as np
@@ -46,7 +44,19 @@ TAILS = (
     "TFLite_Detection_PostProcess",
 )
 _CONSTANT = ("DEQUANTIZE", "DENSIFY")  # of which constants are made
-_ACTIVATIONS = {1: "relu", 3: "relu6", 4: "tanh"}  # by the number that the file has for a fused one
+_FUSED = {1: "relu", 3: "relu6", 4: "tanh"}  # activations by the number that the file has for a fused one
+# Operators that are one layer or function, whatever their options.
+_ACTIVATIONS = {
+    **{"RELU": "relu", "RELU6": "relu6", "TANH": "tanh"},
+    **{"LOGISTIC": "sigmoid", "HARD_SWISH": "hard_silu"},
+}
+_MERGES = {
+    "ADD": (layers.Add, ops.add),
+    "SUB": (layers.Subtract, ops.subtract),
+    "MUL": (layers.Multiply, ops.multiply),
+}
+_EXTREMES = {"MAXIMUM": ops.maximum, "MINIMUM": ops.minimum}
+_CONVERSIONS = ("QUANTIZE", "DEQUANTIZE", "CAST")
 _MOST_PIXELS = 1 << 12  # of a side
 TOLERANCE = 1e-3  # of float files, relative to the largest number
 # Least correlation with files in 8 bits: their activations are rounded, too. Of heads that see nothing of their
@@ -54,85 +64,14 @@ TOLERANCE = 1e-3  # of float files, relative to the largest number
 CORRELATED = 0.75
 
 
-@dataclasses.dataclass(frozen=True)
-class Read:
-    """A network that was read.
-
-    Attributes:
-        network: functional Keras model of frames (H, W, 3) in [-1, 1].
-        image_size: (H, W) of the file's own input.
-        outputs: tensors of the file by name of the network's output.
-        cut: the operators that were cut off, in their order.
-        unproven: tensors that outputs are made of whose operator LiteRT has not: these are proven.
-        in_8_bits: whether the file's weights are.
-        input_range: what the file's input has for black and white.
-        input_type: of the file's input, a type of numpy.
-        graph: the _Reader, which knows all operators.
-    """
-
-    network: keras.Model
-    image_size: tuple[int, int]
-    outputs: dict[str, int]
-    cut: list[str]
-    unproven: dict[str, int]
-    in_8_bits: bool
-    input_range: tuple[float, float]
-    input_type: type
-    graph: object
-    _proven: keras.Model
-
-    def answers(self, frame) -> dict[str, np.ndarray]:
-        """What LiteRT computes of a frame (1, H, W, 3) in [-1, 1] at the file's size, by the network's outputs.
-
-        Of an output whose operator LiteRT has not (`unproven`), what it is made of.
-        """
-        tensors = self.outputs | self.unproven
-        found = self._runner(self.as_input(frame))
-        return {name: found[tensor] for name, tensor in tensors.items()}
-
-    @functools.cached_property
-    def _runner(self):
-        return self.runner(list(dict.fromkeys((self.outputs | self.unproven).values())))
-
-    def runner(self, tensors, fast: bool = False) -> "LiteRt":
-        """What computes these tensors of the file, see there."""
-        return LiteRt(cut_file(self.graph.model, self.graph.known_operators, tensors), tensors, fast)
-
-    def as_input(self, frame):
-        """A frame (1, H, W, 3) in [-1, 1] as the file's input has it."""
-        low, high = self.input_range
-        if self.input_type != np.float32:
-            return np.round((frame + 1) * 127.5 + np.iinfo(self.input_type).min).astype(self.input_type)
-        return ((frame + 1) / 2 * (high - low) + low).astype(np.float32)
-
-    def compare(self, frames) -> dict[str, tuple[float, float]]:
-        """How far outputs are from the file's, on frames (1, H, W, 3) in [-1, 1] at its size.
-
-        Returns:
-            By name the largest difference, relative to the largest number, and the correlation.
-        """
-        pairs = [(self.answers(frame), self._proven(frame, training=False)) for frame in frames]
-        found = {}
-        for name in self.outputs:
-            theirs, ours = (np.stack([np.asarray(pair[k][name]) for pair in pairs]) for k in (0, 1))
-            largest = max(float(np.abs(theirs).max()), 1e-9)
-            found[name] = float(np.abs(ours - theirs).max()) / largest, _correlation(ours, theirs)
-        return found
-
-
 def read_tflite(path: str, image_size=None, input_range=None) -> keras.Model:
     """The network of a .tflite file, whose answers were held against the file's own.
 
-    Args:
-        path, image_size, input_range: as for `read`.
+    Arguments are as for `read`, and so are errors: a network that answers otherwise than the file is one, too.
 
     Returns:
         Functional Keras model of frames (H, W, 3) in [-1, 1]; its outputs are maps by the names of tensors in the
         file. `patch` makes it look at windows.
-
-    Raises:
-        DataError: if it cannot be read, or answers otherwise than the file at the file's size.
-        UsageError: if `input_range` is missing.
     """
     source = read(path, input_range=input_range)
     prove(source, path)
@@ -141,13 +80,10 @@ def read_tflite(path: str, image_size=None, input_range=None) -> keras.Model:
     return read(path, image_size, input_range).network
 
 
-def prove(source: Read, path: str, frames=None) -> dict[str, tuple[float, float]]:
-    """Holds a network against its file, see `Read.compare`. Raises DataError if it answers otherwise.
+def prove(source: "TfliteNetwork", path: str, frames=None) -> dict[str, tuple[float, float]]:
+    """Holds a network against its file, see `TfliteNetwork.compare`. Raises DataError if it answers otherwise.
 
-    Args:
-        source: at the file's size.
-        path: of the file.
-        frames: uint8 images of any size; by default some of a generated clip.
+    Frames are uint8 images of any size, by default some of a generated clip.
     """
     frames = render_clip(0, 3, max(source.image_size), "validation").frames if frames is None else frames
     try:
@@ -164,7 +100,7 @@ def prove(source: Read, path: str, frames=None) -> dict[str, tuple[float, float]
     return found
 
 
-def read(path: str, image_size=None, input_range=None) -> Read:
+def read(path: str, image_size=None, input_range=None) -> "TfliteNetwork":
     """Reads a network.
 
     Args:
@@ -178,18 +114,10 @@ def read(path: str, image_size=None, input_range=None) -> Read:
         UsageError: if `input_range` is missing.
     """
     try:
-        return _Reader(path, image_size, input_range).read()
-    except UsageError:
+        return TfliteNetwork(path, image_size, input_range)
+    except (DataError, UsageError):
         raise
-    except (
-        LookupError,
-        TypeError,
-        AttributeError,
-        ValueError,
-        ArithmeticError,
-        RuntimeError,
-        struct.error,
-    ) as error:
+    except Exception as error:  # a damaged table may raise anything where it is read
         raise DataError(f"{path}: damaged, or not a network of one frame ({_one_line(error)})") from None
 
 
@@ -197,10 +125,22 @@ class _Unread(Exception):
     """An operator cannot be read; says why."""
 
 
-class _Reader:
-    """Goes through a file's graph."""
+class TfliteNetwork:
+    """A .tflite file, and what it computes as a Keras model. Arguments are those of `read`.
 
-    def __init__(self, path, image_size, input_range):
+    Attributes:
+        network: functional Keras model of frames (H, W, 3) in [-1, 1].
+        image_size: (H, W) of the file's own input.
+        input_range: what the file's input has for black and white.
+        operators: of the file, in their order.
+        constants, symbols: arrays, and symbolic tensors of the network, by number of the file's tensor.
+        outputs: tensors of the file by name of the network's output.
+        cut: names of the operators that were cut off, in their order.
+        unproven: of tensors that were made by an operator that LiteRT has not, those that they are made of.
+        proven: as `outputs`, but of what is unproven, what it is made of.
+    """
+
+    def __init__(self, path, image_size=None, input_range=None):
         self.path = path
         self.model = flatbuffer_utils.read_model_from_bytearray(bytearray(metadata.read_tflite(path)))
         self.graph = self.model.subgraphs[0]
@@ -211,16 +151,64 @@ class _Reader:
         batch, *size, channels = self.shape(self.input)
         if (batch, len(size), channels) != (1, 2, 3) or not all(0 < side <= _MOST_PIXELS for side in size):
             raise DataError(f"{path}: its input is {list(self.shape(self.input))}, not [1, H, W, 3]")
-        self.file_size = tuple(size)
+        self.image_size = tuple(size)
         if image_size is not None and (np.size(image_size) > 2 or np.min(image_size) < 1):
             raise UsageError(f"image_size is a side in pixels, or (H, W), not {image_size}")
         self.size = tuple(np.broadcast_to(size if image_size is None else image_size, 2).tolist())
-        self.range = self._range(input_range)
+        self.input_range = self._range(input_range)
         self.constants = self._constants()
         self.symbols, self.layers, self.names = {}, [], set()
         self.stacked = {}  # by what PACK has made: the map, the axis and how many
         self.cut, self.ends, self.chosen, self.unproven = [], [], set(), {}
         self.before_convolutions = self._before_convolutions()
+        self._read()
+
+    # Against the file
+
+    def answers(self, frame) -> dict[str, np.ndarray]:
+        """What LiteRT computes of a frame (1, H, W, 3) in [-1, 1] at the file's size, by name as in `proven`."""
+        found = self._proving(self.as_input(frame))
+        return {name: found[tensor] for name, tensor in self.proven.items()}
+
+    @functools.cached_property
+    def _proving(self):
+        return self.runner(list(dict.fromkeys(self.proven.values())))
+
+    def runner(self, tensors, fast: bool = False) -> "LiteRt":
+        """What computes these tensors of the file, see there."""
+        known = (self.constants.keys() | self.symbols.keys()) - self.unproven.keys()
+        operators = [operator for operator in self.operators if operator.outputs[0] in known]
+        return LiteRt(cut_file(self.model, operators, tensors), tensors, fast)
+
+    def as_input(self, frame):
+        """A frame (1, H, W, 3) in [-1, 1] as the file's input has it."""
+        low, high = self.input_range
+        kind = _DTYPES[self.graph.tensors[self.input].type]
+        if kind != np.float32:
+            return np.round((frame + 1) * 127.5 + np.iinfo(kind).min).astype(kind)
+        return ((frame + 1) / 2 * (high - low) + low).astype(np.float32)
+
+    def compare(self, frames) -> dict[str, tuple[float, float]]:
+        """How far outputs are from the file's, on frames (1, H, W, 3) in [-1, 1] at its size.
+
+        Returns:
+            By name the largest difference, relative to the largest number, and the correlation.
+        """
+        proven = {name: self.symbols[tensor] for name, tensor in self.proven.items()}
+        proven = keras.Model(self.network.inputs, proven)
+        pairs = [(self.answers(frame), proven(frame, training=False)) for frame in frames]
+        found = {}
+        for name in self.outputs:
+            theirs, ours = (np.stack([np.asarray(pair[k][name]) for pair in pairs]) for k in (0, 1))
+            largest = max(float(np.abs(theirs).max()), 1e-9)
+            found[name] = float(np.abs(ours - theirs).max()) / largest, _correlation(ours, theirs)
+        return found
+
+    @property
+    def in_8_bits(self) -> bool:
+        """Whether the file's weights are."""
+        kinds = {self.graph.tensors[op.inputs[1]].type for op in self.operators if self.name(op) == "CONV_2D"}
+        return bool(kinds & {schema.TensorType.INT8, schema.TensorType.UINT8})
 
     def shape(self, tensor) -> tuple[int, ...]:
         found = self.graph.tensors[tensor].shape
@@ -282,10 +270,10 @@ class _Reader:
 
     # The network
 
-    def read(self) -> Read:
+    def _read(self):
         """Goes through the operators in their order. The maps that what is cut off begins with are outputs."""
         frame = keras.Input((*self.size, 3), name="frame")
-        low, high = self.range
+        low, high = self.input_range
         x = frame
         if (low, high) != (-1.0, 1.0):
             x = layers.Rescaling((high - low) / 2, (high + low) / 2, name="input_range")(frame)
@@ -294,22 +282,13 @@ class _Reader:
             self._operator(number, operator)
         self.ends += [x for x in self.graph.outputs if x in self.symbols]
         named = set()
-        ends = {_unused(self.named(tensor), named): tensor for tensor in dict.fromkeys(self.ends)}
-        if not ends:
+        self.outputs = {_unused(self.named(tensor), named): tensor for tensor in dict.fromkeys(self.ends)}
+        if not self.outputs:
             raise DataError(f"{self.path}: it has no map among its answers")
-        network = keras.Model(frame, {name: self._answer(tensor) for name, tensor in ends.items()})
+        self.proven = {name: self.unproven.get(tensor, tensor) for name, tensor in self.outputs.items()}
+        self.network = keras.Model(frame, {name: self._answer(tensor) for name, tensor in self.outputs.items()})
         for layer, weights in self.layers:
             layer.set_weights(weights)
-        unproven = {name: self.unproven[tensor] for name, tensor in ends.items() if tensor in self.unproven}
-        shown = {name: unproven.get(name, tensor) for name, tensor in ends.items()}
-        proven = keras.Model(frame, {name: self.symbols[tensor] for name, tensor in shown.items()})
-        known = (self.constants.keys() | self.symbols.keys()) - self.unproven.keys()
-        self.known_operators = [operator for operator in self.operators if operator.outputs[0] in known]
-        kind = _DTYPES[self.graph.tensors[self.input].type]
-        return Read(
-            *(network, self.file_size, ends, self.cut, unproven),
-            *(self._in_8_bits(), self.range, kind, self, proven),
-        )
 
     def _answer(self, tensor):
         """What the network has for one of its ends: where the file takes the best of several, probabilities."""
@@ -327,10 +306,6 @@ class _Reader:
         text = re.sub(r"\W+", "_", text).strip("_")
         return text or f"tensor_{tensor}"
 
-    def _in_8_bits(self) -> bool:
-        kinds = {self.graph.tensors[op.inputs[1]].type for op in self.operators if self.name(op) == "CONV_2D"}
-        return bool(kinds & {schema.TensorType.INT8, schema.TensorType.UINT8})
-
     def _operator(self, number, operator):
         name = self.name(operator)
         if any(tensor in self.constants for tensor in operator.outputs):
@@ -341,17 +316,37 @@ class _Reader:
             self.chosen |= set(inputs if name == "ARG_MAX" else [])
             self.ends += [tensor for tensor in inputs if tensor != self.input]
             return
-        read_it = getattr(self, f"_read_{name.lower()}", None)
-        if read_it is None or not inputs:
-            raise self._refused(number, operator, "is not read")
         try:
-            made = read_it(operator)
+            made = self._made(name, operator) if inputs else None
         except _Unread as why:
             raise self._refused(number, operator, f"is not read: {why}") from None
+        if made is None:
+            raise self._refused(number, operator, "is not read")
         for tensor, symbol in zip(operator.outputs, made if isinstance(made, list) else [made], strict=True):
             self.symbols[tensor] = symbol
             for x in self.unproven.keys() & set(inputs):
                 self.unproven[tensor] = self.unproven[x]
+
+    def _made(self, name, operator):
+        """The symbol that an operator makes, or a list of them; None if the operator is not known."""
+        if name in _CONVERSIONS:
+            return self._x(operator)
+        if name in _EXTREMES:
+            return _EXTREMES[name](*self._operands(operator))
+        if name in _ACTIVATIONS:
+            return self._activation(operator, _ACTIVATIONS[name], self._x(operator))
+        if name in _MERGES:
+            made = self._merged(operator, *_MERGES[name])
+        elif read := getattr(self, f"_read_{name.lower()}", None):
+            made = read(operator)
+        else:
+            return None
+        fused = getattr(operator.builtinOptions, "fusedActivationFunction", 0)
+        if not fused:
+            return made
+        if fused not in _FUSED:
+            raise _Unread(f"its fused activation has the number {fused}")
+        return self._activation(operator, _FUSED[fused], made)
 
     def _refused(self, number, operator, why) -> DataError:
         name = self.name(operator)
@@ -382,16 +377,7 @@ class _Reader:
         """Its inputs, symbols or constants."""
         return [self.symbols.get(tensor, self.constants.get(tensor)) for tensor in operator.inputs]
 
-    def _activated(self, operator, x):
-        fused = operator.builtinOptions.fusedActivationFunction
-        if not fused:
-            return x
-        if fused not in _ACTIVATIONS:
-            raise _Unread(f"its fused activation has the number {fused}")
-        return self._activation(operator, _ACTIVATIONS[fused], x)
-
-    def _activation(self, operator, name, x=None):
-        x = self._x(operator) if x is None else x
+    def _activation(self, operator, name, x):
         if name in ("relu", "relu6"):
             return self._add(operator, layers.ReLU, x, name="_relu", max_value=6.0 if name == "relu6" else None)
         return self._add(operator, layers.Activation, x, name=f"_{name}", activation=name)
@@ -407,11 +393,10 @@ class _Reader:
         SAME padding of an odd size begins a pixel before the map, of an even size on it. Where the file's size
         and ours differ in that, ours is padded as the file's is: a pixel sees what it saw in training.
         """
-        options, x = operator.builtinOptions, self._x(operator)
-        if _PADDING[options.padding] == "valid" or self.size == self.file_size:
-            return x, _PADDING[options.padding]
-        kernel, strides = self.shape(operator.inputs[1])[1:3], (options.strideH, options.strideW)
-        rates = (options.dilationHFactor, options.dilationWFactor)
+        padding, x = _PADDING[operator.builtinOptions.padding], self._x(operator)
+        if padding == "valid" or self.size == self.image_size:
+            return x, padding
+        kernel, (strides, rates) = self.shape(operator.inputs[1])[1:3], _strides_and_rates(operator)
         usual, widths = [], []
         for axis, size in enumerate(self.shape(operator.inputs[0])[1:3]):
             about = ((kernel[axis] - 1) * rates[axis] + 1, strides[axis])
@@ -423,65 +408,35 @@ class _Reader:
             return x, "same"
         return self._add(operator, layers.ZeroPadding2D, x, name="_pad", padding=widths), "valid"
 
+    def _convolution(self, operator, kind, x, kernel, bias, **options):
+        more = {"kernel_size": kernel.shape[:2], "use_bias": bool(bias)}
+        return self._add(operator, kind, x, kernel, *bias, **more, **options)
+
     def _read_conv_2d(self, operator):
-        options, (x, padding) = operator.builtinOptions, self._padded(operator)
+        (x, padding), (strides, rates) = self._padded(operator), _strides_and_rates(operator)
         kernel, bias = self._weights(operator, (1, 2, 3, 0))  # OHWI
-        x = self._add(
-            operator,
-            layers.Conv2D,
-            x,
-            kernel,
-            *bias,
-            filters=kernel.shape[3],
-            kernel_size=kernel.shape[:2],
-            strides=(options.strideH, options.strideW),
-            dilation_rate=(options.dilationHFactor, options.dilationWFactor),
-            groups=x.shape[3] // kernel.shape[2],
-            padding=padding,
-            use_bias=bool(bias),
-        )
-        return self._activated(operator, x)
+        options = {"padding": padding, "strides": strides, "dilation_rate": rates}
+        options |= {"filters": kernel.shape[3], "groups": x.shape[3] // kernel.shape[2]}
+        return self._convolution(operator, layers.Conv2D, x, kernel, bias, **options)
 
     def _read_depthwise_conv_2d(self, operator):
-        options, (x, padding) = operator.builtinOptions, self._padded(operator)
+        (x, padding), (strides, rates) = self._padded(operator), _strides_and_rates(operator)
         kernel, bias = self._weights(operator, (1, 2, 3, 0))  # 1HWC
         kernel = kernel.reshape(*kernel.shape[:2], x.shape[3], -1)
-        x = self._add(
-            operator,
-            layers.DepthwiseConv2D,
-            x,
-            kernel,
-            *bias,
-            kernel_size=kernel.shape[:2],
-            strides=(options.strideH, options.strideW),
-            dilation_rate=(options.dilationHFactor, options.dilationWFactor),
-            depth_multiplier=kernel.shape[3],
-            padding=padding,
-            use_bias=bool(bias),
-        )
-        return self._activated(operator, x)
+        options = {"padding": padding, "strides": strides, "dilation_rate": rates}
+        options |= {"depth_multiplier": kernel.shape[3]}
+        return self._convolution(operator, layers.DepthwiseConv2D, x, kernel, bias, **options)
 
     def _transposed(self, operator, x, kernel, bias, padding, strides):
-        return self._add(
-            operator,
-            layers.Conv2DTranspose,
-            x,
-            kernel,  # HWOI
-            *bias,
-            filters=kernel.shape[2],
-            kernel_size=kernel.shape[:2],
-            strides=strides,
-            padding=_PADDING[padding],
-            use_bias=bool(bias),
-        )
+        options = {"filters": kernel.shape[2], "padding": _PADDING[padding], "strides": strides}  # HWOI
+        return self._convolution(operator, layers.Conv2DTranspose, x, kernel, bias, **options)
 
     def _read_transpose_conv(self, operator):
         options, (_, kernel, x, *bias) = operator.builtinOptions, operator.inputs
         kernel = self.constants[kernel].transpose(1, 2, 0, 3)  # OHWI
         bias = [self.constants[tensor] for tensor in bias if tensor in self.constants]
         strides = (options.strideH, options.strideW)
-        x = self._transposed(operator, self.symbols[x], kernel, bias, options.padding, strides)
-        return self._activated(operator, x) if hasattr(options, "fusedActivationFunction") else x
+        return self._transposed(operator, self.symbols[x], kernel, bias, options.padding, strides)
 
     def _read_convolution2dtransposebias(self, operator):
         """MediaPipe's own. Its padding counts from 1."""
@@ -492,48 +447,14 @@ class _Reader:
 
     def _read_fully_connected(self, operator):
         kernel, bias = self._weights(operator, (1, 0))
-        x = self._add(
-            operator, layers.Dense, self._x(operator), kernel, *bias, units=kernel.shape[1], use_bias=bool(bias)
-        )
-        return self._activated(operator, x)
+        options = {"units": kernel.shape[1], "use_bias": bool(bias)}
+        return self._add(operator, layers.Dense, self._x(operator), kernel, *bias, **options)
 
-    def _arithmetic(self, operator, layer, operation):
+    def _merged(self, operator, layer, operation):
         operands = self._operands(operator)
         if all(tensor in self.symbols for tensor in operator.inputs):
-            x = self._add(operator, layer, operands)
-        else:
-            x = operation(*operands)
-        return self._activated(operator, x)
-
-    def _read_add(self, operator):
-        return self._arithmetic(operator, layers.Add, ops.add)
-
-    def _read_sub(self, operator):
-        return self._arithmetic(operator, layers.Subtract, ops.subtract)
-
-    def _read_mul(self, operator):
-        return self._arithmetic(operator, layers.Multiply, ops.multiply)
-
-    def _read_maximum(self, operator):
-        return ops.maximum(*self._operands(operator))
-
-    def _read_minimum(self, operator):
-        return ops.minimum(*self._operands(operator))
-
-    def _read_relu(self, operator):
-        return self._activation(operator, "relu")
-
-    def _read_relu6(self, operator):
-        return self._activation(operator, "relu6")
-
-    def _read_tanh(self, operator):
-        return self._activation(operator, "tanh")
-
-    def _read_logistic(self, operator):
-        return self._activation(operator, "sigmoid")
-
-    def _read_hard_swish(self, operator):
-        return self._activation(operator, "hard_silu")
+            return self._add(operator, layer, operands)
+        return operation(*operands)
 
     def _read_leaky_relu(self, operator):
         return self._add(
@@ -551,8 +472,7 @@ class _Reader:
         axis = operator.builtinOptions.axis % len(self.shape(operator.inputs[0]))
         if axis != len(self.shape(operator.inputs[0])) - 1:
             raise _Unread(f"it joins maps along axis {axis}")
-        x = self._add(operator, layers.Concatenate, [self.symbols[tensor] for tensor in operator.inputs])
-        return self._activated(operator, x)
+        return self._add(operator, layers.Concatenate, [self.symbols[tensor] for tensor in operator.inputs])
 
     def _read_pad(self, operator):
         widths = self.constants[operator.inputs[1]].tolist()
@@ -565,16 +485,10 @@ class _Reader:
         return x
 
     def _pooled(self, operator, layer):
-        options, x = operator.builtinOptions, self._x(operator)
-        x = self._add(
-            operator,
-            layer,
-            x,
-            pool_size=(options.filterHeight, options.filterWidth),
-            strides=(options.strideH, options.strideW),
-            padding=_PADDING[options.padding],
-        )
-        return self._activated(operator, x)
+        options = operator.builtinOptions
+        sizes = {"pool_size": (options.filterHeight, options.filterWidth)}
+        sizes |= {"strides": (options.strideH, options.strideW), "padding": _PADDING[options.padding]}
+        return self._add(operator, layer, self._x(operator), **sizes)
 
     def _read_max_pool_2d(self, operator):
         return self._pooled(operator, layers.MaxPooling2D)
@@ -659,21 +573,19 @@ class _Reader:
 
     def _read_split(self, operator):
         axis, tensor = operator.inputs
-        return self._split(operator, tensor, axis, len(operator.outputs))
+        return self._split(operator, tensor, axis)
 
     def _read_split_v(self, operator):
         tensor, _, axis = operator.inputs
-        return self._split(operator, tensor, axis, len(operator.outputs))
+        return self._split(operator, tensor, axis)
 
-    def _split(self, operator, tensor, axis, count):
+    def _split(self, operator, tensor, axis):
         axis = int(np.ravel(self.constants[axis])[0]) % len(self.shape(tensor))
         if axis != 3:
             raise _Unread(f"it splits along axis {axis}")
-        edges = np.cumsum([0, *(self.shape(operator.outputs[number])[3] for number in range(count))]).tolist()
-        return [
-            self._channels(operator, self.symbols[tensor], first, last)
-            for first, last in itertools.pairwise(edges)
-        ]
+        edges = np.cumsum([0, *(self.shape(output)[3] for output in operator.outputs)]).tolist()
+        x = self.symbols[tensor]
+        return [self._channels(operator, x, first, last) for first, last in itertools.pairwise(edges)]
 
     def _read_space_to_depth(self, operator):
         block, x = operator.builtinOptions.blockSize, self._x(operator)
@@ -703,7 +615,7 @@ class _Reader:
         if interpolation == "nearest" and any(new % own for new, own in zip(old, (height, width), strict=True)):
             return self._add(operator, NearestResizing, (x, self._map_of(old)))
         aligned = options.alignCorners and interpolation == "bilinear"
-        if self.size == self.file_size and aligned:
+        if self.size == self.image_size and aligned:
             return self._add(operator, AlignedResizing, x, height=old[0], width=old[1])
         is_centred = options.halfPixelCenters or aligned or interpolation == "nearest"
         grown = [(side - aligned) / (own - aligned) for side, own in zip(old, (height, width), strict=True)]
@@ -723,14 +635,16 @@ class _Reader:
             f"it makes a map of {size[0]}x{size[1]} pixels, and there is no other of that size before it"
         )
 
-    def _read_quantize(self, operator):
-        return self._x(operator)
 
-    _read_dequantize = _read_cast = _read_quantize
+def _strides_and_rates(operator) -> tuple:
+    options = operator.builtinOptions
+    return (options.strideH, options.strideW), (options.dilationHFactor, options.dilationWFactor)
 
 
-_CONVOLUTIONS = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV")
-_WITH_WEIGHTS = (*_CONVOLUTIONS, "Convolution2DTransposeBias", "FULLY_CONNECTED")
+_WITH_WEIGHTS = (
+    *("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV"),
+    *("Convolution2DTransposeBias", "FULLY_CONNECTED"),
+)
 _ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
 _PADDING = ("same", "valid")
 _OPERATORS = {number: name for name, number in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
@@ -767,15 +681,9 @@ def cut_file(model, operators, outputs) -> bytes:
 
 
 class LiteRt:
-    """A .tflite that LiteRT runs.
+    """A .tflite that LiteRT runs, for the tensors of these numbers among its outputs.
 
-    Args:
-        content: of the file.
-        outputs: numbers of the tensors that are wanted, outputs of it.
-        fast: whether XNNPACK may run it, which cannot run what has no input.
-
-    Raises:
-        RuntimeError, ValueError: if LiteRT cannot load it.
+    If it shall be fast, XNNPACK may run it, which cannot run what has no input.
     """
 
     def __init__(self, content: bytes, outputs, fast: bool = False):

@@ -17,15 +17,8 @@ from patchwork_tf.zoo.build import build
 class FileStep(KerasStep):
     """What `patchwork-import` has read of a file, with the file itself in the place of the network.
 
-    LiteRT computes the maps, in the file's own numbers; boxes or masks are made of them as ours are.
-
-    Args:
-        path: of the .tflite file.
-        checkpoint: what was made of it.
-
-    Raises:
-        DataError: if it cannot be read.
-        UsageError: if the checkpoint was not made of this file.
+    LiteRT computes the maps, in the file's own numbers; boxes or masks are made of them as ours are. The
+    checkpoint must have been made of this file.
     """
 
     def __init__(self, path: str, checkpoint: checkpoints.Checkpoint):
@@ -37,8 +30,10 @@ class FileStep(KerasStep):
         self._wanted = meaning.outputs(self._source.network)
         super().__init__(self._model_at_its_size(checkpoint, meaning))
         self.info = dataclasses.replace(self.info, system=path, class_names=tuple(checkpoint.class_names))
-        self._fetched = _fetched(self._source, self._wanted)
-        self._runner = self._source.runner(list(self._fetched), fast=True)
+        fetched = _fetched(self._source, self._wanted)
+        self._tensors = list(fetched)
+        self._runner = self._source.runner(self._tensors, fast=True)
+        self._rest = keras.Model(list(fetched.values()), self._wanted)
         self._conclude = compiled(self._concluded)
 
     def _model_at_its_size(self, checkpoint, meaning):
@@ -52,27 +47,17 @@ class FileStep(KerasStep):
         """As `KerasStep`'s; the window is the whole frame."""
         del window
         found = self._runner(self._source.as_input(frame))
-        outputs = self._conclude([ops.convert_to_tensor(found[tensor]) for tensor in self._fetched])
+        outputs = self._conclude([ops.convert_to_tensor(found[tensor]) for tensor in self._tensors])
         return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}, state
 
     def _concluded(self, tensors):
-        known = {id(x): tensor for x, tensor in zip(self._fetched.values(), tensors, strict=True)}
-        outputs, _ = self.model.conclude_outputs({name: _made(x, known) for name, x in self._wanted.items()})
+        outputs, _ = self.model.conclude_outputs(self._rest(tensors))
         return self._answer(outputs, None)
-
-
-def _made(x, known: dict):
-    """What a symbol stands for, of the tensors of others by their `id`."""
-    if id(x) not in known:
-        layer = x._keras_history.operation
-        known[id(x)] = layer(keras.tree.map_structure(lambda each: _made(each, known), layer.input))
-    return known[id(x)]
 
 
 def _fetched(source, wanted: dict) -> dict:
     """Tensors of the file, and the symbols that stand for them, of which all that is wanted can be made."""
-    graph = source.graph
-    known = {id(x): (tensor, x) for tensor, x in graph.symbols.items() if tensor not in graph.unproven}
+    known = {id(x): (tensor, x) for tensor, x in source.symbols.items() if tensor not in source.unproven}
     found, waiting = {}, list(wanted.values())
     while waiting:
         x = waiting.pop()

@@ -9,6 +9,7 @@ import tensorflow as tf
 
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation
+from patchwork_tf.layers.rules import Border
 
 # Border of the map: one pixel for what looks at it, one more for the outputs beside the window that
 # change, and one after it, for a convolution of stride 2 may start at either of two pixels.
@@ -30,80 +31,71 @@ def chain_on(symbol, readers_of) -> list[Operation]:
     return chain if strided else []
 
 
-class Renewal:
-    """Computes a chain, or blends what was computed.
+def renewed(lowering, features, chain):
+    """What the convolutions of a chain make of the full frame: only what a window changes is computed.
 
-    Args:
-        step: the Lowering whose network it is.
+    Those before the one of stride 2 have no neighbours, and run on the window alone. `features` is the symbol of
+    what the map is put together of.
     """
+    number = next(k for k, operation in enumerate(chain) if not operation.is_pointwise)
+    before, (strided, *after) = chain[:number], chain[number:]
+    frame_size, blank = features.shape[1:3], output_of_zeros(chain, features.shape[1:])
+    if not before:
+        context = lowering.part(features, strided.name, RESTORED_BORDER, RESTORED_BORDER)
+    else:
+        context = _with_blanks(lowering, features, before)
+    part = _strided_part(lowering, strided.name, context, frame_size)
+    x, at = run_on_map(after, strided.convolve(part)), _first_output(lowering, frame_size)
+    return blended(lowering, strided.name, x, strided.output.shape[1:3], at, blank)
 
-    def __init__(self, step):
-        self.step = step
 
-    def run(self, features, chain):
-        """What the convolutions of a chain make of the full frame: only what a window changes is computed.
+def _with_blanks(lowering, features, chain):
+    """What a chain makes of the window, with a RESTORED_BORDER: what is remembered, and zeros off the frame.
 
-        Those before the one of stride 2 have no neighbours, and run on the window alone.
-        """
-        number = next(k for k, operation in enumerate(chain) if not operation.is_pointwise)
-        before, (strided, *after) = chain[:number], chain[number:]
-        frame_size, blank = features.shape[1:3], output_of_zeros(chain, features.shape[1:])
-        if not before:
-            context = self.step.part(features, strided.name, RESTORED_BORDER, RESTORED_BORDER)
-        else:
-            context = self._with_blanks(features, before)
-        part = self._strided_part(strided.name, context, frame_size)
-        x, at = run_on_map(after, strided.convolve(part)), self._first_output(frame_size)
-        return self.blended(strided.name, x, strided.output.shape[1:3], at, blank)
+    Where no window has been, that is what the chain makes of zeros: the difference from it is remembered.
+    """
+    x = run_on_map(chain, lowering.tensors[id(features)])
+    frame_size = features.shape[1:3]
+    blank = output_of_zeros(chain, features.shape[1:])[:1, :1]
+    context = lowering.memory.surround(chain[-1].name, x - blank, frame_size, *RESTORED_BORDER)
+    return context + lowering.inside(features, Border(RESTORED_BORDER, RESTORED_BORDER)) * blank
 
-    def _with_blanks(self, features, chain):
-        """What a chain makes of the window, with a RESTORED_BORDER: what is remembered, and zeros off the frame.
 
-        Where no window has been, that is what the chain makes of zeros: the difference from it is remembered.
-        """
-        x = run_on_map(chain, self.step.tensors[id(features)])
-        frame_size = features.shape[1:3]
-        before, after = RESTORED_BORDER
-        blank = output_of_zeros(chain, features.shape[1:])[:1, :1]
-        context = self.step.memory.surround(chain[-1].name, x - blank, frame_size, before, after)
-        frame_mask = np.pad(np.ones(frame_size, np.float32), (before, after))
-        height, width = context.shape[1:3]
-        corners = [self.step.at_window(frame_size)(*window) for window in self.step.windows.windows]
-        insides = np.stack([frame_mask[y : y + height, x : x + width] for y, x in corners])[..., None]
-        return context + tf.gather(insides, self.step.position)[None] * blank
+def _strided_part(lowering, name, context, frame_size):
+    """What the outputs that changed of a convolution of stride 2 look at; `context` has a RESTORED_BORDER."""
+    corner, before = lowering.at_window(frame_size), RESTORED_BORDER[0]
+    first = _first_output(lowering, frame_size)
 
-    def _strided_part(self, name, context, frame_size):
-        """What the outputs that changed of a convolution of stride 2 look at; `context` has a RESTORED_BORDER."""
-        corner, before, first = self.step.at_window(frame_size), RESTORED_BORDER[0], self._first_output(frame_size)
-
-        def at(row, column):
-            return tuple(
-                2 * start - side % 2 - (pixel - before)
-                for start, side, pixel in zip(first(row, column), frame_size, corner(row, column), strict=True)
-            )
-
-        # A window of w pixels changes no more outputs than this.
-        counts = [side // 2 + 1 + side % 2 for side in self.step.window_size(frame_size)]
-        size = (1, *(2 * count + 1 for count in counts), context.shape[3])
-        # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
-        # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
-        return tf.slice(context, self.step.memory.place(name, at), size)
-
-    def _first_output(self, frame_size):
-        """Function of a window to the first output that it changes; -1 is just outside of the map.
-
-        Output i looks at the pixels 2 i to 2 i + 2; of maps with an odd side at one before: SAME padding.
-        """
-        corner = self.step.at_window(frame_size)
-        return lambda row, column: tuple(
-            (pixel - 1 + side % 2) // 2 for pixel, side in zip(corner(row, column), frame_size, strict=True)
+    def at(row, column):
+        return tuple(
+            2 * start - side % 2 - (pixel - before)
+            for start, side, pixel in zip(first(row, column), frame_size, corner(row, column), strict=True)
         )
 
-    @in_float
-    def blended(self, name, x, size, at, blank):
-        """`memory.blend` of x (1, h, w, C), with `blank` (H, W, C) where nothing has been renewed yet."""
-        remembered = self.step.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
-        return remembered[..., 1:] + (1 - remembered[..., :1]) * blank
+    # A window of w pixels changes no more outputs than this.
+    counts = [side // 2 + 1 + side % 2 for side in lowering.window_size(frame_size)]
+    size = (1, *(2 * count + 1 for count in counts), context.shape[3])
+    # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
+    # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.
+    return tf.slice(context, lowering.memory.place(name, at), size)
+
+
+def _first_output(lowering, frame_size):
+    """Function of a window to the first output that it changes; -1 is just outside of the map.
+
+    Output i looks at the pixels 2 i to 2 i + 2; of maps with an odd side at one before: SAME padding.
+    """
+    corner = lowering.at_window(frame_size)
+    return lambda row, column: tuple(
+        (pixel - 1 + side % 2) // 2 for pixel, side in zip(corner(row, column), frame_size, strict=True)
+    )
+
+
+@in_float
+def blended(lowering, name, x, size, at, blank):
+    """`memory.blend` of x (1, h, w, C), with `blank` (H, W, C) where nothing has been renewed yet."""
+    remembered = lowering.memory.blend(name, tf.concat([tf.ones((*x.shape[:3], 1)), x], 3), size, at)
+    return remembered[..., 1:] + (1 - remembered[..., :1]) * blank
 
 
 def _is_strided(operation) -> bool:

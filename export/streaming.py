@@ -21,11 +21,8 @@ class ExportedStep:
     The state that goes in is changed in place, and is the one that comes out. Several streams may take turns;
     every thread needs a step of its own.
 
-    Args:
-        path: of the file.
-
     Attributes:
-        path: likewise.
+        path: of the file.
         facts: its metadata.
         config, info, grid, task: of the model that was exported.
         policy: how `next_window` is chosen, 'rule' or 'learned'.

@@ -20,7 +20,7 @@ from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.export.detector import DetectorLowering
 from patchwork_tf.export.lowering import MapsLowering
-from patchwork_tf.export.memory import STRIPS_FROM, FirstMemory, Memory, Plan, state_shapes
+from patchwork_tf.export.memory import STRIPS_FROM, FirstMemory, Memory
 from patchwork_tf.export.segmenter import SegmenterLowering
 from patchwork_tf.models.detector import PatchworkDetector
 from patchwork_tf.models.maps import PatchworkMaps
@@ -40,7 +40,7 @@ class Step:
 
     Args:
         model: as from `build`, on the TensorFlow backend.
-        suppression: of detectors, as for `convert`.
+        suppression: of detectors, whether it is in the graph.
         strips_from: maps of so many rows and more are remembered as strips.
         **options: of the Lowering.
 
@@ -55,12 +55,16 @@ class Step:
         if keras.backend.backend() != "tensorflow":
             raise UsageError("export needs the TensorFlow backend: set KERAS_BACKEND=tensorflow")
         self.model = model
-        self._lower = _lowering_of(model)
+        lowerings = [lowering for kind, lowering in _LOWERINGS.items() if isinstance(model, kind)]
+        if not lowerings:
+            raise UsageError(f"{type(model).__name__} cannot be exported: there is no lowering of it")
+        self._lower = lowerings[0]
         self._options = {**options, "suppression": suppression}
-        self._strips_from = strips_from
-        self._plan = Plan(model.grid)
-        self._run(self._plan, tf.zeros((1, *model.config.image_size, 3)), tf.zeros(2, tf.int32))
-        shapes = state_shapes(self._plan, strips_from)
+        self._frame = tf.TensorSpec((1, *model.config.image_size, 3), name="frame")
+        self._new_memory = functools.partial(FirstMemory, model.grid, strips_from)
+        self._first = self._new_memory()
+        _traced(lambda frame: self._run(self._first, frame, tf.zeros(2, tf.int32), starts=True), self._frame)
+        shapes = self._first.state_shapes
         self._names = {name: f"state_{number:02d}_{name}" for number, name in enumerate(shapes)}
         self.state_shapes = {self._names[name]: shape for name, shape in shapes.items()}
         self.predictions = {
@@ -73,52 +77,40 @@ class Step:
         # The runtime would clamp a window off the grid slice by slice, each to another place.
         window = tf.clip_by_value(window, 0, self.model.grid.positions - 1)
         states = {name: states[self._names[name]] for name in self._names}
-        memory = Memory(self._plan, window, states, self._strips_from)
-        outputs = self._run(memory, frame, window)
-        return {**outputs, **{self._names[name]: value for name, value in memory.finish().items()}}
+        memory = Memory(self._first, window, states)
+        return self._run(memory, frame, window) | self._named(memory.finish())
 
     def start(self, frame):
         """The same of a first frame, looked at as a whole."""
-        memory = FirstMemory(self._plan, self._strips_from)
+        memory = self._new_memory()
         outputs = self._run(memory, frame, tf.zeros(2, tf.int32), starts=True)
-        return {**outputs, **{self._names[name]: value for name, value in memory.finish().items()}}
+        return outputs | self._named(memory.finish())
+
+    def _named(self, states) -> dict:
+        return {self._names[name]: value for name, value in states.items()}
 
     @functools.cached_property
     def signatures(self) -> dict:
         """The traced functions by their names in the file."""
-        frame = tf.TensorSpec((1, *self.model.config.image_size, 3))
         window = tf.TensorSpec((2,), tf.int32)
         states = {name: tf.TensorSpec(shape) for name, shape in self.state_shapes.items()}
-
-        def traced(function, **inputs):
-            return tf.function(function, autograph=False).get_concrete_function(**inputs)
-
-        signatures = {SIGNATURE: traced(self, frame=frame, window=window, **states)}
+        signatures = {SIGNATURE: _traced(self, frame=self._frame, window=window, **states)}
         if states:
-            signatures[START] = traced(self.start, frame=frame)
+            signatures[START] = _traced(self.start, frame=self._frame)
         return signatures
 
     def _run(self, memory, frame, window, **options):
         return self._lower(self.model, memory, **self._options, **options).run(frame, window)
 
 
-def _lowering_of(model) -> type:
-    for kind, lowering in _LOWERINGS.items():
-        if isinstance(model, kind):
-            return lowering
-    raise UsageError(f"{type(model).__name__} cannot be exported: there is no lowering of it")
+def _traced(function, *args, **kwargs):
+    return tf.function(function, autograph=False).get_concrete_function(*args, **kwargs)
 
 
 def convert(step: Step, facts: dict, float16: bool = False) -> bytes:
-    """Converts a step.
+    """The TFLite file of a step, with facts as its metadata.
 
-    Args:
-        step: Step.
-        facts: metadata to put into the file.
-        float16: keep weights in 16 bits, half the file, and compute in half precision where the processor can.
-
-    Returns:
-        The TFLite file.
+    With `float16` weights have 16 bits, half the file, and are computed in half precision where the processor can.
     """
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(tf.Module(), folder, signatures=step.signatures)

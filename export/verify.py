@@ -24,30 +24,19 @@ _TRACED_FROM = 12  # steps: of fewer, tracing takes longer than it saves
 
 @dataclasses.dataclass
 class Comparison:
-    """What `compare` found.
+    """What `compare` found."""
 
-    Attributes:
-        differences: largest |TFLite - Keras| of any raw output per step, as in TOLERANCE; with suppression in the
-            graph, of boxes and scores of the detections that agree.
-        detections: how many Keras found in all steps in which no two scores are the same.
-        agreeing: how many of them TFLite found, same class, box and score within the tolerance.
-        other_windows: steps after which TFLite chose a next window that Keras holds for worse, all detections
-            being the same.
-        tied: how many detections TFLite found in the other steps, where chance decides which boxes are kept.
-        tied_agreeing: how many of them Keras has among its boxes before suppression, and no better one of their
-            class overlaps.
-        suppressed: whether there are only detections to compare.
-        tolerance: of the differences.
-    """
-
+    # Per step the largest |TFLite - Keras| of any raw output, as in TOLERANCE; with suppression in the graph, of
+    # boxes and scores of the detections that agree.
     differences: list[float] = dataclasses.field(default_factory=list)
-    detections: int = 0
-    agreeing: int = 0
+    detections: int = 0  # that Keras found in all steps in which no two scores are the same
+    agreeing: int = 0  # of them that TFLite found, same class, box and score within the tolerance
+    # Steps after which TFLite chose a next window that Keras holds for worse, all detections being the same.
     other_windows: int = 0
-    tied: int = 0
-    tied_agreeing: int = 0
-    suppressed: bool = False
-    tolerance: float = TOLERANCE
+    tied: int = 0  # detections that TFLite found in the other steps, where chance decides which boxes are kept
+    tied_agreeing: int = 0  # of them that Keras has before suppression, and no better one of their class overlaps
+    suppressed: bool = False  # whether there are only detections to compare
+    tolerance: float = TOLERANCE  # of the differences
 
     @property
     def steps(self) -> int:
@@ -74,16 +63,16 @@ class Comparison:
 
 
 def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=None) -> Comparison:
-    """Runs a Keras model and its exported file side by side.
+    """Runs a Keras model and its exported file side by side, on frames of noise at several scales.
 
-    What the file remembers has another form than what Keras does, so it is the answers that are held
-    against each other: sooner or later every pixel that is remembered plays a part in one. The first half of the
-    steps starts blind, the second with a look at the whole frame.
+    What the file remembers has another form than what Keras does, so it is the answers that are
+    held against each other: sooner or later every pixel that is remembered plays a part in one. The first half of
+    the steps, at random windows, starts blind, the second with a look at the whole frame.
 
     Args:
         model: the Keras model, TensorFlow backend.
         path: of the TFLite file.
-        steps: how many frames, of noise at several scales, at random windows.
+        steps: how many frames.
         seed: of the frames and windows.
         tolerance: of detections that count as the same, and of windows that count as as good.
         progress: called after every step.

@@ -76,10 +76,6 @@ def build(folder: str, systems=()) -> Path:
 
     Returns:
         The folder of all else.
-
-    Raises:
-        DataError: if another page is there, it cannot be written, or LiteRT.js cannot be had.
-        UsageError: if a system does not come with weights, or has flip or delay.
     """
     root, index = Path(folder), Path(folder, "index.html")
     old = index.exists() and re.search(r'<base href="(\w{16})/">', index.read_text("utf-8", "replace"))

@@ -69,7 +69,7 @@ class Family:
         return sum(name.startswith("boxes_") for name in self.model.output)
 
 
-def ssd_fpnlite(image_size=320, depth=0.35, width=32, num_classes=3, native_resize=False) -> Family:
+def ssd_fpnlite(image_size=320, depth=0.35, width=32, num_classes=3) -> Family:
     """SSD MobileNetV2 FPNLite of the TensorFlow Object Detection API, ssd_mobilenet_v2_fpnlite_320x320_coco17.
 
     After configs/tf2/ssd_mobilenet_v2_fpnlite_320x320_coco17_tpu-8.config, its models/
@@ -80,8 +80,6 @@ def ssd_fpnlite(image_size=320, depth=0.35, width=32, num_classes=3, native_resi
         image_size, num_classes: as for Family.
         depth: multiplier of MobileNetV2's channels.
         width: channels of the pyramid and the heads, 128 as published.
-        native_resize: whether maps are enlarged by one operator, which is an option of the API; as published they
-            are stacked twice and reshaped.
     """
     keras.utils.set_random_seed(0)
     frame = _frame(image_size)
@@ -90,8 +88,7 @@ def ssd_fpnlite(image_size=320, depth=0.35, width=32, num_classes=3, native_resi
     pyramid = [x]
     for name in ("block_12", "block_5"):  # layer_14 and layer_7
         lateral = _convolution(width, bias=True)(found[name])
-        larger = Resized(*lateral.shape[1:3]) if native_resize else Stacked()
-        x = layers.Add()([larger(x), lateral])
+        x = layers.Add()([Stacked()(x), lateral])
         x = _relu6(_separable(width)(x))
         pyramid.insert(0, x)
     for _ in (6, 7):

@@ -63,19 +63,19 @@ def exported(export_once):
     return export_once("oid-pw-m2n1", suppression=False, image_size=64)[:2]
 
 
-def test_a_thousand_steps_without_drift(exported):
-    """Every raw output of 1000 random frames at random windows is Keras', so what is remembered is, too."""
+def test_many_steps_without_drift(exported):
+    """Every raw output of random frames at random windows is Keras', so what is remembered is, too."""
     model, path = exported
-    comparison = verify.compare(model, path, steps=1000)
-    assert comparison.steps == 1000
+    comparison = verify.compare(model, path, steps=300)
+    assert comparison.steps == 300
     assert comparison.max_difference <= 1e-4
-    assert max(comparison.differences[-200:]) <= 5 * max(comparison.differences[:200])
+    assert max(comparison.differences[-100:]) <= 5 * max(comparison.differences[:100])
 
 
 @pytest.mark.parametrize("name", ["davis-sf", "davis-pw-m4n1"])
 def test_segmenters_agree_with_keras(name, export_once):
-    _, path, found = export_once(name, verify_steps=40)
-    assert found.comparison.steps == 40
+    _, path, found = export_once(name, verify_steps=20)
+    assert found.comparison.steps == 20
     assert found.comparison.max_difference <= 1e-4
     mask = Network(path).step(np.zeros((1, SIZE, SIZE, 3), np.float32), (0, 0))["mask"]
     assert mask.shape == (SIZE, SIZE)
@@ -142,13 +142,13 @@ def test_signature_names_shapes_and_metadata(exported):
 @pytest.mark.parametrize("form", [{"strips_from": 1000}, {"strips_from": 1, "unexpanded": False}])
 def test_every_form_of_memory_gives_the_same_bits(form, export_once, exported, tmp_path):
     """I3, in LiteRT: whole maps in the place of strips, or strips of all and expanded features for narrow ones."""
-    model, path = exported if form["strips_from"] > 1 else export_once("davis-pw-m4n1", verify_steps=40)[:2]
+    model, path = exported if form["strips_from"] > 1 else export_once("davis-pw-m4n1", verify_steps=20)[:2]
     step, other = Step(model, False, **form), tmp_path / "other.tflite"
     other.write_bytes(convert(step, metadata.describe(step)))
     runners, rng = [Network(path), Network(str(other))], np.random.default_rng(3)
     sizes = [sum(value.nbytes for value in runner.states().values()) for runner in runners]
     assert sizes[0] < sizes[1]
-    for frame in random_frames(rng, 50, model.config.image_size):
+    for frame in random_frames(rng, 24, model.config.image_size):
         window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
         expected, found = (runner.step(frame[None], window) for runner in runners)
         for key, value in expected.items():
@@ -163,7 +163,7 @@ def test_state_of_the_paper_s_detector_is_small():
 
 
 def test_large_frames(small, tmp_path):
-    model = small("davis-pw-m2n1", image_size=(768, 1280))
+    model = small("davis-pw-m2n1", image_size=(384, 640))
     exported = export(model, str(tmp_path / "large.tflite"), False, 3)
     assert exported.comparison.max_difference <= 1e-4
 
@@ -171,7 +171,7 @@ def test_large_frames(small, tmp_path):
 def test_int8_of_the_shipped_detector_agrees_with_float(tmp_path):
     """It has channels with a bias and no weights, whose scale leaves no room for the bias."""
     model = checkpoints.build_from(pw.get_system("oid-sf"), checkpoints.read("oid-sf"), image_size=192)
-    frames = list(itertools.islice(Video(str(CLIP)), 48))
+    frames = list(itertools.islice(Video(str(CLIP)), 24))
     path = str(tmp_path / "int8.tflite")
     export(model, path, True, 1, "int8", frames[::2])
     metric = get_task("detection").agreement_metric(model.info.class_names)
@@ -309,8 +309,7 @@ def test_model_and_file_say_the_same_of_a_real_video(name, export_once, tmp_path
 
         return choose
 
-    frames = list(itertools.islice(Video(clip), 100))
-    frames = frames[:50] if model.config.depth == 1.0 else frames + frames[::-1]
+    frames = list(itertools.islice(Video(clip), 25 if model.config.depth == 1.0 else 75))
     streams = (pw.stream(run, frames, noted(views)) for run, views in zip((model, step), policies, strict=True))
     windows, agreeing, tied = [], [], []
     for said, found in zip(*streams, strict=True):

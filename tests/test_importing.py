@@ -18,7 +18,7 @@ import patchwork_tf as pw
 from patchwork_tf import compare, train
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
-from patchwork_tf.export import importer, importing
+from patchwork_tf.export import importer, importing, reader
 from patchwork_tf.export.reference import FileStep
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.grid import Grid
@@ -113,25 +113,34 @@ def test_a_detector_in_8_bits(tmp_path, labels):
     np.testing.assert_allclose(theirs["scores"][:5], found["scores"][:5], atol=0.1)
 
 
+# Task, classes, size, and what the input has for black and white, if it is not in 8 bits.
 ZOO = {
-    "deeplabv3_mnv2_pascal_quant": ("segmentation", 20, (), (512, 512)),
-    "deeplabv3_mnv2_dm05_pascal_quant": ("segmentation", 20, (), (512, 512)),
-    "movenet_single_pose_lightning_ptq": ("maps", 1, (), (192, 192)),
-    "selfie_segmentation": ("segmentation", 1, ("--input_range=0,1",), (256, 256)),
-    "face_detection_short_range": ("detection", 1, (RANGE,), (128, 128)),
-    "palm_detection_full": ("detection", 1, ("--input_range=0,1",), (192, 192)),
-    "pose_detection": ("detection", 1, (RANGE,), (256, 256)),
-    "pose_landmark_full": ("maps", 1, ("--input_range=0,1",), (256, 256)),
+    "deeplabv3_mnv2_pascal_quant": ("segmentation", 20, (512, 512), None),
+    "deeplabv3_mnv2_dm05_pascal_quant": ("segmentation", 20, (512, 512), None),
+    "movenet_single_pose_lightning_ptq": ("maps", 1, (192, 192), None),
+    "selfie_segmentation": ("segmentation", 1, (256, 256), (0, 1)),
+    "face_detection_short_range": ("detection", 1, (128, 128), (-1, 1)),
+    "palm_detection_full": ("detection", 1, (192, 192), (0, 1)),
+    "pose_detection": ("detection", 1, (256, 256), (-1, 1)),
+    "pose_landmark_full": ("maps", 1, (256, 256), (0, 1)),
 }
 
 
 @pytest.mark.parametrize("name", ZOO)
 def test_networks_that_people_run(name, real_data, tmp_path):
-    """What they answer is guessed from the file; a step of each comes to the whole frame's answer."""
-    task, classes, flags, size = ZOO[name]
-    if classes == 20:
-        flags = (f"--labels={CHECKOUT}/docs/models/voc_labels.txt",)
-    assert run(real_data(f"tflite_zoo/{name}.tflite"), tmp_path / "run", *flags) == 0
+    """They are read right, on pictures; what they answer is guessed; a step comes to the whole frame's answer."""
+    path, (task, classes, size, given) = real_data(f"tflite_zoo/{name}.tflite"), ZOO[name]
+    source = reader.read(path, input_range=given)
+    clip = list(itertools.islice(Video(str(CHECKOUT / "docs/photos.mp4")), 0, 120, 60))
+    found = reader.prove(source, path, clip)
+    assert source.in_8_bits or max(difference for difference, _ in found.values()) < 1e-3
+    if name == "deeplabv3_mnv2_pascal_quant":
+        frame = cv2.resize(clip[0], (513, 513))[None] / np.float32(127.5) - 1
+        ours, theirs = source.network(frame), source.answers(frame)
+        assert [np.mean(np.argmax(ours[key], -1) == np.argmax(theirs[key], -1)) > 0.97 for key in theirs] == [True]
+    flags = [f"--input_range={given[0]},{given[1]}"] if given else []
+    flags += [f"--labels={CHECKOUT}/docs/models/voc_labels.txt"] if classes == 20 else []
+    assert run(path, tmp_path / "run", *flags) == 0
     model = imported(tmp_path / "run", "pw-m4n2")
     assert (model.config.task, model.config.num_classes, model.config.image_size) == (task, classes, size)
     assert any(step.remembers for step in model.plan.steps)

@@ -69,7 +69,7 @@ def classes(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def frames(clip):
-    few = itertools.islice(itertools.cycle(Video(clip)), 200)
+    few = itertools.islice(Video(clip), 60)
     return [cv2.resize(frame, (WIDTH, HEIGHT), interpolation=cv2.INTER_AREA) for frame in few]
 
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import fresh_model, random_frames, randomise, small_model, traced_step
+from conftest import every_map, fresh_model, random_frames, randomise, small_model, traced_step
 
 import patchwork_tf as pw
 from patchwork_tf.data.video import Video
@@ -52,7 +52,7 @@ def test_i1_single_frame_backbone_is_keras_mobilenet():
     model = pw.build(pw.get_system("vid-sf").model, image_size=size)
     pw.load_backbone_weights(model, TRAINED)
     image = cat_and_cup(size)
-    endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
+    endpoints = every_map(model.backbone)(image)
     reference = keras_mobilenet(size, TRAINED)
     outputs = [reference.get_layer(name).output for name in endpoints]
     expected = keras.Model(reference.input, outputs)(image)
@@ -73,8 +73,8 @@ def test_i1_classifies_photos_like_keras(real_data):
     assert len(rows) == 16
     agreeing = 0
     for row in rows:
-        endpoints, _ = model.backbone.step(photo(real_data(f"imagenet_photos/{row[0]}.jpg"), 224), NO_WINDOW, {})
-        pooled = np.mean(endpoints["out_relu"], axis=(1, 2))
+        features = model.backbone.network(photo(real_data(f"imagenet_photos/{row[0]}.jpg"), 224))
+        pooled = np.mean(features, axis=(1, 2))
         logits = pooled @ arrays["predictions/kernel"] + arrays["predictions/bias"]
         agreeing += int(np.argmax(logits)) == int(row[2])
     assert agreeing >= 15  # how photos were shrunk tips the tractor from thresher to tractor
@@ -83,7 +83,7 @@ def test_i1_classifies_photos_like_keras(real_data):
 @functools.lru_cache(maxsize=12)
 def twins(task, grid, depth=0.35):
     """A small single-frame model and a Patchwork one with its weights. Shared: leave their weights alone."""
-    single = small_model(f"{task}-sf", depth=depth)
+    single = small_model(f"{task}-sf", depth=depth, image_size=64 if grid == "m2n1" else 128)
     return single, twin(f"{task}-pw-{grid}", single)
 
 
@@ -118,8 +118,8 @@ LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 @pytest.mark.parametrize(("task", "grid", "depth"), CASES)
 def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth):
     """The whole answer, after every window was visited as often as the network is deep."""
-    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
     single, patchwork = twins(task, grid, depth)
+    frame = random_frames(np.random.default_rng(0), 1, single.config.image_size)
     expected, _ = single.step(frame, NO_WINDOW, {})
     found = converge(patchwork, frame, LONGEST_PATH[task])
     for key in expected.keys() - {"next_window"}:
@@ -138,7 +138,7 @@ def test_i4_batch_items_are_independent(task, grid, depth):
 def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid, depth):
     """After looking at the whole frame, looking at any window of it changes nothing."""
     single, patchwork = twins(task, grid, depth)
-    frame = random_frames(np.random.default_rng(0), 1, (128, 128))
+    frame = random_frames(np.random.default_rng(0), 1, single.config.image_size)
     expected, _ = single.step(frame, NO_WINDOW, {})
     warm, state = patchwork.step(frame, None, patchwork.initial_state(1))
     assert {name: tuple(s.shape[1:]) for name, s in state.items()} == patchwork.memory_shapes()
@@ -300,7 +300,7 @@ def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
     model = fresh_model(f"{task}-sf", depth=depth)
     pw.load_backbone_weights(model, path)
     image = random_frames(np.random.default_rng(0), 1, (128, 128))
-    endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
+    endpoints = every_map(model.backbone)(image)
     assert len(endpoints) > 100
     assert model.backbone.network.count_params() == reference.count_params()
     expected = keras.Model(reference.input, [reference.get_layer(name).output for name in endpoints])(image)

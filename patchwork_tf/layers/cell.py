@@ -30,7 +30,7 @@ class PatchworkCell(layers.Layer):
     Args:
         layer: such as a `layers.Conv2D` or `layers.DepthwiseConv2D` with padding 'same', or any other that has a
             rule (`rules.py`). It is not changed.
-        grid: the frame's grid. If its window is the whole frame, the cell is the plain layer and keeps no memory.
+        grid: the frame's grid.
         frame_shape: (H, W, C) of the full-frame feature map at the layer's input.
         border: what it looks at around the window; by default what its rule says.
         name: by default the layer's with '_cell'.
@@ -40,12 +40,9 @@ class PatchworkCell(layers.Layer):
         backend.check_precision()
         super().__init__(name=name or f"{layer.name}_cell")
         self.layer = layer
-        self.key = layer.name
         self.grid = grid
         self.frame_shape = tuple(frame_shape)
-        if border is None and not grid.is_whole_frame:
-            border = rules.need_of(layer, self.frame_shape)
-        self.border = border
+        self.border = border or rules.need_of(layer, self.frame_shape)
 
     @property
     def memory_shape(self) -> tuple[int, int, int]:
@@ -55,28 +52,14 @@ class PatchworkCell(layers.Layer):
         height, width, channels = self.frame_shape
         return height + sum(self.border.rows), width + sum(self.border.columns), channels
 
-    def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """The state this cell needs, by name: none if the window is the whole frame."""
-        return {} if self.grid.is_whole_frame else {self.key: self.memory_shape}
-
-    def step(self, x, window, state):
-        """As `call`, with the memory in a dict of states, by the layer's name."""
-        if self.grid.is_whole_frame:
-            return self.layer(x), state
-        y, memory = self.call(x, window, state.get(self.key))
-        return y, {**state, self.key: memory}
-
     def call(self, x, window, memory):
-        """Runs the layer on one window and remembers it.
+        """Runs the layer on one window: its output there, and the new memory.
 
         Args:
             x: (B, h, w, C) float32, the features of the window.
             window: (B, 2) int32, row and column of the window's top left cell. None if x is
                 the full frame: all of the memory is made anew then.
             memory: (B, *memory_shape), or of fewer streams that windows are tried on.
-
-        Returns:
-            The layer's output for the window, (B, h / stride, w / stride, F); and the new memory.
         """
         self._build_layer()
         border, inside = self.border, self._inside
@@ -149,16 +132,7 @@ def remember(memory, x, window, grid: Grid):
 
 
 def write(memory, x, corner):
-    """Replaces the part of each memory that starts at `corner`.
-
-    Args:
-        memory: (B, H, W, C), or of fewer streams, each of which gets B / streams contents on their own.
-        x: (B, h, w, C), the new content.
-        corner: (B, 2) int32, where its top left pixel goes.
-
-    Returns:
-        The new memory (B, H, W, C).
-    """
+    """Memories (B, H, W, C) with x (B, h, w, C) from `corner` (B, 2) on; of fewer streams, each is repeated."""
     if memory.shape[0] != x.shape[0]:
         memory = ops.repeat(memory, x.shape[0] // memory.shape[0], axis=0)
     if x.shape[0] == 1:  # One stream: a slice, which is what a mobile runtime is good at.
@@ -170,11 +144,7 @@ def write(memory, x, corner):
 
 
 def read(memory, corner, size):
-    """Cuts parts of `size` (h, w) out of memories (B, H, W, C), from `corner` (B, 2) on, or (B K, 2): K of each.
-
-    Returns:
-        (B, h, w, C), or (B K, h, w, C).
-    """
+    """Cuts parts of `size` (h, w) out of memories (B, H, W, C), from `corner` (B, 2) or (B K, 2) on: K of each."""
     if corner.shape[0] == 1:
         return ops.slice(memory, _start(corner), (1, *size, memory.shape[-1]))
     flat = ops.reshape(memory, (-1, memory.shape[-1]))

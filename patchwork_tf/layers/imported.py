@@ -1,4 +1,7 @@
-"""Layers that networks out of .tflite files have and Keras has not, and what they need on windows."""
+"""Layers that networks out of .tflite files have and Keras has not, and what they need on windows.
+
+Keras saves them by the numbers that they were made with.
+"""
 
 import keras
 import numpy as np
@@ -21,9 +24,6 @@ class DepthToSpace(layers.Layer):
         x = ops.transpose(ops.reshape(x, (-1, height, width, block, block, rest)), (0, 1, 3, 2, 4, 5))
         return ops.reshape(x, (-1, height * block, width * block, rest))
 
-    def get_config(self):
-        return {**super().get_config(), "block": self.block}
-
 
 @keras.saving.register_keras_serializable("patchwork_tf")
 class ChannelPadding(layers.Layer):
@@ -39,9 +39,6 @@ class ChannelPadding(layers.Layer):
         zeros = [ops.repeat(nothing, count, axis=-1) for count in (self.before, self.after)]
         return ops.concatenate([zeros[0], x, zeros[1]], axis=-1)
 
-    def get_config(self):
-        return {**super().get_config(), "before": self.before, "after": self.after}
-
 
 @keras.saving.register_keras_serializable("patchwork_tf")
 class ChannelSlice(layers.Layer):
@@ -54,9 +51,6 @@ class ChannelSlice(layers.Layer):
     def call(self, x):
         return x[..., self.start : self.stop]
 
-    def get_config(self):
-        return {**super().get_config(), "start": self.start, "stop": self.stop}
-
 
 @keras.saving.register_keras_serializable("patchwork_tf")
 class PixelSlice(layers.Layer):
@@ -68,9 +62,6 @@ class PixelSlice(layers.Layer):
 
     def call(self, x):
         return x[:, self.row :: self.size, self.column :: self.size]
-
-    def get_config(self):
-        return {**super().get_config(), "size": self.size, "row": self.row, "column": self.column}
 
 
 @keras.saving.register_keras_serializable("patchwork_tf")
@@ -110,9 +101,6 @@ class AlignedResizing(layers.Layer):
         x = ops.einsum("oi,biwc->bowc", _parts(x.shape[1], self.height), x)
         return ops.einsum("oi,bhic->bhoc", _parts(x.shape[2], self.width), x)
 
-    def get_config(self):
-        return {**super().get_config(), "height": self.height, "width": self.width}
-
 
 @keras.saving.register_keras_serializable("patchwork_tf")
 class CornerResizing(layers.Layer):
@@ -133,9 +121,6 @@ class CornerResizing(layers.Layer):
             x = ops.concatenate([x, x[:, :, -1:]], 2)
         x = ops.einsum("oi,biwc->bowc", _corner_parts(height, self.rows, before), x)
         return ops.einsum("oi,bhic->bhoc", _corner_parts(width, self.columns, before), x)
-
-    def get_config(self):
-        return {**super().get_config(), "rows": self.rows, "columns": self.columns}
 
 
 def _corner_parts(size: int, factor: int, before: int) -> np.ndarray:

@@ -142,26 +142,19 @@ def _activated(layer, x):
     return x if layer.activation is None else layer.activation(x)
 
 
-def _convolve(layer, context):
-    kernel = ops.cast(layer.kernel, context.dtype)
-    x = ops.conv(context, kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
+def _convolve(operation, kernels, layer, context):
+    kernels = (ops.cast(getattr(layer, name), context.dtype) for name in kernels)
+    x = operation(context, *kernels, layer.strides, "valid", "channels_last", layer.dilation_rate)
     return _activated(layer, x)
 
 
-def _convolve_depthwise(layer, context):
-    kernel = ops.cast(layer.kernel, context.dtype)
-    x = ops.depthwise_conv(context, kernel, layer.strides, "valid", "channels_last", layer.dilation_rate)
-    return _activated(layer, x)
+def _convolution(operation, *kernels):
+    run = functools.partial(_convolve, operation, kernels)
 
+    def rule(layer, shape, padding=None):
+        return _sliding(layer, shape, layer.kernel_size, layer.strides, layer.dilation_rate, padding, run=run)
 
-def _convolve_separable(layer, context):
-    kernels = (ops.cast(kernel, context.dtype) for kernel in (layer.depthwise_kernel, layer.pointwise_kernel))
-    x = ops.separable_conv(context, *kernels, layer.strides, "valid", "channels_last", layer.dilation_rate)
-    return _activated(layer, x)
-
-
-def _convolution(run, layer, shape, padding=None):
-    return _sliding(layer, shape, layer.kernel_size, layer.strides, layer.dilation_rate, padding, run=run)
+    return rule
 
 
 def _max_pool(layer, context):
@@ -268,9 +261,9 @@ def _mean_over(layer, shape):
 
 
 _CONVOLUTIONS = {
-    layers.Conv2D: functools.partial(_convolution, _convolve),
-    layers.DepthwiseConv2D: functools.partial(_convolution, _convolve_depthwise),
-    layers.SeparableConv2D: functools.partial(_convolution, _convolve_separable),
+    layers.Conv2D: _convolution(ops.conv, "kernel"),
+    layers.DepthwiseConv2D: _convolution(ops.depthwise_conv, "kernel"),
+    layers.SeparableConv2D: _convolution(ops.separable_conv, "depthwise_kernel", "pointwise_kernel"),
     layers.Conv2DTranspose: _transposed,
     layers.MaxPooling2D: _max_pooling,
     layers.AveragePooling2D: _average_pooling,
@@ -281,49 +274,15 @@ _AFTER_PADDING = {
     kind: _CONVOLUTIONS[kind]
     for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.MaxPooling2D)
 }
-_POINTWISE = (
-    layers.Activation,
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.ELU,
-    layers.Add,
-    layers.Subtract,
-    layers.Multiply,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
-    layers.Dense,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.GaussianNoise,
-    layers.GaussianDropout,
-    layers.Rescaling,
-    layers.ActivityRegularization,
-    layers.Identity,
-)
-_WHOLE_MAP = (
-    layers.GlobalMaxPooling2D,
-    layers.Flatten,
-    layers.Reshape,
-    layers.Permute,
-    layers.Attention,
-    layers.MultiHeadAttention,
-    layers.GroupNormalization,
-)
+_POINTWISE = """Activation ReLU LeakyReLU ELU Add Subtract Multiply Average Maximum Minimum Dense Dropout
+SpatialDropout2D GaussianNoise GaussianDropout Rescaling ActivityRegularization Identity"""
+_WHOLE_MAP = "GlobalMaxPooling2D Flatten Reshape Permute Attention MultiHeadAttention GroupNormalization"
+_OVER_CHANNELS = "BatchNormalization LayerNormalization Normalization Softmax Concatenate"
 for _layer, _rule in _CONVOLUTIONS.items():
     register_layer_rule(_layer, _rule)
-for _layer in _POINTWISE:
-    register_layer_rule(_layer, POINTWISE)
-for _layer in _WHOLE_MAP:
-    register_layer_rule(_layer, WHOLE_MAP)
-for _layer in (
-    layers.BatchNormalization,
-    layers.LayerNormalization,
-    layers.Normalization,
-    layers.Softmax,
-    layers.Concatenate,
-):
-    register_layer_rule(_layer, _over_channels)
+for _names, _rule in ((_POINTWISE, POINTWISE), (_WHOLE_MAP, WHOLE_MAP), (_OVER_CHANNELS, _over_channels)):
+    for _name in _names.split():
+        register_layer_rule(getattr(layers, _name), _rule)
 register_layer_rule(layers.PReLU, _prelu)
 register_layer_rule(layers.GlobalAveragePooling2D, MEAN)
 _ARITHMETIC = """Add Subtract Multiply Divide TrueDivide Maximum Minimum Negative Power Square Abs Absolute Clip

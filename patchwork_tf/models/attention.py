@@ -23,10 +23,6 @@ class AttentionNetwork(layers.Layer):
         grid: the frame's grid.
         frame_shape: (H, W, C) of the restored map.
         name: of the layer, and what its layers' names start with.
-
-    Attributes:
-        reduce, mix: the two SepConv3x3, functional models of maps (H, W, ...).
-        value: the dense layer.
     """
 
     def __init__(self, grid: Grid, frame_shape, name="attention"):
@@ -34,6 +30,7 @@ class AttentionNetwork(layers.Layer):
         height, width, _ = frame_shape
         self.grid = grid
         self.size = (height, width)
+        # The two SepConv3x3 and the dense layer.
         self.reduce = _separable(frame_shape, f"{name}_sep1")
         self.mix = _separable((height, width, WIDTH + CELL_MAPS), f"{name}_sep2")
         self.value = layers.Dense(len(grid.windows), kernel_initializer="zeros", name=f"{name}_value")
@@ -46,13 +43,7 @@ class AttentionNetwork(layers.Layer):
         return any(bool(ops.any(variable != 0)) for variable in self.value.variables)
 
     def corrections(self, restored, freshness, need):
-        """What to add (B, windows) to the rule's values.
-
-        Args:
-            restored: (B, H, W, C) float32, the last feature map of the full frame.
-            freshness: (B, M, M, 1) float32, see `rule.advance_freshness`.
-            need: (B, M, M, 1) float32, see `PatchworkModel.need`.
-        """
+        """What to add (B, windows) to the rule's values, of a map (B, H, W, C), freshness and need of cells."""
         x = self.reduce(restored)
         cells = ops.concatenate([freshness, need], axis=-1)
         cells = ops.image.resize(cells, self.size, interpolation="bilinear", data_format="channels_last")

@@ -12,28 +12,19 @@ STRIDE = 32  # of the last feature map
 
 @dataclasses.dataclass(frozen=True)
 class Backbone:
-    """A backbone that was made.
-
-    Attributes:
-        network: frame (H, W, 3) in.
-        endpoints: stride -> name of the layer whose output heads of that stride look at; the last one at STRIDE.
-    """
+    """A backbone that was made: its network, and by stride the names of the layers that heads look at."""
 
     network: keras.Model
     endpoints: Mapping[int, str]
 
-    def endpoint(self, stride: int) -> str:
-        """Name of the layer of a stride. Raises UsageError if there is none."""
+    def map_of(self, stride: int) -> keras.KerasTensor:
+        """The symbolic feature map of a stride. Raises UsageError if there is none."""
         if stride not in self.endpoints:
             raise UsageError(
                 f"{self.network.name} has no feature map of stride {stride}, which these heads look at; it has "
                 f"{', '.join(map(str, self.endpoints))}"
             )
-        return self.endpoints[stride]
-
-    def map_of(self, stride: int) -> keras.KerasTensor:
-        """The symbolic feature map of a stride. Raises UsageError if there is none."""
-        return self.network.get_layer(self.endpoint(stride)).output
+        return self.network.get_layer(self.endpoints[stride]).output
 
 
 _MAKERS: dict[str, tuple[Callable, Mapping[int, str]]] = {}

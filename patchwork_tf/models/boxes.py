@@ -45,10 +45,7 @@ SSD_ANCHORS = (
 
 
 def level_anchors(shapes, feature_size, offset: float = 0.5) -> np.ndarray:
-    """Anchors of one feature map (h, w, a, 4) float32, of `shapes` (a, 2) at every one of its pixels (h, w).
-
-    They are at the pixels' centres, or as far from the pixels' corners as `offset` says.
-    """
+    """Anchors (h, w, a, 4) float32 of `shapes` (a, 2) at every pixel of a map (h, w), `offset` from its corner."""
     height, width = feature_size
     y = (np.arange(height) + offset) / height
     x = (np.arange(width) + offset) / width
@@ -77,19 +74,12 @@ def encode(boxes, anchors):
 
 @dataclasses.dataclass(frozen=True)
 class BoxCoder:
-    """How the numbers that a network predicts of an anchor become a box.
+    """How the numbers that a network predicts of an anchor become a box."""
 
-    Attributes:
-        scales: by which the codes of ycenter, xcenter, height and width are divided.
-        exponential: whether sizes are logarithms; else they are multiples of the anchor's.
-        numbers: per anchor, of which four are a box.
-        places: of ycenter, xcenter, height and width among them.
-    """
-
-    scales: tuple[float, float, float, float] = CODE_SCALES
-    exponential: bool = True
-    numbers: int = 4
-    places: tuple[int, int, int, int] = (0, 1, 2, 3)
+    scales: tuple[float, float, float, float] = CODE_SCALES  # of ycenter, xcenter, height and width
+    exponential: bool = True  # whether sizes are logarithms; else they are multiples of the anchor's
+    numbers: int = 4  # per anchor, of which four are a box
+    places: tuple[int, int, int, int] = (0, 1, 2, 3)  # of ycenter, xcenter, height and width among them
 
     def decode(self, codes, anchors):
         """Corner boxes (..., 4), clipped to the frame, of codes (..., numbers) and anchors (..., 4)."""

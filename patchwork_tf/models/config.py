@@ -112,19 +112,12 @@ class ModelConfig:
 
 @dataclasses.dataclass(frozen=True)
 class StreamConfig:
-    """How a model is run over the frames of a stream.
+    """How a model is run over the frames of a stream."""
 
-    Attributes:
-        interval: K, only every K-th frame (the key frames) is processed; others get the last answer.
-        delay: frames by which an answer is late; K - 1 spreads one inference over K frames.
-        flip: also run the mirrored frame as a second stream, and merge both.
-        every_class: of detectors, every class of every anchor is a candidate of suppression. By default the best
-            class of each anchor is, as in exported files.
-    """
-
-    interval: int = 1
-    delay: int = 0
-    flip: bool = False
+    interval: int = 1  # K, only every K-th frame (the key frames) is processed; others get the last answer
+    delay: int = 0  # frames by which an answer is late; K - 1 spreads one inference over K frames
+    flip: bool = False  # also run the mirrored frame as a second stream, and merge both
+    # Of detectors, every class of every anchor is a candidate of suppression; else its best is, as in files.
     every_class: bool = False
 
 
@@ -133,25 +126,15 @@ EVERY_FRAME = StreamConfig()
 
 @dataclasses.dataclass(frozen=True)
 class ModelInfo:
-    """What else a model knows: what it is for, and what its weights have learned.
+    """What else a model knows: what it is for, and what its weights have learned."""
 
-    Attributes:
-        system: name of the system that it belongs to, None if to none.
-        stream: how it is run over a stream.
-        reference: name of the single-frame system that it is held against.
-        class_names: of the foreground classes, in order; numbers, if it has not learned any.
-        resize_mode: how frames get to its image size, see `choices.RESIZE_MODES`.
-        weights: where they come from, in words.
-        weights_sha256: of the checkpoint file that they were read from; None of random ones.
-    """
-
-    system: str | None = None
-    stream: StreamConfig = EVERY_FRAME
-    reference: str | None = None
-    class_names: tuple[str, ...] | None = None
-    resize_mode: str = "stretch"
-    weights: str = "random weights"
-    weights_sha256: str | None = None
+    system: str | None = None  # name of the one that it belongs to
+    stream: StreamConfig = EVERY_FRAME  # how it is run over a stream
+    reference: str | None = None  # name of the single-frame system that it is held against
+    class_names: tuple[str, ...] | None = None  # of the foreground, in order; numbers, if it has not learned any
+    resize_mode: str = "stretch"  # how frames get to its image size, see `choices.RESIZE_MODES`
+    weights: str = "random weights"  # where they come from
+    weights_sha256: str | None = None  # of the checkpoint file that they were read from
 
     @classmethod
     def from_json(cls, fields: dict) -> "ModelInfo":

@@ -13,31 +13,19 @@ _FLOAT_BYTES = 4
 
 @dataclasses.dataclass(frozen=True)
 class LayerCost:
-    """One line of a model's bill, for one step at batch size 1 in float32.
+    """One line of a model's bill, for one step at batch size 1 in float32."""
 
-    Attributes:
-        name: of the layer, or of a state tensor that belongs to no layer.
-        kind: its class, 'state' for a state tensor.
-        output: (H, W, C) or (C,) of what it computes.
-        macs: multiply-adds.
-        parameters: trainable or not; a batch normalisation's are counted where it stands.
-        activation_bytes: of its output.
-        state_bytes: of what it remembers.
-    """
-
-    name: str
-    kind: str
-    output: tuple[int, ...]
-    macs: int = 0
-    parameters: int = 0
-    activation_bytes: int = 0
-    state_bytes: int = 0
+    name: str  # of the layer, or of a state tensor that belongs to no layer
+    kind: str  # its class, 'state' for a state tensor
+    output: tuple[int, ...]  # (H, W, C) or (C,) of what it computes
+    macs: int = 0  # multiply-adds
+    parameters: int = 0  # trainable or not; a batch normalisation's are counted where it stands
+    activation_bytes: int = 0  # of its output
+    state_bytes: int = 0  # of what it remembers
 
 
 def count_macs(model, whole_frame: bool = False) -> int:
-    """Multiply-adds at batch size 1: all convolutions and dense layers of a step.
-
-    The paper's FLOPs (Tables 4 and 5), before division by 10^6.
+    """Multiply-adds of all convolutions and dense layers of a step, the paper's FLOPs (Tables 4 and 5).
 
     Args:
         model: a model of the zoo, or a functional Keras model, for its whole input.
@@ -70,12 +58,7 @@ def state_bytes(model) -> int:
 
 
 def backbone_rows(model) -> list[tuple]:
-    """The backbone as built, in the form of Table 3.
-
-    Returns:
-        Of MobileNetV2 one (input (H, W, C) of the window, operator, t, c, n, s) per row of the table; t is None
-        where there is no expansion.
-    """
+    """Of MobileNetV2 as built the rows of Table 3: input (H, W, C) of the window, operator, t or None, c, n, s."""
     layers = {layer.name: layer for layer in model.backbone.network.layers}
     if model.config.backbone != "mobilenet_v2":
         return []

@@ -110,20 +110,17 @@ class PatchworkDetector(PatchworkModel):
 
     def _answer(self, predictions, window, state):
         levels = []
-        for level, (logits, codes) in enumerate(predictions):
-            scores = self.reading.scores(logits)
-            boxes = self.reading.coder.decode(codes, self._anchors_at(level, window))
+        for level, pair in enumerate(predictions):
+            boxes, scores = self._read(level, *pair, window)
             if level < self.local_levels and not self.feature_grid.is_whole_frame:
                 boxes, scores, state = self._remember(level, boxes, scores, window, state)
             levels.append((boxes, scores))
-        boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
-        return {"boxes": boxes, "scores": scores}, state
+        return _joined(levels), state
 
     def score_weights(self, freshness):
         """What the scores of anchors (B, A) count for when boxes compete: less per frame since they were found.
 
-        Args:
-            freshness: (B, M, M, 1) float32, of the cells. Low-resolution heads are fresh in every frame.
+        Low-resolution heads are fresh in every frame; of others `freshness` (B, M, M, 1) of the cells says it.
         """
         freshness = ops.reshape(freshness, (-1, self.grid.cells**2))
         local = ops.take(freshness, cell_of(self.part_centers, self.grid), axis=1)
@@ -157,23 +154,17 @@ class PatchworkDetector(PatchworkModel):
         return dict.fromkeys(("boxes", "scores"), cell_of(self.part_centers, self.grid))
 
     def map_answer(self, restored):
-        levels, predictions = [], self._predictions(self.pyramid(restored))
-        for level, (logits, codes) in enumerate(predictions, start=self.local_levels):
-            boxes = self.reading.coder.decode(codes, self._anchors_at(level, None))
-            levels.append((boxes, self.reading.scores(logits)))
-        boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
-        return {"boxes": boxes, "scores": scores}
+        predictions = self._predictions(self.pyramid(restored))
+        levels = [self._read(level, *pair) for level, pair in enumerate(predictions, start=self.local_levels)]
+        return _joined(levels)
+
+    def _read(self, level, logits, codes, window=None):
+        """Boxes and scores of what is predicted of a level."""
+        boxes = self.reading.coder.decode(codes, self._anchors_at(level, window))
+        return boxes, self.reading.scores(logits)
 
     def select_window(self, values, window):
-        """Keeps of full-frame values those that one step predicts freshly.
-
-        Args:
-            values: (B, A, C), one row per anchor of the full frame.
-            window: (B, 2) int32.
-
-        Returns:
-            (B, a, C), the rows in the order of `predict_window`, levels concatenated.
-        """
+        """Keeps of values (B, A, C) of all anchors those that a step predicts freshly, in its order: (B, a, C)."""
         if self.feature_grid.is_whole_frame:
             return values
         kept, first = [], 0
@@ -218,6 +209,11 @@ class PatchworkDetector(PatchworkModel):
             height * self.grid.window_cells // self.grid.cells,
             width * self.grid.window_cells // self.grid.cells,
         )
+
+
+def _joined(levels) -> dict:
+    boxes, scores = (ops.concatenate(parts, axis=1) for parts in zip(*levels, strict=True))
+    return {"boxes": boxes, "scores": scores}
 
 
 def objects_in_cells(boxes, scores, grid: Grid, squares: bool = False):

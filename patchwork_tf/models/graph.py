@@ -9,16 +9,10 @@ from patchwork_tf.errors import UsageError
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Call:
-    """A layer, or an operation of keras.ops, that is called once.
-
-    Attributes:
-        layer: what is called. One that is called at several places is in as many calls.
-        args, kwargs: its arguments; symbolic tensors among them stand for outputs of calls before.
-        outputs: the symbolic tensors that it returns.
-    """
+    """A layer, or an operation of keras.ops, that is called once. One that is called again is in another call."""
 
     layer: keras.Operation
-    args: tuple
+    args: tuple  # symbolic tensors in here and in kwargs stand for outputs of calls before
     kwargs: dict
     outputs: list[keras.KerasTensor]
 
@@ -37,28 +31,17 @@ class Call:
         return dataclasses.replace(self, args=args, kwargs=kwargs)
 
     def run(self, tensors: dict, *more):
-        """Calls the layer.
-
-        Args:
-            tensors: by the `id` of the symbolic tensor that each stands for.
-            *more: positional arguments after its own.
-        """
+        """Calls the layer on tensors by the `id` of the symbolic tensor that each stands for, and on some more."""
         args, kwargs = keras.tree.map_structure(lambda x: tensors.get(id(x), x), (self.args, self.kwargs))
         return self.layer(*args, *more, **kwargs)
 
 
 @dataclasses.dataclass(frozen=True)
 class Graph:
-    """A network with one input.
+    """A network with one input."""
 
-    Attributes:
-        input: the symbolic frame (None, H, W, C).
-        calls: in an order in which they can be made, those of nested models among them.
-        outputs: symbolic tensors by name.
-    """
-
-    input: keras.KerasTensor
-    calls: list[Call]
+    input: keras.KerasTensor  # the symbolic frame (None, H, W, C)
+    calls: list[Call]  # in an order in which they can be made, those of nested models among them
     outputs: dict[str, keras.KerasTensor]
 
 
@@ -74,7 +57,7 @@ def graph_of(network: keras.Model) -> Graph:
         )
     calls, inputs, outputs = _recorded(network)
     names = network.output_names
-    if isinstance(network, keras.Model) and isinstance(network.output, dict):
+    if isinstance(network.output, dict):
         names = keras.tree.flatten({name: name for name in network.output})
     return Graph(inputs[0], calls, dict(zip(names, outputs, strict=True)))
 

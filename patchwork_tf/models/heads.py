@@ -45,32 +45,22 @@ def _ssd_head(x, width, strides, name):
 class HeadKind:
     """Where a detector's heads are and what they are made of.
 
-    Attributes:
-        strides: of the feature maps under the high-resolution heads.
-        make_head: function of a map, width, stride and name to what the next low-resolution head takes, and what
-            predicts classes, and boxes.
-        entry: end of the name of the layer that a low-resolution head begins with.
-        window_width: of high-resolution heads, by depth.
-        map_widths: of low-resolution heads, by depth.
-        last_channels: of the backbone's last map, by depth; None for keras.applications' number.
-        anchor_shapes: (height, width) as fractions of the images that weights were trained on, of the anchors at
-            each location, per level, high-resolution levels first.
-        anchors_keep_shape: whether anchors are as high and wide in pixels on images of any shape: fractions of the
-            shorter side.
-        rule: the Rule by which windows are chosen.
-        sigmoid: whether each class has a probability of its own; else all, background too, sum to 1.
+    `window_width`, `map_widths` and `last_channels` are functions of depth.
     """
 
-    strides: tuple[int, ...]
+    strides: tuple[int, ...]  # of the feature maps under the high-resolution heads
+    # Of a map, width, stride and name: what the next low-resolution head takes, what predicts classes, and boxes.
     make_head: Callable
-    entry: str
-    window_width: Callable[[float], int]
-    map_widths: Callable[[float], tuple[int, ...]]
-    last_channels: Callable[[float], int | None]
+    entry: str  # end of the name of the layer that a low-resolution head begins with
+    window_width: Callable[[float], int]  # of high-resolution heads
+    map_widths: Callable[[float], tuple[int, ...]]  # of low-resolution heads
+    last_channels: Callable[[float], int | None]  # of the backbone's last map; None for keras.applications' number
+    # (height, width) as fractions of the images that weights were trained on, of the anchors at each location, per
+    # level, high-resolution levels first.
     anchor_shapes: tuple[tuple[tuple[float, float], ...], ...]
-    anchors_keep_shape: bool
+    anchors_keep_shape: bool  # on images of any shape, in pixels: they are fractions of the shorter side
     rule: Rule
-    sigmoid: bool
+    sigmoid: bool  # whether each class has a probability of its own; else all, background too, sum to 1
 
     def high_resolution(self, config, backbone) -> dict:
         """Predictions, symbolic, of the heads on the window, on a Backbone; see `_predicted`."""
@@ -97,7 +87,7 @@ class HeadKind:
         classes = layers.Conv2D(
             anchors * (1 + config.num_classes),
             1,
-            bias_initializer=_BackgroundPrior(config.num_classes, self.sigmoid),
+            bias_initializer=_background_prior(config.num_classes, self.sigmoid),
             kernel_initializer=keras.initializers.RandomNormal(stddev=0.01, seed=0),
             name=f"{name}{CLASS_PREDICTOR}",
         )
@@ -120,14 +110,13 @@ class HeadKind:
         """The levels of a network with these symbolic outputs, high-resolution levels first."""
         found = []
         for number, head in enumerate(self.heads):
-            size = outputs[f"{head}{BOX_PREDICTOR}"].shape[1:3]
-            anchors = self.anchors(number, size, image_size, trained_size)
-            found.append(Level(f"{head}{CLASS_PREDICTOR}", f"{head}{BOX_PREDICTOR}", anchors))
+            classes, boxes = f"{head}{CLASS_PREDICTOR}", f"{head}{BOX_PREDICTOR}"
+            anchors = self.anchors(number, outputs[boxes].shape[1:3], image_size, trained_size)
+            found.append(Level(classes, boxes, anchors))
         return found
 
     @property
     def reading(self) -> "Reading":
-        """How predictions are read."""
         return Reading(SIGMOID if self.sigmoid else SOFTMAX)
 
 
@@ -136,16 +125,10 @@ SIGMOID, SOFTMAX, SCORES = "sigmoid", "softmax", "scores"
 
 @dataclasses.dataclass(frozen=True)
 class Reading:
-    """How what a network predicts of anchors is read.
+    """How what a network predicts of anchors is read."""
 
-    Attributes:
-        activation: that makes scores of it: SIGMOID or SOFTMAX; SCORES are there already.
-        background: whether it says of the background, too, first of all.
-        coder: BoxCoder.
-    """
-
-    activation: str
-    background: bool = True
+    activation: str  # that makes scores of it: SIGMOID or SOFTMAX; SCORES are there already
+    background: bool = True  # whether it says of the background, too, first of all
     coder: box_ops.BoxCoder = box_ops.CODER
 
     def scores(self, logits):
@@ -157,16 +140,11 @@ class Reading:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Level:
-    """One feature map's predictions.
+    """One feature map's predictions."""
 
-    Attributes:
-        classes, boxes: names of the network's outputs (B, h, w, a n).
-        anchors: (h, w, a, 4) float32, in centre form, as fractions of the frame.
-    """
-
-    classes: str
+    classes: str  # names of the network's outputs (B, h, w, a n)
     boxes: str
-    anchors: np.ndarray
+    anchors: np.ndarray  # (h, w, a, 4) float32, in centre form, as fractions of the frame
 
 
 def described_levels(answer: dict, outputs, image_size) -> list[Level]:
@@ -201,23 +179,19 @@ def per_anchor(x, anchors):
     return ops.reshape(x, (-1, height * width * anchors, channels // anchors))
 
 
-class _BackgroundPrior(keras.initializers.Initializer):
-    """Class biases (anchors (1 + classes),) under which an anchor is foreground with FOREGROUND_PRIOR."""
+def _background_prior(num_classes, sigmoid):
+    """Initializer of class biases (anchors (1 + classes),): an anchor is foreground with FOREGROUND_PRIOR."""
 
-    def __init__(self, num_classes, sigmoid):
-        self.num_classes, self.sigmoid = num_classes, sigmoid
-
-    def __call__(self, shape, dtype=None):
+    def initial(shape, dtype=None):
         odds = np.log((1 - FOREGROUND_PRIOR) / FOREGROUND_PRIOR)
-        bias = np.zeros((shape[0] // (1 + self.num_classes), 1 + self.num_classes), np.float32)
-        if self.sigmoid:
+        bias = np.zeros((shape[0] // (1 + num_classes), 1 + num_classes), np.float32)
+        if sigmoid:
             bias[:, BACKGROUND + 1 :] = -odds
         else:
-            bias[:, BACKGROUND] = np.log(self.num_classes) + odds
+            bias[:, BACKGROUND] = np.log(num_classes) + odds
         return ops.convert_to_tensor(bias.reshape(-1), dtype=dtype)
 
-    def get_config(self):
-        return {"num_classes": self.num_classes, "sigmoid": self.sigmoid}
+    return initial
 
 
 HEAD_KINDS = {

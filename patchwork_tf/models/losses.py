@@ -55,16 +55,11 @@ def match_anchors(anchors, boxes, labels):
 
 
 def seen_labels(boxes, labels, windows, grid, warm=None):
-    """Marks as IGNORED the objects whose centre no window of the clip has covered so far.
-
-    Nobody can be asked about a part of the frame that was never looked at.
+    """Labels, those of objects IGNORED whose centre no window of the clip has covered so far.
 
     Args:
         boxes: (B, T, G, 4), labels: (B, T, G) int32, windows: (B, T, 2) int32.
         warm: (B,) float32, 1 for clips whose first frame was seen as a whole, or None.
-
-    Returns:
-        (B, T, G) int32.
     """
     cells = ops.arange(grid.cells, dtype="int32")
     first = windows[..., None]  # (B, T, 2, 1)
@@ -82,15 +77,12 @@ def seen_labels(boxes, labels, windows, grid, warm=None):
 
 
 def detection_loss(logits, codes, class_targets, code_targets, sigmoid=False):
-    """SSD loss over a batch, per matched anchor.
+    """SSD loss over a batch, per matched anchor: the focal loss of classes, the smooth L1 loss of boxes.
 
     Args:
         logits: (..., A, 1 + classes), codes: (..., A, 4).
         class_targets: (..., A) int32, code_targets: (..., A, 4), from `match_anchors`.
         sigmoid: whether each class has a probability of its own, as in `HeadKind`.
-
-    Returns:
-        The focal loss of the classes and the smooth L1 loss of the boxes, scalars.
     """
     positive = ops.cast(class_targets > 0, "float32")
     count = _count(positive)
@@ -115,15 +107,10 @@ def _sigmoid_focal(logits, target):
 
 
 def detection_imitation_loss(logits, codes, taught_logits, taught_codes, sigmoid=False):
-    """How far predictions are from a teacher's, per object that the teacher sees.
+    """How far predictions are from a teacher's, per object that it sees; arguments are as of `detection_loss`.
 
-    Args:
-        logits, taught_logits: (..., A, 1 + classes), codes, taught_codes: (..., A, 4).
-        sigmoid: whether each class has a probability of its own, as in `HeadKind`.
-
-    Returns:
-        The divergence of the classes' probabilities, and the smooth L1 loss of the boxes, each anchor counting for
-        the probability that there is an object; scalars, 0 for equal predictions.
+    The divergence of the classes' probabilities, and the smooth L1 loss of the boxes, each anchor counting for the
+    probability that there is an object: 0 for equal predictions.
     """
     if sigmoid:
         logits, taught_logits = logits[..., 1:], taught_logits[..., 1:]
@@ -159,15 +146,10 @@ def _smooth_l1(error):
 
 
 def mask_targets(masks, size):
-    """Shrinks masks to the resolution of the logits.
+    """Shrinks masks (B, T, H, W) uint8, with UNKNOWN pixels, to the logits' size (h, w), which divides theirs.
 
-    Args:
-        masks: (B, T, H, W) uint8: 1 foreground, 0 background, UNKNOWN.
-        size: (h, w), which divides (H, W).
-
-    Returns:
-        (B, T, h, w, 2) float32: the part of each block that is foreground, and its weight, 0 if
-        any of it is unknown.
+    Returns (B, T, h, w, 2) float32: the part of each block that is foreground, and its weight, 0 if any of it is
+    unknown.
     """
     batch, time, height, width = masks.shape
     blocks = (batch, time, size[0], height // size[0], size[1], width // size[1])
@@ -177,15 +159,7 @@ def mask_targets(masks, size):
 
 
 def mask_loss(logits, targets):
-    """Cross-entropy per known pixel.
-
-    Args:
-        logits: (..., 2) of background and foreground.
-        targets: (..., 2), part of foreground and weight, from `mask_targets`.
-
-    Returns:
-        A scalar; 0 if nothing is known.
-    """
+    """Cross-entropy per known pixel, 0 if there is none, of logits (..., 2) and `mask_targets` (..., 2)."""
     foreground, weight = targets[..., 0], targets[..., 1]
     log_p = ops.log_softmax(logits)
     error = -foreground * log_p[..., 1] - (1 - foreground) * log_p[..., 0]

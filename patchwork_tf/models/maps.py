@@ -27,15 +27,7 @@ class PatchworkMaps(PatchworkModel):
     Outputs of `step` are those of the network by their names, of the full frame, and 0 where no window has been
     yet; and 'next_window' and the windows' values, as of all models.
 
-    Args:
-        config: the ModelConfig.
-        info: the ModelInfo.
-        network: functional Keras model of frames (H, W, 3) in [-1, 1]; by default the one that `config` names.
-        on_map: as for `patch`.
-
-    Attributes:
-        remembered: names of the states whose changes are surprise: outputs, or if none is put together of windows
-            the features that are.
+    The network is a functional Keras model of frames (H, W, 3) in [-1, 1], by default the one that `config` names.
     """
 
     # Tuned on memories composed of DeepLabV3's answers to whole frames, on every other sequence of DAVIS 2016's
@@ -54,11 +46,11 @@ class PatchworkMaps(PatchworkModel):
         together = [step for step in self.plan.steps if isinstance(step.call.layer, Remember)]
         answers = {id(x) for x in self.plan.outputs.values()}
         shown = [step for step in together if id(step.call.outputs[0]) in answers]
+        # Names of the states whose changes are surprise: outputs, or if none is put together of windows what is.
         self.remembered = [step.state for step in shown or together]
 
     def get_config(self):
-        size = self.config.image_size
-        described = networks.describe(self.network, self.config.network, size, {})
+        described = networks.describe(self.network, self.config.network, self.config.image_size, {})
         facts = {"config": dataclasses.asdict(self.config), "info": dataclasses.asdict(self.info)}
         return {**facts, "network": described.to_json(), "on_map": self._on_map}
 
@@ -67,12 +59,9 @@ class PatchworkMaps(PatchworkModel):
         """A model as it was, from what `get_config` returns."""
         network = networks.Network.from_json(config["network"])
         networks.register_network(network.name, network)
-        config, info, on_map = (
-            ModelConfig(**config["config"]),
-            ModelInfo.from_json(config["info"]),
-            config["on_map"],
-        )
-        return cls(config, info, network.build(config.network_size), on_map if on_map == AUTO else tuple(on_map))
+        model = ModelConfig(**config["config"])
+        info = ModelInfo.from_json(config["info"])
+        return cls(model, info, network.build(model.network_size), config["on_map"])
 
     def head_memory_shapes(self):
         return {"surprise": (self.grid.cells, self.grid.cells, 2)} if self.remembered else {}
@@ -117,14 +106,10 @@ class PatchworkMaps(PatchworkModel):
 
 
 def relative(surprise):
-    """By how much cells changed, as a multiple of the mean: what answers are counted in plays no part.
+    """By how much cells changed, as a multiple of the mean, (B, M, M, 1): units of answers play no part.
 
-    Args:
-        surprise: (B, M, M, 2), changes and how large numbers are. Changes that are next to nothing beside these
-            may be of rounding, and count as such.
-
-    Returns:
-        (B, M, M, 1), at most MOST_SURPRISE: one restless cell shall not keep all others waiting.
+    Of changes and how large numbers are, (B, M, M, 2): what is next to nothing beside these may be rounding. It is
+    at most MOST_SURPRISE: one restless cell shall not keep all others waiting.
     """
     means = ops.mean(surprise, axis=(1, 2), keepdims=True)
     mean = ops.maximum(ops.maximum(means[..., :1], LEAST_CHANGE * means[..., 1:]), 1e-6)

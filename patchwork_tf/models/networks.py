@@ -13,19 +13,13 @@ from patchwork_tf.layers import imported  # noqa: F401  makes their layers known
 
 @dataclasses.dataclass(frozen=True)
 class Network:
-    """A network of one's own.
+    """A network of one's own."""
 
-    Attributes:
-        name: ModelConfig(network=name) has it, once it is registered.
-        graph: of the functional Keras model, frames (H, W, 3) in [-1, 1] in, as Keras serializes it.
-        image_size: (H, W) of the frames that it was made for.
-        answer: what a detector makes its answer of, see `heads.described_levels` and `heads.described_reading`; of
-            other tasks nothing: a segmenter's output is `segmenter.LOGITS`.
-    """
-
-    name: str
-    graph: dict
-    image_size: tuple[int, int]
+    name: str  # ModelConfig(network=name) has it, once it is registered
+    graph: dict  # of the functional Keras model, frames (H, W, 3) in [-1, 1] in, as Keras serializes it
+    image_size: tuple[int, int]  # of the frames that it was made for
+    # What a detector makes its answer of, see `heads.described_levels` and `heads.described_reading`; of other
+    # tasks nothing: a segmenter's output is `segmenter.LOGITS`.
     answer: dict
 
     def build(self, image_size) -> keras.Model:

@@ -28,19 +28,20 @@ AUTO = "auto"  # for `on_map`: whatever cannot run on windows
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """A call.
-
-    Attributes:
-        call: Call.
-        looks: whether the window is one of its arguments.
-        remembers: whether it takes the window and the memory of its layer's name, and returns that renewed.
-        on_window: whether what it returns is features of the window.
-    """
+    """A call. `on_window` says whether what it returns is features of the window."""
 
     call: Call
-    looks: bool = False
-    remembers: bool = False
     on_window: bool = False
+
+    @property
+    def looks(self) -> bool:
+        """Whether the window is one of its arguments."""
+        return isinstance(self.call.layer, Look)
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it takes the window and the memory of its layer's name, and returns that renewed."""
+        return isinstance(self.call.layer, PatchworkCell | CellMeans | Remember)
 
     @property
     def state(self) -> str:
@@ -50,34 +51,19 @@ class Step:
 
 @dataclasses.dataclass
 class Plan:
-    """How a network runs on windows.
-
-    Attributes:
-        grid: the frame's.
-        input: the symbolic frame.
-        steps: what is done, in order.
-        outputs: symbolic tensors by name, maps of the full frame or numbers without a place.
-        on_window: names of outputs that are those of the window instead.
-        state_shapes: (H, W, C) by name.
-    """
+    """How a network runs on windows."""
 
     grid: Grid
-    input: KerasTensor
+    input: KerasTensor  # the symbolic frame
     steps: list[Step] = dataclasses.field(default_factory=list)
-    outputs: dict[str, KerasTensor] = dataclasses.field(default_factory=dict)
-    on_window: set[str] = dataclasses.field(default_factory=set)
-    state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)
+    outputs: dict[str, KerasTensor] = dataclasses.field(default_factory=dict)  # of the full frame, but for:
+    on_window: set[str] = dataclasses.field(default_factory=set)  # names of those that are of the window
+    state_shapes: dict[str, tuple[int, int, int]] = dataclasses.field(default_factory=dict)  # (H, W, C)
 
     def run(self, frame, window, states: dict):
-        """Goes through the network with tensors, symbolic or not.
+        """Outputs and new states by name, of tensors, symbolic or not: a frame, a window (B, 2) and states.
 
-        Args:
-            frame: (B, H, W, C).
-            window: (B, 2) int32; None is the whole frame, for which no states are needed.
-            states: (B, h, w, C) by name.
-
-        Returns:
-            Outputs and new states by name.
+        A window of None is the whole frame, for which no states are needed.
         """
         tensors, renewed = {id(self.input): frame}, {}
         for step in self.steps:
@@ -122,7 +108,7 @@ class _Planner:
         return self.instead.get(id(symbol), symbol)
 
     def _look(self, frame):
-        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW, looks=True)
+        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW)
         self.instead[id(frame)], self.moved[ON_MAP, id(pixels)] = pixels, frame
 
     def _add(self, call):
@@ -151,7 +137,7 @@ class _Planner:
         return self.on_map != AUTO and call.layer.name in self.on_map
 
     def _as_it_is(self, call):
-        self._take(Step(call.with_inputs(self._map_of)), ON_MAP)
+        self._take(call.with_inputs(self._map_of), ON_MAP)
 
     def _map_of(self, symbol):
         """What stands for a symbol of the graph on the map of the full frame."""
@@ -177,13 +163,13 @@ class _Planner:
             raise rules.Refused("it looks at the whole map")
         name = self._unused(layer.name)
         if need == rules.POINTWISE:
-            self._take(Step(dataclasses.replace(call, layer=layer)), ON_WINDOW)
+            self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
         elif need == rules.MEAN:
             layer = CellMeans(self.grid, shape, layer.keepdims, name=name)
-            self._take(Step(dataclasses.replace(call, layer=layer), remembers=True), NOWHERE)
+            self._take(dataclasses.replace(call, layer=layer), NOWHERE)
         else:
             layer = PatchworkCell(layer, self.grid, shape, border=need, name=name)
-            self._take(Step(dataclasses.replace(call, layer=layer), remembers=True), ON_WINDOW)
+            self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
 
     def _to(self, place, symbol):
         """The same features on the map of the full frame, or in the window."""
@@ -196,29 +182,30 @@ class _Planner:
 
     def _put_together(self, symbol):
         name = self._unused(f"{self.names[id(symbol)]}_map")
-        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP, remembers=True)
+        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP)
 
     def _cut(self, symbol):
         name = self._unused(f"{self.names[id(symbol)]}_window")
-        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW, looks=True)
+        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW)
 
-    def _insert(self, layer, symbol, place, **how):
+    def _insert(self, layer, symbol, place):
         """A call that the graph has not; returns the symbol of its output."""
         made = KerasTensor(symbol.shape, symbol.dtype)
-        self._take(Step(Call(layer, (symbol,), {}, [made]), **how), place)
+        self._take(Call(layer, (symbol,), {}, [made]), place)
         return made
 
-    def _take(self, step, place):
-        """Adds a step whose outputs are in a place, if any. Raises Refused if cells do not divide them."""
-        for symbol in step.call.outputs:
+    def _take(self, call, place):
+        """Adds a call whose outputs are in a place, if any. Raises Refused if cells do not divide them."""
+        for symbol in call.outputs:
             if place == ON_WINDOW and any(side % self.grid.cells for side in symbol.shape[1:3]):
                 raise rules.Refused(self._size_advice(symbol.shape))
-        self.plan.steps.append(dataclasses.replace(step, on_window=place == ON_WINDOW))
+        step = Step(call, place == ON_WINDOW)
+        self.plan.steps.append(step)
         if step.remembers:
-            self.plan.state_shapes[step.state] = step.call.layer.memory_shape
-        for symbol in step.call.outputs:
+            self.plan.state_shapes[step.state] = call.layer.memory_shape
+        for symbol in call.outputs:
             self.places[id(symbol)] = place if _is_map(symbol) or place == ON_WINDOW else NOWHERE
-            self.names[id(symbol)] = step.call.layer.name
+            self.names[id(symbol)] = call.layer.name
 
     def _size_advice(self, shape) -> str:
         """What to do about a map of `shape` that does not divide into cells."""
@@ -246,15 +233,9 @@ class _Planner:
 
 
 def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
-    """How a network runs on windows.
+    """How a network runs on windows of a grid; `on_map` and errors are as of `patch`.
 
-    Args:
-        network, on_map: as for `patch`.
-        grid: the frame's.
-        kept: names of outputs that stay those of the window, and are not put together to maps of the full frame.
-
-    Raises:
-        UsageError: as `patch`.
+    Outputs of the names in `kept` stay those of the window, and are not put together to maps of the full frame.
     """
     graph = graph_of(network)
     unknown = set() if on_map == AUTO else set(on_map) - {call.layer.name for call in graph.calls}
@@ -278,10 +259,6 @@ class PatchedModel(keras.Model):
 
     `model({"frame": frame, "window": window, **state})` is a step and returns outputs and states, as `step` does;
     `model(frame)` answers whole frames, as the network that was patched.
-
-    Attributes:
-        grid: the frame's Grid.
-        plan: what it does.
     """
 
     def __init__(self, network, cells: int, window: int, on_map=(), name: str | None = None):
@@ -314,8 +291,7 @@ class PatchedModel(keras.Model):
                 the cost of the network that was patched, and makes all memory anew.
             state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
 
-        Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
-        for each, which are tried on one frame. All that comes out has B K items then.
+        As of `PatchworkModel.step`, there may be several windows for each frame and state.
 
         Returns:
             outputs: by the names of the network's outputs, maps (B, H, W, C) of the full frame.

@@ -1,7 +1,6 @@
 """What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
 
 import dataclasses
-import functools
 
 import keras
 import numpy as np
@@ -25,26 +24,32 @@ RESTORED = "restored"  # the network's output that is the backbone's last map
 class PatchworkModel(keras.Model):
     """A video model that looks at one window per frame and remembers the rest.
 
-    A subclass makes the network, and adds `head_memory_shapes`, `_predictions`, what of the network's outputs
-    losses want, `_answer`, which turns that into the answer for the full frame, and `need`.
+    A subclass makes the network, and adds
+
+        head_memory_shapes()                  shapes (H, W, C) by name, where there is a cell at every convolution
+        _predictions(outputs)                 what the heads freshly predict, of the network's outputs
+        _answer(predictions, window, state)   outputs for the full frame, and the new state
+        need(answer, freshness)               how much of an answer that matters is in each cell, (B, M, M, 1)
+        blank_answer(batch_size)              outputs, but for windows' values, before anything was seen
+
+    and, to learn which windows pay, properties:
+
+        part_centers   centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew
+        answer_cells   by key of `blank_answer`, numbers of the cells in which what windows renew of it is
 
     Args:
         config: the ModelConfig.
-        info: the ModelInfo.
-        backbone: Backbone, of which the network is made.
+        info: the ModelInfo. It may be set later.
+        backbone: Backbone, of which the network is made; None of one that was imported.
         network: functional Keras model of one frame; its output RESTORED, if there is one, is the map that
             attention looks at, the backbone's last.
         on_map: as for `patch`.
         kept: names of outputs that stay those of the window.
 
     Attributes:
-        config: the ModelConfig.
-        info: the ModelInfo; may be set.
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
-        network: likewise.
-        plan: how it runs on windows.
-        backbone: `backbone.step` gives the feature maps of windows by layer name.
+        plan: how the network runs on windows.
         attention: AttentionNetwork; None in single-frame models, and without a map to look at.
     """
 
@@ -59,58 +64,20 @@ class PatchworkModel(keras.Model):
         self.feature_grid = config.feature_grid
         self.network = network
         self.plan = plan_of(network, self.feature_grid, on_map, kept)
-        self.backbone = backbone and BackboneOnWindows(backbone, self.feature_grid)
+        self.backbone = backbone
         self.map_shape = self.plan.outputs[RESTORED].shape[1:] if RESTORED in self.plan.outputs else None
         attends = self.map_shape and not self.grid.is_whole_frame
         self.attention = AttentionNetwork(self.grid, self.map_shape) if attends else None
         self.built = True
 
-    def head_memory_shapes(self) -> dict[str, tuple[int, int, int]]:
-        """Shape (H, W, C) of the heads' memories by name, for models with a cell at every convolution."""
-        raise NotImplementedError
-
-    def _predictions(self, outputs):
-        """What the heads freshly predict, of the network's outputs."""
-        raise NotImplementedError
-
-    def _answer(self, predictions, window, state):
-        """Returns the outputs for the full frame, and the new state."""
-        raise NotImplementedError
-
-    def need(self, answer, freshness):
-        """How much of the answer that matters is remembered in each cell.
-
-        Args:
-            answer: what `step` outputs for the full frame.
-            freshness: (B, M, M, 1) float32, of the cells it is remembered in.
-
-        Returns:
-            (B, M, M, 1) float32, not negative.
-        """
-        raise NotImplementedError
-
     def answer_weights(self, state):
         """What the parts of an answer count for, (B, P), when they compete; None if they do not."""
         del state
-
-    def blank_answer(self, batch_size: int) -> dict:
-        """The outputs, but for windows' values, of a model that has seen nothing yet."""
-        raise NotImplementedError
 
     def map_part(self, answer) -> dict:
         """The part of an answer that `map_answer` gives."""
         del answer
         return {}
-
-    @property
-    def part_centers(self):
-        """Centres (P, 2), as fractions of the frame, of the pixels or anchors that windows renew."""
-        raise NotImplementedError
-
-    @property
-    def answer_cells(self) -> dict:
-        """By key of `blank_answer`, which cells, by number, the parts are in that windows renew of it."""
-        raise NotImplementedError
 
     def map_answer(self, restored) -> dict:
         """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
@@ -142,9 +109,8 @@ class PatchworkModel(keras.Model):
 
         Args:
             frame: (B, H, W, 3) float32 in [-1, 1].
-            window: (B, 2) int32, row and column of the window's top left cell. None looks at the
-                whole frame, at the cost of the single-frame network, and renews all memory: a
-                warm start.
+            window: (B, 2) int32, row and column of the window's top left cell. None looks at the whole frame, at
+                the cost of the single-frame network, and renews all memory: a warm start.
             state: dict name -> (B, h, w, C) float32, from `initial_state` or the last step.
 
         Frames and state may also be of fewer streams than windows: B of them and B K windows, K in a row
@@ -176,13 +142,9 @@ class PatchworkModel(keras.Model):
         return outputs, {**state, "freshness": freshness}
 
     def window_values(self, answer, restored, freshness, attention=None) -> dict:
-        """What windows are worth: 'need', 'rule_values' and 'q_values', see `step`.
+        """'need', 'rule_values' and 'q_values', see `step`, of an answer, the map (B, H, W, C) and freshness.
 
-        Args:
-            answer: for the full frame.
-            restored: (B, H, W, C), the last feature map of the full frame.
-            freshness: (B, M, M, 1), of the cells.
-            attention: AttentionNetwork, by default the model's own.
+        The AttentionNetwork is by default the model's own.
         """
         attention, need = attention or self.attention, self.need(answer, freshness)
         values = self.rule.values(need, freshness, self.grid)
@@ -206,9 +168,6 @@ class PatchworkModel(keras.Model):
 
         `model({"frame": frame, "window": window, **state})` is a step, as `step` returns it, and so is
         `model(frame, window, state)`.
-
-        Raises:
-            UsageError: if the frames are of another size.
         """
         if isinstance(inputs, dict):
             state = {name: value for name, value in inputs.items() if name not in ("frame", "window")}
@@ -239,12 +198,7 @@ class PatchworkModel(keras.Model):
         return get_task(model.task).build(model, ModelInfo.from_json(config["info"]))
 
     def summary(self, print_fn=print, **kwargs):
-        """Prints every layer with the shape of its output, its parameters and multiply-adds.
-
-        Args:
-            print_fn: called with each line.
-            **kwargs: of `keras.Model.summary`, for nothing.
-        """
+        """Prints each layer with its output's shape, parameters and multiply-adds. Keras' options do nothing."""
         del kwargs
         what = self.info.system or self.name
         print_fn(f"{what}: {self.info.weights}, {len(self.info.class_names)} classes, one step at batch size 1")
@@ -261,20 +215,12 @@ class PatchworkModel(keras.Model):
         print_fn(f"{'total':<72}{totals[0]:>12,}{totals[1]:>15,}{totals[2]:>14,}")
 
     def predict_window(self, frame, window, state):
-        """The fresh predictions of one frame, as losses want them, and the new state.
-
-        Attention plays no part in it: `freshness` stays as it is.
-        """
+        """The fresh predictions of one frame, as losses want them, and the new state but for `freshness`."""
         predictions, _, state = self.look(frame, window, state)
         return predictions, state
 
     def look(self, frame, window, state):
-        """Runs backbone and heads, the first half of a `step`.
-
-        Returns:
-            What the heads freshly predict, as losses want it; the last feature map (B, H, W, C) of the full frame;
-            and the new state.
-        """
+        """The first half of a `step`: predictions, as losses want them, the map RESTORED, the new state."""
         if self.config.network_size != self.config.image_size:
             frame = ops.image.resize(
                 frame, self.config.network_size, interpolation="bilinear", data_format="channels_last"
@@ -284,40 +230,6 @@ class PatchworkModel(keras.Model):
             frame, window, state = pixels, None, {**state, "pixels": pixels}
         outputs, renewed = self.plan.run(frame, window, state)
         return self._predictions(outputs), outputs.get(RESTORED), {**state, **renewed}
-
-
-class BackboneOnWindows:
-    """A backbone alone, for whoever wants its feature maps.
-
-    Attributes:
-        network: functional Keras model, which shares its layers with the model's.
-    """
-
-    def __init__(self, backbone, grid):
-        network = backbone.network
-        maps = {
-            layer.name: layer.output for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)
-        }
-        self.network = keras.Model(network.inputs, maps, name=network.name)
-        self._make_plan = functools.cache(lambda: plan_of(self.network, grid, kept=tuple(maps)))
-
-    @property
-    def variables(self) -> list:
-        return self.network.variables
-
-    def step(self, frame, window, state):
-        """One step.
-
-        Args:
-            frame: (B, H, W, 3) float32 in [-1, 1]; only the window's pixels are looked at.
-            window: (B, 2) int32, row and column of the window's top left cell, or None to look at the whole frame.
-            state: dict name -> tensor, of the model.
-
-        Returns:
-            The window's feature maps by the names of their layers, and the new state.
-        """
-        maps, renewed = self._make_plan().run(frame, window, state)
-        return maps, {**state, **renewed}
 
 
 def pixel_centers(shape) -> np.ndarray:

@@ -26,21 +26,14 @@ _ORDER = 1e-5
 
 @dataclasses.dataclass(frozen=True)
 class Rule:
-    """The constants of the rule.
+    """The constants of the rule."""
 
-    Attributes:
-        background: need of a cell in which nothing is known to be.
-        neighbours: by what weight the mean need of the 3 x 3 cells around a cell, itself among them,
-            is added to its own.
-        just_seen: what the freshness of a cell that was looked at in this frame counts for when the next frame's
-            window is chosen. With 1 nothing is gained by looking there again; with less, objects may be followed.
-        squares_scores: whether detections need as much as the squares of their scores, for detectors that hold
-            much for possible: with squares, what is likely counts for more.
-    """
-
-    background: float
-    neighbours: float
+    background: float  # need of a cell in which nothing is known to be
+    neighbours: float  # what the mean need of the 3 x 3 cells around a cell, itself among them, counts for in it
+    # What the freshness of a cell that was looked at in this frame counts for when the next window is chosen. With
+    # 1 nothing is gained by looking there again; with less, objects may be followed.
     just_seen: float = 1.0
+    # Whether detections need as much as the squares of their scores, for detectors that hold much for possible.
     squares_scores: bool = False
 
     def spread(self, grid: Grid) -> np.ndarray:
@@ -51,21 +44,10 @@ class Rule:
         return (np.eye(len(places)) + self.neighbours * mean).astype(np.float32)
 
     def values(self, need, freshness, grid: Grid):
-        """Values (B, windows) of looking through each window at the next frame.
-
-        Args:
-            need: (B, M, M, 1) float32, not negative.
-            freshness: (B, M, M, 1) float32, see `advance_freshness`.
-            grid: of the frame.
-        """
+        """Values (B, windows) of looking through each at the next frame, of need and freshness (B, M, M, 1)."""
         need, freshness = (ops.reshape(x, (-1, grid.cells**2)) for x in (need, freshness))
         worth = (ops.matmul(need, self.spread(grid)) + self.background) * (1 - self.just_seen * freshness)
-        return ops.matmul(worth, window_sums(grid)) + first_windows_first(grid)
-
-
-def window_sums(grid: Grid) -> np.ndarray:
-    """(cells, windows) float32, by which values of cells are multiplied to be summed over windows."""
-    return grid.coverage.T.astype(np.float32)
+        return ops.matmul(worth, grid.coverage.T.astype(np.float32)) + first_windows_first(grid)
 
 
 def first_windows_first(grid: Grid) -> np.ndarray:
@@ -74,14 +56,9 @@ def first_windows_first(grid: Grid) -> np.ndarray:
 
 
 def advance_freshness(freshness, window, grid: Grid):
-    """How fresh each cell is after a frame: 1 if it was just looked at, less by a tenth per frame.
+    """How fresh each cell is, (B, M, M, 1), after a frame seen through a window (B, 2), or as a whole.
 
-    Args:
-        freshness: (B, M, M, 1) float32 before the frame, 0 where no window has been yet.
-        window: (B, 2) int32 that the frame was looked at through, or None for all of it.
-
-    Returns:
-        (B, M, M, 1) float32.
+    1 if it was just looked at, less by a tenth per frame, 0 where no window has been yet.
     """
     if window is None:
         return ops.ones_like(freshness)

@@ -141,15 +141,10 @@ class PatchworkSegmenter(PatchworkModel):
         return ops.image.resize(x, self.config.image_size, interpolation="bilinear", data_format="channels_last")
 
     def undecided(self, margin):
-        """How undecided cells are: 4 p (1 - p), p being the mean probability of foreground in each.
+        """How undecided cells are, (B, m, n, 1): 4 p (1 - p), p the mean probability of foreground there.
 
-        Where an object's edge goes through a cell it is as undecided as where nobody knows.
-
-        Args:
-            margin: (B, h, w, 1) float32, see `margin_of`, of the full frame or of some cells of it.
-
-        Returns:
-            (B, M, M, 1) in [0, 1], or of as many cells as there are.
+        Where an object's edge goes through a cell it is as undecided as where nobody knows. The margin
+        (B, h, w, 1) is of the full frame or of some cells of it.
         """
         cell = tuple(side // self.grid.cells for side in self.logits_shape[:2])
         p = ops.average_pool(ops.sigmoid(margin), cell, cell, data_format="channels_last")
@@ -204,13 +199,9 @@ def surprising(undecided, surprise):
 
 
 def margin_of(logits):
-    """By how much foreground, whatever its class, is likelier than background, as a logit.
+    """By how much foreground, whatever its class, is likelier than background, as a logit (B, h, w, 1).
 
-    Args:
-        logits: (B, h, w, C) float32: of foreground alone, C = 1; or of the background and C - 1 classes.
-
-    Returns:
-        (B, h, w, 1).
+    Logits (B, h, w, C) are of foreground alone, C = 1; or of the background and C - 1 classes.
     """
     if logits.shape[-1] == 1:
         return logits

@@ -83,11 +83,7 @@ def best_classes(scores):
 
 
 def every_class(boxes, scores, weights):
-    """What `suppress` takes, if every anchor may speak for all of its classes: one candidate for each pair.
-
-    Args:
-        boxes: (B, A, 4), scores: (B, A, classes), weights: (B, A) float32.
-    """
+    """What `suppress` takes, if each anchor speaks for all of its classes: one candidate for each pair."""
     anchors, classes = scores.shape[1:]
     numbers = ops.tile(ops.arange(classes, dtype="int32"), (scores.shape[0], anchors))
     boxes, weights = (ops.repeat(x, classes, axis=1) for x in (boxes, weights))

@@ -65,10 +65,8 @@ def carry_classes(variables, arrays, before: Sequence[str], now: Sequence[str]) 
     Case, spaces and underscores of names do not count. Predictors of other classes are those of the variables.
 
     Args:
-        variables: of the new model.
-        arrays: of the old one, by `<layer>/<variable>`.
-        before: class names of the old one.
-        now: of the new one.
+        variables, now: of the new model, and names of its classes.
+        arrays, before: of the old one.
 
     Returns:
         The arrays for `assign_weights`, and the names in `now` that were taken over.
@@ -113,11 +111,7 @@ def _fits(variable, arrays) -> bool:
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:
-    """All arrays of an .npz file, packed kernels as they were.
-
-    Raises:
-        DataError: if it is missing, unreadable or corrupt.
-    """
+    """All arrays of an .npz file, packed kernels as they were. Raises DataError if it cannot be read."""
     try:
         with np.load(path, allow_pickle=False) as file:
             arrays = {key: file[key] for key in file.files}
@@ -134,17 +128,11 @@ def read_npz(path: str) -> dict[str, np.ndarray]:
 def load_backbone_weights(model, source: str):
     """Loads weights into a model's backbone by layer name.
 
-    Args:
-        model: a model of the zoo.
-        source: 'imagenet' to download what keras.applications publishes for the model's depth,
-            or the path of an .npz file (`<layer>/<variable>` arrays) or a .keras model.
-
-    Raises:
-        DataError: if the file is unreadable, the download fails, or the weights do not fit.
-        UsageError: as `check_backbone_weights`.
+    The source is 'imagenet' to download what keras.applications publishes for the model's depth, or the path of an
+    .npz file (`<layer>/<variable>` arrays) or a .keras model.
     """
     check_backbone_weights(model.config, source)
-    assign_weights(model.backbone.variables, _backbone_arrays(source, model.config.depth), source)
+    assign_weights(model.backbone.network.variables, _backbone_arrays(source, model.config.depth), source)
 
 
 def check_backbone_weights(config, source: str):
@@ -192,8 +180,8 @@ def _keras_model(path):
 
 
 def _layer_arrays(model) -> dict[str, np.ndarray]:
-    arrays = {}
-    for layer in model.layers:
-        for variable in layer.variables:
-            arrays[f"{layer.name}/{variable.name}"] = keras.ops.convert_to_numpy(variable)
-    return arrays
+    return {
+        f"{layer.name}/{variable.name}": keras.ops.convert_to_numpy(variable)
+        for layer in model.layers
+        for variable in layer.variables
+    }
