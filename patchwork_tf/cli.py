@@ -16,6 +16,11 @@ from patchwork_tf.runtime import quiet
 from patchwork_tf.runtime.frames import STARTS
 
 
+def command(name: str, flag_values: flags.FlagValues, doc: str):
+    """Makes a command of a function without arguments: its only argument is then `argv` of `run`."""
+    return lambda main: functools.partial(run, main, flag_values, name, doc)
+
+
 def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> int:
     """Parses flags and runs a command.
 
@@ -75,9 +80,9 @@ def _drop_output():
 
 def import_plugins(names):
     """Imports modules of the user's, from this folder too."""
-    if any(names):
+    if names:
         sys.path.insert(0, os.getcwd())  # and it stays: they may import their neighbours later
-    for name in filter(None, names):
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -139,7 +144,7 @@ class _List(flags.ListParser):
 
     def parse(self, argument):
         is_path = isinstance(argument, str) and os.path.exists(os.path.expanduser(argument))
-        return [argument] if is_path else super().parse(argument)
+        return [argument] if is_path else list(filter(None, super().parse(argument)))
 
 
 class _ListFlag(flags.Flag):
@@ -277,7 +282,7 @@ def check_outputs(flag_values: flags.FlagValues, *names: str):
         DataError: if it cannot be written.
     """
     outputs = {name: flag_values[name].value for name in names if flag_values[name].value}
-    read = [(name, path) for name in _READ if name in flag_values for path in _paths(flag_values[name].value)]
+    read = [(name, path) for name in _READ if name in flag_values for path in _existing(flag_values[name].value)]
     for name, output in outputs.items():
         for other, path in [*read, *outputs.items()]:
             if other != name and files.would_lose(output, path):
@@ -286,15 +291,15 @@ def check_outputs(flag_values: flags.FlagValues, *names: str):
         (files.check_folder if name in _FOLDERS else files.check_output)(output)
 
 
-def _paths(value) -> list[str]:
-    """What a flag names that is there."""
+def _existing(value) -> list[str]:
+    """The paths that a flag names, as far as they are there."""
     values = value if isinstance(value, list) else [value]
     return [path for path in values if path and os.path.exists(path)]
 
 
 def single(flag: str, values: list[str]) -> str:
-    """The one value of a comma-separated flag. Raises UsageError if there are more or none."""
-    if len(values := [value for value in values if value]) != 1:
+    """The one value of a list. Raises UsageError if there are more or none."""
+    if len(values) != 1:
         raise UsageError(f"--{flag} takes one value here, not {len(values)}")
     return values[0]
 
@@ -302,7 +307,7 @@ def single(flag: str, values: list[str]) -> str:
 def required(flags_given: flags.FlagValues, *names: str):
     """Raises UsageError if a flag has no value."""
     for name in names:
-        if not flags_given[name].value or flags_given[name].value == [""]:
+        if not flags_given[name].value:
             raise UsageError(f"--{name} is required: {flags_given[name].help.removesuffix(' Required.')}")
 
 
@@ -312,20 +317,19 @@ def override(**fields) -> dict:
 
 
 def one_per_item(flag: str, values: list[str], items: list) -> list:
-    """Spreads a comma-separated flag over items: none, one for all, or one each.
-
-    Raises:
-        UsageError: for any other number.
-    """
-    values = [value for value in values if value]
+    """Spreads a list over items: none, one for all, or one each. Raises UsageError for any other number."""
     if len(values) not in (0, 1, len(items)):
         raise UsageError(f"--{flag} has {len(values)} values for {len(items)} systems; give one, or one each")
-    return (values or [None]) * len(items) if len(values) < 2 else values
+    return values if len(values) > 1 else (values or [None]) * len(items)
 
 
 def non_empty(flag: str, values: list[str]) -> list[str]:
-    """The values of a comma-separated flag. Raises UsageError if there are none."""
-    values = [value for value in values if value]
+    """The values of a list. Raises UsageError if there are none."""
     if not values:
         raise UsageError(f"--{flag} is empty; name at least one")
     return values
+
+
+def per_cent(value: float | None) -> str:
+    """With one digit; '-' where unknown."""
+    return "-" if value is None else f"{100 * value:.1f}"

@@ -11,7 +11,7 @@ from conftest import save_fresh
 from tqdm import tqdm
 
 from patchwork_tf import compare, evaluate
-from patchwork_tf.commands import beam, rivals
+from patchwork_tf.commands import beam, compare_files, compare_methods, compare_run
 from patchwork_tf.data.moving_objects import CLASSES
 from patchwork_tf.errors import DataError
 
@@ -82,13 +82,13 @@ def test_rivals_answer_to_two_workers_what_they_do_to_one_process(small_networks
         """Those of the first run, in the second one."""
         paths = {file.title: str(tmp_path / f"{file.title}.tflite") for file in wanted}
         for file in wanted:
-            os.path.exists(paths[file.title]) or rivals._export(file, paths[file.title], None)
+            os.path.exists(paths[file.title]) or compare_files._export(file, paths[file.title], None)
         return paths
 
-    monkeypatch.setattr(rivals, "_exported", exported)
-    monkeypatch.setattr(rivals, "_costs", lambda *_: {"every frame": 1.0, "small": 0.6})
-    monkeypatch.setattr(rivals, "_peak_mb", lambda path: None)
-    monkeypatch.setattr(rivals, "_TIMED", 10)
+    monkeypatch.setattr(compare_run, "export_files", exported)
+    monkeypatch.setattr(compare_run, "measure_costs", lambda *_: {"every frame": 1.0, "small": 0.6})
+    monkeypatch.setattr(compare_methods, "_peak_mb", lambda path: None)
+    monkeypatch.setattr(compare_run, "_TIMED", 10)
 
     def compared(*flags):
         about = [f"--checkpoint={weights}", "--plugins=small_network", "--system=small", "--types=none"]

@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 
 from patchwork_tf import recipe
-from patchwork_tf.commands import recipes
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.paper import TABLE_4, TABLE_5
@@ -47,7 +46,7 @@ def written(folder, text) -> str:
 @pytest.mark.parametrize(("number", "rows"), [(4, TABLE_4), (5, TABLE_5)])
 def test_recipes_of_the_paper_have_every_row(number, rows, tmp_path):
     path = str(ROOT / f"recipes/table{number}.yaml")
-    stages = recipes.read(path, "OUT", {"raw": "RAW"})
+    stages = recipe.read(path, "OUT", {"raw": "RAW"})
     commands = [stage.text for stage in stages]
     for do in ("evaluate", "benchmark"):
         named = [text.split("--system=")[1].split()[0] for text in commands if text.startswith(f"patchwork-{do}")]
@@ -55,20 +54,20 @@ def test_recipes_of_the_paper_have_every_row(number, rows, tmp_path):
     assert commands[-1].startswith("patchwork-tables")
     assert sum("--seed=2" in text and "--stage=policy" in text for text in commands) == 3
     with pytest.raises(UsageError, match=r"--set=raw=\.\.\. is required"):
-        recipes.read(path, "OUT")
-    assert recipes.read(path, "OUT", smoke=True)
+        recipe.read(path, "OUT")
+    assert recipe.read(path, "OUT", smoke=True)
 
 
 def test_stages_read_what_earlier_ones_made(tmp_path):
     path = written(tmp_path, SMALL)
-    stages = {stage.output: stage for stage in recipes.read(path, "OUT", {"steps": "7", "seeds": "0+1"})}
+    stages = {stage.output: stage for stage in recipe.read(path, "OUT", {"steps": "7", "seeds": "0+1"})}
     assert list(stages) == ["seed0/sf", "seed1/sf", "seed0/pw", "seed1/pw", "scores.json"]
     assert "--init_checkpoint=OUT/seed1/sf" in stages["seed1/pw"].command
     assert "--plugins=small_network" in stages["seed1/pw"].command  # a value of several words
     assert "--steps=7" in stages["seed1/pw"].command
     assert stages["seed1/pw"].needs == ("seed1/sf",)
     assert "--checkpoint=OUT/seed0/pw,OUT/seed1/pw" in stages["scores.json"].command
-    other = {stage.output: stage.key for stage in recipes.read(path, "OUT", {"steps": "8", "seeds": "0+1"})}
+    other = {stage.output: stage.key for stage in recipe.read(path, "OUT", {"steps": "8", "seeds": "0+1"})}
     assert all(other[output] != stage.key for output, stage in stages.items())
 
 
@@ -85,7 +84,7 @@ def test_stages_read_what_earlier_ones_made(tmp_path):
 )
 def test_wrong_recipes_are_refused(text, error, message, tmp_path):
     with pytest.raises(error) as raised:
-        recipes.read(written(tmp_path, text), "OUT", {"other": "1"} if error is UsageError else None)
+        recipe.read(written(tmp_path, text), "OUT", {"other": "1"} if error is UsageError else None)
     assert message in str(raised.value)
 
 

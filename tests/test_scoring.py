@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from patchwork_tf import evaluate, prepare, train
-from patchwork_tf.commands import scoring
-from patchwork_tf.commands.resuming import file_digest
+from patchwork_tf.commands import score_systems
+from patchwork_tf.commands.score_file import file_digest
 from patchwork_tf.data.annotated import AnnotatedVideo
 from patchwork_tf.data.datasets import COCO_IDS
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
@@ -211,9 +211,11 @@ def scored(tmp_path, monkeypatch, small_networks):
                 raise DataError("a policy of one's own")
 
         found = {"mAP_vid": 0.5, "mAP_50": 0.25, "videos": 1, "frames": 1}
-        monkeypatch.setattr(scoring.Score, "add", fake)
-        monkeypatch.setattr(scoring.Score, "result", lambda *_: found)
-        monkeypatch.setattr(scoring, "annotated_videos", lambda *_, **__: ([AnnotatedVideo("one", [], [])], 1))
+        monkeypatch.setattr(score_systems.Score, "add", fake)
+        monkeypatch.setattr(score_systems.Score, "result", lambda *_: found)
+        monkeypatch.setattr(
+            score_systems, "annotated_videos", lambda *_, **__: ([AnnotatedVideo("one", [], [])], 1)
+        )
         all_of_them = () if "--system=small-boxes" in more else ("--system=small-boxes-sf,small-boxes",)
         policies = () if "--policy=random" in more else ("--policy=rule,raster,random",)
         flags = (*all_of_them, *policies, f"--checkpoint={weights}", f"--json={tmp_path}/scores.json")
@@ -319,7 +321,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
             classes = np.concatenate([labels, [0, 1]]).astype(np.int32)
             yield Detections(boxes=seen, scores=rng.random(len(seen)), classes=classes)
 
-    monkeypatch.setattr(scoring, "stream", noisy_truth)
+    monkeypatch.setattr(score_systems, "stream", noisy_truth)
     saved, scores = f"--save_predictions={tmp_path}/found", f"--json={tmp_path}/ours.json"
     assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
     ours = json.loads((tmp_path / "ours.json").read_text())

@@ -7,7 +7,6 @@ import pytest
 
 import patchwork_tf as pw
 from patchwork_tf import tables
-from patchwork_tf.commands.tables import cost_row
 from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.costs import count_macs, layer_costs, state_bytes
 from patchwork_tf.zoo.paper import PAPER, TABLE_3
@@ -17,7 +16,7 @@ from patchwork_tf.zoo.paper import PAPER, TABLE_3
 def rows():
     """Rows of the tables, in an order in which systems that run the same model follow one another."""
     names = sorted([*PAPER, "vid-pw-m2n1"], key=lambda name: str(pw.get_system(name).model))
-    return {name: cost_row(pw.get_system(name)) for name in names}
+    return {name: tables.cost_row(pw.get_system(name)) for name in names}
 
 
 def test_the_names():

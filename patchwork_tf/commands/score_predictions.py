@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 
 from patchwork_tf import files
 from patchwork_tf.bars import progress
-from patchwork_tf.commands.scoring import per_cent
+from patchwork_tf.cli import per_cent
 from patchwork_tf.data.class_lists import read_class_list
 from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError, UsageError
@@ -23,19 +23,22 @@ from patchwork_tf.metrics.segmentation import STATISTICS, ClassMetric, Segmentat
 def run(flags) -> tuple[dict, str]:
     """Scores the files of --task; returns the scores and a table."""
     _require(flags, "predictions", "ground_truth")
-    if flags.labels and flags.task != "segmentation":
-        raise UsageError("--labels is of masks that hold numbers of classes")
-    if flags.labels:
-        result = score_classes(flags.predictions, flags.ground_truth, flags.labels)
-        return result, _classes_table(result)
+    predictions, truth = flags.predictions, flags.ground_truth
     if flags.task == "segmentation":
-        result = score_masks(flags.predictions, flags.ground_truth)
-        return result, _masks_table(result)
-    if flags.predictions.endswith(".json"):
-        result = score_coco(flags.predictions, flags.ground_truth)
+        result = (
+            _score_classes(predictions, truth, flags.labels) if flags.labels else _score_masks(predictions, truth)
+        )
+        missing = formats.missing_sequences(predictions, truth)  # they do not count
+        result |= {"frames": _number_of_masks(predictions, truth), "missing_sequences": missing}
+        table = _classes_table(result) if flags.labels else _masks_table(result)
+        return result, f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}\n{table}" if missing else table
+    if flags.labels:
+        raise UsageError("--labels is of masks that hold numbers of classes")
+    if predictions.endswith(".json"):
+        result = _score_coco(predictions, truth)
     else:
         _require(flags, "image_set")
-        result = score_detections(flags.predictions, flags.ground_truth, flags.image_set, flags.coco)
+        result = _score_detections(predictions, truth, flags.image_set, flags.coco)
     return result, _detections_table(result)
 
 
@@ -45,54 +48,32 @@ def _require(flags, *names):
             raise UsageError(f"--{name} is required with --task={flags.task}")
 
 
-def score_masks(predictions: str, ground_truth: str) -> dict:
-    """J and F of folders of PNG masks: see `formats.mask_pairs` and `SegmentationMetric.result`.
-
-    Returns:
-        Also the number of 'frames', and 'missing_sequences', which were not predicted and do not count.
-    """
-    metric = SegmentationMetric()
-    total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
-    pairs = formats.mask_pairs(predictions, ground_truth)
-    for sequence, _, mask, truth in progress(iterable=pairs, total=total, unit="frame"):
-        metric.add_frame(sequence, mask, truth)
-    missing = formats.missing_sequences(predictions, ground_truth)
-    return {**metric.result(), "frames": total, "missing_sequences": missing}
+def _number_of_masks(predictions, truth) -> int:
+    return sum(map(len, formats.mask_frames(predictions, truth).values()))
 
 
-def score_classes(predictions: str, ground_truth: str, labels: str) -> dict:
-    """mIoU of folders of PNG files that hold numbers of classes, see `formats.class_pairs` and `ClassMetric`.
+def _score_masks(predictions, truth) -> dict:
+    """J and F of folders of PNG masks."""
+    metric, total = SegmentationMetric(), _number_of_masks(predictions, truth)
+    pairs = formats.mask_pairs(predictions, truth)
+    for sequence, _, mask, true_mask in progress(iterable=pairs, total=total, unit="frame"):
+        metric.add_frame(sequence, mask, true_mask)
+    return metric.result()
 
-    Args:
-        predictions, ground_truth: the folders.
-        labels: text file of the classes' names, the background first.
 
-    Returns:
-        Also the number of 'frames', and 'missing_sequences', which were not predicted and do not count.
-    """
-    metric = ClassMetric(read_class_list(labels).values())
-    total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
+def _score_classes(predictions, truth, labels) -> dict:
+    """mIoU of folders of PNG files that hold numbers of classes, whose names are lines of a file."""
+    metric, total = ClassMetric(read_class_list(labels).values()), _number_of_masks(predictions, truth)
     try:
-        for pair in progress(iterable=formats.class_pairs(predictions, ground_truth), total=total, unit="frame"):
+        for pair in progress(iterable=formats.class_pairs(predictions, truth), total=total, unit="frame"):
             metric.add_frame(*pair)
     except ValueError as error:
         raise DataError(f"{labels}: {error}") from None
-    missing = formats.missing_sequences(predictions, ground_truth)
-    return {**metric.result(), "frames": total, "missing_sequences": missing}
+    return metric.result()
 
 
-def score_detections(detections: str, annotations: str, image_set: str, with_coco: bool = True) -> dict:
-    """mAP of detections in the VID devkit's format.
-
-    Args:
-        detections: file of lines frame_id class_id score x1 y1 x2 y2.
-        annotations: folder of one VOC XML per frame.
-        image_set: file of lines video/frame frame_id.
-        with_coco: whether to compute COCO's numbers as well.
-
-    Returns:
-        `DetectionMetric.result()`, 'coco', and the number of 'frames'.
-    """
+def _score_detections(detections, annotations, image_set, with_coco) -> dict:
+    """mAP of detections in the VID devkit's format."""
     frames = formats.read_image_set(image_set)
     detections_of = formats.read_detections(detections, frames)
     devkit, coco = DetectionMetric(CLASSES), CocoMetric(CLASSES) if with_coco else None
@@ -105,7 +86,7 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
     return {**devkit.result(), **({"coco": coco.result()} if coco else {}), "frames": len(frames)}
 
 
-def score_coco(detections: str, annotations: str) -> dict:
+def _score_coco(detections, annotations) -> dict:
     """COCO's numbers of detections.json against instances_*.json, in COCO's own formats."""
     listed = files.read_json(detections)
     truth = COCO()
@@ -140,9 +121,7 @@ def _check_rows(listed, truth, path):
 
 
 def _masks_table(result) -> str:
-    missing = result["missing_sequences"]
-    lines = [f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}"] if missing else []
-    lines += [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
+    lines = [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
     for name in [*result["J"]["per_sequence"], None]:
         parts = [result[m]["per_sequence"][name] if name else result[m] for m in "JF"]
         numbers = "".join(f"{per_cent(part[key]):>10}" for part in parts for key in STATISTICS)
@@ -151,9 +130,7 @@ def _masks_table(result) -> str:
 
 
 def _classes_table(result) -> str:
-    missing = result["missing_sequences"]
-    lines = [f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}"] if missing else []
-    lines += [f"{name:<24}{per_cent(value):>10}" for name, value in result["per_class"].items()]
+    lines = [f"{name:<24}{per_cent(value):>10}" for name, value in result["per_class"].items()]
     return "\n".join([*lines, f"{'mIoU':<24}{per_cent(result['mIoU']):>10}"])
 
 
