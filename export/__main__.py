@@ -23,7 +23,7 @@ flags.DEFINE_boolean(
 flags.DEFINE_enum(
     "quantize",
     "none",
-    list(choices.QUANTIZATIONS),
+    choices.QUANTIZATIONS,
     "float16: half the file, computed in half precision on processors that can, as in most phones. int8: weights, "
     "activations and memory in 8 bits, calibrated on a video; needs pip install ai-edge-quantizer.",
     _FLAGS,
@@ -36,16 +36,12 @@ flags.DEFINE_string(
     _FLAGS,
 )
 flags.DEFINE_string(
-    "inspect",
-    None,
-    "Only tell about this exported file: signature, states, operators, partitions, metadata.",
-    _FLAGS,
+    "inspect", None, "Only tell about this file: signature, states, operators, partitions, metadata.", _FLAGS
 )
 flags.DEFINE_string(
     "golden",
     None,
-    "Folder to write golden vectors to as well: frames, windows and answers, by which an app proves that it runs "
-    "the file as it should.",
+    "Folder for golden vectors: frames, windows and answers, by which an app proves itself.",
     _FLAGS,
 )
 flags.DEFINE_integer("verify_steps", 50, "Random steps that must agree with Keras.", 1, flag_values=_FLAGS)

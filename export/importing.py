@@ -21,23 +21,19 @@ _FLAGS = flags.FlagValues()
 flags.DEFINE_string("tflite", None, "The network's .tflite file. Required.", flag_values=_FLAGS)
 cli.define(_FLAGS, "model_dir")
 flags.DEFINE_string(
-    "labels",
-    None,
-    "Text file with one class name per line, ??? for the background first or not; by default what is packed into "
-    "the .tflite.",
-    _FLAGS,
+    "labels", None, "Text file with one class name per line; by default what is packed into the .tflite.", _FLAGS
 )
 flags.DEFINE_string(
     "input_range",
     None,
-    "What the file's input has for black and white: -1,1 or 0,1 or 0,255. Those in 8 bits say it themselves.",
+    "What the input has for black and white: -1,1 or 0,1 or 0,255. Files in 8 bits say it.",
     _FLAGS,
 )
 flags.DEFINE_enum(
     "task",
     None,
     ["detection", "segmentation", "maps"],
-    "What it answers: boxes, masks, or maps of another kind, as they are; by default what its last operators say.",
+    "What it answers: boxes, masks, or maps as they are; by default what its last operators say.",
     _FLAGS,
 )
 flags.DEFINE_string(

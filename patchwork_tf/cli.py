@@ -167,7 +167,7 @@ _SHARED = {
     "system": (
         define_list,
         "vid-pw-m4n2",
-        "Systems of the zoo, separated by commas; of demo and evaluate by default the checkpoint's.",
+        "Systems, separated by commas; of demo and evaluate by default the checkpoint's.",
     ),
     "checkpoint": (
         define_list,
@@ -176,11 +176,7 @@ _SHARED = {
         "or one each. Without it patchwork-demo takes the weights that are shipped, and others random ones, good "
         "for latency only.",
     ),
-    "tflite": (
-        define_list,
-        "",
-        "Exported files, separated by commas, to run by LiteRT in place of systems; they say what they are.",
-    ),
+    "tflite": (define_list, "", "Exported files, separated by commas, to run by LiteRT in place of systems."),
     "dataset": (
         flags.DEFINE_string,
         "moving_objects",
@@ -191,7 +187,7 @@ _SHARED = {
     "data_dir": (
         flags.DEFINE_string,
         None,
-        "TFDS folder of the prepared data set; without it moving_objects is generated on the fly.",
+        "Folder of prepared data sets; without it moving_objects is generated on the fly.",
     ),
     "config": (
         flags.DEFINE_string,
@@ -204,8 +200,7 @@ _SHARED = {
     "video": (
         define_list,
         "",
-        "Video files that FFmpeg reads, or folders of frames, separated by commas; one whose name has a comma, in "
-        "a flag of its own.",
+        "Video files or folders of frames, separated by commas; a name with a comma in a flag of its own.",
     ),
     "policy": (
         define_list,
@@ -215,31 +210,28 @@ _SHARED = {
     "start": (
         functools.partial(flags.DEFINE_enum, enum_values=STARTS),
         "whole",
-        "Look at the first frame as a whole, or sweep it, window by window in the first frames, so that no frame "
-        "costs more than a window.",
+        "Look at the first frame as a whole, or sweep it, window by window in the first frames.",
     ),
     "max_frames": (
         functools.partial(flags.DEFINE_integer, lower_bound=1),
         None,
-        "At most so many frames of each video; by default all, and 32 of those that are generated for scoring.",
+        "At most so many of each video; by default all, and 32 of those that are generated.",
     ),
     "image_size": (
         _define_image_size,
         None,
-        "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
+        "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
     ),
     "depth": (flags.DEFINE_float, None, "Width multiplier; by default the weights' or the system's."),
     "beam_runner": (
         flags.DEFINE_string,
         None,
-        "Run on Apache Beam (pip install apache-beam): DirectRunner, which is all cores of this machine, "
-        "DataflowRunner, FlinkRunner or another that Beam knows.",
+        "Run on Apache Beam: DirectRunner, all cores of this machine, FlinkRunner or another that it knows.",
     ),
     "beam_options": (
         define_list,
         "",
-        "Options of that, separated by commas: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of "
-        "DirectRunner.",
+        "Options of that: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of DirectRunner.",
     ),
     "model_dir": (flags.DEFINE_string, None, "Folder of checkpoints and logs. Required."),
     "output": (flags.DEFINE_string, None, "The file to write."),
@@ -333,3 +325,13 @@ def non_empty(flag: str, values: list[str]) -> list[str]:
 def per_cent(value: float | None) -> str:
     """With one digit; '-' where unknown."""
     return "-" if value is None else f"{100 * value:.1f}"
+
+
+def table(titles: list[str], lines: list[list], left: tuple[int, ...] = (0,)) -> str:
+    """A table as text, whose columns are aligned on the right, but for those that are named."""
+    from tabulate import tabulate
+
+    sides = ["right"] * len(titles)
+    for column in left:
+        sides[column] = "left"
+    return tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)

@@ -19,7 +19,6 @@ import time
 
 import numpy as np
 from absl import flags
-from tabulate import tabulate
 
 from patchwork_tf import cli, files
 from patchwork_tf.bars import progress
@@ -202,7 +201,7 @@ def _table(shows) -> str:
         numbers = [f"{value:.1f}" for value in (np.median(took), np.percentile(took, 95), took.mean())]
         lines.append([show.name, *numbers, f"{show.step.mflops() / interval:.0f}", cli.per_cent(agreement)])
     titles = ["system", "ms per frame, median", "p95", "mean", "MFLOPs, mean", "agreement"]
-    table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=("left", *["right"] * 5))
+    table = cli.table(titles, lines)
     if references:
         names = " or ".join(dict.fromkeys(references))
         table += f"\nagreement: with {names} on every whole frame, see patchwork-compare"

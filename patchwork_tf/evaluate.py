@@ -39,38 +39,31 @@ cli.define(_FLAGS, "policy", "start", "image_size", "depth", "json", "seed")
 flags.DEFINE_enum(
     "memory",
     None,
-    list(choices.MEMORIES),
-    "Where context is remembered: features, at every layer; pixels, at the input alone, at the cost of the whole "
-    "network: the most that Patchwork could reach. By default as trained.",
+    choices.MEMORIES,
+    "Where context is remembered: features, at every layer; pixels, at the input alone. By default as trained.",
     _FLAGS,
 )
 flags.DEFINE_string(
     "save_predictions",
     None,
-    "Folder to write answers to: masks as DAVIS has them, detections in the VID devkit's and COCO's formats; a "
-    "folder each for several systems.",
+    "Folder for answers: masks as DAVIS has them, detections as the VID devkit and COCO have them.",
     _FLAGS,
 )
 flags.DEFINE_boolean("coco", True, "Compute COCO's numbers of detections too, which takes longer.", _FLAGS)
 flags.DEFINE_boolean(
     "every_class",
     False,
-    "Let every class of every anchor enter suppression, as is usual in papers. By default the best class of each "
-    "anchor does, as in exported files.",
+    "Let every class of every anchor enter suppression, as in papers; else its best one, as in files.",
     _FLAGS,
 )
 cli.define_list(
     "foreground",
     "",
-    "Of segmenters that tell classes apart, those that count as foreground, such as person,dog; by default any.",
+    "Classes of a segmenter that count as foreground, such as person,dog; by default any.",
     _FLAGS,
 )
 flags.DEFINE_integer(
-    "num_videos",
-    None,
-    "Score at most so many videos; by default all, and 50 of generated ones.",
-    1,
-    flag_values=_FLAGS,
+    "num_videos", None, "At most so many; by default all, and 50 of generated ones.", 1, flag_values=_FLAGS
 )
 cli.define(_FLAGS, "max_frames", "beam_runner", "beam_options")
 flags.DEFINE_enum(
@@ -94,8 +87,7 @@ flags.DEFINE_string("image_set", None, "Lines of video/frame frame_id, of detect
 flags.DEFINE_string(
     "labels",
     None,
-    "Of masks that hold numbers of classes: text file with their names, the background first. Scores mIoU; 255 in "
-    "the truth does not count.",
+    "Of masks that hold numbers of classes, scored by mIoU: text file of their names, the background first.",
     _FLAGS,
 )
 _OF_FILES = ("predictions", "ground_truth", "image_set", "labels")

@@ -146,42 +146,34 @@ def _table_number(row) -> int:
 
 
 def _table_3_text(rows) -> str:
-    names = [row["system"].removeprefix("vid-pw-").upper() for row in rows]
-    lines = [
-        "Table 3, the backbone: side of the input, as built / in the paper (M4N1's, doubled for the others)",
-        f"{'operator':<14}{'channels':>9}{'t':>4}{'c':>6}{'n':>3}{'s':>3}" + "".join(f"{n:>12}" for n in names),
-    ]
+    names, lines = [row["system"].removeprefix("vid-pw-").upper() for row in rows], []
     for number, (paper_shape, operator, t, c, n, s) in enumerate(TABLE_3):
-        cells = []
+        line = [operator, paper_shape[2], t or "-", c, n, s]
         for name, row in zip(names, rows, strict=True):
             built = row["backbone"][number]
             factor = 1 if name == "M4N1" else 2
             shape = (factor * paper_shape[0], factor * paper_shape[1], paper_shape[2])
             same = tuple(built.values()) == (shape, operator, t, c, n, s)
-            cells.append(f"{built['input'][0]} / {shape[0]}{'' if same else ' !'}")
-        lines.append(
-            f"{operator:<14}{paper_shape[2]:>9}{t or '-':>4}{c:>6}{n:>3}{s:>3}"
-            + "".join(f"{c:>12}" for c in cells)
-        )
-    return "\n".join(lines)
+            line.append(f"{built['input'][0]} / {shape[0]}{'' if same else ' !'}")
+        lines.append(line)
+    title = "Table 3, the backbone: side of the input, as built / in the paper (M4N1's, doubled for the others)"
+    return f"{title}\n{cli.table(['operator', 'channels', 't', 'c', 'n', 's', *names], lines)}"
 
 
 def _cost_text(title, rows) -> str:
-    lines = [
-        f"{title}: MFLOPs per frame",
-        f"{'':<22}{'max':>18}{'avg, as the paper divides':>35}{'avg of':>11}{'params':>9}{'state':>9}",
-        f"{'system':<22}" + 2 * f"{'ours':>10}{'paper':>8}{'':>9}" + f"{'a run':>10}{'M':>9}{'MB':>9}",
-    ]
+    lines = []
     for row in rows:
-        line = f"{row['system']:<22}"
+        line = [row["system"]]
         for key in ("max", "avg"):
-            line += f"{row[f'mflops_{key}']:>10.1f}{_or_dash(row[f'paper_mflops_{key}'], '.0f'):>8}"
-            line += f"{_or_dash(row[f'residual_{key}_percent'], '+.1f', ' %'):>9}"
-        line += f"{row['mflops_avg_run']:>10.1f}{row['parameters'] / 1e6:>9.2f}{row['state_bytes'] / 1e6:>9.1f}"
-        lines.append(line)
+            line += [f"{row[f'mflops_{key}']:.1f}", _or_dash(row[f"paper_mflops_{key}"], ".0f")]
+            line.append(_or_dash(row[f"residual_{key}_percent"], "+.1f", " %"))
+        run, parameters, state = row["mflops_avg_run"], row["parameters"] / 1e6, row["state_bytes"] / 1e6
+        lines.append([*line, f"{run:.1f}", f"{parameters:.2f}", f"{state:.1f}"])
+    titles = ["system", "max", "paper", "", "avg", "paper", "", "avg of a run", "M params", "MB state"]
+    text = f"{title}: MFLOPs per frame, avg as the paper divides\n{cli.table(titles, lines)}"
     if any(row["system"] == "davis-sf-int16-delay15" for row in rows):
-        lines.append("The paper's 52 looks like a slip: its own arithmetic gives 3307 / 16 / 16 = 13.")
-    return "\n".join(lines)
+        text += "\nThe paper's 52 looks like a slip: its own arithmetic gives 3307 / 16 / 16 = 13."
+    return text
 
 
 def _or_dash(value, form, unit="") -> str:
@@ -189,23 +181,15 @@ def _or_dash(value, form, unit="") -> str:
 
 
 def _layers_text(row) -> str:
-    lines = [
-        f"{row['system']}, one step: multiply-adds, parameters, bytes in float32",
-        f"{'layer':<32}{'kind':<20}{'output':>16}{'MACs':>13}{'parameters':>12}{'activation':>12}{'state':>12}",
-    ]
-    total = dict.fromkeys(("macs", "parameters", "activation_bytes", "state_bytes"), 0)
-    for layer in row["layers"]:
+    keys = ("macs", "parameters", "activation_bytes", "state_bytes")
+    total = {key: sum(layer[key] for layer in row["layers"]) for key in keys}
+    lines = []
+    for layer in [*row["layers"], {"name": "total", "kind": "", "output": (), **total}]:
         shape = " x ".join(map(str, layer["output"]))
-        lines.append(_layer_line(layer["name"], layer["kind"], shape, layer))
-        total = {key: total[key] + layer[key] for key in total}
-    return "\n".join([*lines, _layer_line("total", "", "", total)])
-
-
-def _layer_line(name, kind, shape, numbers) -> str:
-    return (
-        f"{name:<32}{kind:<20}{shape:>16}{numbers['macs']:>13,}{numbers['parameters']:>12,}"
-        f"{numbers['activation_bytes']:>12,}{numbers['state_bytes']:>12,}"
-    )
+        lines.append([layer["name"], layer["kind"], shape, *(f"{layer[key]:,}" for key in keys)])
+    titles = ["layer", "kind", "output", "MACs", "parameters", "activation", "state"]
+    title = f"{row['system']}, one step: multiply-adds, parameters, bytes in float32"
+    return f"{title}\n{cli.table(titles, lines, left=(0, 1))}"
 
 
 def _paper_table() -> str:

@@ -36,17 +36,12 @@ flags.DEFINE_integer("batch_size", None, f"Clips per step; {_by_default('batch_s
 flags.DEFINE_integer(
     "accumulate",
     1,
-    "In how many parts, one after the other, a batch goes through the network: the same step in less memory, but "
-    "for batch statistics, which are of each part.",
+    "Parts of a batch, one after the other: the same step in less memory, but for batch statistics.",
     1,
     flag_values=_FLAGS,
 )
 flags.DEFINE_integer(
-    "clip_frames",
-    None,
-    "Frames per clip, through which gradients flow; by default 8, and 1 for single-frame models.",
-    1,
-    flag_values=_FLAGS,
+    "clip_frames", None, "Frames per clip; by default 8, and 1 for single-frame models.", 1, flag_values=_FLAGS
 )
 flags.DEFINE_integer(
     "stride", 1, "Every so many frames of a video one is taken for a clip.", 1, flag_values=_FLAGS
@@ -54,9 +49,8 @@ flags.DEFINE_integer(
 flags.DEFINE_enum(
     "resize_mode",
     "stretch",
-    list(choices.RESIZE_MODES),
-    "How frames get to the image size: stretched, or letterboxed, which keeps the shape of things and "
-    "leaves bars.",
+    choices.RESIZE_MODES,
+    "How frames get to the image size; a letterbox leaves bars.",
     _FLAGS,
 )
 flags.DEFINE_float(
@@ -69,14 +63,11 @@ flags.DEFINE_integer(
     0,
     flag_values=_FLAGS,
 )
-flags.DEFINE_enum(
-    "windows", "mixed", list(choices.TRAIN_WINDOWS), "How windows of training clips are chosen.", _FLAGS
-)
+flags.DEFINE_enum("windows", "mixed", choices.TRAIN_WINDOWS, "How windows of training clips are chosen.", _FLAGS)
 flags.DEFINE_float(
     "warm_starts",
     None,
-    "What part of the clips starts with their whole first frame in memory, the others starting blind; "
-    f"{_by_default('warm_starts')}.",
+    f"Part of the clips that start with their whole first frame in memory; {_by_default('warm_starts')}.",
     0.0,
     1.0,
     _FLAGS,
@@ -92,8 +83,7 @@ flags.DEFINE_string(
 flags.DEFINE_string(
     "backbone_weights",
     None,
-    "Weights of the backbone to start from: imagenet (MobileNetV2), a .keras or .npz file, or a checkpoint as for "
-    "--init_checkpoint.",
+    "Of the backbone to start from: imagenet, a .keras or .npz file, or as --init_checkpoint.",
     _FLAGS,
 )
 flags.DEFINE_enum(
@@ -108,7 +98,7 @@ flags.DEFINE_enum(
 flags.DEFINE_float(
     "discount",
     0.0,
-    "Of the next frame's value, with --stage=policy; above 0 a step takes longer.",
+    "Of the next frame's value, with --stage=policy; a step takes longer above 0.",
     0.0,
     0.999,
     _FLAGS,
@@ -116,30 +106,25 @@ flags.DEFINE_float(
 flags.DEFINE_enum(
     "policy_prior",
     "rule",
-    list(choices.POLICY_PRIORS),
-    "What the values that --stage=policy learns are added to: those of the rule, or none, as the paper words it.",
+    choices.POLICY_PRIORS,
+    "What --stage=policy adds its values to: the rule's, or none, as in the paper.",
     _FLAGS,
 )
 flags.DEFINE_string(
     "teacher",
     None,
-    "Checkpoint, or name of a pretrained system, of the single-frame twin to learn from with --stage=distill; by "
-    "default --init_checkpoint.",
+    "Of --stage=distill, the single-frame twin's checkpoint; by default --init_checkpoint.",
     _FLAGS,
 )
 flags.DEFINE_integer(
     "burn_in",
     16,
-    "Frames at the start of each clip, beside --clip_frames, that are watched and not learned from, with "
-    "--stage=distill: memories are to be as old as in use.",
+    "With --stage=distill, frames before --clip_frames that are watched and not learned from.",
     0,
     flag_values=_FLAGS,
 )
 flags.DEFINE_string(
-    "photos",
-    None,
-    "Folder of photos that join the videos of --dataset=video: three of ten clips are crops that wander over one.",
-    _FLAGS,
+    "photos", None, "Folder of photos that join the videos of --dataset=video, as crops that wander.", _FLAGS
 )
 flags.DEFINE_boolean(
     "skip_bad", False, "Leave out videos and photos of --dataset=video that cannot be read.", _FLAGS
@@ -147,22 +132,17 @@ flags.DEFINE_boolean(
 flags.DEFINE_enum(
     "precision",
     "float32",
-    list(choices.PRECISIONS),
-    "What layers compute in while they are trained: with 16 bits faster where the machine is made for it, and in "
-    "less memory. Weights, memories, batch statistics and losses stay in float32.",
+    choices.PRECISIONS,
+    "What layers compute in while they are trained; weights, memories and losses stay in float32.",
     _FLAGS,
 )
 flags.DEFINE_boolean(
-    "xla",
-    False,
-    "Compile the step with XLA on TensorFlow: minutes at first, then steps that may be faster. JAX always does.",
-    _FLAGS,
+    "xla", False, "Compile the step with XLA on TensorFlow, which takes minutes. JAX always does.", _FLAGS
 )
 flags.DEFINE_boolean(
     "deterministic",
     False,
-    "On TensorFlow: the same run, bit by bit, from the same --seed on GPUs too, at the price of speed; on "
-    "processors it is so anyway.",
+    "On TensorFlow and GPUs: the same run, bit by bit, from the same --seed, and slower.",
     _FLAGS,
 )
 flags.DEFINE_integer(
@@ -182,17 +162,13 @@ flags.DEFINE_string(
 flags.DEFINE_integer(
     "eval_every",
     None,
-    "Steps between scores of a checkpoint, as patchwork-evaluate would score it; the best one is kept in "
-    "--model_dir/best. By default none.",
+    "Steps between scores of a checkpoint; the best one is kept in --model_dir/best. By default none.",
     1,
     flag_values=_FLAGS,
 )
 flags.DEFINE_string("eval_split", "validation", "Part of the data set that --eval_every scores.", _FLAGS)
 cli.define_list(
-    "eval_video",
-    "",
-    "Of --stage=distill, clips that --eval_every scores: by agreement with the teacher's answers to whole frames.",
-    _FLAGS,
+    "eval_video", "", "Of --stage=distill, clips that --eval_every scores, by agreement with the teacher.", _FLAGS
 )
 flags.DEFINE_integer(
     "num_videos", None, "At most so many videos for --eval_every; by default all.", 1, flag_values=_FLAGS
@@ -202,7 +178,7 @@ flags.DEFINE_integer("log_every", 20, "Steps between log entries.", 1, flag_valu
 flags.DEFINE_integer(
     "save_every",
     None,
-    "Steps between checkpoints, of which three are kept; by default a tenth of --steps, and at most 500.",
+    "Steps between checkpoints, three of which are kept; by default --steps / 10, at most 500.",
     1,
     flag_values=_FLAGS,
 )

@@ -246,7 +246,7 @@ def test_an_evaluation_goes_on_where_it_was_broken_off_with_what_is_the_same(sco
     changes = (["--seed=1"], ["--num_videos=2"], ["--start=sweep"], ["--config=sparse"], ["--image_size=128"])
     for more in ([], *changes):
         assert scored("--system=small-boxes", "--policy=random", *more) == [("small-boxes", "random")], more
-        assert scored("--system=small-boxes", "--policy=random", *more) == []
+    assert scored("--system=small-boxes", "--policy=random", *more) == []
 
 
 def test_files_of_masks_get_the_official_numbers(tmp_path):
@@ -288,7 +288,7 @@ TINY = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=1", 
 
 
 @pytest.mark.slow
-def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
+def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(eagerly, tmp_path):
     """Train, score, save masks; the masks scored as files get the same J and F."""
     root, data = make_davis(tmp_path / "davis"), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=davis2016", f"--manual_dir={root}", data]) == 0
@@ -306,7 +306,7 @@ def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
 
 
 @pytest.mark.slow
-def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeypatch):
+def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(eagerly, tmp_path, monkeypatch):
     """With a detector that sees what a ground truth with some noise says, so that there is something to score."""
     root, data = make_vid(tmp_path / "vid", frames=6), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=imagenet_vid", f"--manual_dir={root}", data]) == 0

@@ -3,8 +3,7 @@
 import html
 import io
 
-from tabulate import tabulate
-
+from patchwork_tf import cli
 from patchwork_tf.cli import per_cent
 from patchwork_tf.task import get_task
 
@@ -101,16 +100,12 @@ def _against(row, rival, equal, key) -> str:
 
 def table(result) -> str:
     """All rows, the dearest first."""
-    heads, lines = _cells(result)
     videos = len(result["videos"])
     text = f"{result['frames']} frames of {videos} video{'s' * (videos > 1)}; against {result['reference']}"
     text += _timed(result)
     if not result["finished"]:
         text += "; INTERRUPTED, this is what was measured until then"
-    sides = ["left", *["right"] * (len(heads) - 1)]
-    return "\n".join(
-        [text, tabulate(lines, heads, "plain", disable_numparse=True, colalign=sides), "", *sentences(result)]
-    )
+    return "\n".join([text, cli.table(*_cells(result)), "", *sentences(result)])
 
 
 def _timed(result) -> str:

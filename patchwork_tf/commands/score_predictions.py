@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 
 from patchwork_tf import files
 from patchwork_tf.bars import progress
-from patchwork_tf.cli import per_cent
+from patchwork_tf.cli import per_cent, table
 from patchwork_tf.data.class_lists import read_class_list
 from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError, UsageError
@@ -30,8 +30,8 @@ def run(flags) -> tuple[dict, str]:
         )
         missing = formats.missing_sequences(predictions, truth)  # they do not count
         result |= {"frames": _number_of_masks(predictions, truth), "missing_sequences": missing}
-        table = _classes_table(result) if flags.labels else _masks_table(result)
-        return result, f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}\n{table}" if missing else table
+        text = _classes_table(result) if flags.labels else _masks_table(result)
+        return result, f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}\n{text}" if missing else text
     if flags.labels:
         raise UsageError("--labels is of masks that hold numbers of classes")
     if predictions.endswith(".json"):
@@ -121,24 +121,26 @@ def _check_rows(listed, truth, path):
 
 
 def _masks_table(result) -> str:
-    lines = [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
+    lines = []
     for name in [*result["J"]["per_sequence"], None]:
         parts = [result[m]["per_sequence"][name] if name else result[m] for m in "JF"]
-        numbers = "".join(f"{per_cent(part[key]):>10}" for part in parts for key in STATISTICS)
-        lines.append(f"{name or 'mean of sequences':<24}{numbers}")
-    return "\n".join(lines)
+        numbers = [per_cent(part[key]) for part in parts for key in STATISTICS]
+        lines.append([name or "mean of sequences", *numbers])
+    return table(["sequence", *(f"{m} {key}" for m in "JF" for key in STATISTICS)], lines)
 
 
 def _classes_table(result) -> str:
-    lines = [f"{name:<24}{per_cent(value):>10}" for name, value in result["per_class"].items()]
-    return "\n".join([*lines, f"{'mIoU':<24}{per_cent(result['mIoU']):>10}"])
+    lines = {**result["per_class"], "mIoU": result["mIoU"]}.items()
+    return table(["class", "IoU"], [[name, per_cent(value)] for name, value in lines])
 
 
 def _detections_table(result) -> str:
-    lines = [f"{'class':<24}{'objects':>9}{'AP@0.5':>9}{'AP VID':>9}"] if "mAP_50" in result else []
-    for name, row in result.get("per_class", {}).items():
-        lines.append(f"{name:<24}{row['objects']:>9}{per_cent(row['AP_50']):>9}{per_cent(row['AP_vid']):>9}")
+    parts, keys = [], ("AP_50", "AP_vid")
     if "mAP_50" in result:
-        lines.append(f"{'mean':<24}{'':>9}{per_cent(result['mAP_50']):>9}{per_cent(result['mAP_vid']):>9}")
-    lines += [f"COCO {key:<19}{per_cent(value):>18}" for key, value in result.get("coco", {}).items()]
-    return "\n".join(lines)
+        rows = {name: [row["objects"], *(row[key] for key in keys)] for name, row in result["per_class"].items()}
+        rows["mean"] = ["", *(result[f"m{key}"] for key in keys)]
+        lines = [[name, count, *map(per_cent, values)] for name, (count, *values) in rows.items()]
+        parts.append(table(["class", "objects", "AP@0.5", "AP VID"], lines))
+    if "coco" in result:
+        parts.append(table(["COCO", ""], [[key, per_cent(value)] for key, value in result["coco"].items()]))
+    return "\n\n".join(parts)

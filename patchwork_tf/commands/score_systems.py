@@ -7,7 +7,6 @@ import itertools
 import os
 
 import numpy as np
-from tabulate import tabulate
 
 from patchwork_tf import cli
 from patchwork_tf.bars import progress
@@ -120,15 +119,9 @@ class _Scorer:
 
     def videos(self, only=None) -> tuple:
         """Those to score, or the one of a number; and how many there are."""
-        flags = self.flags
-        return annotated_videos(
-            _source(flags),
-            count=flags.num_videos,
-            num_frames=flags.max_frames,
-            size=max(self.step.config.image_size),
-            seed=flags.seed,
-            only=only,
-        )
+        flags, size = self.flags, max(self.step.config.image_size)
+        counts = {"count": flags.num_videos, "num_frames": flags.max_frames}
+        return annotated_videos(_source(flags), size=size, seed=flags.seed, only=only, **counts)
 
     def empty(self) -> "Score":
         """The score of no videos."""
@@ -265,12 +258,10 @@ def _truth(step, video, number, size):
 def _table(rows, task) -> str:
     first = rows[0]
     columns = [{key: cli.per_cent(value) for key, value in task.columns(row).items()} for row in rows]
-    titles = ["system", "policy", *columns[0], "depth", "pixels", "weights"]
     lines = []
     for row, numbers in zip(rows, columns, strict=True):
         name = f"{row['system']}, every class" if row["every_class"] else row["system"]
         size = "x".join(map(str, row["image_size"]))
         lines.append([name, row["policy"], *numbers.values(), f"{row['depth']:g}", size, row["weights"]["name"]])
-    sides = ["left", "left", *["right"] * (len(titles) - 3), "left"]
-    table = tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)
+    table = cli.table(["system", "policy", *columns[0], "depth", "pixels", "weights"], lines, left=(0, 1, -1))
     return f"{first['dataset']}: {first['videos']} videos, {first['frames']} frames\n{table}"

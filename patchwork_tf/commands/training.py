@@ -92,8 +92,12 @@ def run(flags):
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
         _initialise(model, weights, names, backbone)
-        if flags.stage == "policy" and model.attention.is_trained:
-            _check_prior(flags, weights)
+        before = weights.config.policy_prior if weights else None
+        if flags.stage == "policy" and model.attention.is_trained and before != flags.policy_prior:
+            raise UsageError(
+                f"{weights.path} has learned a policy with --policy_prior={before}: "
+                "go on with that, or start from weights without a policy"
+            )
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
@@ -246,16 +250,6 @@ def _teacher(flags, system):
                 f"--{name}={flags[name].value}: its {field} is {theirs}, that of {system.name} {ours}"
             )
     return teacher
-
-
-def _check_prior(flags, weights):
-    """Raises UsageError if what was learned beside the rule would go on without it, or the other way round."""
-    before = weights.config.policy_prior
-    if before != flags.policy_prior:
-        raise UsageError(
-            f"{weights.path} has learned a policy with --policy_prior={before}: "
-            f"go on with that, or start from weights without a policy"
-        )
 
 
 def _resume_point(flags, config, checkpoint):
