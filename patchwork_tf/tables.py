@@ -75,20 +75,11 @@ def main():
 
 
 def cost_row(system, image_size=None, with_layers=False) -> dict:
-    """A row of Table 4 or 5.
+    """A row of Table 4 or 5, in JSON. What the paper does not give, or not for this (H, W), is None.
 
-    Args:
-        system: of the zoo.
-        image_size: (H, W) instead of the paper's 384 x 384; there are no paper figures then.
-        with_layers: add 'layers', the bill of the model.
-
-    Returns:
-        'table', None if the paper has none; 'system'; 'mflops_max' and 'mflops_avg', the latter by the paper's
-        arithmetic, which divides the average of a delayed system by its delay a second time; 'mflops_avg_run', the
-        average that a run really has; 'paper_mflops_max' and 'paper_mflops_avg', None if the paper
-        has no such row; 'residual_max_percent', 'residual_avg_percent'; 'parameters'; 'state_bytes'
-        of one stream, float32; 'warm_start_mflops', None for single-frame systems; 'backbone', the
-        rows of Table 3.
+    'mflops_avg' is by the paper's arithmetic, which divides the average of a delayed system by its delay a second
+    time; 'mflops_avg_run' is what a run really has. 'state_bytes' are of one stream in float32, 'backbone' has the
+    rows of Table 3; with layers there are 'layers', the bill of the model.
     """
     from patchwork_tf.models.costs import backbone_rows, count_macs, layer_costs, state_bytes
     from patchwork_tf.streaming.schedule import frame_mflops

@@ -6,6 +6,7 @@ import pickle
 import sys
 from types import SimpleNamespace
 
+import exports
 import mortal
 import pytest
 from conftest import save_fresh
@@ -94,6 +95,7 @@ def test_rivals_answer_to_a_worker_what_they_do_to_this_process(small_networks, 
             os.path.exists(paths[file.title]) or compare_files._export(file, paths[file.title], None)
         return paths
 
+    monkeypatch.setattr(compare_files, "export", exports.export)
     monkeypatch.setattr(compare_run, "export_files", exported)
     monkeypatch.setattr(compare_run, "measure_costs", lambda *_: {"every frame": 1.0, "small": 0.6})
     monkeypatch.setattr(compare_methods, "_peak_mb", lambda path: None)

@@ -159,12 +159,10 @@ class Comparison:
                 self._make(late, "late", "every frame", k, k - 1, rival_of={"worst": windows}),
             ]
 
-    def facts(self) -> list[dict]:
-        """What JSON has of all methods that have answered."""
-        files = {file.title: _file_facts(file.source, self._models[file.title]) for file in self._files}
-        if self._own:
-            files[self.reference] = self._own.facts()
-        return [method.facts(files[method.file], self._task) for method in self.methods if method.milliseconds]
+    def file_facts(self) -> dict[str, dict]:
+        """What JSON has of files, by title."""
+        facts = {file.title: _file_facts(file.source, self._models[file.title]) for file in self._files}
+        return facts | ({self.reference: self._own.facts()} if self._own else {})
 
     def measure(self, videos) -> bool:
         """Runs all; False if it was interrupted."""
