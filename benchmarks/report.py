@@ -270,21 +270,23 @@ def from_json(kind, value, where: str):
 
 
 def read_scores(paths: list[str]) -> dict[str, Accuracy]:
-    """Accuracies in what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's.
+    """Accuracies in what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's."""
+    return {row["system"]: accuracy for row, accuracy in reversed(scored_rows(paths))}
 
-    Raises DataError if a file is something else.
-    """
-    accuracies = {}
+
+def scored_rows(paths: list[str]) -> list[tuple[dict, Accuracy]]:
+    """Rows that `patchwork-evaluate --json` wrote. Raises DataError if a file is something else."""
+    rows = []
     for path in paths:
         scores = read_json(path)
         for score in scores if isinstance(scores, list) else [scores]:
             try:
-                accuracies.setdefault(score["system"], _accuracy(score))
+                rows.append((score, _accuracy(score)))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{path}: not what patchwork-evaluate --json writes of systems ({error})"
                 ) from None
-    return accuracies
+    return rows
 
 
 def _accuracy(score) -> Accuracy:

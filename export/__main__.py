@@ -18,45 +18,37 @@ from patchwork_tf.errors import UsageError
 _FLAGS = flags.FlagValues()
 cli.define(_FLAGS, "system", "checkpoint", "output", "image_size", "depth")
 flags.DEFINE_boolean(
-    "suppression",
-    True,
-    "Put per-class suppression into a detector's graph; else all anchors are output.",
-    flag_values=_FLAGS,
+    "suppression", True, "Put per-class suppression into a detector's graph; else all anchors are output.", _FLAGS
 )
 flags.DEFINE_enum(
     "quantize",
     "none",
-    list(choices.QUANTIZATIONS),
+    choices.QUANTIZATIONS,
     "float16: half the file, computed in half precision on processors that can, as in most phones. int8: weights, "
     "activations and memory in 8 bits, calibrated on a video; needs pip install ai-edge-quantizer.",
-    flag_values=_FLAGS,
+    _FLAGS,
 )
 flags.DEFINE_string(
     "calibration",
     None,
     f"Video file or folder, on whose first {choices.CALIBRATION_FRAMES} frames --quantize=int8 is calibrated; "
     "by default generated clips. Give one like those that the model will see.",
-    flag_values=_FLAGS,
+    _FLAGS,
 )
 flags.DEFINE_string(
-    "inspect",
-    None,
-    "Only tell about this exported file: signature, states, operators, partitions, metadata.",
-    flag_values=_FLAGS,
+    "inspect", None, "Only tell about this file: signature, states, operators, partitions, metadata.", _FLAGS
 )
 flags.DEFINE_string(
     "golden",
     None,
-    "Folder to write golden vectors to as well: frames, windows and answers, by which an app proves that it runs "
-    "the file as it should.",
-    flag_values=_FLAGS,
+    "Folder for golden vectors: frames, windows and answers, by which an app proves itself.",
+    _FLAGS,
 )
-flags.DEFINE_integer(
-    "verify_steps", 50, "Random steps that must agree with Keras.", lower_bound=1, flag_values=_FLAGS
-)
+flags.DEFINE_integer("verify_steps", 50, "Random steps that must agree with Keras.", 1, flag_values=_FLAGS)
 
 
-def _export():
+@cli.command("patchwork-export", _FLAGS, __doc__)
+def main():
     from patchwork_tf.export import golden, inspect
     from patchwork_tf.export.exporting import export
     from patchwork_tf.zoo import checkpoints
@@ -88,10 +80,6 @@ def _calibration_frames():
     from patchwork_tf.data.video import Video
 
     return itertools.islice(Video(_FLAGS.calibration), choices.CALIBRATION_FRAMES)
-
-
-def main(argv=None) -> int:
-    return cli.run(_export, _FLAGS, "patchwork-export", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -21,31 +21,27 @@ _FLAGS = flags.FlagValues()
 flags.DEFINE_string("tflite", None, "The network's .tflite file. Required.", flag_values=_FLAGS)
 cli.define(_FLAGS, "model_dir")
 flags.DEFINE_string(
-    "labels",
-    None,
-    "Text file with one class name per line, ??? for the background first or not; by default what is packed into "
-    "the .tflite.",
-    flag_values=_FLAGS,
+    "labels", None, "Text file with one class name per line; by default what is packed into the .tflite.", _FLAGS
 )
 flags.DEFINE_string(
     "input_range",
     None,
-    "What the file's input has for black and white: -1,1 or 0,1 or 0,255. Those in 8 bits say it themselves.",
-    flag_values=_FLAGS,
+    "What the input has for black and white: -1,1 or 0,1 or 0,255. Files in 8 bits say it.",
+    _FLAGS,
 )
 flags.DEFINE_enum(
     "task",
     None,
     ["detection", "segmentation", "maps"],
-    "What it answers: boxes, masks, or maps of another kind, as they are; by default what its last operators say.",
-    flag_values=_FLAGS,
+    "What it answers: boxes, masks, or maps as they are; by default what its last operators say.",
+    _FLAGS,
 )
 flags.DEFINE_string(
     "anchors",
     None,
     "Of detectors that have no anchors in the file: ssd, mediapipe or yolox, by their published rules, or a file, "
     ".npy or text, of ycenter, xcenter, height, width per line.",
-    flag_values=_FLAGS,
+    _FLAGS,
 )
 cli.define(_FLAGS, "image_size")
 _SHOWN = ("sf", "pw-m4n2", "pw-m4n1")
@@ -53,7 +49,8 @@ _MUCH = 1 / 3  # of a step on the map of the full frame, from which on another s
 _WHOLE_STRIDE = 128  # sides of frames that divide into 4 x 4 cells at stride 32
 
 
-def _import():
+@cli.command("patchwork-import", _FLAGS, __doc__)
+def main():
     from patchwork_tf.export import importer
 
     cli.required(_FLAGS, "tflite", "model_dir")
@@ -113,10 +110,6 @@ def _costs(made) -> str:
 
 def _sides(size) -> str:
     return "x".join(map(str, size))
-
-
-def main(argv=None) -> int:
-    return cli.run(_import, _FLAGS, "patchwork-import", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,11 @@ from patchwork_tf.runtime import quiet
 from patchwork_tf.runtime.frames import STARTS
 
 
+def command(name: str, flag_values: flags.FlagValues, doc: str):
+    """Makes a command of a function without arguments: its only argument is then `argv` of `run`."""
+    return lambda main: functools.partial(run, main, flag_values, name, doc)
+
+
 def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> int:
     """Parses flags and runs a command.
 
@@ -75,9 +80,9 @@ def _drop_output():
 
 def import_plugins(names):
     """Imports modules of the user's, from this folder too."""
-    if any(names):
+    if names:
         sys.path.insert(0, os.getcwd())  # and it stays: they may import their neighbours later
-    for name in filter(None, names):
+    for name in names:
         try:
             importlib.import_module(name)
         except ImportError as error:
@@ -139,7 +144,7 @@ class _List(flags.ListParser):
 
     def parse(self, argument):
         is_path = isinstance(argument, str) and os.path.exists(os.path.expanduser(argument))
-        return [argument] if is_path else super().parse(argument)
+        return [argument] if is_path else list(filter(None, super().parse(argument)))
 
 
 class _ListFlag(flags.Flag):
@@ -162,7 +167,7 @@ _SHARED = {
     "system": (
         define_list,
         "vid-pw-m4n2",
-        "Systems of the zoo, separated by commas; of demo and evaluate by default the checkpoint's.",
+        "Systems, separated by commas; of demo and evaluate by default the checkpoint's.",
     ),
     "checkpoint": (
         define_list,
@@ -171,11 +176,7 @@ _SHARED = {
         "or one each. Without it patchwork-demo takes the weights that are shipped, and others random ones, good "
         "for latency only.",
     ),
-    "tflite": (
-        define_list,
-        "",
-        "Exported files, separated by commas, to run by LiteRT in place of systems; they say what they are.",
-    ),
+    "tflite": (define_list, "", "Exported files, separated by commas, to run by LiteRT in place of systems."),
     "dataset": (
         flags.DEFINE_string,
         "moving_objects",
@@ -186,7 +187,7 @@ _SHARED = {
     "data_dir": (
         flags.DEFINE_string,
         None,
-        "TFDS folder of the prepared data set; without it moving_objects is generated on the fly.",
+        "Folder of prepared data sets; without it moving_objects is generated on the fly.",
     ),
     "config": (
         flags.DEFINE_string,
@@ -199,8 +200,7 @@ _SHARED = {
     "video": (
         define_list,
         "",
-        "Video files that FFmpeg reads, or folders of frames, separated by commas; one whose name has a comma, in "
-        "a flag of its own.",
+        "Video files or folders of frames, separated by commas; a name with a comma in a flag of its own.",
     ),
     "policy": (
         define_list,
@@ -210,31 +210,28 @@ _SHARED = {
     "start": (
         functools.partial(flags.DEFINE_enum, enum_values=STARTS),
         "whole",
-        "Look at the first frame as a whole, or sweep it, window by window in the first frames, so that no frame "
-        "costs more than a window.",
+        "Look at the first frame as a whole, or sweep it, window by window in the first frames.",
     ),
     "max_frames": (
         functools.partial(flags.DEFINE_integer, lower_bound=1),
         None,
-        "At most so many frames of each video; by default all, and 32 of those that are generated for scoring.",
+        "At most so many of each video; by default all, and 32 of those that are generated.",
     ),
     "image_size": (
         _define_image_size,
         None,
-        "Frame size in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
+        "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
     ),
     "depth": (flags.DEFINE_float, None, "Width multiplier; by default the weights' or the system's."),
     "beam_runner": (
         flags.DEFINE_string,
         None,
-        "Run on Apache Beam (pip install apache-beam): DirectRunner, which is all cores of this machine, "
-        "DataflowRunner, FlinkRunner or another that Beam knows.",
+        "Run on Apache Beam: DirectRunner, all cores of this machine, FlinkRunner or another that it knows.",
     ),
     "beam_options": (
         define_list,
         "",
-        "Options of that, separated by commas: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of "
-        "DirectRunner.",
+        "Options of that: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of DirectRunner.",
     ),
     "model_dir": (flags.DEFINE_string, None, "Folder of checkpoints and logs. Required."),
     "output": (flags.DEFINE_string, None, "The file to write."),
@@ -277,7 +274,7 @@ def check_outputs(flag_values: flags.FlagValues, *names: str):
         DataError: if it cannot be written.
     """
     outputs = {name: flag_values[name].value for name in names if flag_values[name].value}
-    read = [(name, path) for name in _READ if name in flag_values for path in _paths(flag_values[name].value)]
+    read = [(name, path) for name in _READ if name in flag_values for path in _existing(flag_values[name].value)]
     for name, output in outputs.items():
         for other, path in [*read, *outputs.items()]:
             if other != name and files.would_lose(output, path):
@@ -286,15 +283,15 @@ def check_outputs(flag_values: flags.FlagValues, *names: str):
         (files.check_folder if name in _FOLDERS else files.check_output)(output)
 
 
-def _paths(value) -> list[str]:
-    """What a flag names that is there."""
+def _existing(value) -> list[str]:
+    """The paths that a flag names, as far as they are there."""
     values = value if isinstance(value, list) else [value]
     return [path for path in values if path and os.path.exists(path)]
 
 
 def single(flag: str, values: list[str]) -> str:
-    """The one value of a comma-separated flag. Raises UsageError if there are more or none."""
-    if len(values := [value for value in values if value]) != 1:
+    """The one value of a list. Raises UsageError if there are more or none."""
+    if len(values) != 1:
         raise UsageError(f"--{flag} takes one value here, not {len(values)}")
     return values[0]
 
@@ -302,7 +299,7 @@ def single(flag: str, values: list[str]) -> str:
 def required(flags_given: flags.FlagValues, *names: str):
     """Raises UsageError if a flag has no value."""
     for name in names:
-        if not flags_given[name].value or flags_given[name].value == [""]:
+        if not flags_given[name].value:
             raise UsageError(f"--{name} is required: {flags_given[name].help.removesuffix(' Required.')}")
 
 
@@ -312,20 +309,29 @@ def override(**fields) -> dict:
 
 
 def one_per_item(flag: str, values: list[str], items: list) -> list:
-    """Spreads a comma-separated flag over items: none, one for all, or one each.
-
-    Raises:
-        UsageError: for any other number.
-    """
-    values = [value for value in values if value]
+    """Spreads a list over items: none, one for all, or one each. Raises UsageError for any other number."""
     if len(values) not in (0, 1, len(items)):
         raise UsageError(f"--{flag} has {len(values)} values for {len(items)} systems; give one, or one each")
-    return (values or [None]) * len(items) if len(values) < 2 else values
+    return values if len(values) > 1 else (values or [None]) * len(items)
 
 
 def non_empty(flag: str, values: list[str]) -> list[str]:
-    """The values of a comma-separated flag. Raises UsageError if there are none."""
-    values = [value for value in values if value]
+    """The values of a list. Raises UsageError if there are none."""
     if not values:
         raise UsageError(f"--{flag} is empty; name at least one")
     return values
+
+
+def per_cent(value: float | None) -> str:
+    """With one digit; '-' where unknown."""
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def table(titles: list[str], lines: list[list], left: tuple[int, ...] = (0,)) -> str:
+    """A table as text, whose columns are aligned on the right, but for those that are named."""
+    from tabulate import tabulate
+
+    sides = ["right"] * len(titles)
+    for column in left:
+        sides[column] = "left"
+    return tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)

@@ -32,7 +32,7 @@ flags.DEFINE_string(
     None,
     "A network of yours as it runs today: it is imported, and is what all are held against. With --checkpoint, "
     "what patchwork-import has made of it.",
-    flag_values=_FLAGS,
+    _FLAGS,
 )
 flags.DEFINE_string("labels", None, "Of --tflite: text file of its class names.", flag_values=_FLAGS)
 cli.define(_FLAGS, "video", "dataset", "data_dir", "config", "split", split="validation")
@@ -43,21 +43,19 @@ cli.define(_FLAGS, "beam_runner", "beam_options", "seed", "json")
 flags.DEFINE_string("html", None, "The page to write: sentences, two plots, the table.", flag_values=_FLAGS)
 
 
-def _compare():
-    from patchwork_tf.commands import price, rivals
+@cli.command("patchwork-compare", _FLAGS, __doc__)
+def main():
+    from patchwork_tf.commands import compare_report, compare_run
 
     cli.check_outputs(_FLAGS, "json", "html")
-    result = rivals.run(_FLAGS)
+    result = compare_run.run(_FLAGS)
     if _FLAGS.json:
-        files.write_json(_FLAGS.json, {**result, "judgement": price.sentences(result)}, indent=1)
+        judgement = compare_report.sentences(result)
+        files.write_json(_FLAGS.json, {**result, "judgement": judgement}, indent=1)
     if _FLAGS.html:
         with files.atomic_file(_FLAGS.html, "w") as file:
-            file.write(price.page(result))
-    print(price.table(result))
-
-
-def main(argv=None) -> int:
-    return cli.run(_compare, _FLAGS, "patchwork-compare", __doc__, argv)
+            file.write(compare_report.page(result))
+    print(compare_report.table(result))
 
 
 if __name__ == "__main__":

@@ -39,105 +39,77 @@ cli.define(_FLAGS, "policy", "start", "image_size", "depth", "json", "seed")
 flags.DEFINE_enum(
     "memory",
     None,
-    list(choices.MEMORIES),
-    "Where context is remembered: features, at every layer; pixels, at the input alone, at the cost of the whole "
-    "network: the most that Patchwork could reach. By default as trained.",
-    flag_values=_FLAGS,
+    choices.MEMORIES,
+    "Where context is remembered: features, at every layer; pixels, at the input alone. By default as trained.",
+    _FLAGS,
 )
 flags.DEFINE_string(
     "save_predictions",
     None,
-    "Folder to write answers to: masks as DAVIS has them, detections in the VID devkit's and COCO's formats; a "
-    "folder each for several systems.",
-    flag_values=_FLAGS,
+    "Folder for answers: masks as DAVIS has them, detections as the VID devkit and COCO have them.",
+    _FLAGS,
 )
-flags.DEFINE_boolean(
-    "coco", True, "Compute COCO's numbers of detections too, which takes longer.", flag_values=_FLAGS
-)
+flags.DEFINE_boolean("coco", True, "Compute COCO's numbers of detections too, which takes longer.", _FLAGS)
 flags.DEFINE_boolean(
     "every_class",
     False,
-    "Let every class of every anchor enter suppression, as is usual in papers. By default the best class of each "
-    "anchor does, as in exported files.",
-    flag_values=_FLAGS,
+    "Let every class of every anchor enter suppression, as in papers; else its best one, as in files.",
+    _FLAGS,
 )
 cli.define_list(
     "foreground",
     "",
-    "Of segmenters that tell classes apart, those that count as foreground, such as person,dog; by default any.",
+    "Classes of a segmenter that count as foreground, such as person,dog; by default any.",
     _FLAGS,
 )
 flags.DEFINE_integer(
-    "num_videos",
-    None,
-    "Score at most so many videos; by default all, and 50 of generated ones.",
-    lower_bound=1,
-    flag_values=_FLAGS,
+    "num_videos", None, "At most so many; by default all, and 50 of generated ones.", 1, flag_values=_FLAGS
 )
 cli.define(_FLAGS, "max_frames", "beam_runner", "beam_options")
 flags.DEFINE_enum(
-    "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", flag_values=_FLAGS
+    "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", _FLAGS
 )
 flags.DEFINE_string(
     "predictions",
     None,
     "Files to score. Masks: folder of <sequence>/<frame>.png, foreground not 0. Detections: lines of frame_id "
     "class_id score x1 y1 x2 y2, or COCO's .json.",
-    flag_values=_FLAGS,
+    _FLAGS,
 )
 flags.DEFINE_string(
     "ground_truth",
     None,
     "What is true of them. Masks: in the same form, or the root of DAVIS. Detections: folder of "
     "<video>/<frame>.xml, or COCO's instances .json.",
-    flag_values=_FLAGS,
+    _FLAGS,
 )
-flags.DEFINE_string(
-    "image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", flag_values=_FLAGS
-)
+flags.DEFINE_string("image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", _FLAGS)
 flags.DEFINE_string(
     "labels",
     None,
-    "Of masks that hold numbers of classes: text file with their names, the background first. Scores mIoU; 255 in "
-    "the truth does not count.",
-    flag_values=_FLAGS,
+    "Of masks that hold numbers of classes, scored by mIoU: text file of their names, the background first.",
+    _FLAGS,
 )
 _OF_FILES = ("predictions", "ground_truth", "image_set", "labels")
-_OF_SYSTEMS = (
-    "system",
-    "checkpoint",
-    "tflite",
-    "dataset",
-    "save_predictions",
-    "every_class",
-    "foreground",
-    "beam_runner",
-)
+_OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions")
+_OF_SYSTEMS += ("every_class", "foreground", "beam_runner")
 
 
-def _evaluate():
-    from patchwork_tf.commands import scoring, scoring_files
+@cli.command("patchwork-evaluate", _FLAGS, __doc__)
+def main():
+    from patchwork_tf.commands import score_predictions, score_systems
 
-    _check_mode()
-    cli.check_outputs(_FLAGS, "json", "save_predictions")
-    score = scoring_files.run if _FLAGS.task else scoring.run
-    result, table = score(_FLAGS)
-    if _FLAGS.json:
-        files.write_json(_FLAGS.json, result, indent=1)
-    print(table)
-
-
-def _check_mode():
-    """Files are scored with --task, systems without; a flag of the one says nothing to the other."""
+    # A flag of the one says nothing to the other.
     of_files, of_systems = ([name for name in names if _FLAGS[name].present] for names in (_OF_FILES, _OF_SYSTEMS))
     if of_files and not _FLAGS.task:
         raise UsageError(f"--{of_files[0]} scores files: say --task=segmentation or --task=detection too")
     if of_systems and _FLAGS.task:
         raise UsageError(f"--task scores files, --{of_systems[0]} is for scoring systems: give one of them")
-
-
-def main(argv=None) -> int:
-    return cli.run(_evaluate, _FLAGS, "patchwork-evaluate", __doc__, argv)
+    cli.check_outputs(_FLAGS, "json", "save_predictions")
+    result, table = (score_predictions if _FLAGS.task else score_systems).run(_FLAGS)
+    if _FLAGS.json:
+        files.write_json(_FLAGS.json, result, indent=1)
+    print(table)
 
 
 if __name__ == "__main__":

@@ -10,11 +10,14 @@ cores of this machine, with --beam_runner on any other. docs/data.md says how to
 each data set and what its folder must look like.
 """
 
+import os
 import sys
 
 from absl import flags
+from etils import epath
 
-from patchwork_tf import cli
+from patchwork_tf import cli, files
+from patchwork_tf.errors import DataError, UsageError
 
 _FLAGS = flags.FlagValues()
 cli.define(_FLAGS, "dataset", "data_dir", "config", dataset=None)
@@ -34,15 +37,83 @@ flags.DEFINE_boolean(
 cli.define(_FLAGS, "beam_runner", "beam_options")
 flags.DEFINE_boolean("overwrite", False, "Prepare it again if it is there.", flag_values=_FLAGS)
 
-
-def _prepare():
-    from patchwork_tf.commands.preparing import run
-
-    run(_FLAGS)
+_NEW = "being_prepared"  # folder below data_dir
 
 
-def main(argv=None) -> int:
-    return cli.run(_prepare, _FLAGS, "patchwork-prepare", __doc__, argv)
+@cli.command("patchwork-prepare", _FLAGS, __doc__)
+def main():
+    import tensorflow_datasets as tfds
+
+    from patchwork_tf.commands import beam
+    from patchwork_tf.data.datasets import builder_of, dataset_info
+
+    cli.required(_FLAGS, "dataset", "data_dir")
+    cli.check_outputs(_FLAGS, "data_dir")
+    name, folder, info = _FLAGS.dataset, _FLAGS.data_dir, dataset_info(_FLAGS.dataset)
+    manual = _manual_dir(info)
+    options = {"manual_dir": _FLAGS.manual_dir} if info.from_folder else {}
+    builder = prepared = builder_of(name, folder, _FLAGS.config, **options)
+    is_there = prepared.is_prepared()
+    if is_there and not _FLAGS.overwrite:
+        print(f"{prepared.data_path}: already prepared; --overwrite prepares it again")
+        return
+    settings = {"beam_options": beam.pipeline_options(_FLAGS)} if info.beam else {}
+    files.make_folder(folder)
+    if sys.stderr is None or not sys.stderr.isatty():  # TFDS' bars are for terminals
+        tfds.disable_progress_bar()
+    if is_there:  # it stays until the new one is whole
+        builder = builder_of(name, os.path.join(folder, _NEW), _FLAGS.config, **options)
+    builder.skip_bad = _FLAGS.skip_bad
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(**manual, **settings))
+    except DataError:
+        raise
+    except Exception as error:
+        raise beam.cause(error, f"preparing {name}") from error
+    about = {name: getattr(builder, name, ()) for name in ("listed", "unknown", "cut")}
+    if is_there:
+        prepared.data_path.rmtree()
+        builder.data_path.rename(prepared.data_path)
+        epath.Path(folder, _NEW).rmtree()
+        builder = tfds.builder_from_directory(prepared.data_path)
+    _report(builder, **about)
+
+
+def _manual_dir(info) -> dict:
+    """The setting of --manual_dir, if the data set is made from one."""
+    if not info.manual:
+        if _FLAGS.manual_dir:
+            raise UsageError(
+                f"{_FLAGS.dataset} is not made from a --manual_dir: leave it out, or register it with manual=True"
+            )
+        return {}
+    if not _FLAGS.manual_dir:
+        raise UsageError(f"--manual_dir is required: the folder of {_FLAGS.dataset}")
+    if not epath.Path(_FLAGS.manual_dir).is_dir():
+        raise DataError(f"{_FLAGS.manual_dir}: no such folder; --manual_dir is the folder of {_FLAGS.dataset}")
+    return {"manual_dir": _FLAGS.manual_dir}
+
+
+def _report(builder, listed, unknown, cut):
+    """What was prepared, and what was left out: of videos that were listed, and frames without annotation."""
+    from patchwork_tf.data.datasets import tfds_name, undecoded
+
+    if unknown:
+        print(f"left out {len(unknown)} frames without annotation, such as {unknown[0]}")
+    if cut:
+        print(f"cut {len(cut)} boxes that reached beyond their frames, such as {cut[0]}")
+    for split, info in builder.info.splits.items():
+        print(f"{tfds_name(builder)} {split}: {info.num_examples} examples, {info.num_bytes / 1e6:.1f} MB")
+    if not _FLAGS.skip_bad:
+        return
+    skipped, left = [], set(listed)
+    for split in builder.info.splits:
+        for example in builder.as_dataset(split=split, decoders=undecoded(builder)):
+            skipped += [text.decode() for text in example["skipped"].numpy()]
+            left.discard(example["video"].numpy().decode())
+    print(f"skipped {len(skipped)} bad frames" + "".join(f"\n  {text}" for text in skipped))
+    if left:
+        print(f"skipped {len(left)} videos without a good frame" + "".join(f"\n  {name}" for name in sorted(left)))
 
 
 if __name__ == "__main__":

@@ -114,6 +114,14 @@ def small():
     return small_model
 
 
+@pytest.fixture
+def eagerly():
+    """Without compiling, which takes longer than a few steps of a small network."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 @pytest.fixture(scope="module")
 def own_entries():
     """What a module registers is gone after it; the zoo's own tasks, loaded when first asked for, are not."""

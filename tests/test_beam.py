@@ -2,16 +2,18 @@
 
 import json
 import os
+import pickle
 import sys
 from types import SimpleNamespace
 
+import exports
 import mortal
 import pytest
 from conftest import save_fresh
 from tqdm import tqdm
 
 from patchwork_tf import compare, evaluate
-from patchwork_tf.commands import beam, rivals
+from patchwork_tf.commands import beam, compare_files, compare_methods, compare_run
 from patchwork_tf.data.moving_objects import CLASSES
 from patchwork_tf.errors import DataError
 
@@ -56,16 +58,24 @@ def scored(folder, name, *flags):
     return row, {str(path.relative_to(folder / name)): path.read_bytes() for path in files}
 
 
+def sent(thing):
+    return pickle.loads(pickle.dumps(thing))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("system", "classes", "count"), [("small", ["foreground"], 1), ("small-boxes", CLASSES, 2)]
+    ("system", "classes", "in_a_process"), [("small", ["foreground"], False), ("small-boxes", CLASSES, True)]
 )
-def test_workers_say_what_one_process_says(system, classes, count, small_networks, tmp_path):
-    """J and F, mAP, COCO's numbers, and the files of answers. Each worker takes seconds to start."""
+def test_workers_say_what_one_process_says(system, classes, in_a_process, small_networks, tmp_path, monkeypatch):
+    """J and F, mAP, COCO's numbers, and the files of answers. Workers take seconds to start: one has one."""
+    if not in_a_process:
+        monkeypatch.setattr(
+            beam, "numbered", lambda flags, make, count, bar: map(sent, map(sent(make)(), range(count)))
+        )
     weights = save_fresh(tmp_path / "weights", system, classes, num_classes=len(classes))
     flags = [f"--system={system}", f"--checkpoint={weights}", "--plugins=small_network"]
     alone, files = scored(tmp_path, "alone", *flags)
-    options = f"--beam_options=direct_num_workers={count}"
+    options = "--beam_options=direct_num_workers=1"
     together = scored(tmp_path, "together", *flags, f"--beam_runner={RUNNER}", options)
     assert together == (alone, files)
     assert alone["videos"] == 4
@@ -74,7 +84,7 @@ def test_workers_say_what_one_process_says(system, classes, count, small_network
 
 
 @pytest.mark.slow
-def test_rivals_answer_to_two_workers_what_they_do_to_one_process(small_networks, tmp_path, monkeypatch, capsys):
+def test_rivals_answer_to_a_worker_what_they_do_to_this_process(small_networks, tmp_path, monkeypatch, capsys):
     """All but milliseconds, which are of the first frames."""
     weights = save_fresh(tmp_path / "weights", "small", ["foreground"])
 
@@ -82,13 +92,14 @@ def test_rivals_answer_to_two_workers_what_they_do_to_one_process(small_networks
         """Those of the first run, in the second one."""
         paths = {file.title: str(tmp_path / f"{file.title}.tflite") for file in wanted}
         for file in wanted:
-            os.path.exists(paths[file.title]) or rivals._export(file, paths[file.title], None)
+            os.path.exists(paths[file.title]) or compare_files._export(file, paths[file.title], None)
         return paths
 
-    monkeypatch.setattr(rivals, "_exported", exported)
-    monkeypatch.setattr(rivals, "_costs", lambda *_: {"every frame": 1.0, "small": 0.6})
-    monkeypatch.setattr(rivals, "_peak_mb", lambda path: None)
-    monkeypatch.setattr(rivals, "_TIMED", 10)
+    monkeypatch.setattr(compare_files, "export", exports.export)
+    monkeypatch.setattr(compare_run, "export_files", exported)
+    monkeypatch.setattr(compare_run, "measure_costs", lambda *_: {"every frame": 1.0, "small": 0.6})
+    monkeypatch.setattr(compare_methods, "_peak_mb", lambda path: None)
+    monkeypatch.setattr(compare_run, "_TIMED", 10)
 
     def compared(*flags):
         about = [f"--checkpoint={weights}", "--plugins=small_network", "--system=small", "--types=none"]
@@ -104,7 +115,7 @@ def test_rivals_answer_to_two_workers_what_they_do_to_one_process(small_networks
     timed, samples, alone = compared()
     assert (timed, samples[0], alone["frames"], len(alone["rows"])) == (24, 24, 24, 6)
     assert "milliseconds" not in capsys.readouterr().out
-    together = compared(f"--beam_runner={RUNNER}", f"--beam_options={OPTIONS}")
+    together = compared(f"--beam_runner={RUNNER}", "--beam_options=direct_num_workers=1")
     assert together == (
         10,
         [10, 10, 10, 10, 10, 8],

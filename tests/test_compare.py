@@ -11,11 +11,15 @@ from test_library import CLIP
 
 import patchwork_tf as pw
 from patchwork_tf import compare
-from patchwork_tf.commands import price, rivals
+from patchwork_tf.commands import compare_report, compare_run
+from patchwork_tf.commands.compare_files import File
+from patchwork_tf.commands.compare_methods import Comparison, Method
+from patchwork_tf.data.datasets import AnnotatedVideo
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.flicker import BoxFlicker, MaskFlicker
 from patchwork_tf.runtime import Detections, Mask, Model
+from patchwork_tf.task import get_task
 from patchwork_tf.zoo import checkpoints
 
 FRAMES = 32
@@ -61,12 +65,12 @@ def test_rivals_are_chosen_by_cost_and_score_as_they_do_alone(compared):
     model = checkpoints.build_from(pw.get_system("oid-sf"), checkpoints.read("oid-sf"), image_size=256)
     frames = [frame for frame, _ in zip(Video(CLIP), range(FRAMES), strict=False)]
     answers = list(pw.stream(model, frames))
-    metric = rivals.get_task("detection").agreement_metric(model.info.class_names)
+    metric = get_task("detection").agreement_metric(model.info.class_names)
     for number, answer in enumerate(answers):
         metric.add_frame(answers[number - number % k], answer, frames[0].shape[:2])
     assert skip["agreement"] == pytest.approx(metric.result(), abs=0.02)
     assert len(result["judgement"]) == 1
-    for text in ("<svg", "pw-m4n2 without memory", price.html.escape(result["judgement"][0])):
+    for text in ("<svg", "pw-m4n2 without memory", compare_report.html.escape(result["judgement"][0])):
         assert text in page
 
 
@@ -122,18 +126,18 @@ SMALL = row("frames of 224 x 224", "smaller", 0.779, rival_of={"mean": ["pw-m4n2
     ],
 )
 def test_sentences_are_true(rows, more, said):
-    found = price.sentences(result([*WINDOWS, *rows], **more))
+    found = compare_report.sentences(result([*WINDOWS, *rows], **more))
     assert len(found) == 1
     assert said in found[0]
 
 
 def test_truth_counts_more_than_agreement_and_what_is_unfinished_is_said():
     rows = [{**each, "accuracy": {"AP50": 0.5}} for each in WINDOWS]
-    assert price.kept(rows[1]) == 0.5
-    assert price.measure_of(result(rows)) == "AP50"
-    assert "INTERRUPTED" in price.table(result(rows, finished=False))
-    assert "interrupted" in price.page(result(rows, finished=False, machine={"cpu": "<c>"}, version="1"))
-    assert "&lt;c&gt;" in price.page(result(rows, machine={"cpu": "<c>"}, version="1"))
+    assert compare_report.kept(rows[1]) == 0.5
+    assert compare_report.measure_of(result(rows)) == "AP50"
+    assert "INTERRUPTED" in compare_report.table(result(rows, finished=False))
+    assert "interrupted" in compare_report.page(result(rows, finished=False, machine={"cpu": "<c>"}, version="1"))
+    assert "&lt;c&gt;" in compare_report.page(result(rows, machine={"cpu": "<c>"}, version="1"))
 
 
 def boxes(*objects):
@@ -167,8 +171,8 @@ def test_flicker_counts_what_comes_and_goes_though_it_stays():
     ],
 )
 def test_videos_apart_say_what_they_say_together(task, answer):
-    rng, row = np.random.default_rng(0), lambda: rivals.Row("x", "every", "x", rivals.get_task(task), ["thing"])
-    whole, parts = row(), [row(), row()]
+    rng, make = np.random.default_rng(0), lambda: Method(get_task(task), ["thing"], False, "x", "every", "x")
+    whole, parts = make(), [make(), make()]
     for part, number in itertools.product(parts, range(4)):
         said = None, number, (4, 4), answer(rng), 1.0, answer(rng)
         part.take(*said)
@@ -181,16 +185,13 @@ def test_videos_apart_say_what_they_say_together(task, answer):
 
 @pytest.mark.slow
 def test_ctrl_c_keeps_what_was_measured(small, small_networks, tmp_path, monkeypatch):
-    path, names = str(tmp_path / "pw.tflite"), ("a",)
+    path = str(tmp_path / "pw.tflite")
     export(small("small-boxes", image_size=64), path, verify_steps=1)
-    files = [rivals.File("every frame", "s", "s", "every"), rivals.File("pw-m4n2", "s", "s", "patchwork")]
-    task = rivals.get_task("detection")
-    flags = {"dataset": type("Flag", (), {"present": False})}
-    flags = type("Flags", (dict,), {"tflite": None})(flags)
-    names = Model(path).labels
-    comparison = rivals._Comparison(files, {file.title: path for file in files}, task, names, None, flags)
+    files = [File("every frame", "s", "s", "every"), File("pw-m4n2", "s", "s", "patchwork")]
+    about = files, {file.title: path for file in files}, get_task("detection"), Model(path).labels
+    comparison = Comparison(*about)
     comparison.add_skips({"every frame": 4.0, "pw-m4n2": 1.0})
-    assert [row.title for row in comparison.rows][-2:] == ["every 5th frame", "every 5th frame, 4 late"]
+    assert [method.title for method in comparison.methods][-2:] == ["every 5th frame", "every 5th frame, 4 late"]
 
     def frames(count, stops):
         rng = np.random.default_rng(0)
@@ -200,29 +201,27 @@ def test_ctrl_c_keeps_what_was_measured(small, small_networks, tmp_path, monkeyp
             raise KeyboardInterrupt
 
     def videos(*counts):
-        return [rivals.AnnotatedVideo("v", frames(count, stops), []) for count, stops in counts]
+        return [AnnotatedVideo("v", frames(count, stops), []) for count, stops in counts]
 
     assert comparison.measure(videos((70, False), (5, True))) is False
     assert comparison.frames == 70
-    every = next(row for row in comparison.rows if row.title == "every frame")
+    every = next(method for method in comparison.methods if method.title == "every frame")
     assert len(every.milliseconds) == 70
     with pytest.raises(KeyboardInterrupt):
-        rivals._Comparison(files, {file.title: path for file in files}, task, names, None, flags).measure(
-            videos((5, True))
-        )
+        Comparison(*about).measure(videos((5, True)))
 
 
 def test_a_detector_is_scored_by_the_classes_that_it_shares_with_a_data_set(capsys):
     weights = types.SimpleNamespace(class_names=("Person", "Boot", "Car"), path="w.npz")
-    numbers = rivals._common(weights, ["car", "zebra", "person"], "zoo")
+    numbers = compare_run._common(weights, ["car", "zebra", "person"], "zoo")
     np.testing.assert_array_equal(numbers, [2, -1, 0])
     assert "scored by the 2 classes that zoo has, too: car, person" in capsys.readouterr().out
-    assert rivals._common(weights, list(weights.class_names), "same") is None
+    assert compare_run._common(weights, list(weights.class_names), "same") is None
     with pytest.raises(UsageError, match="knows 3 classes"):
-        rivals._common(weights, ["zebra"], "zoo")
+        compare_run._common(weights, ["zebra"], "zoo")
     boxes = [np.arange(12).reshape(3, 4), np.zeros((0, 4))]
     labels = [np.array([1, 0, 2]), np.zeros(0, int)]
-    video = rivals.AnnotatedVideo("v", [], [], boxes, labels, crowds=[labels[0] == 2, labels[1] == 2])
+    video = AnnotatedVideo("v", [], [], boxes, labels, crowds=[labels[0] == 2, labels[1] == 2])
     changed = video.renumbered(numbers)
     np.testing.assert_array_equal(changed.labels[0], [2, 0])
     np.testing.assert_array_equal(changed.boxes[0], boxes[0][1:])

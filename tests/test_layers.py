@@ -33,7 +33,7 @@ LAYERS = (
     {"commands"},
 )
 # Modules that are run: they sit above all others, wherever their file is.
-COMMANDS = ("cli.run(",)
+COMMANDS = ("cli.run(", "@cli.command(")
 
 
 @functools.cache

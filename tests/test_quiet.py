@@ -12,14 +12,14 @@ os.write(2, b"still the user's")
 """
 
 
-def run(*command, cwd):
-    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, env=os.environ)
+def run(*command, cwd, env=os.environ):
+    return subprocess.run([sys.executable, *command], capture_output=True, text=True, cwd=cwd, env=env)
 
 
 @pytest.mark.slow
-def test_a_command_writes_its_own_lines_and_a_log_file_no_bars(tmp_path):
-    flags = ["--system=oid-sf", "--image_size=64", "--depth=0.35", "--verify_steps=30", "--output=sf.tflite"]
-    done = run("-m", "patchwork_tf.export", *flags, cwd=tmp_path)
+def test_a_command_writes_its_own_lines_and_a_log_file_no_bars(on_tensorflow, tmp_path):
+    flags = ["--plugins=small_network", "--system=small-sf", "--verify_steps=30", "--output=sf.tflite"]
+    done = run("-m", "patchwork_tf.export", *flags, cwd=tmp_path, env=on_tensorflow)
     assert done.returncode == 0
     lines = done.stderr.replace("\r", "\n").splitlines()
     assert len(lines) <= 3

@@ -13,8 +13,8 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from patchwork_tf import evaluate, prepare, train
-from patchwork_tf.commands import scoring
-from patchwork_tf.commands.resuming import file_digest
+from patchwork_tf.commands import score_systems
+from patchwork_tf.commands.score_file import file_digest
 from patchwork_tf.data.datasets import COCO_IDS, AnnotatedVideo
 from patchwork_tf.data.imagenet_vid import WORDNET_IDS
 from patchwork_tf.data.moving_objects import CLASSES
@@ -210,9 +210,11 @@ def scored(tmp_path, monkeypatch, small_networks):
                 raise DataError("a policy of one's own")
 
         found = {"mAP_vid": 0.5, "mAP_50": 0.25, "videos": 1, "frames": 1}
-        monkeypatch.setattr(scoring.Score, "add", fake)
-        monkeypatch.setattr(scoring.Score, "result", lambda *_: found)
-        monkeypatch.setattr(scoring, "annotated_videos", lambda *_, **__: ([AnnotatedVideo("one", [], [])], 1))
+        monkeypatch.setattr(score_systems.Score, "add", fake)
+        monkeypatch.setattr(score_systems.Score, "result", lambda *_: found)
+        monkeypatch.setattr(
+            score_systems, "annotated_videos", lambda *_, **__: ([AnnotatedVideo("one", [], [])], 1)
+        )
         all_of_them = () if "--system=small-boxes" in more else ("--system=small-boxes-sf,small-boxes",)
         policies = () if "--policy=random" in more else ("--policy=rule,raster,random",)
         flags = (*all_of_them, *policies, f"--checkpoint={weights}", f"--json={tmp_path}/scores.json")
@@ -243,7 +245,7 @@ def test_an_evaluation_goes_on_where_it_was_broken_off_with_what_is_the_same(sco
     changes = (["--seed=1"], ["--num_videos=2"], ["--start=sweep"], ["--config=sparse"], ["--image_size=128"])
     for more in ([], *changes):
         assert scored("--system=small-boxes", "--policy=random", *more) == [("small-boxes", "random")], more
-        assert scored("--system=small-boxes", "--policy=random", *more) == []
+    assert scored("--system=small-boxes", "--policy=random", *more) == []
 
 
 def test_files_of_masks_get_the_official_numbers(tmp_path):
@@ -285,7 +287,7 @@ TINY = ["--image_size=64", "--depth=0.35", "--batch_size=2", "--clip_frames=1", 
 
 
 @pytest.mark.slow
-def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
+def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(eagerly, tmp_path):
     """Train, score, save masks; the masks scored as files get the same J and F."""
     root, data = make_davis(tmp_path / "davis"), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=davis2016", f"--manual_dir={root}", data]) == 0
@@ -303,7 +305,7 @@ def test_davis_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path):
 
 
 @pytest.mark.slow
-def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeypatch):
+def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(eagerly, tmp_path, monkeypatch):
     """With a detector that sees what a ground truth with some noise says, so that there is something to score."""
     root, data = make_vid(tmp_path / "vid", frames=6), f"--data_dir={tmp_path}/tfds"
     assert prepare.main(["--dataset=imagenet_vid", f"--manual_dir={root}", data]) == 0
@@ -318,7 +320,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(tmp_path, monkeyp
             classes = np.concatenate([labels, [0, 1]]).astype(np.int32)
             yield Detections(boxes=seen, scores=rng.random(len(seen)), classes=classes)
 
-    monkeypatch.setattr(scoring, "stream", noisy_truth)
+    monkeypatch.setattr(score_systems, "stream", noisy_truth)
     saved, scores = f"--save_predictions={tmp_path}/found", f"--json={tmp_path}/ours.json"
     assert run(*flags, f"--checkpoint={tmp_path}/run", saved, scores) == 0
     ours = json.loads((tmp_path / "ours.json").read_text())

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 
-from patchwork_tf.commands import showing
+from patchwork_tf import demo
 from patchwork_tf.data import videos
 from patchwork_tf.data.media import Frames
 from patchwork_tf.data.video import Video
@@ -231,7 +231,7 @@ NAMES = ["clip:30.mp4", "pipe:0", "clip%03d.mp4", "concat:a|b", "no ending", "gr
 def test_a_file_may_have_any_name(name, clip, monkeypatch):
     monkeypatch.chdir(clip.parent)
     os.rename("clip.mp4", name)
-    shown, _ = showing._open(name, HEIGHT, None)
+    shown, _ = demo._open(name, HEIGHT, None)
     assert numbers_in(frame for frame, _ in shown) == list(range(FRAMES))
 
 

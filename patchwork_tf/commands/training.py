@@ -8,7 +8,7 @@ import os
 import keras
 
 from patchwork_tf import cli, devices, files, provenance
-from patchwork_tf.commands import watching
+from patchwork_tf.commands import validation
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
@@ -83,7 +83,7 @@ def run(flags):
     backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
     reading = _check_source(flags, source, config)
     if flags.eval_every:
-        watching.check(flags)
+        validation.check(flags)
     files.make_folder(flags.model_dir)
     keras.utils.set_random_seed(flags.seed)
     model = build(dataclasses.replace(system, model=config))
@@ -92,8 +92,12 @@ def run(flags):
     distribution.check_agreement(resume_from.step if resume_from else 0, processes)
     if resume_from is None:
         _initialise(model, weights, names, backbone)
-        if flags.stage == "policy" and model.attention.is_trained:
-            _check_prior(flags, weights)
+        before = weights.config.policy_prior if weights else None
+        if flags.stage == "policy" and model.attention.is_trained and before != flags.policy_prior:
+            raise UsageError(
+                f"{weights.path} has learned a policy with --policy_prior={before}: "
+                "go on with that, or start from weights without a policy"
+            )
     elif resume_from.step >= flags.steps:
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
@@ -108,25 +112,32 @@ def run(flags):
         "training": _settings(flags),
         "version": provenance.version(),
     }
+    optimizer = make_optimizer(
+        flags.learning_rate,
+        flags.steps,
+        flags.warmup_steps,
+        averages=flags.stage == "distill",
+        accumulate=flags.accumulate,
+        precision=flags.precision,
+    )
+    this_run = Run(
+        flags.model_dir,
+        flags.steps,
+        metadata,
+        flags.log_every,
+        flags.save_every,
+        writes=processes.is_chief,
+        eval_every=flags.eval_every,
+        watcher=validation.Validator(flags, system, names, teacher) if flags.eval_every else None,
+        accumulate=flags.accumulate,
+        xla=flags.xla,
+    )
     with distribution.loss_of_others_reported(processes, flags.model_dir), reading:
-        fit(
-            _trainer(flags, model, is_folded, teacher),
-            functools.partial(_batches, flags, source, config, processes),
-            make_optimizer(
-                flags.learning_rate,
-                flags.steps,
-                flags.warmup_steps,
-                averages=flags.stage == "distill",
-                accumulate=flags.accumulate,
-                precision=flags.precision,
-            ),
-            _run_of(
-                flags, processes, metadata, flags.eval_every and watching.Watcher(flags, system, names, teacher)
-            ),
-            resume_from,
-        )
+        trainer = _trainer(flags, model, is_folded, teacher)
+        batches = functools.partial(_batches, flags, source, config, processes)
+        fit(trainer, batches, optimizer, this_run, resume_from)
     if processes.is_chief:
-        watching.plot(flags.model_dir)
+        validation.plot(flags.model_dir)
     print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
 
 
@@ -181,26 +192,13 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
     return {"trained_size": trained_size, **checkpoints.fields_of_weights(system, weights, given, names)}
 
 
-def _run_of(flags, processes, metadata, watcher) -> Run:
-    schedule = (flags.log_every, flags.save_every)
-    return Run(
-        flags.model_dir,
-        flags.steps,
-        metadata,
-        *schedule,
-        writes=processes.is_chief,
-        eval_every=flags.eval_every,
-        watcher=watcher,
-        accumulate=flags.accumulate,
-        xla=flags.xla,
-    )
-
-
 def _batches(flags, source, config, processes, first_step):
     """The batches of optimizer step `first_step` and all later ones: this process's share of them."""
+    distils, explores = flags.stage == "distill", flags.stage == "policy"
+    learned = flags.clip_frames or (1 if config.grid.is_whole_frame else 8)
     wanted = clips.ClipConfig(
-        truth="nothing" if flags.stage == "distill" else get_task(config.task).truth,
-        num_frames=_watched(flags) + (flags.clip_frames or (1 if config.grid.is_whole_frame else 8)),
+        truth="nothing" if distils else get_task(config.task).truth,
+        num_frames=learned + (flags.burn_in if distils else 0),
         image_size=config.image_size,
         stride=flags.stride,
         resize_mode=flags.resize_mode,
@@ -215,15 +213,13 @@ def _batches(flags, source, config, processes, first_step):
         share,
         windows=flags.windows,
         warm_starts=flags.warm_starts,
-        follows=_FOLLOWING if flags.stage == "distill" else 0.0,
-        exploration=_exploration(flags) if flags.stage == "policy" else None,
+        follows=_FOLLOWING if distils else 0.0,
+        exploration=clips.Exploration(*_EXPLORING, clips=flags.steps // 2 * flags.batch_size)
+        if explores
+        else None,
         augmented=flags.augment,
         seed=flags.seed,
     )
-
-
-def _watched(flags) -> int:
-    return flags.burn_in if flags.stage == "distill" else 0
 
 
 def _trainer(flags, model, is_folded, teacher):
@@ -231,23 +227,18 @@ def _trainer(flags, model, is_folded, teacher):
     if teacher:
         twin = twin_of(model, teacher.arrays, teacher.path)
         compute_in(twin, flags.precision)
-        return ClipDistillation(model, twin, _watched(flags))
+        return ClipDistillation(model, twin, flags.burn_in)
     if flags.stage == "policy":
         return ClipPolicy(model, flags.discount, dropout=_MAP_DROPOUT)
     return ClipModel(model, statistics_stay=is_folded)
-
-
-def _exploration(flags):
-    return clips.Exploration(*_EXPLORING, clips=flags.steps // 2 * flags.batch_size)
 
 
 def _check_patchwork(flags, config):
     """Whether there are windows to look through, and a network to begin with."""
     if config.grid.is_whole_frame or config.memory != "features":
         raise UsageError(f"--stage={flags.stage}: {flags.system[0]} has no windows to choose")
-    if flags.init_checkpoint or checkpoints.latest(flags.model_dir):
-        return
-    raise UsageError(f"--stage={flags.stage} needs --init_checkpoint: a network that was trained to answer")
+    if not flags.init_checkpoint and not checkpoints.latest(flags.model_dir):
+        raise UsageError(f"--stage={flags.stage} needs --init_checkpoint: a network that was trained to answer")
 
 
 def _teacher(flags, system):
@@ -265,54 +256,33 @@ def _teacher(flags, system):
     return teacher
 
 
-def _check_prior(flags, weights):
-    """Raises UsageError if what was learned beside the rule would go on without it, or the other way round."""
-    before = weights.config.policy_prior
-    if before != flags.policy_prior:
-        raise UsageError(
-            f"{weights.path} has learned a policy with --policy_prior={before}: "
-            f"go on with that, or start from weights without a policy"
-        )
-
-
 def _resume_point(flags, config, checkpoint):
+    """The checkpoint to go on from; says which flags are not those that it was trained with.
+
+    Raises:
+        UsageError: if it is of another model, or of other flags on which the optimizer's state depends.
+    """
+    advice = "use another --model_dir, or the flags it was trained with"
     if checkpoint.config != config:
-        raise _cannot_resume(f"{checkpoint.path} holds another model ({_difference(checkpoint.config, config)})")
-    print(f"resuming from {checkpoint.path}{_other_flags(flags, checkpoint)}")
+        old, new = dataclasses.asdict(checkpoint.config), dataclasses.asdict(config)
+        text = ", ".join(f"{key} {old[key]} instead of {new[key]}" for key in old if old[key] != new[key])
+        raise UsageError(f"{checkpoint.path} holds another model ({text}); {advice}")
+    before, now = {**_OF_OPTIMIZER, **checkpoint.metadata.get("training", {})}, _settings(flags)
+    for name in _OF_OPTIMIZER:
+        if now[name] != before[name]:
+            raise UsageError(f"{checkpoint.path} was trained with --{name}={before[name]}; {advice}")
+    changed = [
+        f"--{name}={now[name]} (was {before[name]})"
+        for name in now
+        if name in before.keys() - _OF_NO_CONSEQUENCE and now[name] != before[name]
+    ]
+    print(f"resuming from {checkpoint.path}" + (f", now with {', '.join(changed)}" if changed else ""))
     return checkpoint
 
 
 def _settings(flags) -> dict:
     """The flags of a run in the form in which a checkpoint keeps them."""
     return {name: flags[name].value for name in flags if name not in ("model_dir", "image_size")}
-
-
-def _other_flags(flags, checkpoint) -> str:
-    """Which flags are not those that a checkpoint was trained with, in words.
-
-    Raises:
-        UsageError: if it is one on which the optimizer's state depends.
-    """
-    before = {**_OF_OPTIMIZER, **checkpoint.metadata.get("training", {})}
-    now = _settings(flags)
-    for name in _OF_OPTIMIZER:
-        if now[name] != before[name]:
-            raise _cannot_resume(f"{checkpoint.path} was trained with --{name}={before[name]}")
-    changed = [
-        f"--{name}={now[name]} (was {before[name]})"
-        for name in now
-        if name in before.keys() - _OF_NO_CONSEQUENCE and now[name] != before[name]
-    ]
-    return f", now with {', '.join(changed)}" if changed else ""
-
-
-def _cannot_resume(why: str) -> UsageError:
-    return UsageError(f"{why}; use another --model_dir, or the flags it was trained with")
-
-
-def _difference(a, b) -> str:
-    a, b = dataclasses.asdict(a), dataclasses.asdict(b)
-    return ", ".join(f"{key} {a[key]} instead of {b[key]}" for key in a if a[key] != b[key])
 
 
 def _backbone_weights(source, config) -> str | None:

@@ -3,8 +3,8 @@
 import html
 import io
 
-from tabulate import tabulate
-
+from patchwork_tf import cli
+from patchwork_tf.cli import per_cent
 from patchwork_tf.task import get_task
 
 _FEW, _STILL = 30, 0.95  # frames; agreement of every 6th frame
@@ -63,7 +63,7 @@ def sentences(result) -> list[str]:
         swept = next(x for x in result["rows"] if x["title"] == f"{row['title']} from a sweep")
         equal = rivals(result, row, swept)
         found.append(
-            f"{row['title']} keeps {_per_cent(kept(row))}. {_against(row, equal['mean'], 'mean cost', 'mean_ms')} "
+            f"{row['title']} keeps {per_cent(kept(row))}. {_against(row, equal['mean'], 'mean cost', 'mean_ms')} "
             f"{_against(swept, equal['worst'], 'worst case', 'p99_ms')}"
         )
     return found
@@ -80,36 +80,32 @@ def _unclear(result) -> str | None:
     if still:
         row = min(still, key=lambda row: row["interval"])
         return (
-            f"Too still to tell: {row['title']} already agrees to {_per_cent(row['agreement'])}. Skip frames, or "
+            f"Too still to tell: {row['title']} already agrees to {per_cent(row['agreement'])}. Skip frames, or "
             "take a video in which more moves."
         )
     return None
 
 
 def _against(row, rival, equal, key) -> str:
-    own = f" ({row['title']}: {_per_cent(kept(row))})" if row["kind"] == "swept" else ""
+    own = f" ({row['title']}: {per_cent(kept(row))})" if row["kind"] == "swept" else ""
     if rival is None or kept(row) is None:
         return f"At an equal {equal} there is no rival."
     gain = kept(row) - kept(rival)
     verdict = f"{'wins' if gain > 0 else 'loses'} by {abs(100 * gain):.1f} against"
     if abs(gain) < _LEVEL:
         verdict = "is level with"
-    costs = f"{_per_cent(kept(rival))} in {rival[key]:.1f} ms, it takes {row[key]:.1f}"
+    costs = f"{per_cent(kept(rival))} in {rival[key]:.1f} ms, it takes {row[key]:.1f}"
     return f"At an equal {equal}{own} it {verdict} the best rival, {rival['title']} ({costs})."
 
 
 def table(result) -> str:
     """All rows, the dearest first."""
-    heads, lines = _cells(result)
     videos = len(result["videos"])
     text = f"{result['frames']} frames of {videos} video{'s' * (videos > 1)}; against {result['reference']}"
     text += _timed(result)
     if not result["finished"]:
         text += "; INTERRUPTED, this is what was measured until then"
-    sides = ["left", *["right"] * (len(heads) - 1)]
-    return "\n".join(
-        [text, tabulate(lines, heads, "plain", disable_numparse=True, colalign=sides), "", *sentences(result)]
-    )
+    return "\n".join([text, cli.table(*_cells(result)), "", *sentences(result)])
 
 
 def _timed(result) -> str:
@@ -127,12 +123,8 @@ def _cells(result):
         sizes = ["-" if row[key] is None else f"{row[key]:.1f}" for key in ("peak_mb", "file_mb")]
         mflops = "-" if row["mflops"] is None else f"{row['mflops']:.0f}"
         scores = [row["agreement"], *(row["accuracy"][key] for key in accuracy), row["flicker"]]
-        lines.append([row["title"], *times, mflops, *map(_per_cent, scores), *sizes])
+        lines.append([row["title"], *times, mflops, *map(per_cent, scores), *sizes])
     return heads, lines
-
-
-def _per_cent(value) -> str:
-    return "-" if value is None else f"{100 * value:.1f}"
 
 
 def page(result) -> str:

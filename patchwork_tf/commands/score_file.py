@@ -1,21 +1,18 @@
-"""Rows of scores in a file: there as soon as they are made, and taken over when the command is given again."""
+"""Scores in a file: there as soon as they are made, and taken over when the command is given again."""
 
 import functools
 import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
-
-from etils import epath
 
 from patchwork_tf import files, provenance
 from patchwork_tf.errors import DataError
 
 
-class Rows:
+class ScoreFile:
     """Rows in the order in which they are added, each written to a JSON file at once, as a list.
 
     A row has 'made_of', all that its numbers depend on. What the file had before is taken over if it was made of
@@ -76,25 +73,11 @@ def folder_digest(folder) -> str:
     return hashlib.sha256(repr(list(facts)).encode()).hexdigest()
 
 
-def video_digest(path: str) -> str:
-    """SHA-256 of a video file; of a folder of frames as `folder_digest`; of a pipe something else every time."""
-    if files.is_stream(path):
-        return str(time.time_ns())
-    return folder_digest(epath.Path(path)) if os.path.isdir(path) else file_digest(path)
-
-
-def project_digest() -> str:
-    """SHA-256 of the project's own code."""
-    return code_digest(["patchwork_tf", "patchwork_tf.export"])
-
-
 def code_digest(modules: list[str]) -> str:
     """SHA-256 of the code of modules and packages that are imported: other code may give other numbers."""
-    digests = [file_digest(str(path)) for name in modules for path in _sources(name)]
+    digests = []
+    for name in modules:
+        path = Path(sys.modules[name].__file__)
+        sources = sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
+        digests += [file_digest(str(source)) for source in sources]
     return hashlib.sha256("".join(digests).encode()).hexdigest()
-
-
-def _sources(module) -> list[Path]:
-    """The files of a module, or of a package."""
-    path = Path(sys.modules[module].__file__)
-    return sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]

@@ -1,4 +1,4 @@
-"""The steps that a command is given to run: systems with weights, or exported files."""
+"""The systems that a command runs: of the zoo, with weights, or exported files."""
 
 import dataclasses
 import functools
@@ -15,15 +15,14 @@ _OVERRIDES = ("image_size", "depth")  # flags that win over what weights say
 
 
 @dataclasses.dataclass(frozen=True)
-class Given:
-    """A system to run.
+class LoadedSystem:
+    """A system with its weights.
 
     Attributes:
         name: of the system.
         task: its name.
         make_step: makes what is run, a KerasStep or ExportedStep.
         source: path of the checkpoint or exported file; None if the weights are random.
-        weights_sha256: of the checkpoint, of an exported file the one that it was exported from; None if unknown.
         at_step: of training.
         class_names: that the weights know; None if they are random.
     """
@@ -32,7 +31,6 @@ class Given:
     task: str
     make_step: Callable
     source: str | None = None
-    weights_sha256: str | None = None
     at_step: int = 0
     class_names: tuple[str, ...] | None = None
 
@@ -58,7 +56,7 @@ class Given:
         }
 
 
-def given_systems(flags, shipped: bool = False, mixed: bool = False, **overrides) -> list[Given]:
+def load_systems(flags, shipped: bool = False, mixed: bool = False, **overrides) -> list[LoadedSystem]:
     """What --tflite, or --system and --checkpoint, name: of one task, or mixed.
 
     Args:
@@ -67,51 +65,37 @@ def given_systems(flags, shipped: bool = False, mixed: bool = False, **overrides
         mixed: whether tasks may differ.
         **overrides: ModelConfig fields of systems.
     """
-    for policy in filter(None, flags.policy):
-        if policy not in policy_names():
-            raise UsageError(f"unknown policy '{policy}'; there are {', '.join(policy_names())}")
-    given = _exported(flags) if any(flags.tflite) else _built(flags, shipped, **overrides)
-    if not mixed and len({system.task for system in given}) > 1:
+    if unknown := [policy for policy in flags.policy if policy not in policy_names()]:
+        raise UsageError(f"unknown policy '{unknown[0]}'; there are {', '.join(policy_names())}")
+    systems = _exported(flags) if flags.tflite else _built(flags, shipped, **overrides)
+    if not mixed and len({system.task for system in systems}) > 1:
         raise UsageError("detectors and segmenters cannot be compared: give them in two runs")
-    return given
+    return systems
 
 
-def _exported(flags) -> list[Given]:
+def _exported(flags) -> list[LoadedSystem]:
     named = [name for name in ("system", "checkpoint", *_OVERRIDES) if flags[name].present]
     if named:
         raise UsageError(f"--tflite: the file says what it is; leave out --{named[0]}")
-    steps = {path: _exported_step(flags, path) for path in flags.tflite if path}
-    return [
-        Given(
-            step.info.system,
-            step.task.name,
-            functools.partial(_same, step),
-            path,
-            step.info.weights_sha256,
-            class_names=step.info.class_names,
+    systems = []
+    for path in dict.fromkeys(flags.tflite):
+        step = ExportedStep(path)
+        if _every_class(flags):
+            step.consider_every_class()
+        info = step.info
+        systems.append(
+            LoadedSystem(info.system, step.task.name, lambda step=step: step, path, class_names=info.class_names)
         )
-        for path, step in steps.items()
-    ]
-
-
-def _exported_step(flags, path) -> ExportedStep:
-    step = ExportedStep(path)
-    if _every_class(flags):
-        step.consider_every_class()
-    return step
+    return systems
 
 
 def _every_class(flags) -> bool:
     return "every_class" in flags and flags.every_class
 
 
-def _same(step):
-    return step
-
-
-def _built(flags, shipped, **overrides) -> list[Given]:
+def _built(flags, shipped, **overrides) -> list[LoadedSystem]:
     read = functools.cache(checkpoints.read)  # each once
-    sources = [source for source in flags.checkpoint if source]
+    sources = flags.checkpoint
     if sources and not flags["system"].present:  # a checkpoint says what it is of
         systems = [read(source).system for source in sources]
     else:
@@ -119,23 +103,22 @@ def _built(flags, shipped, **overrides) -> list[Given]:
         sources = cli.one_per_item("checkpoint", flags.checkpoint, names)
         systems = [checkpoints.system_of(name, source) for name, source in zip(names, sources, strict=True)]
     overrides |= cli.override(**{name: flags[name].value for name in _OVERRIDES})
-    given, makers = [], {}
+    loaded, makers = [], {}
     for system, source in zip(systems, sources, strict=True):
         if shipped and not source and checkpoints.find_pretrained(system.name):
             source = system.name
-        checkpoint = read(source) if source else None
-        if checkpoint:
+        checkpoint, about = None, ()
+        if source:
+            checkpoint = read(source)
             checkpoints.fields_of_weights(system, checkpoint, overrides)  # before any system is run
-            about = (checkpoint.path, checkpoint.sha256, checkpoint.step, tuple(checkpoint.class_names))
-        else:
-            about = ()
-        # Compiling takes seconds: systems that run one model share it.
+            about = (checkpoint.path, checkpoint.step, tuple(checkpoint.class_names))
         if _every_class(flags):
             system = dataclasses.replace(system, stream=dataclasses.replace(system.stream, every_class=True))
+        # Compiling takes seconds: systems that run one model share it.
         make = functools.cache(functools.partial(_step, system, checkpoint, overrides))
         make = makers.setdefault((system.model, system.stream.flip, source), make)
-        given.append(Given(system.name, system.task, functools.partial(_run_as, system, make), *about))
-    return given
+        loaded.append(LoadedSystem(system.name, system.task, functools.partial(_run_as, system, make), *about))
+    return loaded
 
 
 def _step(system, checkpoint, overrides, **more) -> KerasStep:
@@ -148,7 +131,7 @@ def _run_as(system, make, **more) -> KerasStep:
 
 def policies_of(flags, step) -> list[str | None]:
     """The policies of --policy for a step; None is the model's own."""
-    return [None] if step.grid.is_whole_frame else list(filter(None, flags.policy)) or [None]
+    return [None] if step.grid.is_whole_frame else flags.policy or [None]
 
 
 def policy_name(policy: str | None, step) -> str:

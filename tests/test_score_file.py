@@ -8,8 +8,8 @@ import types
 import pytest
 from etils import epath
 
-from patchwork_tf.commands import resuming
-from patchwork_tf.commands.resuming import Rows
+from patchwork_tf.commands import score_file
+from patchwork_tf.commands.score_file import ScoreFile
 
 RUN = {"data": "some", "size": (64, 64)}
 
@@ -38,7 +38,7 @@ def policies(path):
 def path(tmp_path):
     """A file with the rows a and b, of a run whose third one raised."""
     path = tmp_path / "scores.json"
-    done = Rows(str(path), RUN)
+    done = ScoreFile(str(path), RUN)
     add(done, "a", [])
     assert policies(path) == ["a"]
     add(done, "b", [])
@@ -48,7 +48,7 @@ def path(tmp_path):
 
 
 def test_the_same_command_goes_on(path, capsys):
-    made, done = [], Rows(str(path), RUN)
+    made, done = [], ScoreFile(str(path), RUN)
     for policy in ("a", "b", "c"):
         add(done, policy, made)
     assert made == ["c"]
@@ -57,9 +57,9 @@ def test_the_same_command_goes_on(path, capsys):
 
 
 def test_rows_that_are_still_to_come_are_kept(path):
-    add(Rows(str(path), RUN), "c", [])
+    add(ScoreFile(str(path), RUN), "c", [])
     assert policies(path) == ["c", "a", "b"]
-    add(Rows(str(path), {**RUN, "data": "other"}), "d", [])
+    add(ScoreFile(str(path), {**RUN, "data": "other"}), "d", [])
     assert policies(path) == ["d"]
 
 
@@ -74,7 +74,7 @@ def test_rows_that_are_still_to_come_are_kept(path):
 )
 def test_what_is_made_of_something_else_is_made_again(run, row, path):
     made = []
-    add(Rows(str(path), {**RUN, **run}), "a", made, **row)
+    add(ScoreFile(str(path), {**RUN, **run}), "a", made, **row)
     assert made == ["a"]
 
 
@@ -83,11 +83,11 @@ def test_random_weights_and_predictions_that_are_gone_are_never_the_same(lacking
     monkeypatch.chdir(tmp_path)
     made = []
     for _ in range(2):
-        add(Rows("scores.json", RUN), "a", made, **lacking)
+        add(ScoreFile("scores.json", RUN), "a", made, **lacking)
     assert made == ["a", "a"]
     if "predictions" in lacking:
         os.mkdir("gone")
-        add(Rows("scores.json", RUN), "a", made, **lacking)
+        add(ScoreFile("scores.json", RUN), "a", made, **lacking)
         assert made == ["a", "a"]
 
 
@@ -95,14 +95,14 @@ def test_random_weights_and_predictions_that_are_gone_are_never_the_same(lacking
 def test_a_file_of_something_else_is_replaced(content, tmp_path):
     path = tmp_path / "scores.json"
     path.write_text(content)
-    add(Rows(str(path), RUN), "a", [])
+    add(ScoreFile(str(path), RUN), "a", [])
     assert policies(path) == ["a"]
 
 
 def test_pipes_are_left_for_the_end(tmp_path):
     os.mkfifo(tmp_path / "pipe")  # to read it, or write to it, would wait for somebody
     for path in (str(tmp_path / "pipe"), None):
-        done = Rows(path, RUN)
+        done = ScoreFile(path, RUN)
         add(done, "a", [])
         assert len(done.done) == 1
 
@@ -113,10 +113,10 @@ def test_digests_tell_changes(tmp_path, monkeypatch):
         path = tmp_path / f"{number}.py"
         path.write_text(text)
         monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(__file__=str(path)))
-        digests.add(resuming.code_digest(["mine"]))
+        digests.add(score_file.code_digest(["mine"]))
     assert len(digests) == 2
     folder = epath.Path(tmp_path)
-    before = resuming.folder_digest(folder)
-    assert resuming.folder_digest(folder) == before
+    before = score_file.folder_digest(folder)
+    assert score_file.folder_digest(folder) == before
     os.utime(tmp_path / "0.py", (1, 1))
-    assert resuming.folder_digest(folder) != before
+    assert score_file.folder_digest(folder) != before

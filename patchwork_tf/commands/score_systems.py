@@ -7,14 +7,13 @@ import itertools
 import os
 
 import numpy as np
-from tabulate import tabulate
 
 from patchwork_tf import cli
 from patchwork_tf.bars import progress
 from patchwork_tf.choices import POLICIES
-from patchwork_tf.commands.given import Given, given_systems, policies_of, policy_name
-from patchwork_tf.commands.resuming import Rows, code_digest, file_digest, folder_digest, project_digest
-from patchwork_tf.commands.worker import Told
+from patchwork_tf.commands import beam
+from patchwork_tf.commands.score_file import ScoreFile, code_digest, file_digest, folder_digest
+from patchwork_tf.commands.systems import LoadedSystem, load_systems, policies_of, policy_name
 from patchwork_tf.data.datasets import COCO_IDS, Source, annotated_videos, class_names, dataset_info, open_prepared
 from patchwork_tf.errors import UsageError
 from patchwork_tf.models.config import ModelConfig
@@ -24,37 +23,28 @@ from patchwork_tf.task import get_task
 
 def run(flags) -> tuple:
     """Scores what --system or --tflite name, by every policy; returns a score or a list of them, and a table."""
-    check_beam(flags)
-    given = given_systems(flags, **cli.override(memory=flags.memory))
-    task = given[0].task
-    names = class_names(_source(flags), get_task(task).truth)
-    if flags.every_class and task != "detection":
+    beam.shared_folder(flags)  # UsageError, before anything is scored
+    systems = load_systems(flags, **cli.override(memory=flags.memory))
+    task = get_task(systems[0].task)
+    names = class_names(_source(flags), task.truth)
+    if flags.every_class and task.name != "detection":
         raise UsageError("--every_class is of detectors: masks have no candidates")
-    for system in given:  # all of them, before any is scored
+    for system in systems:  # all of them, before any is scored
         check_classes(system.task, system.weights, system.class_names, names, flags.dataset)
         _counted_classes(flags, system)
         if flags.beam_runner and not system.source:
             raise UsageError(f"--beam_runner: each worker would have random weights of its own for {system.name}")
-    rows = Rows(flags.json, _made_of_run(flags))
-    for number, system in enumerate(given):
+    file = ScoreFile(flags.json, _made_of_run(flags))
+    several = len(systems) > 1 or len(flags.policy) > 1
+    for number, system in enumerate(systems):
         step = system.make_step() if system.class_names else system.make_step(num_classes=len(names))
         for policy in policies_of(flags, step):
-            several = len(given) > 1 or len(flags.policy) > 1
-            folder = _predictions(flags, system, policy_name(policy, step), several)
+            folder = flags.save_predictions
+            if folder and several:
+                folder = os.path.join(folder, f"{system.name}-{policy_name(policy, step).replace(' ', '-')}")
             scorer = _Scorer(flags, system, step, policy, folder, names)
-            rows.add(made_of(flags, system, step, policy, folder), functools.partial(_score, scorer, number))
-    return rows.done[0] if len(rows.done) == 1 else rows.done, _table(rows.done, get_task(task))
-
-
-def check_beam(flags) -> str | None:
-    """The folder that Beam's workers share, if --beam_runner is given; UsageError, before anything is scored."""
-    if flags.beam_runner:
-        from patchwork_tf.commands import beam  # an extra
-
-        return beam.shared_folder(flags)
-    if any(flags.beam_options):
-        raise UsageError("--beam_options are those of a --beam_runner: name one, such as DirectRunner")
-    return None
+            file.add(_made_of(scorer), functools.partial(_score, scorer, number))
+    return file.done[0] if len(file.done) == 1 else file.done, _table(file.done, task)
 
 
 def _made_of_run(flags) -> dict:
@@ -63,27 +53,29 @@ def _made_of_run(flags) -> dict:
     data = {} if source.is_generated else {"files": folder_digest(open_prepared(source).data_path)}
     settings = ("seed", "num_videos", "max_frames", "start", "coco", "foreground")
     return {
-        "code": project_digest(),
+        "code": code_digest(["patchwork_tf", "patchwork_tf.export"]),
         "data": {**{name: flags[name].value for name in names}, **data},
         "settings": {name: flags[name].value for name in settings},
     }
 
 
-def made_of(flags, given, step, policy, folder) -> dict:
+def _made_of(scorer) -> dict:
     """What one row depends on beside. Weights at random are never the same."""
+    system, step, policy, folder = scorer.system, scorer.step, scorer.policy, scorer.folder
     return {
-        "system": {"name": given.name, **dataclasses.asdict(step.config), **dataclasses.asdict(step.info.stream)},
+        "system": {"name": system.name, **dataclasses.asdict(step.config), **dataclasses.asdict(step.info.stream)},
         "policy": policy_name(policy, step),
-        "plugins": code_digest(list(filter(None, flags.plugins))) if _takes_plugins(flags, step, policy) else None,
-        "weights": file_digest(given.weights) if os.path.exists(given.weights) else None,
+        "plugins": code_digest(scorer.flags.plugins) if _takes_plugins(scorer) else None,
+        "weights": file_digest(system.source) if system.source else None,
         "predictions": folder and os.path.abspath(folder),
     }
 
 
-def _takes_plugins(flags, step, policy) -> bool:
+def _takes_plugins(scorer) -> bool:
     """Whether anything that a row depends on is not the project's own."""
-    parts = (type(step.task), dataset_info(flags.dataset).builder or Source)
-    is_ours = policy in (None, *POLICIES) and step.config.backbone == ModelConfig.backbone
+    step = scorer.step
+    parts = (type(step.task), dataset_info(scorer.flags.dataset).builder or Source)
+    is_ours = scorer.policy in (None, *POLICIES) and step.config.backbone == ModelConfig.backbone
     return not is_ours or not all(part.__module__.startswith("patchwork_tf.") for part in parts)
 
 
@@ -102,17 +94,16 @@ def check_classes(task, weights, learned, names, dataset):
         )
 
 
-def _counted_classes(flags, given) -> list[int] | None:
-    """Numbers of the classes of --foreground. Raises UsageError if one is unknown."""
-    wanted = list(filter(None, flags.foreground))
+def _counted_classes(flags, system) -> dict:
+    """The setting of the metric that --foreground names, if it does. Raises UsageError if a class is unknown."""
+    wanted, known = flags.foreground, system.class_names or ()
     if not wanted:
-        return None
-    known = given.class_names or ()
-    if given.task != "segmentation" or len(known) < 2 or set(wanted) - set(known):
+        return {}
+    if system.task != "segmentation" or len(known) < 2 or set(wanted) - set(known):
         raise UsageError(
-            f"--foreground={','.join(wanted)}: {given.name} tells these apart: {', '.join(known) or 'nothing'}"
+            f"--foreground={','.join(wanted)}: {system.name} tells these apart: {', '.join(known) or 'nothing'}"
         )
-    return [1 + known.index(name) for name in wanted]
+    return {"counted": [1 + known.index(name) for name in wanted]}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -120,7 +111,7 @@ class _Scorer:
     """One system by one policy: the score of any video is a function of its number."""
 
     flags: object
-    given: Given
+    system: LoadedSystem
     step: object
     policy: str | None
     folder: str | None
@@ -128,28 +119,21 @@ class _Scorer:
 
     def videos(self, only=None) -> tuple:
         """Those to score, or the one of a number; and how many there are."""
-        flags = self.flags
-        return annotated_videos(
-            _source(flags),
-            count=flags.num_videos,
-            num_frames=flags.max_frames,
-            size=max(self.step.config.image_size),
-            seed=flags.seed,
-            only=only,
-        )
+        flags, size = self.flags, max(self.step.config.image_size)
+        counts = {"count": flags.num_videos, "num_frames": flags.max_frames}
+        return annotated_videos(_source(flags), size=size, seed=flags.seed, only=only, **counts)
 
     def empty(self) -> "Score":
         """The score of no videos."""
         flags, task = self.flags, self.step.task
         coco_ids = COCO_IDS if flags.dataset == "coco" else None
         writer = task.writer(self.folder, coco_ids, len(self.step.info.class_names)) if self.folder else None
-        counted = _counted_classes(flags, self.given)
-        return Score(task.metric(self.names, flags.coco, **({"counted": counted} if counted else {})), writer)
+        return Score(task.metric(self.names, flags.coco, **_counted_classes(flags, self.system)), writer)
 
     def score(self, number, video) -> "Score":
         """That of one video."""
-        flags, score = self.flags, self.empty()
-        score.add(self.step, video, self.policy, seed=flags.seed + number, start=flags.start)
+        score = self.empty()
+        score.add(self.step, video, self.policy, seed=self.flags.seed + number, start=self.flags.start)
         return score
 
     def __call__(self, number) -> "Score":
@@ -160,21 +144,20 @@ class _Scorer:
 def _scorer_of(flags, number, policy, folder) -> _Scorer:
     """In a worker: the same of the system of a number."""
     cli.import_plugins(flags.plugins)
-    given = given_systems(flags, **cli.override(memory=flags.memory))[number]
-    names = class_names(_source(flags), get_task(given.task).truth)
-    return _Scorer(flags, given, given.make_step(), policy, folder, names)
+    system = load_systems(flags, **cli.override(memory=flags.memory))[number]
+    names = class_names(_source(flags), get_task(system.task).truth)
+    return _Scorer(flags, system, system.make_step(), policy, folder, names)
 
 
 def _score(scorer, number) -> dict:
-    """The row of a scorer, whose system has a number among those that are given."""
-    flags, given, step = scorer.flags, scorer.given, scorer.step
+    """The row of a scorer, whose system has a number among all."""
+    flags, system, step = scorer.flags, scorer.system, scorer.step
     shown, score = policy_name(scorer.policy, step), scorer.empty()
     videos, count = scorer.videos()
-    with progress(total=count, unit="video", desc=f"{given.name}, {shown}") as bar:
+    with progress(total=count, unit="video", desc=f"{system.name}, {shown}") as bar:
         if flags.beam_runner:
-            from patchwork_tf.commands import beam  # an extra
-
-            make = functools.partial(_scorer_of, Told(flags), number, scorer.policy, scorer.folder)
+            sent = beam.FlagsOfWorkers(flags)
+            make = functools.partial(_scorer_of, sent, number, scorer.policy, scorer.folder)
             parts = beam.numbered(flags, make, count, bar)
         else:
             parts = itertools.starmap(scorer.score, enumerate(_counted(videos, bar)))
@@ -184,10 +167,10 @@ def _score(scorer, number) -> dict:
         score.writer.close()
     config = f"{flags.config}, " if flags.config else ""
     return {
-        **given.facts(step),
+        **system.facts(step),
         "policy": shown,
         "start": flags.start,
-        "step": given.at_step,
+        "step": system.at_step,
         "dataset": f"{flags.dataset}/{flags.split}, {config}seed {flags.seed}",
         **score.result(step.grid),
     }
@@ -205,12 +188,6 @@ def _counted(videos, bar):
     for video in videos:
         yield dataclasses.replace(video, frames=counted(video.frames))
         bar.update()
-
-
-def _predictions(flags, given, policy, several) -> str | None:
-    """The folder to write answers to, if they are wanted."""
-    folder = flags.save_predictions
-    return os.path.join(folder, f"{given.name}-{policy.replace(' ', '-')}") if folder and several else folder
 
 
 class Score:
@@ -243,7 +220,8 @@ class Score:
             if self.writer:
                 self.writer.add_frame(video.name, name, answer, size)
             self._costs.append(answer.mflops)
-            self._visits[answer.window] += 1
+            if answer.window is not None:
+                self._visits[answer.window] += 1
         self._videos += 1
 
     def merge(self, other: "Score"):
@@ -260,13 +238,16 @@ class Score:
 
         'cell_visits' (M, M) is the part of frames in which each cell of the grid was looked at.
         """
+        visits = np.zeros((grid.cells, grid.cells))
+        for (row, column), count in self._visits.items():
+            visits[row : row + grid.window_cells, column : column + grid.window_cells] += count
         return {
             **self.metric.result(),
             "videos": self._videos,
             "frames": len(self._costs),
             "mflops_max": max(self._costs),
             "mflops_avg": float(np.mean(self._costs)),
-            "cell_visits": _cell_visits(self._visits, grid, len(self._costs)),
+            "cell_visits": (visits / len(self._costs)).round(4).tolist(),
         }
 
 
@@ -274,44 +255,13 @@ def _truth(step, video, number, size):
     return step.task.frame_truth(video, number, size, step.config.image_size, step.info.resize_mode)
 
 
-def _cell_visits(visits, grid, frames) -> list[list[float]]:
-    """How often each cell (M, M) was looked at, as a part of all frames."""
-    counts = np.zeros((grid.cells, grid.cells))
-    for window, count in visits.items():
-        if window is not None:
-            row, column = window
-            counts[row : row + grid.window_cells, column : column + grid.window_cells] += count
-    return (counts / frames).round(4).tolist()
-
-
-def per_cent(value) -> str:
-    """With one digit; '-' where unknown."""
-    return "-" if value is None else f"{100 * value:.1f}"
-
-
 def _table(rows, task) -> str:
     first = rows[0]
-    columns = [{key: per_cent(value) for key, value in task.columns(row).items()} for row in rows]
-    return f"{first['dataset']}: {first['videos']} videos, {first['frames']} frames\n{table_of(rows, columns)}"
-
-
-def table_of(rows, columns) -> str:
-    """What was run, see `Given.facts`, by which policy, and numbers of it.
-
-    Args:
-        rows: of JSON.
-        columns: of each row its numbers, as texts by title.
-    """
-    titles = ["system", "policy", *columns[0], "depth", "pixels", "weights"]
+    columns = [{key: cli.per_cent(value) for key, value in task.columns(row).items()} for row in rows]
     lines = []
     for row, numbers in zip(rows, columns, strict=True):
-        network = (f"{row['depth']:g}", size_text(row), row["weights"]["name"])
         name = f"{row['system']}, every class" if row["every_class"] else row["system"]
-        lines.append([name, row["policy"], *numbers.values(), *network])
-    sides = ["left", "left", *["right"] * (len(titles) - 3), "left"]
-    return tabulate(lines, titles, "plain", disable_numparse=True, colalign=sides)
-
-
-def size_text(row) -> str:
-    """The image size of a row of JSON."""
-    return "x".join(map(str, row["image_size"]))
+        size = "x".join(map(str, row["image_size"]))
+        lines.append([name, row["policy"], *numbers.values(), f"{row['depth']:g}", size, row["weights"]["name"]])
+    table = cli.table(["system", "policy", *columns[0], "depth", "pixels", "weights"], lines, left=(0, 1, -1))
+    return f"{first['dataset']}: {first['videos']} videos, {first['frames']} frames\n{table}"

@@ -9,7 +9,7 @@ import matplotlib
 import tensorflow as tf
 from matplotlib.figure import Figure
 
-from patchwork_tf.commands.scoring import Score
+from patchwork_tf.commands.score_systems import Score
 from patchwork_tf.data.datasets import Source, annotated_videos
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
@@ -27,7 +27,7 @@ PLOT = "history.png"
 _SHOWN = 8  # frames of a video, of which the last one's answer is shown
 
 
-class Watcher:
+class Validator:
     """What scores checkpoints of a run; the best one so far is kept, in a folder of its own.
 
     Args:
@@ -99,17 +99,13 @@ class Watcher:
         return {"agreement": metric.result()}
 
     def _clips(self):
-        for path in filter(None, self.flags.eval_video):
+        for path in self.flags.eval_video:
             yield itertools.islice(iter(Video(path)), self.flags.max_frames)
 
     def _picture(self):
         """The answer to a frame of the first video, as patchwork-demo draws it."""
-        if self.teacher:
-            frames = next(self._clips())
-        else:
-            videos, _ = self._videos(1)
-            frames = next(iter(videos)).frames
-        frames = list(itertools.islice(iter(frames), _SHOWN))
+        frames = next(self._clips()) if self.teacher else next(iter(self._videos(1)[0])).frames
+        frames = list(itertools.islice(frames, _SHOWN))
         step = self.step
         style, ages = Style(step.task, tuple(self.names)), fresh_ages(step.grid)
         for answer in stream(step, frames):
@@ -132,12 +128,14 @@ def check(flags):
     """Raises UsageError if --eval_every does not go with other flags."""
     if flags.num_processes > 1:
         raise UsageError("--eval_every is for one process: score checkpoints by patchwork-evaluate meanwhile")
-    if any(flags.eval_video) and flags.stage != "distill":
+    if flags.eval_video and flags.stage != "distill":
         raise UsageError("--eval_video is scored by agreement with a teacher: --stage=distill has one")
-    if flags.stage == "distill" and not any(flags.eval_video):
-        raise UsageError("--eval_every with --stage=distill needs --eval_video: other clips than it learns from")
-    if any(flags.eval_video):
-        for path in filter(None, flags.eval_video):
+    if flags.stage == "distill":
+        if not flags.eval_video:
+            raise UsageError(
+                "--eval_every with --stage=distill needs --eval_video: other clips than it learns from"
+            )
+        for path in flags.eval_video:
             next(iter(Video(path)))  # says so if it cannot be read
         return
     source = Source(flags.dataset, flags.data_dir, flags.eval_split, flags.config)

@@ -9,7 +9,7 @@ from pycocotools.coco import COCO
 
 from patchwork_tf import files
 from patchwork_tf.bars import progress
-from patchwork_tf.commands.scoring import per_cent
+from patchwork_tf.cli import per_cent, table
 from patchwork_tf.data.class_lists import read_class_list
 from patchwork_tf.data.imagenet_vid import CLASSES
 from patchwork_tf.errors import DataError, UsageError
@@ -23,19 +23,22 @@ from patchwork_tf.metrics.segmentation import STATISTICS, ClassMetric, Segmentat
 def run(flags) -> tuple[dict, str]:
     """Scores the files of --task; returns the scores and a table."""
     _require(flags, "predictions", "ground_truth")
-    if flags.labels and flags.task != "segmentation":
-        raise UsageError("--labels is of masks that hold numbers of classes")
-    if flags.labels:
-        result = score_classes(flags.predictions, flags.ground_truth, flags.labels)
-        return result, _classes_table(result)
+    predictions, truth = flags.predictions, flags.ground_truth
     if flags.task == "segmentation":
-        result = score_masks(flags.predictions, flags.ground_truth)
-        return result, _masks_table(result)
-    if flags.predictions.endswith(".json"):
-        result = score_coco(flags.predictions, flags.ground_truth)
+        result = (
+            _score_classes(predictions, truth, flags.labels) if flags.labels else _score_masks(predictions, truth)
+        )
+        missing = formats.missing_sequences(predictions, truth)  # they do not count
+        result |= {"frames": _number_of_masks(predictions, truth), "missing_sequences": missing}
+        text = _classes_table(result) if flags.labels else _masks_table(result)
+        return result, f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}\n{text}" if missing else text
+    if flags.labels:
+        raise UsageError("--labels is of masks that hold numbers of classes")
+    if predictions.endswith(".json"):
+        result = _score_coco(predictions, truth)
     else:
         _require(flags, "image_set")
-        result = score_detections(flags.predictions, flags.ground_truth, flags.image_set, flags.coco)
+        result = _score_detections(predictions, truth, flags.image_set, flags.coco)
     return result, _detections_table(result)
 
 
@@ -45,55 +48,33 @@ def _require(flags, *names):
             raise UsageError(f"--{name} is required with --task={flags.task}")
 
 
-def score_masks(predictions: str, ground_truth: str) -> dict:
-    """J and F of folders of PNG masks: see `formats.mask_pairs` and `SegmentationMetric.result`.
+def _number_of_masks(predictions, truth) -> int:
+    return sum(map(len, formats.mask_frames(predictions, truth).values()))
 
-    Returns:
-        Also the number of 'frames', and 'missing_sequences', which were not predicted and do not count.
-    """
-    metric = SegmentationMetric()
-    total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
-    pairs = formats.mask_pairs(predictions, ground_truth)
+
+def _score_masks(predictions, truth) -> dict:
+    """J and F of folders of PNG masks."""
+    metric, total = SegmentationMetric(), _number_of_masks(predictions, truth)
+    pairs = formats.mask_pairs(predictions, truth)
     for pair in progress(iterable=pairs, total=total, unit="frame"):
         metric.add_frame(*pair)
-    missing = formats.missing_sequences(predictions, ground_truth)
-    return {**metric.result(), "frames": total, "missing_sequences": missing}
+    return metric.result()
 
 
-def score_classes(predictions: str, ground_truth: str, labels: str) -> dict:
-    """mIoU of folders of PNG files that hold numbers of classes, see `formats.class_pairs` and `ClassMetric`.
-
-    Args:
-        predictions, ground_truth: the folders.
-        labels: text file of the classes' names, the background first.
-
-    Returns:
-        Also the number of 'frames', and 'missing_sequences', which were not predicted and do not count.
-    """
-    metric = ClassMetric(read_class_list(labels).values())
-    total = sum(map(len, formats.mask_frames(predictions, ground_truth).values()))
+def _score_classes(predictions, truth, labels) -> dict:
+    """mIoU of folders of PNG files that hold numbers of classes, whose names are lines of a file."""
+    metric, total = ClassMetric(read_class_list(labels).values()), _number_of_masks(predictions, truth)
     try:
-        pairs = formats.class_pairs(predictions, ground_truth)
-        for _, found, truth in progress(iterable=pairs, total=total, unit="frame"):
-            metric.add_frame(found, truth)
+        pairs = formats.class_pairs(predictions, truth)
+        for _, found, true in progress(iterable=pairs, total=total, unit="frame"):
+            metric.add_frame(found, true)
     except ValueError as error:
         raise DataError(f"{labels}: {error}") from None
-    missing = formats.missing_sequences(predictions, ground_truth)
-    return {**metric.result(), "frames": total, "missing_sequences": missing}
+    return metric.result()
 
 
-def score_detections(detections: str, annotations: str, image_set: str, with_coco: bool = True) -> dict:
-    """mAP of detections in the VID devkit's format.
-
-    Args:
-        detections: file of lines frame_id class_id score x1 y1 x2 y2.
-        annotations: folder of one VOC XML per frame.
-        image_set: file of lines video/frame frame_id.
-        with_coco: whether to compute COCO's numbers as well.
-
-    Returns:
-        `DetectionMetric.result()`, 'coco', and the number of 'frames'.
-    """
+def _score_detections(detections, annotations, image_set, with_coco) -> dict:
+    """mAP of detections in the VID devkit's format."""
     frames = formats.read_image_set(image_set)
     detections_of = formats.read_detections(detections, frames)
     devkit, coco = DetectionMetric(CLASSES), CocoMetric(CLASSES) if with_coco else None
@@ -106,7 +87,7 @@ def score_detections(detections: str, annotations: str, image_set: str, with_coc
     return {**devkit.result(), **({"coco": coco.result()} if coco else {}), "frames": len(frames)}
 
 
-def score_coco(detections: str, annotations: str) -> dict:
+def _score_coco(detections, annotations) -> dict:
     """COCO's numbers of detections.json against instances_*.json, in COCO's own formats."""
     listed = files.read_json(detections)
     truth = COCO()
@@ -141,28 +122,26 @@ def _check_rows(listed, truth, path):
 
 
 def _masks_table(result) -> str:
-    missing = result["missing_sequences"]
-    lines = [f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}"] if missing else []
-    lines += [f"{'sequence':<24}" + "".join(f"{f'{m} {s}':>10}" for m in "JF" for s in STATISTICS)]
+    lines = []
     for name in [*result["J"]["per_sequence"], None]:
         parts = [result[m]["per_sequence"][name] if name else result[m] for m in "JF"]
-        numbers = "".join(f"{per_cent(part[key]):>10}" for part in parts for key in STATISTICS)
-        lines.append(f"{name or 'mean of sequences':<24}{numbers}")
-    return "\n".join(lines)
+        numbers = [per_cent(part[key]) for part in parts for key in STATISTICS]
+        lines.append([name or "mean of sequences", *numbers])
+    return table(["sequence", *(f"{m} {key}" for m in "JF" for key in STATISTICS)], lines)
 
 
 def _classes_table(result) -> str:
-    missing = result["missing_sequences"]
-    lines = [f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}"] if missing else []
-    lines += [f"{name:<24}{per_cent(value):>10}" for name, value in result["per_class"].items()]
-    return "\n".join([*lines, f"{'mIoU':<24}{per_cent(result['mIoU']):>10}"])
+    lines = {**result["per_class"], "mIoU": result["mIoU"]}.items()
+    return table(["class", "IoU"], [[name, per_cent(value)] for name, value in lines])
 
 
 def _detections_table(result) -> str:
-    lines = [f"{'class':<24}{'objects':>9}{'AP@0.5':>9}{'AP VID':>9}"] if "mAP_50" in result else []
-    for name, row in result.get("per_class", {}).items():
-        lines.append(f"{name:<24}{row['objects']:>9}{per_cent(row['AP_50']):>9}{per_cent(row['AP_vid']):>9}")
+    parts, keys = [], ("AP_50", "AP_vid")
     if "mAP_50" in result:
-        lines.append(f"{'mean':<24}{'':>9}{per_cent(result['mAP_50']):>9}{per_cent(result['mAP_vid']):>9}")
-    lines += [f"COCO {key:<19}{per_cent(value):>18}" for key, value in result.get("coco", {}).items()]
-    return "\n".join(lines)
+        rows = {name: [row["objects"], *(row[key] for key in keys)] for name, row in result["per_class"].items()}
+        rows["mean"] = ["", *(result[f"m{key}"] for key in keys)]
+        lines = [[name, count, *map(per_cent, values)] for name, (count, *values) in rows.items()]
+        parts.append(table(["class", "objects", "AP@0.5", "AP VID"], lines))
+    if "coco" in result:
+        parts.append(table(["COCO", ""], [[key, per_cent(value)] for key, value in result["coco"].items()]))
+    return "\n\n".join(parts)
