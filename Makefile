@@ -80,7 +80,7 @@ smoke: $(VENV)/installed
 web: $(VENV)/installed
 	$(BIN)/patchwork-web --build_only
 
-# The native runner needs a C compiler and nothing else; docs/native.md describes it.
+# The native runner needs a C compiler and nothing else; docs/measure.md describes it.
 native: build/native/patchwork_runner
 
 RUNNER := $(wildcard benchmarks/runner/*.[ch]) $(foreach name,context litert model,$(wildcard runtime/c/$(name).[ch]))

@@ -10,7 +10,7 @@
 The systems, or all of the zoo with --system=all, and those to which their ratios refer, are exported first, with
 random weights unless a checkpoint is given: latency does not depend on what the weights are, except that
 suppression has less to do if nothing is found.
-docs/latency.md explains the report, docs/phone.md measuring phones. After Ctrl-C, this machine's report is
+docs/measure.md explains the report and measuring phones. After Ctrl-C, this machine's report is
 on what was measured until then, and a phone's run can be resumed.
 """
 

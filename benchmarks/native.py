@@ -3,7 +3,7 @@
   python -m patchwork_tf.benchmarks.native                                 # this machine's runner and library
   python -m patchwork_tf.benchmarks.native --bundle=build/bundle-arm64     # everything an arm64 phone needs
 
-docs/native.md describes the runner, its builds and the two ways onto a phone.
+docs/measure.md describes the runner, its builds and the two ways onto a phone.
 """
 
 import hashlib

@@ -1,4 +1,4 @@
-"""Builds the page that shows Patchwork in a browser, and measures there (docs/browser.md), and serves it.
+"""Builds the page that shows Patchwork in a browser, and measures there (docs/measure.md), and serves it.
 
   patchwork-web                           # at http://localhost:8000; builds it first if need be, in some minutes
   patchwork-web --build_only              # static files, for any host

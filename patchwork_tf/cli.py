@@ -182,7 +182,7 @@ _SHARED = {
         "moving_objects",
         "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, coco_scenes, "
         "one of a plugin, video (any, in a folder --data_dir, to distil from), or another that was prepared in "
-        "--data_dir (docs/data.md).",
+        "--data_dir (docs/your_data.md).",
     ),
     "data_dir": (
         flags.DEFINE_string,

@@ -6,7 +6,7 @@
   patchwork-prepare --dataset=moving_objects --config=256 --data_dir=~/data
 
 ImageNet VID and COCO are read through Apache Beam (pip install apache-beam), here on all
-cores of this machine, with --beam_runner on any other. docs/data.md says how to get
+cores of this machine, with --beam_runner on any other. docs/your_data.md says how to get
 each data set and what its folder must look like.
 """
 

@@ -2,7 +2,7 @@
 
   python results/files_of_others.py --zoo=FOLDER --ssd=FILE --ssd_labels=FILE --davis=DAVIS --json=OUT.json
 
-FOLDER has the .tflite files of FILES; where they come from is in docs/import.md. All sequences in
+FOLDER has the .tflite files of FILES; where they come from is in results/README.md. All sequences in
 DAVIS/JPEGImages/480p, the first frames of each, exported files. Agreement is `patchwork-compare`'s: of
 boxes AP at 0.5, of masks J, of maps correlation. Latency: the files in turn, one thread, medians.
 """
@@ -25,7 +25,7 @@ from patchwork_tf.runtime.network import Network
 from patchwork_tf.task import get_task
 from patchwork_tf.zoo import checkpoints
 
-VOC = "docs/models/voc_labels.txt"
+VOC = "results/voc_labels.txt"
 # What black and white are; labels.
 FILES = {
     "deeplabv3_mnv2_pascal_quant": (None, VOC),

@@ -15,7 +15,7 @@ from patchwork_tf.export.importer import import_tflite
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
 
-LABELS = "docs/models/voc_labels.txt"
+LABELS = "results/voc_labels.txt"
 
 
 def main():

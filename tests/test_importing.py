@@ -139,7 +139,7 @@ def test_networks_that_people_run(name, real_data, tmp_path):
         ours, theirs = source.network(frame), source.answers(frame)
         assert [np.mean(np.argmax(ours[key], -1) == np.argmax(theirs[key], -1)) > 0.97 for key in theirs] == [True]
     flags = [f"--input_range={given[0]},{given[1]}"] if given else []
-    flags += [f"--labels={CHECKOUT}/docs/models/voc_labels.txt"] if classes == 20 else []
+    flags += [f"--labels={CHECKOUT}/results/voc_labels.txt"] if classes == 20 else []
     assert run(path, tmp_path / "run", *flags) == 0
     model = imported(tmp_path / "run", "pw-m4n2")
     assert (model.config.task, model.config.num_classes, model.config.image_size) == (task, classes, size)
@@ -186,7 +186,7 @@ def test_the_real_detector_and_its_file_agree(real_data, tmp_path, capsys):
 def test_an_8_bit_segmenter_goes_in_and_an_8_bit_patchwork_comes_out(real_data, tmp_path):
     """Held against the float file on the clip of the demo."""
     path = real_data("tflite_zoo/deeplabv3_mnv2_dm05_pascal_quant.tflite")
-    assert run(path, tmp_path / "run", f"--labels={CHECKOUT}/docs/models/voc_labels.txt", "--image_size=192") == 0
+    assert run(path, tmp_path / "run", f"--labels={CHECKOUT}/results/voc_labels.txt", "--image_size=192") == 0
     model = imported(tmp_path / "run", "pw-m4n2")
     frames = list(itertools.islice(Video(str(CHECKOUT / "docs/photos.mp4")), 16))
     files = {kind: str(tmp_path / f"{kind}.tflite") for kind in ("none", "int8")}
@@ -199,7 +199,7 @@ def test_an_8_bit_segmenter_goes_in_and_an_8_bit_patchwork_comes_out(real_data, 
 
 def test_the_shipped_segmenter_is_what_the_importer_makes(real_data, tmp_path):
     path = real_data("tflite_zoo/deeplabv3_mnv2_pascal_quant.tflite")
-    assert run(path, tmp_path / "run", f"--labels={CHECKOUT}/docs/models/voc_labels.txt") == 0
+    assert run(path, tmp_path / "run", f"--labels={CHECKOUT}/results/voc_labels.txt") == 0
     made, shipped = checkpoints.read(str(tmp_path / "run")), checkpoints.read("voc-sf")
     assert made.class_names == shipped.class_names
     assert made.arrays.keys() == shipped.arrays.keys()

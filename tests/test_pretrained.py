@@ -20,7 +20,7 @@ from patchwork_tf.zoo import checkpoints
 
 ROOT = Path(__file__).parents[1]
 CLIP = str(ROOT / "docs/photos.mp4")
-# What the cards in docs/models say of small sets, in per cent: name, command's flags, key, score.
+# What the cards in docs/systems.md say of small sets, in per cent: name, command's flags, key, score.
 CARDS = json.loads((ROOT / "results/regression.json").read_text())
 
 

@@ -175,7 +175,7 @@ def test_no_state_is_copied_between_steps(detector, program, tmp_path):
 
 
 def test_the_runner_adds_little_to_a_bare_invoke(echo, program, tmp_path):
-    """Some microseconds of a shared machine allowed; docs/native.md has what was measured."""
+    """Some microseconds of a shared machine allowed; docs/measure.md has what was measured."""
     bare = overhead.compile_check("bare", str(tmp_path))
     added = [
         np.median(overhead.time_runner(echo, 500, "alias", str(tmp_path)))

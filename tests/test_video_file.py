@@ -264,7 +264,7 @@ def test_all_who_look_for_videos_find_the_same(tmp_path):
         (tmp_path / f"clip{ending[1:]}{ending.upper()}").touch()
     assert len(videos.find(str(tmp_path))) == len(Frames(str(tmp_path)).clips) == len(VIDEOS)
     assert {".3gp", ".flv", ".mts", ".wmv", ".y4m"} < set(VIDEOS)
-    assert f"`{' '.join(VIDEOS)}`" in (Path(__file__).parents[1] / "docs/own_videos.md").read_text()
+    assert f"`{' '.join(VIDEOS)}`" in (Path(__file__).parents[1] / "docs/your_data.md").read_text()
     (tmp_path / "none").mkdir()
     for look in (videos.find, Frames):
         with pytest.raises(DataError, match=", ".join(VIDEOS)):

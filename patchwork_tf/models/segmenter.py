@@ -189,7 +189,7 @@ class PatchworkSegmenter(PatchworkModel):
 
 
 # Of windows of more cells: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third sequence
-# of DAVIS 2016's train and six of val. docs/attention.md has what it gives of this and other networks.
+# of DAVIS 2016's train and six of val. results/README.md has what it gives of this and other networks.
 _SURPRISE_RULE = Rule(background=0.05, neighbours=0.5, just_seen=FRESHNESS_DECAY)
 
 

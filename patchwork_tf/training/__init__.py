@@ -1,4 +1,4 @@
-"""Training from Python: clips of videos, and Keras models that `fit` trains on them (docs/training.md)."""
+"""Training from Python: clips of videos, and Keras models that `fit` trains on them (docs/your_data.md)."""
 
 import importlib
 

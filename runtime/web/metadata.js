@@ -9,7 +9,7 @@ const DATA = 0; // of a buffer
 /**
  * The facts in a file of patchwork-export.
  * @param {Uint8Array} file
- * @returns {object} see docs/export.md
+ * @returns {object} see docs/file_format.md
  * @throws {Error} one line, if it is something else, damaged, or cannot run in a browser.
  */
 export function readMetadata(file) {

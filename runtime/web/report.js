@@ -1,4 +1,4 @@
-// The report of patchwork-benchmark (docs/latency.md), of a browser.
+// The report of patchwork-benchmark (docs/measure.md), of a browser.
 
 import { RATIOS, describe, interval, resample } from "./statistics.js";
 

@@ -65,7 +65,7 @@ export function reset(name, start) {
 
 /**
  * Times inference on golden frames, as the first ones of a video, the inputs already in place.
- * @returns {Promise<object>} samples, milliseconds of `count` frames after a warm-up; their kinds, as in docs/latency.md;
+ * @returns {Promise<object>} samples, milliseconds of `count` frames after a warm-up; their kinds, as in docs/measure.md;
  *   memoryMb, that WebAssembly has
  */
 export async function time(name, count, warmup) {

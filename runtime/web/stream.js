@@ -73,7 +73,7 @@ export class Stream {
    * @param {Frame} frame
    * @param {?number[]} window row and column to look through, after the start; by default what the file chose
    * @returns {Promise<object>} boxes [{box, score, label}] or mask, its classes if the file tells several apart, and the
-   *   place of the frame in them; window (null: the whole frame, or none), kind as in docs/latency.md, and milliseconds of
+   *   place of the frame in them; window (null: the whole frame, or none), kind as in docs/measure.md, and milliseconds of
    *   scaling (prepareMs) and inference (runMs)
    */
   async push(frame, window = this.window) {

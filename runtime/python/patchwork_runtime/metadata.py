@@ -18,7 +18,7 @@ _START = b'{"patchwork": '
 
 
 def read(path: str | os.PathLike) -> dict:
-    """The facts in a file, all of which is as it was exported; docs/export.md lists them.
+    """The facts in a file, all of which is as it was exported; docs/file_format.md lists them.
 
     Raises:
         DataError: if it is missing, no TFLite file, was not exported by Patchwork, or is damaged.

@@ -31,7 +31,7 @@ class Model:
 
     Attributes:
         path: likewise.
-        facts: all that the file says of itself, docs/export.md lists it.
+        facts: all that the file says of itself, docs/file_format.md lists it.
         system, task: their names, such as 'oid-pw-m4n2' and 'detection'.
         labels: names of the classes.
         image_size: (H, W) of the network.
