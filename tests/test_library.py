@@ -597,7 +597,8 @@ def test_golden_vectors_prove_it_in_python_and_in_c(name, request, golden_progra
 def test_golden_vectors_prove_it_on_arm64(arm64, segmenter, tmp_path):
     golden.write(segmenter, str(tmp_path))
     command = f"""
-        aarch64-linux-gnu-gcc -O2 -o {tmp_path}/prove runtime/c/examples/golden.c runtime/c/patchwork.c -ldl -lm -lpthread
+        cd runtime/c
+        aarch64-linux-gnu-gcc -O2 -o {tmp_path}/prove examples/golden.c patchwork.c -ldl -lm -lpthread
         cd {arm64.bundle.folder}
         qemu-aarch64-static -cpu cortex-a53 -L {ROOT}/runtime/c/qemu ./ld-linux-aarch64.so.1 --library-path . \\
             {tmp_path}/prove ./libLiteRt.so {segmenter} {tmp_path}
