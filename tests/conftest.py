@@ -196,12 +196,6 @@ def untrain_attention(model):
         variable.assign(np.zeros(variable.shape))
 
 
-def every_map(backbone) -> keras.Model:
-    """A backbone that answers with the output of each of its layers, by its name."""
-    inner = [layer for layer in backbone.network.layers if not isinstance(layer, keras.layers.InputLayer)]
-    return keras.Model(backbone.network.inputs, {layer.name: layer.output for layer in inner})
-
-
 def random_frames(rng, count, image_size):
     """(count, H, W, 3) float32 in [-1, 1], noise that is coarse and fine."""
     height, width = image_size

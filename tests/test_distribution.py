@@ -1,11 +1,15 @@
 """Several processes on JAX learn what one does on TensorFlow; if one is lost, the run says so, and resumes."""
 
 import csv
+import dataclasses
+import json
+import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,23 +27,84 @@ PATIENCE = 300  # seconds; most of it is compiling
 pytestmark = pytest.mark.usefixtures("small_networks")
 
 
+# Imports are half of a short run: one process makes them, and forks the runs that lines of its input describe.
+FORKS = """
+import json, os, sys
+from patchwork_tf import train
+import patchwork_tf.commands.training
+for line in sys.stdin:
+    name, flags = json.loads(line)
+    if os.fork():
+        continue
+    run = os.fork()
+    if not run:
+        os.dup2(os.open(name + ".err", os.O_CREAT | os.O_WRONLY), 2)
+        sys.exit(train.main(flags))
+    with open(name + ".pid", "w") as file:
+        file.write(f"{run}\\n")
+    _, status = os.waitpid(run, 0)
+    with open(name + ".code", "w") as file:
+        file.write(f"{os.waitstatus_to_exitcode(status)}\\n")
+    os._exit(0)
+"""
+
+
+@dataclasses.dataclass
+class Run:
+    """A process, by the path that its files begin with."""
+
+    path: str
+
+    @property
+    def pid(self) -> int:
+        wait_until(lambda: self._number("pid") is not None)
+        return self._number("pid")
+
+    def wait(self) -> int:
+        """Its exit code."""
+        wait_until(lambda: self._number("code") is not None)
+        return self._number("code")
+
+    def is_over(self) -> bool:
+        return self._number("code") is not None
+
+    def _number(self, kind):
+        path = Path(f"{self.path}.{kind}")
+        text = path.read_text() if path.exists() else ""
+        return int(text) if text.endswith("\n") else None
+
+
+def wait_until(condition):
+    deadline = time.monotonic() + PATIENCE
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+@pytest.fixture(scope="module")
+def forks(on_jax):
+    """What to write lines to."""
+    parent = subprocess.Popen([sys.executable, "-c", FORKS], env=on_jax, stdin=subprocess.PIPE, text=True)
+    yield parent.stdin
+    parent.stdin.close()
+    parent.wait()
+
+
 @pytest.fixture
-def start(on_jax, tmp_path):
+def start(forks, tmp_path):
     """Starts one process of a run, its errors going to a file; kills what is left of it in the end."""
     started = []
 
     def start_process(name, *flags):
-        with open(tmp_path / f"{name}.err", "w") as errors:
-            command = [sys.executable, "-m", "patchwork_tf.train", *flags]
-            process = subprocess.Popen(command, env=on_jax, stderr=errors, stdout=subprocess.DEVNULL)
-        started.append(process)
-        return process
+        started.append(Run(str(tmp_path / name)))
+        print(json.dumps([started[-1].path, flags]), file=forks, flush=True)
+        return started[-1]
 
     yield start_process
-    for process in started:
-        if process.poll() is None:
-            process.kill()
-        process.wait()
+    for run in started:
+        if not run.is_over():
+            os.kill(run.pid, signal.SIGKILL)
+            run.wait()
 
 
 def losses(folder) -> list[float]:
@@ -56,14 +121,6 @@ def learned(folder, *steps) -> np.ndarray:
 
 def cosine(first, second) -> float:
     return float(first @ second / np.linalg.norm(first) / np.linalg.norm(second))
-
-
-def wait_for(condition, process):
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert process.poll() is None, "it ended early"
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -86,9 +143,9 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start_two, tmp_p
     flags += ["--clip_frames=1", "--batch_size=4", "--learning_rate=1e-5", f"--steps={STEPS}"]
 
     chief, other = start_two("first", *flags, f"--model_dir={together}")
-    wait_for(lambda: (together / f"checkpoint-{SAVED:08d}.npz").exists(), chief)
-    other.send_signal(signal.SIGKILL)
-    assert chief.wait(60) == 1
+    wait_until(lambda: (together / f"checkpoint-{SAVED:08d}.npz").exists() or chief.is_over())
+    os.kill(other.pid, signal.SIGKILL)
+    assert chief.wait() == 1
     message = (tmp_path / "first-0.err").read_text().splitlines()[-1]
     assert "process 0 lost another one of 2; start all of them again with the same flags" in message
     assert len(losses(together)) < STEPS
@@ -96,7 +153,7 @@ def test_two_processes_learn_what_one_learns_and_survive_a_loss(start_two, tmp_p
     second = start_two("second", *flags, f"--model_dir={together}")
     assert train.main([*flags, f"--model_dir={alone}"]) == 0
     for process in second:
-        assert process.wait(PATIENCE) == 0
+        assert process.wait() == 0
     expected, found = losses(alone), losses(together)
     assert len(found) == STEPS
     assert found[:4] == pytest.approx(expected[:4], rel=1e-4)
@@ -117,7 +174,7 @@ def test_two_processes_distil_what_one_distils(start_two, tmp_path):
     processes = start_two("first", *flags, f"--model_dir={together}")
     assert train.main([*flags, f"--model_dir={alone}"]) == 0
     for process in processes:
-        assert process.wait(PATIENCE) == 0
+        assert process.wait() == 0
     # The second loss is after one update: gradients agree, too.
     assert losses(together) == pytest.approx(losses(alone), rel=1e-3)
 

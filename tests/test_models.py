@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from conftest import every_map, fresh_model, random_frames, randomise, small_model, traced_step
+from conftest import fresh_model, random_frames, randomise, small_model, traced_step
 
 import patchwork_tf as pw
 from patchwork_tf.data.video import Video
@@ -52,7 +52,7 @@ def test_i1_single_frame_backbone_is_keras_mobilenet():
     model = pw.build(pw.get_system("vid-sf").model, image_size=size)
     pw.load_backbone_weights(model, TRAINED)
     image = cat_and_cup(size)
-    endpoints = every_map(model.backbone)(image)
+    endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
     reference = keras_mobilenet(size, TRAINED)
     outputs = [reference.get_layer(name).output for name in endpoints]
     expected = keras.Model(reference.input, outputs)(image)
@@ -73,8 +73,8 @@ def test_i1_classifies_photos_like_keras(real_data):
     assert len(rows) == 16
     agreeing = 0
     for row in rows:
-        features = model.backbone.network(photo(real_data(f"imagenet_photos/{row[0]}.jpg"), 224))
-        pooled = np.mean(features, axis=(1, 2))
+        endpoints, _ = model.backbone.step(photo(real_data(f"imagenet_photos/{row[0]}.jpg"), 224), NO_WINDOW, {})
+        pooled = np.mean(endpoints["out_relu"], axis=(1, 2))
         logits = pooled @ arrays["predictions/kernel"] + arrays["predictions/bias"]
         agreeing += int(np.argmax(logits)) == int(row[2])
     assert agreeing >= 15  # how photos were shrunk tips the tractor from thresher to tractor
@@ -300,7 +300,7 @@ def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
     model = fresh_model(f"{task}-sf", depth=depth)
     pw.load_backbone_weights(model, path)
     image = random_frames(np.random.default_rng(0), 1, (128, 128))
-    endpoints = every_map(model.backbone)(image)
+    endpoints, _ = model.backbone.step(image, NO_WINDOW, {})
     assert len(endpoints) > 100
     assert model.backbone.network.count_params() == reference.count_params()
     expected = keras.Model(reference.input, [reference.get_layer(name).output for name in endpoints])(image)

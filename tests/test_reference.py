@@ -6,9 +6,8 @@ loop over the nine taps, and the three sentences that define a cell.
 
 import numpy as np
 import pytest
-from conftest import every_map, random_frames
+from conftest import random_frames
 
-from patchwork_tf.models.patch import plan_of
 from patchwork_tf.models.weights import get_weights
 
 # Table 3: t, c, n, s.
@@ -81,14 +80,13 @@ class ReferenceBackbone:
 def test_every_endpoint_equals_the_reference(name, small):
     model = small(name)
     grid = model.grid
-    network = every_map(model.backbone)
-    weights, plan = get_weights(network.variables), plan_of(network, grid, kept=tuple(network.output))
+    weights = get_weights(model.backbone.network.variables)
     reference = ReferenceBackbone(weights, 128, grid.cells, grid.window_cells)
     rng = np.random.default_rng(0)
     state = model.initial_state(1)
     for frame in random_frames(rng, 6, (128, 128)):
         window = rng.integers(0, grid.positions, 2, dtype=np.int32)
-        found, state = plan.run(frame[None], window[None], state)
+        found, state = model.backbone.step(frame[None], window[None], state)
         expected = reference.step(frame, window)
         assert expected.keys() <= found.keys()
         assert len(expected) == 62

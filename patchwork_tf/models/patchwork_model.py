@@ -1,6 +1,7 @@
 """What detector and segmenter share: backbone, restored map, attention, and the state of it all."""
 
 import dataclasses
+import functools
 
 import keras
 import numpy as np
@@ -50,6 +51,7 @@ class PatchworkModel(keras.Model):
         rule: the Rule by which windows are chosen.
         grid: the grid that windows are counted in.
         plan: how the network runs on windows.
+        backbone: `backbone.step` gives the feature maps of windows by layer name; None of an imported network.
         attention: AttentionNetwork; None in single-frame models, and without a map to look at.
     """
 
@@ -64,7 +66,7 @@ class PatchworkModel(keras.Model):
         self.feature_grid = config.feature_grid
         self.network = network
         self.plan = plan_of(network, self.feature_grid, on_map, kept)
-        self.backbone = backbone
+        self.backbone = backbone and BackboneOnWindows(backbone.network, self.feature_grid)
         self.map_shape = self.plan.outputs[RESTORED].shape[1:] if RESTORED in self.plan.outputs else None
         attends = self.map_shape and not self.grid.is_whole_frame
         self.attention = AttentionNetwork(self.grid, self.map_shape) if attends else None
@@ -230,6 +232,21 @@ class PatchworkModel(keras.Model):
             frame, window, state = pixels, None, {**state, "pixels": pixels}
         outputs, renewed = self.plan.run(frame, window, state)
         return self._predictions(outputs), outputs.get(RESTORED), {**state, **renewed}
+
+
+class BackboneOnWindows:
+    """A backbone alone, for whoever wants its feature maps. `network` shares its layers with the model."""
+
+    def __init__(self, network, grid):
+        inner = [layer for layer in network.layers if not isinstance(layer, keras.layers.InputLayer)]
+        maps = {layer.name: layer.output for layer in inner}
+        self.network = keras.Model(network.inputs, maps, name=network.name)
+        self._make_plan = functools.cache(lambda: plan_of(self.network, grid, kept=tuple(maps)))
+
+    def step(self, frame, window, state):
+        """Feature maps of the window by the names of their layers, and the new state; arguments as the model has."""
+        maps, renewed = self._make_plan().run(frame, window, state)
+        return maps, {**state, **renewed}
 
 
 def pixel_centers(shape) -> np.ndarray:
