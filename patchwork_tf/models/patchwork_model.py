@@ -244,7 +244,7 @@ class BackboneOnWindows:
         self._make_plan = functools.cache(lambda: plan_of(self.network, grid, kept=tuple(maps)))
 
     def step(self, frame, window, state):
-        """Feature maps of the window by the names of their layers, and the new state; arguments as the model has."""
+        """Maps (B, h, w, C) of the window by their layers' names, and the new state; arguments as of a model."""
         maps, renewed = self._make_plan().run(frame, window, state)
         return maps, {**state, **renewed}
 
