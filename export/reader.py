@@ -246,8 +246,8 @@ class TfliteNetwork:
             limits = np.array([np.iinfo(kind).min, np.iinfo(kind).max])
             return tuple(_dequantized(limits, tensor).tolist())
         raise UsageError(
-            f"{self.path}: its input is float32; say what it has for black and white: input_range=(0, 1), (-1, 1) "
-            "or (0, 255)"
+            f"{self.path}: its input is float32; say what it has for black and white: -1,1 or 0,1 or 0,255, by "
+            "input_range=(-1, 1), of commands --input_range=-1,1"
         )
 
     def _constants(self) -> dict[int, np.ndarray]:

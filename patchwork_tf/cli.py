@@ -173,7 +173,7 @@ _SHARED = {
         define_list,
         "",
         "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, "
-        "or one each. Without it patchwork-demo takes the weights that are shipped, and others random ones, good "
+        "or one each. Without it demo and compare take the weights that are shipped, and others random ones, good "
         "for latency only.",
     ),
     "tflite": (define_list, "", "Exported files, separated by commas, to run by LiteRT in place of systems."),

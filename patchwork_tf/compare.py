@@ -16,7 +16,7 @@ import sys
 
 from absl import flags
 
-from patchwork_tf import choices, cli, files
+from patchwork_tf import cli, files
 
 _FLAGS = flags.FlagValues()
 cli.define_list(
@@ -36,7 +36,7 @@ flags.DEFINE_string(
 )
 flags.DEFINE_string("labels", None, "Of --tflite: text file of its class names.", flag_values=_FLAGS)
 cli.define(_FLAGS, "video", "dataset", "data_dir", "config", "split", split="validation")
-cli.define_list("types", "none,float16,int8", f"Of Patchwork's files, {', '.join(choices.QUANTIZATIONS)}.", _FLAGS)
+cli.define_list("types", "none,float16,int8", "Also Patchwork in float16, int8; none for float32 alone.", _FLAGS)
 cli.define(_FLAGS, "image_size", "max_frames")
 flags.DEFINE_integer("num_videos", None, "Of --dataset; by default all.", 1, flag_values=_FLAGS)
 cli.define(_FLAGS, "beam_runner", "beam_options", "seed", "json")

@@ -33,7 +33,8 @@ cli.define(_FLAGS, "policy", "start", "max_frames")
 flags.DEFINE_boolean(
     "show_values",
     False,
-    "Also draw what windows are held for worth, a square each, the brighter the more; the best is outlined.",
+    "Also draw what each window is worth to the next frame, a square each, the brighter the more; the outlined one "
+    "is looked at next.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_float(
@@ -58,6 +59,8 @@ def main():
     cli.required(_FLAGS, "video")
     if not (_FLAGS.output or _FLAGS.json):
         raise UsageError("--output is required, the video to write, or --json")
+    if _FLAGS.show_values and not _FLAGS.output:
+        raise UsageError("--show_values is drawn into --output, which is missing")
     if _FLAGS.output:
         check_output(_FLAGS.output)
     cli.check_outputs(_FLAGS, "output", "json")
@@ -190,8 +193,8 @@ def _table(shows) -> str:
     firsts = [show.first for show in shows]
     for show in shows:
         interval = show.step.info.stream.interval
-        # Frames that are not processed cost nothing; the first ones are not counted, they warm up.
-        processed = show.step.milliseconds[1:] or show.step.milliseconds
+        # Frames that are not processed cost nothing. The first, a whole frame, and the first window compile.
+        processed = show.step.milliseconds[2:] or show.step.milliseconds[-1:]
         took = np.zeros(len(processed) * interval)
         took[::interval] = processed
         first, agreement = show.first.step, None

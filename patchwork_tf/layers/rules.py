@@ -51,6 +51,10 @@ class Border:
     fill: float | str = 0.0
     counts: bool = False
 
+    def __post_init__(self):
+        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in (self.rows, self.columns)):
+            raise UsageError("Border(rows=(above, below), columns=(left, right)) takes pairs of pixels")
+
 
 @dataclasses.dataclass(frozen=True)
 class Instead:
@@ -74,7 +78,12 @@ def register_layer_rule(layer: type, rule: Rule | Need | Border):
     Args:
         layer: the class; layers of its subclasses may need something else, and have no rule by this.
         rule: a Need, a Border, or a function of a layer and the shape (H, W, C) of its full-frame input to one.
+
+    Raises:
+        UsageError: if `layer` is no class.
     """
+    if not isinstance(layer, type):
+        raise UsageError(f"rules are of classes: register_layer_rule({type(layer).__name__}, ...)")
     _RULES[layer] = rule if callable(rule) else lambda *_: rule
 
 

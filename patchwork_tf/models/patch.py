@@ -10,13 +10,14 @@ import dataclasses
 import itertools
 
 import keras
+import numpy as np
 from keras import KerasTensor, layers, ops
 
 from patchwork_tf import backend
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import rules
-from patchwork_tf.layers.cell import PatchworkCell
+from patchwork_tf.layers.cell import PatchworkCell, crop_window
 from patchwork_tf.layers.memory import CellMeans, Look, Remember
 from patchwork_tf.models.graph import Call, graph_of
 
@@ -161,6 +162,8 @@ class _Planner:
             layer, need = need.layer, rules.need_of(need.layer, shape)
         if need == rules.WHOLE_MAP:
             raise rules.Refused("it looks at the whole map")
+        if len(call.inputs) == 1 and not type(layer).__module__.startswith(("keras.", "patchwork_tf.")):
+            _check_rule(layer, need, shape, self.grid)
         name = self._unused(layer.name)
         if need == rules.POINTWISE:
             self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
@@ -242,6 +245,26 @@ def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
     if unknown:
         raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
     return _Planner(graph, grid, on_map, kept).plan
+
+
+def _check_rule(layer, need, shape, grid):
+    """Raises UsageError if by a rule a window's answer is not the whole map's; nothing else would tell."""
+    if not (need == rules.POINTWISE or isinstance(need, rules.Border)):
+        return
+    features = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
+    whole = ops.convert_to_numpy(layer(features))
+    cell = None if need == rules.POINTWISE else PatchworkCell(layer, grid, shape, border=need)
+    memory = cell and cell(features, None, np.zeros((1, *cell.memory_shape), np.float32))[1]
+    for place in {0, (grid.positions - 1) // 2, grid.positions - 1}:
+        window = np.full((1, 2), place, np.int32)
+        x = ops.convert_to_numpy(crop_window(features, window, grid))
+        found = ops.convert_to_numpy(cell(x, window, memory)[0] if cell else layer(x))
+        expected = ops.convert_to_numpy(crop_window(whole, window, grid))
+        if found.shape != expected.shape or np.abs(found - expected).max() > 1e-4 * max(1, np.abs(whole).max()):
+            raise UsageError(
+                f"{layer.name} ({type(layer).__name__}): by its rule a window's answer is not the whole map's; "
+                "pw.Border(rows=(above, below), columns=(left, right)) says how far it looks beyond a window"
+            )
 
 
 def _has_pixels(x) -> bool:

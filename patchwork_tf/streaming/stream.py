@@ -72,6 +72,10 @@ def _step(model):
     if isinstance(model, keras.Model):
         return step_of(video_model(model))
     if isinstance(model, str | os.PathLike):
+        if not os.path.isfile(model):
+            raise UsageError(
+                f"{model}: no exported file; pw.load({str(model)!r}) makes a model of a name or folder"
+            )
         exported = importlib.import_module("patchwork_tf.export.streaming")  # it stands above: loaded if need be
         return exported.ExportedStep(os.fspath(model))
     return model
@@ -101,7 +105,7 @@ def _answers(step, frames, choose, start):
         frame = as_rgb(frame, f"frame {number}")
         size = size or frame.shape[:2]
         check_size(frame.shape[:2], size, f"frame {number}")
-        window, whole_frame, values = None, starts_whole and number == 0, None
+        window, whole_frame, known = None, starts_whole and number == 0, {}
         if is_key_frame(config, number):
             image = model_input(frame, image_size, resize_mode)
             window = None if whole_frame else next(sweep, None)
@@ -109,13 +113,11 @@ def _answers(step, frames, choose, start):
                 view = View(number, image, frame.shape[:2], outputs, state, **_of_windows(step.grid, outputs))
                 window = _on_grid(choose(view), step.grid)
             outputs, state = step(image, window, state)
-            values = outputs.get("q_values")
+            known = {key: outputs.get(key) for key in ("q_values", "freshness")}
         late.append(outputs)
         done = late.popleft() if len(late) > config.delay else None
         answer = step.task.answer(done, frame.shape[:2], image_size, resize_mode)
-        yield dataclasses.replace(
-            answer, window=window, whole_frame=whole_frame, mflops=next(costs), q_values=values
-        )
+        yield dataclasses.replace(answer, window=window, whole_frame=whole_frame, mflops=next(costs), **known)
 
 
 def _of_windows(grid, outputs) -> dict:

@@ -268,7 +268,8 @@ def _load_keras(path: str) -> keras.Model:
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises anything from ValueError to KeyError here
-        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]})") from None
+        own = "; import what defines its layers first" if "deserialize" in str(error) else ""
+        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]}){own}") from None
     if not isinstance(model, PatchworkModel | PatchedModel):
         raise DataError(f"{path}: a {type(model).__name__}, no model that Patchwork has built")
     return model

@@ -23,12 +23,15 @@ class Answer:
         mflops: what this frame cost, multiply-adds / 10^6.
         q_values: (windows,) float32, what it is held for worth to look through each window at the next
             frame; None if the frame was not processed, or there is no choice.
+        freshness: (M, M) float32, 1 where this frame was looked at, else 0.9 to the power of the cell's age; None
+            likewise.
     """
 
     window: tuple[int, int] | None = None
     whole_frame: bool = False
     mflops: float = 0.0
     q_values: np.ndarray | None = None
+    freshness: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
