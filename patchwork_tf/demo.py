@@ -33,8 +33,8 @@ cli.define(_FLAGS, "policy", "start", "max_frames")
 flags.DEFINE_boolean(
     "show_values",
     False,
-    "Also draw what each window is worth to the next frame, a square each, the brighter the more; the outlined one "
-    "is looked at next.",
+    "Also draw what each window is worth to the next frame, a square each, brighter for more; the outlined one "
+    "comes next.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_float(
