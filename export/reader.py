@@ -247,7 +247,7 @@ class TfliteNetwork:
             return tuple(_dequantized(limits, tensor).tolist())
         raise UsageError(
             f"{self.path}: its input is float32; say what it has for black and white: -1,1 or 0,1 or 0,255, by "
-            "input_range=(-1, 1), of commands --input_range=-1,1"
+            "input_range=(-1, 1), of commands --input_range=-1,1; who trained it knows"
         )
 
     def _constants(self) -> dict[int, np.ndarray]:

@@ -220,7 +220,8 @@ _SHARED = {
     "image_size": (
         _define_image_size,
         None,
-        "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's.",
+        "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's, or the one "
+        "nearest to a file's.",
     ),
     "depth": (flags.DEFINE_float, None, "Width multiplier; by default the weights' or the system's."),
     "beam_runner": (

@@ -142,7 +142,7 @@ class _Show:
         windows = "" if step.grid.is_whole_frame else f", windows by {self.windows}"
         took = step.milliseconds[-1] if answer.mflops > 0 else 0
         style = overlay.Style(step.task, step.info.class_names, _FLAGS.min_score, _FLAGS.show_values)
-        title = f"{step.info.system}, {took:.1f} ms{windows}{weights}"
+        title = f"{step.info.system}, {took:.1f} ms{windows}{weights}, frame {len(self.records) - 1}"
         return overlay.draw(frame, answer, self.ages, style, title)
 
 

@@ -278,7 +278,10 @@ def test_a_rule_of_one_s_own():
             UsageError, match=r"blur \(Blur\): by its rule a window's answer is not the whole map's"
         ):
             pw.patch(network)
-    with pytest.raises(UsageError, match="takes pairs of pixels"):
+    pw.register_layer_rule(Blur, "pointwise")
+    with pytest.raises(UsageError, match=r"the rule of Blur gives 'pointwise'; a rule is pw\.POINTWISE"):
+        pw.patch(network)
+    with pytest.raises(UsageError, match="takes pairs of whole pixels"):
         pw.Border(2, 0)
     with pytest.raises(UsageError, match="rules are of classes"):
         pw.register_layer_rule(Blur(), pw.POINTWISE)

@@ -52,8 +52,13 @@ class Border:
     counts: bool = False
 
     def __post_init__(self):
-        if not all(isinstance(pair, tuple | list) and len(pair) == 2 for pair in (self.rows, self.columns)):
-            raise UsageError("Border(rows=(above, below), columns=(left, right)) takes pairs of pixels")
+        for pair in (self.rows, self.columns):
+            if not (
+                isinstance(pair, tuple | list)
+                and len(pair) == 2
+                and all(isinstance(n, int | np.integer) and n >= 0 for n in pair)
+            ):
+                raise UsageError("Border(rows=(above, below), columns=(left, right)) takes pairs of whole pixels")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,7 +115,13 @@ def need_of(layer, shape, padding=None) -> Need | Border | Instead:
         rule = _OPERATIONS.get(kind.__name__)
     if rule is None:
         raise Refused(f"there is no rule for it; pw.register_layer_rule({kind.__name__}, ...) gives one")
-    return rule(layer, shape)
+    need = rule(layer, shape)
+    if not isinstance(need, Need | Border | Instead):
+        raise UsageError(
+            f"the rule of {kind.__name__} gives {need!r}; a rule is pw.POINTWISE, pw.Border(...), or a function "
+            "of (layer, shape) to one"
+        )
+    return need
 
 
 # Convolution and pooling

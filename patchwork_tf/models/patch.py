@@ -162,8 +162,10 @@ class _Planner:
             layer, need = need.layer, rules.need_of(need.layer, shape)
         if need == rules.WHOLE_MAP:
             raise rules.Refused("it looks at the whole map")
-        if len(call.inputs) == 1 and not type(layer).__module__.startswith(("keras.", "patchwork_tf.")):
-            _check_rule(layer, need, shape, self.grid)
+        if isinstance(need, rules.Border) and len(call.inputs) > 1:
+            raise rules.Refused("a Border is of layers with one input")
+        if not type(layer).__module__.startswith(("keras.", "patchwork_tf.")):
+            self._check_rule(call, need, shape)
         name = self._unused(layer.name)
         if need == rules.POINTWISE:
             self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
@@ -173,6 +175,41 @@ class _Planner:
         else:
             layer = PatchworkCell(layer, self.grid, shape, border=need, name=name)
             self._take(dataclasses.replace(call, layer=layer), ON_WINDOW)
+
+    def _check_rule(self, call, need, shape):
+        """Raises UsageError if by a rule a window's answer is not the whole map's; nothing else would tell."""
+        if (need != rules.POINTWISE and not isinstance(need, rules.Border)) or len(call.outputs) > 1:
+            return
+
+        def run(features):
+            return ops.convert_to_numpy(call.run(dict(zip(map(id, call.inputs), features, strict=True))))
+
+        def close(found, expected):
+            return found.shape == expected.shape and np.abs(found - expected).max() <= tolerance
+
+        rng = np.random.default_rng(0)
+        features = [rng.normal(size=(1, *x.shape[1:])).astype(np.float32) for x in call.inputs]
+        is_seen = [self.places[id(x)] == ON_WINDOW for x in call.inputs]
+        whole = run(features)
+        tolerance = 1e-4 * max(1, np.abs(whole).max())
+        if isinstance(need, rules.Border):
+            cell = PatchworkCell(call.layer, self.grid, shape, border=need)
+            _, memory = cell(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
+        for place in {0, (self.grid.positions - 1) // 2, self.grid.positions - 1}:
+            window = np.full((1, 2), place, np.int32)
+            seen = [
+                crop_window(x, window, self.grid) if at else x for x, at in zip(features, is_seen, strict=True)
+            ]
+            if isinstance(need, rules.Border):
+                found = ops.convert_to_numpy(cell(seen[0], window, memory)[0])
+            else:
+                found = run(seen)
+            if not close(found, ops.convert_to_numpy(crop_window(whole, window, self.grid))):
+                raise UsageError(
+                    f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not the "
+                    "whole map's; pw.Border(rows=(above, below), columns=(left, right), fill=0) says how far it "
+                    "looks, and what is beyond the frame"
+                )
 
     def _to(self, place, symbol):
         """The same features on the map of the full frame, or in the window."""
@@ -245,26 +282,6 @@ def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
     if unknown:
         raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
     return _Planner(graph, grid, on_map, kept).plan
-
-
-def _check_rule(layer, need, shape, grid):
-    """Raises UsageError if by a rule a window's answer is not the whole map's; nothing else would tell."""
-    if not (need == rules.POINTWISE or isinstance(need, rules.Border)):
-        return
-    features = np.random.default_rng(0).normal(size=(1, *shape)).astype(np.float32)
-    whole = ops.convert_to_numpy(layer(features))
-    cell = None if need == rules.POINTWISE else PatchworkCell(layer, grid, shape, border=need)
-    memory = cell and cell(features, None, np.zeros((1, *cell.memory_shape), np.float32))[1]
-    for place in {0, (grid.positions - 1) // 2, grid.positions - 1}:
-        window = np.full((1, 2), place, np.int32)
-        x = ops.convert_to_numpy(crop_window(features, window, grid))
-        found = ops.convert_to_numpy(cell(x, window, memory)[0] if cell else layer(x))
-        expected = ops.convert_to_numpy(crop_window(whole, window, grid))
-        if found.shape != expected.shape or np.abs(found - expected).max() > 1e-4 * max(1, np.abs(whole).max()):
-            raise UsageError(
-                f"{layer.name} ({type(layer).__name__}): by its rule a window's answer is not the whole map's; "
-                "pw.Border(rows=(above, below), columns=(left, right)) says how far it looks beyond a window"
-            )
 
 
 def _has_pixels(x) -> bool:

@@ -163,7 +163,9 @@ class Stream:
         cost = model.facts["mflops"]["start" if whole else "step"]
         values = outputs.get("q_values", outputs.get("rule_values"))
         values = None if values is None else values[0]
-        return {"window": None if whole else window, "whole_frame": whole, "mflops": cost, "q_values": values}
+        about = {"window": None if whole else window, "whole_frame": whole, "mflops": cost, "q_values": values}
+        fresh = next((s["name"] for s in model.facts["states"] if s["name"].endswith("_freshness")), None)
+        return about | {"freshness": fresh and self.memory.read(fresh)[0, :, :, 0]}
 
     def _seen(self, window) -> tuple[int, int, int, int]:
         """The pixels of the network's image that a step looks at; None is for all."""
