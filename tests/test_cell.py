@@ -1,4 +1,4 @@
-"""The cell against a slow numpy reference, and I4."""
+"""The cell against a slow numpy reference, and each item of a batch alone."""
 
 import keras
 import numpy as np

@@ -58,7 +58,7 @@ def folder(tmp_path_factory):
 @pytest.mark.slow
 @pytest.mark.parametrize(("system", "follows"), [("small", 0.0), ("small-boxes", 1.0)])
 def test_on_a_still_video_there_is_nothing_to_learn(system, follows):
-    """After one whole frame the twins say the same of it, window for window: invariant I2."""
+    """After one whole frame the twins say the same of it, window for window."""
     student, twin = pair(system)
     still = np.random.default_rng(1).integers(0, 256, (2, 1, *student.config.image_size, 3), np.uint8)
     clip = clip_of(still.repeat(4, axis=1), student.grid, follows)

@@ -141,7 +141,7 @@ def test_signature_names_shapes_and_metadata(exported):
 
 @pytest.mark.parametrize("form", [{"strips_from": 1000}, {"strips_from": 1, "unexpanded": False}])
 def test_every_form_of_memory_gives_the_same_bits(form, export_once, exported, tmp_path):
-    """I3, in LiteRT: whole maps in the place of strips, or strips of all and expanded features for narrow ones."""
+    """In LiteRT: whole maps in the place of strips, or strips of all and expanded features for narrow ones."""
     model, path = exported if form["strips_from"] > 1 else export_once("davis-pw-m4n1", verify_steps=20)[:2]
     step, other = Step(model, False, **form), tmp_path / "other.tflite"
     other.write_bytes(convert(step, metadata.describe(step)))

@@ -1,4 +1,4 @@
-"""The networks against keras.applications (I1), on still video (I2), and each item of a batch alone (I4)."""
+"""The networks against keras.applications, on still video, and each item of a batch alone."""
 
 import functools
 from pathlib import Path
@@ -46,7 +46,7 @@ def scaled(image):
 
 
 @pytest.mark.slow
-def test_i1_single_frame_backbone_is_keras_mobilenet():
+def test_single_frame_backbone_is_keras_mobilenet():
     """With trained weights, on photographs."""
     size = 384
     model = pw.build(pw.get_system("vid-sf").model, image_size=size)
@@ -62,7 +62,7 @@ def test_i1_single_frame_backbone_is_keras_mobilenet():
 
 
 @pytest.mark.slow
-def test_i1_classifies_photos_like_keras(real_data):
+def test_classifies_photos_like_keras(real_data):
     """The published classifier on top of our backbone names real photos as the published network does."""
     weights = real_data(IMAGENET)
     arrays = read_npz(weights)
@@ -116,7 +116,7 @@ LONGEST_PATH = {"vid": 18 + 5, "davis": 18 + 4, "oid": 18}
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "grid", "depth"), CASES)
-def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth):
+def test_on_a_still_video_it_becomes_the_single_frame_network(task, grid, depth):
     """The whole answer, after every window was visited as often as the network is deep."""
     single, patchwork = twins(task, grid, depth)
     frame = random_frames(np.random.default_rng(0), 1, single.config.image_size)
@@ -129,7 +129,7 @@ def test_i2_on_a_still_video_it_becomes_the_single_frame_network(task, grid, dep
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "grid", "depth"), CASES)
-def test_i4_batch_items_are_independent(task, grid, depth):
+def test_batch_items_are_independent(task, grid, depth):
     compare_items(twins(task, grid, depth)[1])
 
 
@@ -151,7 +151,7 @@ def test_warm_start_is_the_single_frame_network_and_leaves_its_memory(task, grid
 
 
 @pytest.mark.slow
-def test_i2_with_trained_weights_on_photographs():
+def test_with_trained_weights_on_photographs():
     frame = cat_and_cup(128)
     single = fresh_model("vid-sf", depth=1.0)
     pw.load_backbone_weights(single, TRAINED)
@@ -164,7 +164,7 @@ def test_i2_with_trained_weights_on_photographs():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "key"), [("vid", "scores"), ("davis", "mask")])
-def test_i2_needs_the_sweeps(task, key):
+def test_needs_the_sweeps(task, key):
     """One sweep is not enough: the first windows lacked borders. So the tests above can fail."""
     single, patchwork = twins(task, "m4n2")
     frame = random_frames(np.random.default_rng(0), 1, (128, 128))
@@ -211,7 +211,7 @@ def test_a_quarter_of_the_pixels_is_the_network_on_half_the_side(small):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m4n2", "davis-pw-m4n2"])
-def test_i4_on_frames_that_are_not_square(name, small):
+def test_on_frames_that_are_not_square(name, small):
     compare_items(small(name, image_size=(128, 256)))
 
 
@@ -289,7 +289,7 @@ def test_weights_of_another_depth_are_refused():
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("task", "depth"), [("vid", 0.35), ("davis", 0.5), ("davis", 1.0), ("davis", 1.4)])
-def test_i1_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
+def test_every_endpoint_is_keras_at_every_depth(task, depth, tmp_path):
     """With random weights, by way of a .keras file."""
     reference = keras.applications.MobileNetV2(
         input_shape=(128, 128, 3), alpha=depth, include_top=False, weights=None

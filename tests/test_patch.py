@@ -1,4 +1,4 @@
-"""Any functional Keras network on windows: still video (I2), whole frames (I1), batches (I4), and refusals."""
+"""Any functional Keras network on windows: still video, whole frames, batches, and refusals."""
 
 import collections
 import json
@@ -263,6 +263,13 @@ class Blur(layers.Layer):
         return ops.depthwise_conv(x, ops.ones((3, 3, x.shape[-1], 1)) / 9, padding="same")
 
 
+class Shifted(layers.Layer):
+    """Of two inputs: the first, and what is one pixel to the left in the second."""
+
+    def call(self, one, other):
+        return one + ops.pad(other, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
+
+
 class Gain(layers.Dense):
     """Of a class that has a rule, and something else."""
 
@@ -281,6 +288,13 @@ def test_a_rule_of_one_s_own():
     pw.register_layer_rule(Blur, "pointwise")
     with pytest.raises(UsageError, match=r"the rule of Blur gives 'pointwise'; a rule is pw\.POINTWISE"):
         pw.patch(network)
+    two = keras.Model(frame, Shifted()(layers.ReLU()(frame), frame))
+    pw.register_layer_rule(Shifted, pw.POINTWISE)
+    with pytest.raises(UsageError, match="by its rule a window's answer is not the whole map's"):
+        pw.patch(two)
+    pw.register_layer_rule(Shifted, pw.Border(columns=(1, 0)))
+    with pytest.raises(UsageError, match="a Border is of layers with one input"):
+        pw.patch(two)
     with pytest.raises(UsageError, match="takes pairs of whole pixels"):
         pw.Border(2, 0)
     with pytest.raises(UsageError, match="rules are of classes"):
