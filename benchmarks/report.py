@@ -9,7 +9,7 @@ A `Report` has `runs`, by system; a `Run` says what is known of its system and h
   report.intervals(run)["p95_ms"], report.intervals(run)["ratio_p95"]
   report.groups()                                            # [(reference, its runs)]: a table, a plot each
 
-The JSON has all of it, under the keys of docs/measure.md.
+The JSON has all of it, under the names of the fields below.
 """
 
 import dataclasses

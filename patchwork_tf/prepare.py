@@ -24,7 +24,7 @@ cli.define(_FLAGS, "dataset", "data_dir", "config", dataset=None)
 flags.DEFINE_string(
     "manual_dir",
     None,
-    "Folder of the data set as its makers publish it, for imagenet_vid, davis2016 and coco_scenes.",
+    "Folder of the data set as its makers publish it, or of your own videos for --dataset=folder.",
     flag_values=_FLAGS,
 )
 flags.DEFINE_boolean(

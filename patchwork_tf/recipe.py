@@ -10,7 +10,7 @@ again if its command, or one that it needs, is another than before. Every stage 
 A recipe has these parts:
 
     needs:   what --set must give, by name, each with a line that says what it is
-    values:  what commands have in common, by name; --set changes them; `seeds` is a list
+    values:  what commands have in common, by name; --set changes them; `seeds` is a list, by default of 0
     stages:  by what each makes, a file or folder of --output_dir: `run`, its command without the 'patchwork-', and
              perhaps `each: seed`, if there is one for every seed
     smoke:   `values` and `stages` that take the place of, or come before, the others with --smoke
@@ -146,7 +146,7 @@ def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: boo
         for name, what in needs.items():
             if name not in values and name not in stages:
                 raise UsageError(f"--set={name}=... is required: {what}")
-        seeds = values["seeds"]
+        seeds = values.get("seeds", [0])
         seeds = seeds if isinstance(seeds, list) else str(seeds).split("+")
         expanded = []
         for name, stage in stages.items():

@@ -75,6 +75,15 @@ def test_stages_read_what_earlier_ones_made(tmp_path):
     assert all(other[output] != stage.key for output, stage in stages.items())
 
 
+def test_the_recipe_of_weights_names_what_it_makes(tmp_path, capsys):
+    flags = [f"--recipe={ROOT}/recipes/weights.yaml", f"--output_dir={tmp_path}/w", "--dry_run"]
+    assert recipe.main([*flags, "--only=vid.npz,davis.npz"]) == 0
+    printed = capsys.readouterr().out
+    assert "--system=vid-sf" in printed
+    assert "--system=davis-sf" in printed
+    assert "oid" not in printed
+
+
 @pytest.mark.parametrize(
     ("text", "error", "message"),
     [

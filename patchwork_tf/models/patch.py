@@ -178,20 +178,21 @@ class _Planner:
 
     def _check_rule(self, call, need, shape):
         """Raises UsageError if by a rule a window's answer is not the whole map's; nothing else would tell."""
-        if (need != rules.POINTWISE and not isinstance(need, rules.Border)) or len(call.outputs) > 1:
+        if need != rules.POINTWISE and not isinstance(need, rules.Border):
             return
 
         def run(features):
-            return ops.convert_to_numpy(call.run(dict(zip(map(id, call.inputs), features, strict=True))))
+            return keras.tree.flatten(call.run(dict(zip(map(id, call.inputs), features, strict=True))))
 
-        def close(found, expected):
-            return found.shape == expected.shape and np.abs(found - expected).max() <= tolerance
+        def is_close(found, whole):
+            found, expected = map(ops.convert_to_numpy, (found, crop_window(whole, window, self.grid)))
+            most = 1e-4 * max(1, np.abs(expected).max())
+            return found.shape == expected.shape and np.abs(found - expected).max() <= most
 
         rng = np.random.default_rng(0)
         features = [rng.normal(size=(1, *x.shape[1:])).astype(np.float32) for x in call.inputs]
         is_seen = [self.places[id(x)] == ON_WINDOW for x in call.inputs]
         whole = run(features)
-        tolerance = 1e-4 * max(1, np.abs(whole).max())
         if isinstance(need, rules.Border):
             cell = PatchworkCell(call.layer, self.grid, shape, border=need)
             _, memory = cell(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
@@ -201,10 +202,10 @@ class _Planner:
                 crop_window(x, window, self.grid) if at else x for x, at in zip(features, is_seen, strict=True)
             ]
             if isinstance(need, rules.Border):
-                found = ops.convert_to_numpy(cell(seen[0], window, memory)[0])
+                found = [cell(seen[0], window, memory)[0]]
             else:
                 found = run(seen)
-            if not close(found, ops.convert_to_numpy(crop_window(whole, window, self.grid))):
+            if not all(map(is_close, found, whole)):
                 raise UsageError(
                     f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not the "
                     "whole map's; pw.Border(rows=(above, below), columns=(left, right), fill=0) says how far it "
