@@ -201,10 +201,7 @@ class _Planner:
             seen = [
                 crop_window(x, window, self.grid) if at else x for x, at in zip(features, is_seen, strict=True)
             ]
-            if isinstance(need, rules.Border):
-                found = [cell(seen[0], window, memory)[0]]
-            else:
-                found = run(seen)
+            found = [cell(seen[0], window, memory)[0]] if isinstance(need, rules.Border) else run(seen)
             if not all(map(is_close, found, whole)):
                 raise UsageError(
                     f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not the "
