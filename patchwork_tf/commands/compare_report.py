@@ -150,8 +150,8 @@ td:first-child {{ text-align: left; }} tr:nth-child(even) {{ background: #f2f4f6
 <footer><p>{html.escape(where)}. Against {html.escape(result["reference"])} on every whole frame; version
 {html.escape(str(result["version"]))}. Mean, p99 and maximum are of frames as an app pushes them: scaling,
 inference and suppression, the first frame included; of a file as it runs today, inference alone. A late answer is
-spread over the frames until it is due, and its first blanks do not count. Flicker: objects or pixels that come and go though they stay in what
-they are held against.</p></footer>
+spread over the frames until it is due, and its first blanks do not count. Flicker: objects or pixels that come and
+go though they stay in what they are held against.</p></footer>
 </body></html>
 """
 
