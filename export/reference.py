@@ -30,10 +30,8 @@ class FileStep(KerasStep):
         self._wanted = meaning.outputs(self._source.network)
         super().__init__(self._model_at_its_size(checkpoint, meaning))
         self.info = dataclasses.replace(self.info, system=path, class_names=tuple(checkpoint.class_names))
-        fetched = _fetched(self._source, self._wanted)
-        self._tensors = list(fetched)
-        self._runner = self._source.runner(self._tensors, fast=True)
-        self._rest = keras.Model(list(fetched.values()), self._wanted)
+        self._fetched = _fetched(self._source, self._wanted)
+        self._runner = self._source.runner(list(self._fetched), fast=True)
         self._conclude = compiled(self._concluded)
 
     def _model_at_its_size(self, checkpoint, meaning):
@@ -47,12 +45,21 @@ class FileStep(KerasStep):
         """As `KerasStep`'s; the window is the whole frame."""
         del window
         found = self._runner(self._source.as_input(frame))
-        outputs = self._conclude([ops.convert_to_tensor(found[tensor]) for tensor in self._tensors])
+        outputs = self._conclude([ops.convert_to_tensor(found[tensor]) for tensor in self._fetched])
         return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}, state
 
     def _concluded(self, tensors):
-        outputs, _ = self.model.conclude_outputs(self._rest(tensors))
+        known = {id(x): tensor for x, tensor in zip(self._fetched.values(), tensors, strict=True)}
+        outputs, _ = self.model.conclude_outputs({name: _made(x, known) for name, x in self._wanted.items()})
         return self._answer(outputs, None)
+
+
+def _made(x, known: dict):
+    """What a symbol stands for, of the tensors of others by their `id`."""
+    if id(x) not in known:
+        layer = x._keras_history.operation
+        known[id(x)] = layer(keras.tree.map_structure(lambda each: _made(each, known), layer.input))
+    return known[id(x)]
 
 
 def _fetched(source, wanted: dict) -> dict:
