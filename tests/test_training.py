@@ -240,7 +240,7 @@ def test_gradients_flow_through_the_memory(batch, small):
     with tf.GradientTape() as tape:
         tape.watch(frames)
         _, state = step(frames[0], np.array([[0, 1]] * batch, np.int32), model.initial_state(batch))
-        predictions, _ = step(frames[1], np.array([[0, 0]] * batch, np.int32), state)  # stride 2 looks to the right
+        predictions, _ = step(frames[1], np.array([[0, 0]] * batch, np.int32), state)  # it looks to the right
         high_resolution = tf.reduce_sum(predictions[0][0] ** 2)
     gradient = tape.gradient(high_resolution, frames).numpy()
     assert np.abs(gradient[0, :, :, 32:]).max() > 0  # the first window, right half
