@@ -30,19 +30,18 @@ SOURCES = tuple(
 )
 PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "keras", "numpy", "tensorflow")
 _KEPT = 3  # states of the sources, so that going back and forth between two costs nothing
-_exported = exporting.export  # tests may put what is here in its place
 
 
 def export(model, output, *args, **options) -> exporting.Exported:
     """As `exporting.export`, and with the same result; the second time the file is a copy."""
     root = os.environ.get("PATCHWORK_TEST_CACHE") or str(_CHECKOUT / "build/exports")
     if root == "off":
-        return _exported(model, output, *args, **options)
-    call = inspect.signature(_exported).bind(model, output, *args, **options)
+        return exporting.export(model, output, *args, **options)
+    call = inspect.signature(exporting.export).bind(model, output, *args, **options)
     entry = Path(root, made_by(SOURCES), _key(model, call))
     with _alone(entry):
         if not (entry / "exported").exists():
-            exported = _exported(model, str(entry / "model.tflite"), *args, **options)
+            exported = exporting.export(model, str(entry / "model.tflite"), *args, **options)
             (entry / "exported.part").write_bytes(pickle.dumps(exported))
             (entry / "exported.part").rename(entry / "exported")
         shutil.copyfile(entry / "model.tflite", output)

@@ -94,8 +94,15 @@ def small_zoo(small_networks, tmp_path_factory):
         path = save_fresh(pretrained / weights, f"{weights}-sf")
         shutil.copy(path, pretrained / f"{weights}.npz")
     patch.setattr(checkpoints, "_PRETRAINED", pretrained)
-    patch.setattr(exporting, "export", exports.export)
-    patch.setattr(compare_files, "export", exports.export)
+    export = exporting.export
+
+    def cached(*args, **options):
+        with pytest.MonkeyPatch.context() as real:
+            real.setattr(exporting, "export", export)
+            return exports.export(*args, **options)
+
+    patch.setattr(exporting, "export", cached)
+    patch.setattr(compare_files, "export", cached)
     patch.setattr(concurrent.futures, "ProcessPoolExecutor", InThisProcess)  # others would not know the networks
     yield
     patch.undo()
