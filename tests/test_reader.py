@@ -128,7 +128,7 @@ def test_white_and_black_are_what_the_file_says(tmp_path):
     path = converted(network(lambda x: layers.Activation("relu")(conv(4)(x))), tmp_path / "a.tflite")
     for given in ((0, 1), (0, 255)):
         reader.prove(reader.read(path, input_range=given), path)
-    with pytest.raises(UsageError, match=r"say what it has for black and white: input_range=\(0, 1\)"):
+    with pytest.raises(UsageError, match=r"say what it has for black and white: -1,1 or 0,1 or 0,255"):
         pw.read_tflite(path)
 
 
