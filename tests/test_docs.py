@@ -134,7 +134,7 @@ def folder(tmp_path_factory, small_zoo):
     subprocess.run(tiny, check=True, capture_output=True)
     (folder / "labels.txt").write_text("a\nb\nc\n")
     (folder / "yours.tflite").write_bytes(eight_bits())
-    exports.export(pw.build("oid-sf"), str(folder / "sf.tflite"), True, 1)
+    exporting.export(pw.build("oid-sf"), str(folder / "sf.tflite"), True, 1)
     return folder
 
 
@@ -195,7 +195,7 @@ def test_a_page(page, small_zoo, folder, monkeypatch, capsys):
 def recorded(folder):
     """What a target of one's own reads."""
     for name in ("vid-sf", "vid-pw-m4n2"):
-        exports.export(pw.build(name), str(folder / f"{name}.tflite"), True, 1)
+        exporting.export(pw.build(name), str(folder / f"{name}.tflite"), True, 1)
         (folder / f"{name}.txt").write_text("3.5\n" * 100)
 
 
