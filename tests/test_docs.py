@@ -29,7 +29,7 @@ from patchwork_tf.zoo import checkpoints, systems
 
 ROOT = Path(__file__).parents[1]
 # Each goes on with what those before it have left in the folder.
-PAGES = ("your_data", "README", "use", "your_network", "measure", "systems", "extending")
+PAGES = ("your_data", "README", "use", "measure", "your_network", "systems", "extending")
 LANGUAGES = {"": "commands", "python": "python"}
 FEWER = {
     "train": "--steps=1 --batch_size=1 --clip_frames=1 --warmup_steps=0",
@@ -222,7 +222,7 @@ def check_extending(said, printed, told):
     answers = list(pw.stream(said["model"], said["frames"], "impatient"))
     assert answers[1].window != answers[2].window
     image = keras.Input((64, 64, 3))
-    network = keras.Model(image, said["Sharpen"](keras.layers.Conv2D(4, 3, padding="same")(image)))
+    network = keras.Model(image, said["Sharpen"]()(keras.layers.Conv2D(4, 3, padding="same")(image)))
     model, frame = pw.patch(network, cells=4, window=2), said["frames"][:1, :64, :64] / np.float32(127.5) - 1
     state = model.initial_state(1)
     for _ in range(3):
