@@ -3,6 +3,7 @@
 import concurrent.futures
 import dataclasses
 import importlib
+import os
 import re
 import shlex
 import shutil
@@ -153,13 +154,17 @@ def eight_bits() -> bytes:
     return converter.convert()
 
 
-def run(line, folder) -> str:
+def run(line) -> str:
     """Runs a line as it is, but for fewer steps and frames; returns what other programs than ours print."""
     words = shlex.split(line, comments=True)
     if any(mark in line for mark in ELSEWHERE):
         return ""
     if not words[0].startswith("patchwork-"):
-        done = subprocess.run(line, shell=True, capture_output=True, text=True, cwd=folder)
+        paths = {
+            "PYTHONPATH": f"{ROOT}/runtime/python",
+            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+        }
+        done = subprocess.run(line, shell=True, capture_output=True, text=True, env={**os.environ, **paths})
         assert done.returncode == 0, f"{line}\n{done.stderr}"
         return done.stdout
     ((module, function),) = re.findall(rf'"{words[0]} = ([\w.]+):(\w+)"', (ROOT / "setup.py").read_text())
@@ -180,7 +185,7 @@ def test_a_page(page, small_zoo, folder, monkeypatch, capsys):
     printed, of_page = "", blocks(page)
     for (language, text), (_, following) in zip(of_page, [*of_page[1:], ("", "")], strict=True):
         if not language:
-            printed += "".join(run(line, folder) for line in text.splitlines())
+            printed += "".join(run(line) for line in text.splitlines())
         elif "--plugins=mine" in following:  # commands are to find it there
             (folder / "mine.py").write_text(f"import patchwork_tf as pw\n{text}")
             sys.modules.pop("mine", None)
