@@ -72,7 +72,7 @@ def _step(model):
     if isinstance(model, keras.Model):
         return step_of(video_model(model))
     if isinstance(model, str | os.PathLike):
-        if not os.path.isfile(model):
+        if not (os.path.isfile(model) or str(model).endswith(".tflite")):
             raise UsageError(
                 f"{model}: no exported file; pw.load({str(model)!r}) makes a model of a name or folder"
             )
