@@ -74,11 +74,11 @@ def typed():
 def typist(tmp_path_factory):
     """A folder with what the table names, and the names that its code has."""
     folder = tmp_path_factory.mktemp("typed")
-    save_fresh(folder / "runs/mine", "oid-pw-m2n1", ["a", "b"], image_size=64, num_classes=2)
+    save_fresh(folder / "runs/mine", "oid-pw-m2n1", ["a", "b"], image_size=128, num_classes=2)
     model = pw.load(str(folder / "runs/mine"))
     model.save(folder / "mine.keras")
     export(model, str(folder / "pw.tflite"), True, 1)
-    frames = np.random.default_rng(0).integers(0, 255, (3, 64, 64, 3)).astype(np.uint8)
+    frames = np.random.default_rng(0).integers(0, 255, (3, 128, 128, 3)).astype(np.uint8)
     video.write_video(str(folder / "clip.mp4"), frames, 1 / 25)
     return folder, model, frames[:2]
 

@@ -161,6 +161,11 @@ class PatchworkModel(keras.Model):
             return False
         return self.config.policy_prior == "none" or self.attention.is_trained
 
+    def get_layer(self, name=None, index=None):
+        """A layer by name, those of the network among them, or by index. Raises ValueError if there is none."""
+        names = {layer.name for layer in self.layers}
+        return (super() if index is not None or name in names else self.network).get_layer(name, index)
+
     def fit(self, *args, **options):
         """Raises UsageError: a frame alone has no memory to learn from."""
         raise UsageError("patchwork_tf.training.ClipModel(model) is what fits: it unrolls a model over clips")
