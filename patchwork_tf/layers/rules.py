@@ -294,15 +294,47 @@ _AFTER_PADDING = {
     kind: _CONVOLUTIONS[kind]
     for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.MaxPooling2D)
 }
-_POINTWISE = """Activation ReLU LeakyReLU ELU Add Subtract Multiply Average Maximum Minimum Dense Dropout
-SpatialDropout2D GaussianNoise GaussianDropout Rescaling ActivityRegularization Identity"""
-_WHOLE_MAP = "GlobalMaxPooling2D Flatten Reshape Permute Attention MultiHeadAttention GroupNormalization"
-_OVER_CHANNELS = "BatchNormalization LayerNormalization Normalization Softmax Concatenate"
+_POINTWISE = (
+    layers.Activation,
+    layers.ReLU,
+    layers.LeakyReLU,
+    layers.ELU,
+    layers.Add,
+    layers.Subtract,
+    layers.Multiply,
+    layers.Average,
+    layers.Maximum,
+    layers.Minimum,
+    layers.Dense,
+    layers.Dropout,
+    layers.SpatialDropout2D,
+    layers.GaussianNoise,
+    layers.GaussianDropout,
+    layers.Rescaling,
+    layers.ActivityRegularization,
+    layers.Identity,
+)
+_WHOLE_MAP = (
+    layers.GlobalMaxPooling2D,
+    layers.Flatten,
+    layers.Reshape,
+    layers.Permute,
+    layers.Attention,
+    layers.MultiHeadAttention,
+    layers.GroupNormalization,
+)
+_OVER_CHANNELS = (
+    layers.BatchNormalization,
+    layers.LayerNormalization,
+    layers.Normalization,
+    layers.Softmax,
+    layers.Concatenate,
+)
 for _layer, _rule in _CONVOLUTIONS.items():
     register_layer_rule(_layer, _rule)
-for _names, _rule in ((_POINTWISE, POINTWISE), (_WHOLE_MAP, WHOLE_MAP), (_OVER_CHANNELS, _over_channels)):
-    for _name in _names.split():
-        register_layer_rule(getattr(layers, _name), _rule)
+for _kinds, _rule in ((_POINTWISE, POINTWISE), (_WHOLE_MAP, WHOLE_MAP), (_OVER_CHANNELS, _over_channels)):
+    for _kind in _kinds:
+        register_layer_rule(_kind, _rule)
 register_layer_rule(layers.PReLU, _prelu)
 register_layer_rule(layers.GlobalAveragePooling2D, MEAN)
 _ARITHMETIC = """Add Subtract Multiply Divide TrueDivide Maximum Minimum Negative Power Square Abs Absolute Clip
