@@ -37,7 +37,7 @@ class FileStep(KerasStep):
     def _model_at_its_size(self, checkpoint, meaning):
         """What makes answers of the maps. The checkpoint's network is padded for frames of another size."""
         size, name = self._source.image_size, f"{checkpoint.config.network} as it is"
-        network = keras.Model(self._source.network.inputs, self._wanted, name="network")
+        network = keras.Model(self._source.network.input, self._wanted, name="network")
         networks.register_network(name, networks.describe(network, name, size, meaning.answer))
         return build(dataclasses.replace(checkpoint.config, network=name, image_size=size))
 
