@@ -60,7 +60,7 @@ flags.DEFINE_boolean("dry_run", False, "Print the commands and which are done, a
 
 _MODULES = {name: name for name in ("prepare", "train", "evaluate", "compare", "tables")}
 _MODULES |= {"export": "export.__main__", "benchmark": "benchmarks.__main__"}
-_HEAVY = ("training", "score_systems")  # modules of commands/, imported once for all stages
+_HEAVY = ("train_run", "score_systems")  # modules of commands/, imported once for all stages
 _IS_COMPILED = ("export", "benchmark")  # with --smoke, too: what is compiled there is what is tested
 _NAME = re.compile(r"\{([^{}]*)\}")
 _DONE = "stages.json"

@@ -188,7 +188,7 @@ flags.DEFINE_integer(
 def main():
     if _FLAGS.precision == "bfloat16":  # TensorFlow 2.21's oneDNN then has gradients of convolutions that are NaN
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    from patchwork_tf.commands.training import run
+    from patchwork_tf.commands.train_run import run
 
     for name, value in _DEFAULTS[_FLAGS.stage].items():
         if _FLAGS[name].value is None:
