@@ -34,29 +34,22 @@ import sys
 import time
 
 import yaml
-from absl import flags
 
 from patchwork_tf import backend, cli, files
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.interrupts import interruptible
 
-_FLAGS = flags.FlagValues()
-flags.DEFINE_string("recipe", None, "The recipe, a .yaml file. Required.", _FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder of all that is made. Required.", _FLAGS)
-cli.define_list("set", "", "Values of the recipe that are other than in its file, as name=value.", _FLAGS)
-flags.DEFINE_boolean(
-    "smoke", False, "Try the recipe on tiny data in a minute or two: that it runs, not what it gives.", _FLAGS
+_FLAGS = cli.Flags()
+_FLAGS.string("recipe", "The recipe, a .yaml file. Required.")
+_FLAGS.string("output_dir", "Folder of all that is made. Required.")
+_FLAGS.list("set", "Values of the recipe that are other than in its file, as name=value.")
+_FLAGS.boolean("smoke", "Try the recipe on tiny data in a minute or two: that it runs, not what it gives.")
+_FLAGS.integer(
+    "jobs", "Stages at once, where they do not need each other; each takes memory and cores.", default=1, least=1
 )
-flags.DEFINE_integer(
-    "jobs",
-    1,
-    "Stages at once, where they do not need each other; each takes memory and cores.",
-    1,
-    flag_values=_FLAGS,
-)
-cli.define_list("only", "", "Stages to run, with all that they need; by default all.", _FLAGS)
-flags.DEFINE_boolean("dry_run", False, "Print the commands and which are done, and run nothing.", _FLAGS)
+_FLAGS.list("only", "Stages to run, with all that they need; by default all.")
+_FLAGS.boolean("dry_run", "Print the commands and which are done, and run nothing.")
 
 _MODULES = {name: name for name in ("prepare", "train", "evaluate", "compare", "tables")}
 _MODULES |= {"export": "export.__main__", "benchmark": "benchmarks.__main__"}
@@ -92,6 +85,7 @@ class Stage:
 
 @cli.command("patchwork-recipe", _FLAGS, __doc__)
 def main():
+    """Runs the stages that are not done yet, or lists them."""
     cli.required(_FLAGS, "recipe", "output_dir")
     given = dict(_assignment(text) for text in _FLAGS.set)
     stages = _needed(read(_FLAGS.recipe, _FLAGS.output_dir, given, _FLAGS.smoke), _FLAGS.only)

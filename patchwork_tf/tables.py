@@ -22,7 +22,6 @@ import json
 import statistics
 import sys
 
-from absl import flags
 from tabulate import tabulate
 
 import patchwork_tf as pw
@@ -30,23 +29,17 @@ from patchwork_tf import cli, files
 from patchwork_tf.errors import UsageError
 from patchwork_tf.zoo.paper import PAPER, TABLE_3, TABLE_OF
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "image_size", system="")
-flags.DEFINE_boolean(
+_FLAGS.boolean(
     "json",
-    False,
     "Print a list with one object per row: system, mflops_max, mflops_avg, paper_mflops_max, "
     "paper_mflops_avg, and more.",
-    _FLAGS,
 )
-flags.DEFINE_boolean(
-    "layers", False, "Multiply-adds, parameters, activation and state bytes of every layer.", _FLAGS
-)
-cli.define_list("scores", "", "What was scored: files of patchwork-evaluate --json, of all seeds.", _FLAGS)
-flags.DEFINE_string("latency", None, "What was timed: a report of patchwork-benchmark --json.", _FLAGS)
-flags.DEFINE_string(
-    "output", None, "File for the table of --scores and --latency, in Markdown; by default it is printed.", _FLAGS
-)
+_FLAGS.boolean("layers", "Multiply-adds, parameters, activation and state bytes of every layer.")
+_FLAGS.list("scores", "What was scored: files of patchwork-evaluate --json, of all seeds.")
+_FLAGS.string("latency", "What was timed: a report of patchwork-benchmark --json.")
+_FLAGS.string("output", "File for the table of --scores and --latency, in Markdown; by default it is printed.")
 
 _TABLE_3_SYSTEMS = ("vid-pw-m4n1", "vid-pw-m2n1", "vid-pw-m4n2")
 _NO_TABLE = 99  # after all others
@@ -57,6 +50,7 @@ _TIMES = ("p95", "p99", "mean", "std")
 
 @cli.command("patchwork-tables", _FLAGS, __doc__)
 def main():
+    """Prints the tables, or writes one of the paper with --scores and --latency."""
     if _FLAGS.scores or _FLAGS.latency:
         text = _paper_table()
         if not _FLAGS.output:
