@@ -61,21 +61,13 @@ _DONE = "stages.json"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A command to run.
+    """A command to run."""
 
-    Attributes:
-        name: as in the recipe.
-        output: what it makes, below the folder.
-        command: with its arguments, without the 'patchwork-'.
-        needs: outputs of other stages that it reads.
-        key: digest of its command and of all that were run for what it reads.
-    """
-
-    name: str
-    output: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...]
-    key: str
+    name: str  # as in the recipe
+    output: str  # what it makes, below the folder
+    command: tuple[str, ...]  # with its arguments, without the 'patchwork-'
+    needs: tuple[str, ...]  # outputs of other stages that it reads
+    key: str  # digest of its command and of all that were run for what it reads
 
     @property
     def text(self) -> str:
