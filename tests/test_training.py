@@ -217,7 +217,7 @@ def test_training_learns_a_clip_by_heart():
     model = pw.build("small-boxes", num_classes=10)
     settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
     videos = clips.training_clips(Source(), settings)
-    batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
+    batch = next(iter(clips.training_batches(videos, model.grid, 4, clips.BatchConfig(augmented=False))))
     trainer = ClipModel(model)
     trainer.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()
