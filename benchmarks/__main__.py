@@ -119,7 +119,9 @@ def _measured() -> Iterator:
                 bar.total = total
                 bar.update()
 
-            benchmark = harness.Benchmark(workloads, folder, _command(), progress)
+            given = [_FLAGS[name].serialize() for name in _FLAGS if _FLAGS[name].present]
+            command = shlex.join(["patchwork-benchmark", *given])
+            benchmark = harness.Benchmark(workloads, folder, command, progress)
             for measured in harness.measure(benchmark, targets):
                 bar.clear()  # what is printed about it would go on in the bar's line
                 of_models = {name: _FLAGS[name].value for name in _OF_MODELS}
@@ -177,11 +179,6 @@ def _kept(resumable: bool):
 
 def _say(text):
     tqdm.write(text, file=sys.stderr)
-
-
-def _command() -> str:
-    given = [_FLAGS[name].serialize() for name in _FLAGS if _FLAGS[name].present]
-    return shlex.join(["patchwork-benchmark", *given])
 
 
 if __name__ == "__main__":
