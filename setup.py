@@ -78,7 +78,7 @@ setup(
             "patchwork-train = patchwork_tf.train:main",
             "patchwork-evaluate = patchwork_tf.evaluate:main",
             "patchwork-export = patchwork_tf.export.__main__:main",
-            "patchwork-import = patchwork_tf.export.importing:main",
+            "patchwork-import = patchwork_tf.export.import_command:main",
             "patchwork-benchmark = patchwork_tf.benchmarks.__main__:main",
             "patchwork-compare = patchwork_tf.compare:main",
             "patchwork-demo = patchwork_tf.demo:main",

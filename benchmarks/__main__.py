@@ -24,53 +24,48 @@ import sys
 import tempfile
 from collections.abc import Iterator
 
-from absl import flags
 from tqdm import tqdm
 
 from patchwork_tf import bars, cli
 from patchwork_tf.benchmarks.android import CLUSTERS
 from patchwork_tf.errors import DataError, UsageError
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 _OF_MODELS = ("checkpoint", "image_size", "depth")
 _OF_PHONES = ("serial", "cluster", "fixed_performance", "cool_seconds", "runner", "resume")
 
-flags.DEFINE_enum("target", "host", ["host", "adb"], "This machine, or a phone that adb reaches.", _FLAGS)
+_FLAGS.enum("target", "This machine, or a phone that adb reaches.", default="host", values=["host", "adb"])
 cli.define(_FLAGS, "system", system="vid-sf,vid-pw-m4n2,vid-pw-m4n1")
-flags.DEFINE_integer(
-    "steps", 1000, "Frames to time per system and repeat; below 1000, p99 says little.", 1, flag_values=_FLAGS
+_FLAGS.integer(
+    "steps", "Frames to time per system and repeat; below 1000, p99 says little.", default=1000, least=1
 )
 cli.define(_FLAGS, "json")
-flags.DEFINE_string("html", None, "The page with plots to write.", _FLAGS)
-cli.define_list(
-    "scores", "", "Accuracies to show beside latencies: files that patchwork-evaluate --json wrote.", _FLAGS
-)
-cli.define_list("report", "", "Measure nothing: show this report, or compare BEFORE.json,AFTER.json.", _FLAGS)
+_FLAGS.string("html", "The page with plots to write.")
+_FLAGS.list("scores", "Accuracies to show beside latencies: files that patchwork-evaluate --json wrote.")
+_FLAGS.list("report", "Measure nothing: show this report, or compare BEFORE.json,AFTER.json.")
 cli.define(_FLAGS, "tflite", "checkpoint", "image_size", "depth")
-flags.DEFINE_integer(
-    "repeats", None, "How often every system runs; by default once, and 3 times on phones.", 1, flag_values=_FLAGS
+_FLAGS.integer("repeats", "How often every system runs; by default once, and 3 times on phones.", least=1)
+_FLAGS.number(
+    "fps", "Frames arrive at this rate, and late ones are counted; 0 is back to back.", default=0.0, least=0
 )
-flags.DEFINE_float(
-    "fps", 0.0, "Frames arrive at this rate, and late ones are counted; 0 is back to back.", 0, flag_values=_FLAGS
-)
-flags.DEFINE_integer("threads", 1, "Of inference.", 1, flag_values=_FLAGS)
+_FLAGS.integer("threads", "Of inference.", default=1, least=1)
 cli.define(_FLAGS, "seed")
-cli.define_list("serial", "", "Phones: which of several, by serial number or HOST:PORT.", _FLAGS)
-flags.DEFINE_enum("cluster", "big", CLUSTERS, "Phones: CPUs to run on; all does not pin.", _FLAGS)
-flags.DEFINE_boolean("fixed_performance", True, "Phones: hold the clocks at what they can sustain.", _FLAGS)
-flags.DEFINE_float("cool_seconds", 600.0, "Phones: how long to wait for a hot one.", 0, flag_values=_FLAGS)
-flags.DEFINE_string("runner", None, "Phones: folder of a runner built elsewhere, by an NDK for example.", _FLAGS)
-flags.DEFINE_string(
-    "resume", None, "Phones: folder of finished repeats, to continue; by default a temporary one.", _FLAGS
-)
+_FLAGS.list("serial", "Phones: which of several, by serial number or HOST:PORT.")
+_FLAGS.enum("cluster", "Phones: CPUs to run on; all does not pin.", default="big", values=CLUSTERS)
+_FLAGS.boolean("fixed_performance", "Phones: hold the clocks at what they can sustain.", default=True)
+_FLAGS.number("cool_seconds", "Phones: how long to wait for a hot one.", default=600.0, least=0)
+_FLAGS.string("runner", "Phones: folder of a runner built elsewhere, by an NDK for example.")
+_FLAGS.string("resume", "Phones: folder of finished repeats, to continue; by default a temporary one.")
 
 
-def _benchmark():
+@cli.command("patchwork-benchmark", _FLAGS, __doc__)
+def main():
+    """Measures, or shows or compares reports."""
     from patchwork_tf.benchmarks import compare, report
 
     cli.check_outputs(_FLAGS, "json", "html")
-    scores = report.read_scores(_given("scores"))
-    reports = [report.read(path) for path in _given("report")]
+    scores = report.read_scores(_FLAGS.scores)
+    reports = [report.read(path) for path in _FLAGS.report]
     if len(reports) > 2:
         raise UsageError(f"--report takes one report, or two to compare, not {len(reports)}")
     if len(reports) == 2:
@@ -82,10 +77,6 @@ def _benchmark():
             _publish(measured, scores)
             if not measured.finished:
                 raise KeyboardInterrupt  # what there was is written; the exit code tells that it is not all
-
-
-def _given(name) -> list[str]:
-    return list(filter(None, _FLAGS[name].value))
 
 
 def _publish(shown, scores):
@@ -114,7 +105,7 @@ def _measured() -> Iterator:
     """Reports of a new run, one per machine."""
     from patchwork_tf.benchmarks import harness
 
-    if _given("tflite"):
+    if _FLAGS.tflite:
         _refuse(("system", *_OF_MODELS), "--tflite: the files say what they are; leave out --{}")
     if _FLAGS.target == "host":
         _refuse(_OF_PHONES, "--{} is for phones: say --target=adb too")
@@ -128,7 +119,9 @@ def _measured() -> Iterator:
                 bar.total = total
                 bar.update()
 
-            benchmark = harness.Benchmark(workloads, folder, _command(), progress)
+            given = [_FLAGS[name].serialize() for name in _FLAGS if _FLAGS[name].present]
+            command = shlex.join(["patchwork-benchmark", *given])
+            benchmark = harness.Benchmark(workloads, folder, command, progress)
             for measured in harness.measure(benchmark, targets):
                 bar.clear()  # what is printed about it would go on in the bar's line
                 of_models = {name: _FLAGS[name].value for name in _OF_MODELS}
@@ -153,17 +146,17 @@ def _targets() -> list:
 
     if _FLAGS.target == "host":
         return [Host(_settings(Settings))]
-    settings, devices = _settings(PhoneSettings), select(Adb(), _given("serial"), _say)
+    settings, devices = _settings(PhoneSettings), select(Adb(), _FLAGS.serial, _say)
     return [Phone(device, settings, _FLAGS.runner, _say) for device in devices]
 
 
 def _workloads(folder) -> dict:
     from patchwork_tf.benchmarks import workloads
 
-    if paths := _given("tflite"):
-        return workloads.from_files(paths)
+    if _FLAGS.tflite:
+        return workloads.from_files(_FLAGS.tflite)
     overrides = cli.override(image_size=_FLAGS.image_size, depth=_FLAGS.depth)
-    checkpoint = cli.single("checkpoint", _FLAGS.checkpoint) if _given("checkpoint") else None
+    checkpoint = cli.single("checkpoint", _FLAGS.checkpoint) if _FLAGS.checkpoint else None
     return workloads.from_zoo(cli.non_empty("system", _FLAGS.system), folder, checkpoint, _FLAGS.seed, **overrides)
 
 
@@ -186,15 +179,6 @@ def _kept(resumable: bool):
 
 def _say(text):
     tqdm.write(text, file=sys.stderr)
-
-
-def _command() -> str:
-    given = [_FLAGS[name].serialize() for name in _FLAGS if _FLAGS[name].present]
-    return shlex.join(["patchwork-benchmark", *given])
-
-
-def main(argv=None) -> int:
-    return cli.run(_benchmark, _FLAGS, "patchwork-benchmark", __doc__, argv)
 
 
 if __name__ == "__main__":

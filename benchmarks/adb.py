@@ -46,7 +46,9 @@ class Answer(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """The last line that it printed, which is where programs say what is wrong."""
+        """The last line that it printed, which is where programs say what is wrong, or what signal killed it."""
+        if self.status in range(129, 160):  # a shell reports signals as exit statuses from 128
+            return f"killed by signal {self.status - 128}"
         lines = (self.errors.strip() or self.output.strip()).splitlines()
         return lines[-1] if lines else f"exit status {self.status}"
 

@@ -19,8 +19,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import NamedTuple
 
-from absl import flags
-
 from patchwork_tf import cli, files
 from patchwork_tf.errors import DataError, UsageError
 
@@ -45,10 +43,8 @@ ARCHITECTURES = {
 }
 _SYSTEM_LIBRARIES = ("libc.so.6", "libm.so.6", "libgcc_s.so.1", "libstdc++.so.6")  # what libLiteRt.so needs
 
-_FLAGS = flags.FlagValues()
-flags.DEFINE_string(
-    "bundle", None, "Folder to fill with runner, LiteRT, system libraries and loader, for arm64.", _FLAGS
-)
+_FLAGS = cli.Flags()
+_FLAGS.string("bundle", "Folder to fill with runner, LiteRT, system libraries and loader, for arm64.")
 
 
 class Bundle(NamedTuple):
@@ -200,7 +196,9 @@ def _run(command, failure) -> str:
     return done.stdout
 
 
-def _native():
+@cli.command("patchwork-native", _FLAGS, __doc__)
+def main():
+    """Tells where runner and library are, or fills a bundle."""
     if not _FLAGS.bundle:
         print(f"runner   {runner_path()}\nlibrary  {library_path()}")
         return
@@ -208,10 +206,6 @@ def _native():
     size = sum(os.path.getsize(os.path.join(bundle.folder, name)) for name in bundle.files)
     print(f"{bundle.folder}: {len(bundle.files)} files, {size / 1e6:.1f} MB. Copy it over, and there:")
     print(f"{' '.join(bundle.command)} --model=F.tflite --samples=OUT.txt")
-
-
-def main(argv=None) -> int:
-    return cli.run(_native, _FLAGS, "patchwork-native", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import shlex
 import time
 
 from patchwork_tf.benchmarks import android, native
-from patchwork_tf.benchmarks.adb import Answer, Device
+from patchwork_tf.benchmarks.adb import Device
 from patchwork_tf.benchmarks.android import THERMAL_STATUS, Heat
 from patchwork_tf.benchmarks.harness import Target
 from patchwork_tf.benchmarks.plan import Settings, Workload
@@ -144,7 +144,7 @@ class Phone(Target):
         # Instead of its shell: that is what a device ends when the link breaks.
         answer = self._device.execute(f"cd {REMOTE} && exec {shlex.join([*self._command, *flags])}", limit)
         if answer.status:
-            raise self._device.failure(f"the runner failed on {system}", _reason(answer))
+            raise self._device.failure(f"the runner failed on {system}", answer.reason)
         after = self._heat()
         expected = {**workload.facts(settings, frames), "model": f"{system}.tflite"}
         path = os.path.join(self._folder, "arriving.txt")
@@ -272,8 +272,3 @@ def _taint(before: Heat, after: Heat) -> str | None:
         return None
     moved = after.celsius - before.celsius
     return f"temperature moved by {moved:+.1f} degrees" if abs(moved) > _MOVED_CELSIUS else None
-
-
-def _reason(answer: Answer) -> str:
-    """Why a command ended badly. A shell reports signals as exit statuses from 128."""
-    return f"killed by signal {answer.status - 128}" if answer.status in range(129, 160) else answer.reason

@@ -281,15 +281,11 @@ def scored_rows(paths: list[str]) -> list[tuple[dict, Accuracy]]:
         scores = read_json(path)
         for score in scores if isinstance(scores, list) else [scores]:
             try:
-                rows.append((score, _accuracy(score)))
+                metrics = get_task(get_system(score["system"]).task).accuracy(score)
+                percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
+                rows.append((score, from_json(Accuracy, {**score, "metrics": percent}, score["system"])))
             except (KeyError, TypeError, ValueError) as error:
                 raise DataError(
                     f"{path}: not what patchwork-evaluate --json writes of systems ({error})"
                 ) from None
     return rows
-
-
-def _accuracy(score) -> Accuracy:
-    metrics = get_task(get_system(score["system"]).task).accuracy(score)
-    percent = {name: value if value is None else 100 * value for name, value in metrics.items()}
-    return from_json(Accuracy, {**score, "metrics": percent}, score["system"])

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from tabulate import tabulate
 
-from patchwork_tf.benchmarks.report import Accuracy, Report, Run
+from patchwork_tf.benchmarks.report import Report, Run
 from patchwork_tf.task import get_task
 from patchwork_tf.zoo.paper import TABLE_OF
 
@@ -82,15 +82,12 @@ def notes(report: Report):
     if delayed and all(mean for _, mean in delayed.values()):
         divided = ", ".join(f"{name} {ratio(mean / (delay + 1))}" for name, (delay, mean) in delayed.items())
         yield f"* The paper divides the average by the frames of a delay once more; so would ours be: {divided}."
-    for note in dict.fromkeys(scored_on(run.accuracy) for run in runs if run.accuracy):
-        yield f"Accuracy: {note}."
-
-
-def scored_on(scores: Accuracy) -> str:
-    """Where an accuracy comes from."""
-    size = "x".join(map(str, scores.image_size))
-    weights = f", {scores.weights['name']}" if scores.weights else ""
-    return f"{scores.dataset}, {size} pixels, policy {scores.policy}{weights}"
+    told = {}  # in order, each once
+    for scores in (run.accuracy for run in runs if run.accuracy):
+        size = "x".join(map(str, scores.image_size))
+        weights = f", {scores.weights['name']}" if scores.weights else ""
+        told[f"Accuracy: {scores.dataset}, {size} pixels, policy {scores.policy}{weights}."] = None
+    yield from told
 
 
 def milliseconds(value: float) -> str:
@@ -112,11 +109,8 @@ def ratio(value: float | None) -> str:
 
 def accuracy(task: str, metrics: dict | None) -> str:
     """The measures of a task, in per cent with one digit; '-' where unknown."""
-    return "/".join(_one_digit(metrics.get(measure)) for measure in get_task(task).measures) if metrics else "-"
-
-
-def _one_digit(value: float | None) -> str:
-    return "-" if value is None else f"{value:.1f}"
+    values = [metrics.get(measure) for measure in get_task(task).measures] if metrics else [None]
+    return "/".join("-" if value is None else f"{value:.1f}" for value in values)
 
 
 def device(report: Report) -> str:

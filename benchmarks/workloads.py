@@ -1,9 +1,7 @@
 """Files to measure: exported from the zoo for the occasion, or exported earlier."""
 
 import dataclasses
-import itertools
 import os
-import statistics
 import sys
 
 import keras
@@ -16,14 +14,12 @@ from patchwork_tf.export import metadata
 from patchwork_tf.export.exporting import export
 from patchwork_tf.export.inspect import state_bytes
 from patchwork_tf.grid import Grid
-from patchwork_tf.models.config import ModelConfig, ModelInfo, StreamConfig
+from patchwork_tf.models.config import ModelConfig, StreamConfig
 from patchwork_tf.runtime.quiet import hidden_stderr
-from patchwork_tf.streaming.schedule import frame_mflops
+from patchwork_tf.streaming.schedule import run_mflops
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.paper import PAPER
 from patchwork_tf.zoo.systems import System, list_systems
-
-_RUN_FRAMES = 64  # a multiple of every system's interval
 
 
 def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, **overrides) -> dict[str, Workload]:
@@ -98,8 +94,7 @@ def from_file(path: str) -> Workload:
 
 def _workload(system, path, about) -> Workload:
     """What is known of a system without measuring it."""
-    costs = list(itertools.islice(frame_mflops(_Step(system.stream, about["mflops"])), _RUN_FRAMES))
-    average = statistics.fmean(costs)
+    most, average, average_of_run = run_mflops(system.stream, (1 + system.stream.flip) * about["mflops"]["step"])
     grid = Grid(**about["grid"])
     weights = about["weights"], about.get("weights_sha256")
     file = ExportedFile(provenance.sha256(path), os.path.getsize(path), state_bytes(about), *weights)
@@ -112,20 +107,10 @@ def _workload(system, path, about) -> Workload:
         depth=about["model"]["depth"],
         image_size=tuple(about["input"]["image_size"]),
         grid=about["grid"],
-        mflops_max=max(costs),
-        mflops_avg=average / (system.stream.delay + 1),
-        mflops_avg_run=average,
+        mflops_max=most,
+        mflops_avg=average,
+        mflops_avg_run=average_of_run,
         file=file,
         paper=PAPER.get(system.name),
     )
     return Workload(run, path, grid)
-
-
-class _Step:
-    """What `frame_mflops` asks of a step, from a file's metadata."""
-
-    def __init__(self, stream, mflops):
-        self.info, self._mflops = ModelInfo(stream=stream), mflops
-
-    def mflops(self, whole_frame=False):
-        return (1 + self.info.stream.flip) * self._mflops["start" if whole_frame else "step"]

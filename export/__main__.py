@@ -10,45 +10,34 @@ next_window and state out; and `whole_frame`, of a first frame. Its metadata say
 import itertools
 import sys
 
-from absl import flags
-
 from patchwork_tf import choices, cli
 from patchwork_tf.errors import UsageError
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "checkpoint", "output", "image_size", "depth")
-flags.DEFINE_boolean(
-    "suppression", True, "Put per-class suppression into a detector's graph; else all anchors are output.", _FLAGS
+_FLAGS.boolean(
+    "suppression", "Put per-class suppression into a detector's graph; else all anchors are output.", default=True
 )
-flags.DEFINE_enum(
+_FLAGS.enum(
     "quantize",
-    "none",
-    choices.QUANTIZATIONS,
     "float16: half the file, computed in half precision on processors that can, as in most phones. int8: weights, "
     "activations and memory in 8 bits, calibrated on a video; needs pip install ai-edge-quantizer.",
-    _FLAGS,
+    default="none",
+    values=choices.QUANTIZATIONS,
 )
-flags.DEFINE_string(
+_FLAGS.string(
     "calibration",
-    None,
     f"Video file or folder, on whose first {choices.CALIBRATION_FRAMES} frames --quantize=int8 is calibrated; "
     "by default generated clips. Give one like those that the model will see.",
-    _FLAGS,
 )
-flags.DEFINE_string(
-    "inspect", None, "Only tell about this file: signature, states, operators, partitions, metadata.", _FLAGS
-)
-flags.DEFINE_string(
-    "golden",
-    None,
-    "Folder for golden vectors: frames, windows and answers, by which an app proves itself.",
-    _FLAGS,
-)
-flags.DEFINE_integer("verify_steps", 50, "Random steps that must agree with Keras.", 1, flag_values=_FLAGS)
+_FLAGS.string("inspect", "Only tell about this file: signature, states, operators, partitions, metadata.")
+_FLAGS.string("golden", "Folder for golden vectors: frames, windows and answers, by which an app proves itself.")
+_FLAGS.integer("verify_steps", "Random steps that must agree with Keras.", default=50, least=1)
 
 
 @cli.command("patchwork-export", _FLAGS, __doc__)
 def main():
+    """Exports a model, or tells about a file."""
     from patchwork_tf.export import golden, inspect
     from patchwork_tf.export.exporting import export
     from patchwork_tf.zoo import checkpoints

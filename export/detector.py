@@ -160,11 +160,11 @@ class DetectorLowering(Lowering):
         return [tf.where(shorter > np.full(shorter.shape, LEAST_SIDE, np.float32), scores, 0.0), classes]
 
     def _activated(self, logits):
-        """`reading.scores` in operators of TensorFlow."""
-        reading = self.model.reading
-        if reading.activation != SCORES:
-            logits = tf.sigmoid(logits) if reading.activation == SIGMOID else tf.nn.softmax(logits)
-        return logits[:, 1:] if reading.background else logits
+        """`decoder.scores` in operators of TensorFlow."""
+        decoder = self.model.decoder
+        if decoder.activation != SCORES:
+            logits = tf.sigmoid(logits) if decoder.activation == SIGMOID else tf.nn.softmax(logits)
+        return logits[:, 1:] if decoder.background else logits
 
     def _sizes(self, level):
         """Heights, then widths (2 a,) of the anchors of one location."""
@@ -177,7 +177,7 @@ class DetectorLowering(Lowering):
         In 8 bits, with one range for all, centres would be lost beside the logarithms of sizes. The scales of the
         codes go into the predictor's weights, and so do the anchors' sizes that centres are relative to.
         """
-        n, coder = self.model.levels[level].anchors.shape[2], self.model.reading.coder
+        n, coder = self.model.levels[level].anchors.shape[2], self.model.decoder.coder
         order = np.concatenate([np.arange(n) * coder.numbers + place for place in coder.places])
         gain = np.concatenate([self._sizes(level), np.ones(2 * n, np.float32)]) / np.repeat(
             np.float32(coder.scales), n
@@ -197,7 +197,7 @@ class DetectorLowering(Lowering):
         if not whole_map:
             center += self._shift(n)
         sizes = codes[..., 2 * n :]
-        if self.model.reading.coder.exponential:
+        if self.model.decoder.coder.exponential:
             sizes = tf.exp(tf.minimum(sizes, LARGEST_SIZE))
         half = sizes * (self._sizes(level) / 2)
         return tf.clip_by_value(tf.concat([center - half, center + half], 3), 0.0, 1.0)

@@ -24,15 +24,10 @@ _CALIBRATION_CLIPS = 4  # of moving_objects, if no video is given
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """What was written.
+    """What was written."""
 
-    Attributes:
-        comparison: with Keras, of the file in float32; None if it was left out.
-        quantized: the same of the quantized file, None if it is in float32.
-    """
-
-    comparison: verify.Comparison | None
-    quantized: verify.Comparison | None = None
+    comparison: verify.Comparison | None  # with Keras, of the file in float32; None if it was left out
+    quantized: verify.Comparison | None = None  # the same of the quantized file, None if it is in float32
 
     def __str__(self):
         if self.quantized is None:

@@ -27,8 +27,6 @@ import urllib.request
 from importlib.metadata import version
 from pathlib import Path
 
-from absl import flags
-
 import patchwork_tf
 from patchwork_tf import cli, files
 from patchwork_tf.errors import DataError, UsageError
@@ -47,21 +45,16 @@ _PACKAGES = {
 }
 _LATE = (".wasm", "_internal.js", ".bin", ".tflite", ".txt")  # endings of files that a page may never need
 
-_FLAGS = flags.FlagValues()
-flags.DEFINE_string(
-    "folder",
-    None,
-    "Where the page is, or is put; by default build/web in a checkout, else one in the user's cache.",
-    _FLAGS,
+_FLAGS = cli.Flags()
+_FLAGS.string(
+    "folder", "Where the page is, or is put; by default build/web in a checkout, else one in the user's cache."
 )
-cli.define_list(
+_FLAGS.list(
     "systems",
-    "",
     f"What the page comes with, by default those that it has, else {','.join(_SYSTEMS)}; the first is shown.",
-    _FLAGS,
 )
-flags.DEFINE_boolean("build_only", False, "Build the page, and do not serve it.", _FLAGS)
-flags.DEFINE_integer("port", 8000, "Port on this machine.", 0, 65535, flag_values=_FLAGS)
+_FLAGS.boolean("build_only", "Build the page, and do not serve it.")
+_FLAGS.integer("port", "Port on this machine.", default=8000, least=0, most=65535)
 
 
 def build(folder: str, systems=()) -> Path:
@@ -250,19 +243,17 @@ def server(folder: str, port: int) -> http.server.ThreadingHTTPServer:
         raise DataError(f"port {port}: {error.strerror}; name another one by --port") from None
 
 
-def _run():
+@cli.command("patchwork-web", _FLAGS, __doc__)
+def main():
+    """Builds the page if need be, and serves it."""
     folder = _FLAGS.folder or str((_ROOT / "build" if (_ROOT / "setup.py").exists() else _cache()) / "web")
-    build(folder, list(filter(None, _FLAGS.systems)))
+    build(folder, _FLAGS.systems)
     if _FLAGS.build_only:
         print(f"{folder} is ready for any static host; patchwork-web serves it on this machine.")
         return
     with server(folder, _FLAGS.port) as serving:
         print(f"http://localhost:{serving.server_port}  (Ctrl-C ends it)", flush=True)
         serving.serve_forever()
-
-
-def main(argv=None) -> int:
-    return cli.run(_run, _FLAGS, "patchwork-web", __doc__, argv)
 
 
 if __name__ == "__main__":

@@ -135,10 +135,6 @@ class _ImageSizeSerializer(flags.ArgumentSerializer):
         return "x".join(map(str, value))
 
 
-def _define_image_size(name, default, help, flag_values):
-    flags.DEFINE(_ImageSize(), name, default, help, flag_values, _ImageSizeSerializer())
-
-
 class _List(flags.ListParser):
     """Items separated by commas; but a path that exists is one item, commas and all."""
 
@@ -156,102 +152,112 @@ class _ListFlag(flags.Flag):
         self.value = [*before, *self.value]
 
 
-def define_list(name, default, help, flag_values):
-    """Defines a flag of items, separated by commas or each in a flag."""
-    flag = _ListFlag(_List(), flags.CsvListSerializer(","), name, default, help)
-    flags.DEFINE_flag(flag, flag_values)
+class Flags(flags.FlagValues):
+    """The flags of a command, in the order in which --help shows them; each method defines one."""
+
+    def string(self, name, help, default=None):
+        flags.DEFINE_string(name, default, help, self)
+
+    def boolean(self, name, help, default=False):
+        flags.DEFINE_boolean(name, default, help, self)
+
+    def integer(self, name, help, default=None, least=None, most=None):
+        flags.DEFINE_integer(name, default, help, least, most, flag_values=self)
+
+    def number(self, name, help, default=None, least=None, most=None):
+        flags.DEFINE_float(name, default, help, least, most, flag_values=self)
+
+    def enum(self, name, help, default=None, values=()):
+        flags.DEFINE_enum(name, default, values, help, self)
+
+    def list(self, name, help, default=""):
+        """Of items, separated by commas or each in a flag."""
+        flags.DEFINE_flag(_ListFlag(_List(), flags.CsvListSerializer(","), name, default, help), self)
+
+    def size(self, name, help, default=None):
+        """Of images, (H, W) in pixels."""
+        flags.DEFINE(_ImageSize(), name, default, help, self, _ImageSizeSerializer())
 
 
-# Name -> how it is defined, default, help.
+# Name -> how it is defined, help, and perhaps default.
 _SHARED = {
     "system": (
-        define_list,
-        "vid-pw-m4n2",
+        Flags.list,
         "Systems, separated by commas; of demo and evaluate by default the checkpoint's.",
+        "vid-pw-m4n2",
     ),
     "checkpoint": (
-        define_list,
-        "",
+        Flags.list,
         "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, "
         "or one each. Without it demo and compare take the weights that are shipped, and others random ones, good "
         "for latency only.",
     ),
-    "tflite": (define_list, "", "Exported files, separated by commas, to run by LiteRT in place of systems."),
+    "tflite": (Flags.list, "Exported files, separated by commas, to run by LiteRT in place of systems."),
     "dataset": (
-        flags.DEFINE_string,
-        "moving_objects",
+        Flags.string,
         "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, coco_scenes, "
         "one of a plugin, video (any, in a folder --data_dir, to distil from), or another that was prepared in "
         "--data_dir (docs/your_data.md).",
+        "moving_objects",
     ),
-    "data_dir": (
-        flags.DEFINE_string,
-        None,
-        "Folder of prepared data sets; without it moving_objects is generated on the fly.",
-    ),
+    "data_dir": (Flags.string, "Folder of prepared data sets; without it moving_objects is generated on the fly."),
     "config": (
-        flags.DEFINE_string,
-        None,
+        Flags.string,
         "Which form of it: videos or frames15 of imagenet_vid, 128, 256 or 384 pixels of moving_objects, "
         "still or moving of coco_scenes; by default the first. Of generated moving_objects the kind of scenes: "
         "varied, sparse or mixed.",
     ),
-    "split": (flags.DEFINE_string, "train", "Part of the data set, such as validation or train[:90%]."),
+    "split": (Flags.string, "Part of the data set, such as validation or train[:90%].", "train"),
     "video": (
-        define_list,
-        "",
+        Flags.list,
         "Video files or folders of frames, separated by commas; a name with a comma in a flag of its own.",
     ),
     "policy": (
-        define_list,
-        "",
+        Flags.list,
         f"Who chooses windows, {', '.join(POLICIES)}; or of a plugin; by default the model itself.",
     ),
     "start": (
-        functools.partial(flags.DEFINE_enum, enum_values=STARTS),
-        "whole",
+        functools.partial(Flags.enum, values=STARTS),
         "Look at the first frame as a whole, or sweep it, window by window in the first frames.",
+        "whole",
     ),
     "max_frames": (
-        functools.partial(flags.DEFINE_integer, lower_bound=1),
-        None,
+        functools.partial(Flags.integer, least=1),
         "At most so many of each video; by default all, and 32 of those that are generated.",
     ),
     "image_size": (
-        _define_image_size,
-        None,
+        Flags.size,
         "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's, or the one "
         "nearest to a file's.",
     ),
-    "depth": (flags.DEFINE_float, None, "Width multiplier; by default the weights' or the system's."),
+    "depth": (Flags.number, "Width multiplier; by default the weights' or the system's."),
     "beam_runner": (
-        flags.DEFINE_string,
-        None,
+        Flags.string,
         "Run on Apache Beam: DirectRunner, all cores of this machine, FlinkRunner or another that it knows.",
     ),
     "beam_options": (
-        define_list,
-        "",
+        Flags.list,
         "Options of that: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of DirectRunner.",
     ),
-    "model_dir": (flags.DEFINE_string, None, "Folder of checkpoints and logs. Required."),
-    "output": (flags.DEFINE_string, None, "The file to write."),
-    "json": (flags.DEFINE_string, None, "The JSON file to write results to."),
+    "model_dir": (Flags.string, "Folder of checkpoints and logs. Required."),
+    "output": (Flags.string, "The file to write."),
+    "json": (Flags.string, "The JSON file to write results to."),
     "plugins": (
-        define_list,
-        "",
+        Flags.list,
         "Python modules to import first, from this folder or installed: they may register systems, backbones, "
         "tasks, policies and data sets of your own.",
     ),
-    "seed": (flags.DEFINE_integer, 0, "Of all that is random."),
+    "seed": (Flags.integer, "Of all that is random.", 0),
 }
 
 
 def define(flag_values: flags.FlagValues, *names: str, **defaults):
     """Defines flags that several commands share, with the defaults of this command."""
     for name in names:
-        definer, default, help_text = _SHARED[name]
-        definer(name, default=defaults.get(name, default), help=help_text, flag_values=flag_values)
+        how, help_text, *default = _SHARED[name]
+        if name in defaults:
+            default = [defaults[name]]
+        how(flag_values, name, help_text, *default)
 
 
 # Flags that name what a command reads, or programs that it runs; and those that name folders to write to.

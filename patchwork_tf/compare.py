@@ -14,37 +14,32 @@ where there is truth. Ctrl-C ends it with what was measured until then.
 
 import sys
 
-from absl import flags
-
 from patchwork_tf import cli, files
 
-_FLAGS = flags.FlagValues()
-cli.define_list(
+_FLAGS = cli.Flags()
+_FLAGS.list(
     "system",
-    "",
     "Windows to compare, such as oid-pw-m4n2; with --checkpoint or --tflite their endings, by default pw-m4n2, "
     "pw-m4n1 and pw-m2n1.",
-    _FLAGS,
 )
 cli.define(_FLAGS, "checkpoint")
-flags.DEFINE_string(
+_FLAGS.string(
     "tflite",
-    None,
     "A network of yours as it runs today: it is imported, and is what all are held against. With --checkpoint, "
     "what patchwork-import has made of it.",
-    _FLAGS,
 )
-flags.DEFINE_string("labels", None, "Of --tflite: text file of its class names.", flag_values=_FLAGS)
+_FLAGS.string("labels", "Of --tflite: text file of its class names.")
 cli.define(_FLAGS, "video", "dataset", "data_dir", "config", "split", split="validation")
-cli.define_list("types", "none,float16,int8", "Also Patchwork in float16, int8; none for float32 alone.", _FLAGS)
+_FLAGS.list("types", "Also Patchwork in float16, int8; none for float32 alone.", default="none,float16,int8")
 cli.define(_FLAGS, "image_size", "max_frames")
-flags.DEFINE_integer("num_videos", None, "Of --dataset; by default all.", 1, flag_values=_FLAGS)
+_FLAGS.integer("num_videos", "Of --dataset; by default all.", least=1)
 cli.define(_FLAGS, "beam_runner", "beam_options", "seed", "json")
-flags.DEFINE_string("html", None, "The page to write: sentences, two plots, the table.", flag_values=_FLAGS)
+_FLAGS.string("html", "The page to write: sentences, two plots, the table.")
 
 
 @cli.command("patchwork-compare", _FLAGS, __doc__)
 def main():
+    """Measures all methods, then writes JSON, page and table."""
     from patchwork_tf.commands import compare_report, compare_run
 
     cli.check_outputs(_FLAGS, "json", "html")

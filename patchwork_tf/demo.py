@@ -18,7 +18,6 @@ import sys
 import time
 
 import numpy as np
-from absl import flags
 
 from patchwork_tf import cli, files
 from patchwork_tf.bars import progress
@@ -27,27 +26,22 @@ from patchwork_tf.data.video import Video, check_output, write_video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.streaming import overlay
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "checkpoint", "tflite", "video", "output", "json", system="oid-pw-m4n2")
 cli.define(_FLAGS, "policy", "start", "max_frames")
-flags.DEFINE_boolean(
+_FLAGS.boolean(
     "show_values",
-    False,
     "Also draw what each window is worth to the next frame, a square each, brighter for more; the outlined one "
     "comes next.",
-    flag_values=_FLAGS,
 )
-flags.DEFINE_float(
+_FLAGS.number(
     "min_score",
-    0.3,
     "Detections of lower score are not shown, nor written; there are none below 0.01.",
-    0,
-    1,
-    _FLAGS,
+    default=0.3,
+    least=0,
+    most=1,
 )
-flags.DEFINE_float(
-    "fps", None, "Frames per second of the output; by default the video's.", 0.1, flag_values=_FLAGS
-)
+_FLAGS.number("fps", "Frames per second of the output; by default the video's.", least=0.1)
 cli.define(_FLAGS, "image_size", "depth", "seed")
 
 _GENERATED = "moving_objects:"
@@ -56,6 +50,7 @@ _GENERATED_FRAMES, _GENERATED_FPS = 96, 12.0
 
 @cli.command("patchwork-demo", _FLAGS, __doc__)
 def main():
+    """Runs the systems over the video and writes what they answer."""
     cli.required(_FLAGS, "video")
     if not (_FLAGS.output or _FLAGS.json):
         raise UsageError("--output is required, the video to write, or --json")

@@ -28,67 +28,44 @@ in the format of the VID devkit, or COCO's.
 
 import sys
 
-from absl import flags
-
 from patchwork_tf import choices, cli, files
 from patchwork_tf.errors import UsageError
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "checkpoint", "tflite", "dataset", "data_dir", "config", "split", split="validation")
 cli.define(_FLAGS, "policy", "start", "image_size", "depth", "json", "seed")
-flags.DEFINE_enum(
+_FLAGS.enum(
     "memory",
-    None,
-    choices.MEMORIES,
     "Where context is remembered: features, at every layer; pixels, at the input alone. By default as trained.",
-    _FLAGS,
+    values=choices.MEMORIES,
 )
-flags.DEFINE_string(
+_FLAGS.string(
     "save_predictions",
-    None,
     "Folder for answers: masks as DAVIS has them, detections as the VID devkit and COCO have them.",
-    _FLAGS,
 )
-flags.DEFINE_boolean("coco", True, "Compute COCO's numbers of detections too, which takes longer.", _FLAGS)
-flags.DEFINE_boolean(
+_FLAGS.boolean("coco", "Compute COCO's numbers of detections too, which takes longer.", default=True)
+_FLAGS.boolean(
     "every_class",
-    False,
     "Let every class of every anchor enter suppression, as in papers; else its best one, as in files.",
-    _FLAGS,
 )
-cli.define_list(
-    "foreground",
-    "",
-    "Classes of a segmenter that count as foreground, such as person,dog; by default any.",
-    _FLAGS,
-)
-flags.DEFINE_integer(
-    "num_videos", None, "At most so many; by default all, and 50 of generated ones.", 1, flag_values=_FLAGS
-)
+_FLAGS.list("foreground", "Classes of a segmenter that count as foreground, such as person,dog; by default any.")
+_FLAGS.integer("num_videos", "At most so many; by default all, and 50 of generated ones.", least=1)
 cli.define(_FLAGS, "max_frames", "beam_runner", "beam_options")
-flags.DEFINE_enum(
-    "task", None, ["detection", "segmentation"], "Score files, not systems: what is in them.", _FLAGS
-)
-flags.DEFINE_string(
+_FLAGS.enum("task", "Score files, not systems: what is in them.", values=["detection", "segmentation"])
+_FLAGS.string(
     "predictions",
-    None,
     "Files to score. Masks: folder of <sequence>/<frame>.png, foreground not 0. Detections: lines of frame_id "
     "class_id score x1 y1 x2 y2, or COCO's .json.",
-    _FLAGS,
 )
-flags.DEFINE_string(
+_FLAGS.string(
     "ground_truth",
-    None,
     "What is true of them. Masks: in the same form, or the root of DAVIS. Detections: folder of "
     "<video>/<frame>.xml, or COCO's instances .json.",
-    _FLAGS,
 )
-flags.DEFINE_string("image_set", None, "Lines of video/frame frame_id, of detections that are not COCO's.", _FLAGS)
-flags.DEFINE_string(
+_FLAGS.string("image_set", "Lines of video/frame frame_id, of detections that are not COCO's.")
+_FLAGS.string(
     "labels",
-    None,
     "Of masks that hold numbers of classes, scored by mIoU: text file of their names, the background first.",
-    _FLAGS,
 )
 _OF_FILES = ("predictions", "ground_truth", "image_set", "labels")
 _OF_SYSTEMS = ("system", "checkpoint", "tflite", "dataset", "save_predictions")
@@ -97,6 +74,7 @@ _OF_SYSTEMS += ("every_class", "foreground", "beam_runner")
 
 @cli.command("patchwork-evaluate", _FLAGS, __doc__)
 def main():
+    """Scores systems, or files with --task."""
     from patchwork_tf.commands import score_predictions, score_systems
 
     # A flag of the one says nothing to the other.

@@ -13,35 +13,30 @@ each data set and what its folder must look like.
 import os
 import sys
 
-from absl import flags
 from etils import epath
 
 from patchwork_tf import cli, files
 from patchwork_tf.errors import DataError, UsageError
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "dataset", "data_dir", "config", dataset=None)
-flags.DEFINE_string(
-    "manual_dir",
-    None,
-    "Folder of the data set as its makers publish it, or of your own videos for --dataset=folder.",
-    flag_values=_FLAGS,
+_FLAGS.string(
+    "manual_dir", "Folder of the data set as its makers publish it, or of your own videos for --dataset=folder."
 )
-flags.DEFINE_boolean(
+_FLAGS.boolean(
     "skip_bad",
-    False,
     "Leave out frames that are missing, unreadable or badly annotated, and list them at the end, instead "
     "of stopping at the first.",
-    flag_values=_FLAGS,
 )
 cli.define(_FLAGS, "beam_runner", "beam_options")
-flags.DEFINE_boolean("overwrite", False, "Prepare it again if it is there.", flag_values=_FLAGS)
+_FLAGS.boolean("overwrite", "Prepare it again if it is there.")
 
 _NEW = "being_prepared"  # folder below data_dir
 
 
 @cli.command("patchwork-prepare", _FLAGS, __doc__)
 def main():
+    """Prepares the data set and tells what was left out."""
     import tensorflow_datasets as tfds
 
     from patchwork_tf.commands import beam

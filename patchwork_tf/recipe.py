@@ -34,33 +34,26 @@ import sys
 import time
 
 import yaml
-from absl import flags
 
 from patchwork_tf import backend, cli, files
 from patchwork_tf.bars import progress
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.interrupts import interruptible
 
-_FLAGS = flags.FlagValues()
-flags.DEFINE_string("recipe", None, "The recipe, a .yaml file. Required.", _FLAGS)
-flags.DEFINE_string("output_dir", None, "Folder of all that is made. Required.", _FLAGS)
-cli.define_list("set", "", "Values of the recipe that are other than in its file, as name=value.", _FLAGS)
-flags.DEFINE_boolean(
-    "smoke", False, "Try the recipe on tiny data in a minute or two: that it runs, not what it gives.", _FLAGS
+_FLAGS = cli.Flags()
+_FLAGS.string("recipe", "The recipe, a .yaml file. Required.")
+_FLAGS.string("output_dir", "Folder of all that is made. Required.")
+_FLAGS.list("set", "Values of the recipe that are other than in its file, as name=value.")
+_FLAGS.boolean("smoke", "Try the recipe on tiny data in a minute or two: that it runs, not what it gives.")
+_FLAGS.integer(
+    "jobs", "Stages at once, where they do not need each other; each takes memory and cores.", default=1, least=1
 )
-flags.DEFINE_integer(
-    "jobs",
-    1,
-    "Stages at once, where they do not need each other; each takes memory and cores.",
-    1,
-    flag_values=_FLAGS,
-)
-cli.define_list("only", "", "Stages to run, with all that they need; by default all.", _FLAGS)
-flags.DEFINE_boolean("dry_run", False, "Print the commands and which are done, and run nothing.", _FLAGS)
+_FLAGS.list("only", "Stages to run, with all that they need; by default all.")
+_FLAGS.boolean("dry_run", "Print the commands and which are done, and run nothing.")
 
 _MODULES = {name: name for name in ("prepare", "train", "evaluate", "compare", "tables")}
 _MODULES |= {"export": "export.__main__", "benchmark": "benchmarks.__main__"}
-_HEAVY = ("training", "score_systems")  # modules of commands/, imported once for all stages
+_HEAVY = ("train_run", "score_systems")  # modules of commands/, imported once for all stages
 _IS_COMPILED = ("export", "benchmark")  # with --smoke, too: what is compiled there is what is tested
 _NAME = re.compile(r"\{([^{}]*)\}")
 _DONE = "stages.json"
@@ -68,21 +61,13 @@ _DONE = "stages.json"
 
 @dataclasses.dataclass(frozen=True)
 class Stage:
-    """A command to run.
+    """A command to run."""
 
-    Attributes:
-        name: as in the recipe.
-        output: what it makes, below the folder.
-        command: with its arguments, without the 'patchwork-'.
-        needs: outputs of other stages that it reads.
-        key: digest of its command and of all that were run for what it reads.
-    """
-
-    name: str
-    output: str
-    command: tuple[str, ...]
-    needs: tuple[str, ...]
-    key: str
+    name: str  # as in the recipe
+    output: str  # what it makes, below the folder
+    command: tuple[str, ...]  # with its arguments, without the 'patchwork-'
+    needs: tuple[str, ...]  # outputs of other stages that it reads
+    key: str  # digest of its command and of all that were run for what it reads
 
     @property
     def text(self) -> str:
@@ -92,6 +77,7 @@ class Stage:
 
 @cli.command("patchwork-recipe", _FLAGS, __doc__)
 def main():
+    """Runs the stages that are not done yet, or lists them."""
     cli.required(_FLAGS, "recipe", "output_dir")
     given = dict(_assignment(text) for text in _FLAGS.set)
     stages = _needed(read(_FLAGS.recipe, _FLAGS.output_dir, given, _FLAGS.smoke), _FLAGS.only)

@@ -22,7 +22,6 @@ import json
 import statistics
 import sys
 
-from absl import flags
 from tabulate import tabulate
 
 import patchwork_tf as pw
@@ -30,33 +29,27 @@ from patchwork_tf import cli, files
 from patchwork_tf.errors import UsageError
 from patchwork_tf.zoo.paper import PAPER, TABLE_3, TABLE_OF
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "image_size", system="")
-flags.DEFINE_boolean(
+_FLAGS.boolean(
     "json",
-    False,
     "Print a list with one object per row: system, mflops_max, mflops_avg, paper_mflops_max, "
     "paper_mflops_avg, and more.",
-    _FLAGS,
 )
-flags.DEFINE_boolean(
-    "layers", False, "Multiply-adds, parameters, activation and state bytes of every layer.", _FLAGS
-)
-cli.define_list("scores", "", "What was scored: files of patchwork-evaluate --json, of all seeds.", _FLAGS)
-flags.DEFINE_string("latency", None, "What was timed: a report of patchwork-benchmark --json.", _FLAGS)
-flags.DEFINE_string(
-    "output", None, "File for the table of --scores and --latency, in Markdown; by default it is printed.", _FLAGS
-)
+_FLAGS.boolean("layers", "Multiply-adds, parameters, activation and state bytes of every layer.")
+_FLAGS.list("scores", "What was scored: files of patchwork-evaluate --json, of all seeds.")
+_FLAGS.string("latency", "What was timed: a report of patchwork-benchmark --json.")
+_FLAGS.string("output", "File for the table of --scores and --latency, in Markdown; by default it is printed.")
 
 _TABLE_3_SYSTEMS = ("vid-pw-m4n1", "vid-pw-m2n1", "vid-pw-m4n2")
 _NO_TABLE = 99  # after all others
 _WITHOUT_FIGURES = ("vid-pw-m2n1", "davis-pw-m2n1")  # in Table 3 alone
-_RUN_FRAMES = 64  # a multiple of every system's interval
 _TIMES = ("p95", "p99", "mean", "std")
 
 
 @cli.command("patchwork-tables", _FLAGS, __doc__)
 def main():
+    """Prints the tables, or writes one of the paper with --scores and --latency."""
     if _FLAGS.scores or _FLAGS.latency:
         text = _paper_table()
         if not _FLAGS.output:
@@ -82,24 +75,22 @@ def cost_row(system, image_size=None, with_layers=False) -> dict:
     rows of Table 3; with layers there are 'layers', the bill of the model.
     """
     from patchwork_tf.models.costs import backbone_rows, count_macs, layer_costs, state_bytes
-    from patchwork_tf.streaming.schedule import frame_mflops
+    from patchwork_tf.streaming.schedule import run_mflops
     from patchwork_tf.streaming.step import KerasStep
 
     model = _model(dataclasses.replace(system.model, **cli.override(image_size=image_size)))
-    frames = list(itertools.islice(frame_mflops(KerasStep(model, system.stream)), _RUN_FRAMES))
-    average = statistics.fmean(frames)
+    most, average, average_of_run = run_mflops(system.stream, KerasStep(model, system.stream).mflops())
     paper = PAPER.get(system.name) if image_size in (None, (384, 384)) else None
-    ours = {"max": max(frames), "avg": average / (system.stream.delay + 1)}
     row = {
         "table": TABLE_OF.get(system.reference, (None,))[0],
         "system": system.name,
-        "mflops_max": ours["max"],
-        "mflops_avg": ours["avg"],
-        "mflops_avg_run": average,
+        "mflops_max": most,
+        "mflops_avg": average,
+        "mflops_avg_run": average_of_run,
         "paper_mflops_max": paper and paper.mflops_max,
         "paper_mflops_avg": paper and paper.mflops_avg,
-        "residual_max_percent": paper and 100 * (ours["max"] / paper.mflops_max - 1),
-        "residual_avg_percent": paper and 100 * (ours["avg"] / paper.mflops_avg - 1),
+        "residual_max_percent": paper and 100 * (most / paper.mflops_max - 1),
+        "residual_avg_percent": paper and 100 * (average / paper.mflops_avg - 1),
         "parameters": model.count_params(),
         "state_bytes": state_bytes(model),
         "warm_start_mflops": None if model.grid.is_whole_frame else count_macs(model, whole_frame=True) / 1e6,

@@ -10,8 +10,6 @@ continues one that is finished if --steps is raised.
 import os
 import sys
 
-from absl import flags
-
 from patchwork_tf import choices, cli
 
 # What flags are by default, which depends on the stage: the recipes of the docs.
@@ -29,166 +27,116 @@ def _by_default(name: str) -> str:
     return f"by default {values['supervised']}, {others}"
 
 
-_FLAGS = flags.FlagValues()
+_FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "model_dir", "dataset", "data_dir", "config", "split", "image_size", "depth", "seed")
-flags.DEFINE_integer("steps", None, f"Optimizer steps in all; {_by_default('steps')}.", 1, flag_values=_FLAGS)
-flags.DEFINE_integer("batch_size", None, f"Clips per step; {_by_default('batch_size')}.", 1, flag_values=_FLAGS)
-flags.DEFINE_integer(
+_FLAGS.integer("steps", f"Optimizer steps in all; {_by_default('steps')}.", least=1)
+_FLAGS.integer("batch_size", f"Clips per step; {_by_default('batch_size')}.", least=1)
+_FLAGS.integer(
     "accumulate",
-    1,
     "Parts of a batch, one after the other: the same step in less memory, but for batch statistics.",
-    1,
-    flag_values=_FLAGS,
+    default=1,
+    least=1,
 )
-flags.DEFINE_integer(
-    "clip_frames", None, "Frames per clip; by default 8, and 1 for single-frame models.", 1, flag_values=_FLAGS
-)
-flags.DEFINE_integer(
-    "stride", 1, "Every so many frames of a video one is taken for a clip.", 1, flag_values=_FLAGS
-)
-flags.DEFINE_enum(
+_FLAGS.integer("clip_frames", "Frames per clip; by default 8, and 1 for single-frame models.", least=1)
+_FLAGS.integer("stride", "Every so many frames of a video one is taken for a clip.", default=1, least=1)
+_FLAGS.enum(
     "resize_mode",
-    "stretch",
-    choices.RESIZE_MODES,
     "How frames get to the image size; a letterbox leaves bars.",
-    _FLAGS,
+    default="stretch",
+    values=choices.RESIZE_MODES,
 )
-flags.DEFINE_float(
-    "learning_rate", None, f"Peak learning rate of Adam; {_by_default('learning_rate')}.", flag_values=_FLAGS
+_FLAGS.number("learning_rate", f"Peak learning rate of Adam; {_by_default('learning_rate')}.")
+_FLAGS.integer(
+    "warmup_steps", f"Steps of linear warm-up; then a cosine falls to 0; {_by_default('warmup_steps')}.", least=0
 )
-flags.DEFINE_integer(
-    "warmup_steps",
-    None,
-    f"Steps of linear warm-up; then a cosine falls to 0; {_by_default('warmup_steps')}.",
-    0,
-    flag_values=_FLAGS,
-)
-flags.DEFINE_enum("windows", "mixed", choices.TRAIN_WINDOWS, "How windows of training clips are chosen.", _FLAGS)
-flags.DEFINE_float(
+_FLAGS.enum("windows", "How windows of training clips are chosen.", default="mixed", values=choices.TRAIN_WINDOWS)
+_FLAGS.number(
     "warm_starts",
-    None,
     f"Part of the clips that start with their whole first frame in memory; {_by_default('warm_starts')}.",
-    0.0,
-    1.0,
-    _FLAGS,
+    least=0.0,
+    most=1.0,
 )
-flags.DEFINE_boolean("augment", True, "Flip, crop and recolour clips.", flag_values=_FLAGS)
-flags.DEFINE_string(
+_FLAGS.boolean("augment", "Flip, crop and recolour clips.", default=True)
+_FLAGS.string(
     "init_checkpoint",
-    None,
     "Checkpoint, or name of a pretrained system, to take all weights from before the first step, for example of "
     "the single-frame twin. Of a detector of other classes, predictors of those with equal names are taken over.",
-    _FLAGS,
 )
-flags.DEFINE_string(
-    "backbone_weights",
-    None,
-    "Of the backbone to start from: imagenet, a .keras or .npz file, or as --init_checkpoint.",
-    _FLAGS,
+_FLAGS.string(
+    "backbone_weights", "Of the backbone to start from: imagenet, a .keras or .npz file, or as --init_checkpoint."
 )
-flags.DEFINE_enum(
+_FLAGS.enum(
     "stage",
-    "supervised",
-    list(_DEFAULTS),
     "What to train: supervised, the network's answers, by the truth; distill, the same by what the single-frame "
     "twin, --teacher, says of whole frames, on any video; policy, which window to look at, by Q-learning, "
     "all else being frozen.",
-    _FLAGS,
+    default="supervised",
+    values=list(_DEFAULTS),
 )
-flags.DEFINE_float(
+_FLAGS.number(
     "discount",
-    0.0,
     "Of the next frame's value, with --stage=policy; a step takes longer above 0.",
-    0.0,
-    0.999,
-    _FLAGS,
+    default=0.0,
+    least=0.0,
+    most=0.999,
 )
-flags.DEFINE_enum(
+_FLAGS.enum(
     "policy_prior",
-    "rule",
-    choices.POLICY_PRIORS,
     "What --stage=policy adds its values to: the rule's, or none, as in the paper.",
-    _FLAGS,
+    default="rule",
+    values=choices.POLICY_PRIORS,
 )
-flags.DEFINE_string(
-    "teacher",
-    None,
-    "Of --stage=distill, the single-frame twin's checkpoint; by default --init_checkpoint.",
-    _FLAGS,
-)
-flags.DEFINE_integer(
+_FLAGS.string("teacher", "Of --stage=distill, the single-frame twin's checkpoint; by default --init_checkpoint.")
+_FLAGS.integer(
     "burn_in",
-    16,
     "With --stage=distill, frames before --clip_frames that are watched and not learned from.",
-    0,
-    flag_values=_FLAGS,
+    default=16,
+    least=0,
 )
-flags.DEFINE_string(
-    "photos", None, "Folder of photos that join the videos of --dataset=video, as crops that wander.", _FLAGS
-)
-flags.DEFINE_boolean(
-    "skip_bad", False, "Leave out videos and photos of --dataset=video that cannot be read.", _FLAGS
-)
-flags.DEFINE_enum(
+_FLAGS.string("photos", "Folder of photos that join the videos of --dataset=video, as crops that wander.")
+_FLAGS.boolean("skip_bad", "Leave out videos and photos of --dataset=video that cannot be read.")
+_FLAGS.enum(
     "precision",
-    "float32",
-    choices.PRECISIONS,
     "What layers compute in while they are trained; weights, memories and losses stay in float32.",
-    _FLAGS,
+    default="float32",
+    values=choices.PRECISIONS,
 )
-flags.DEFINE_boolean(
-    "xla", False, "Compile the step with XLA on TensorFlow, which takes minutes. JAX always does.", _FLAGS
+_FLAGS.boolean("xla", "Compile the step with XLA on TensorFlow, which takes minutes. JAX always does.")
+_FLAGS.boolean(
+    "deterministic", "On TensorFlow and GPUs: the same run, bit by bit, from the same --seed, and slower."
 )
-flags.DEFINE_boolean(
-    "deterministic",
-    False,
-    "On TensorFlow and GPUs: the same run, bit by bit, from the same --seed, and slower.",
-    _FLAGS,
-)
-flags.DEFINE_integer(
+_FLAGS.integer(
     "num_processes",
-    1,
     "Train with so many processes, on one host or several; each takes its share of --batch_size. Start this "
     "command once for each, with KERAS_BACKEND=jax.",
-    1,
-    flag_values=_FLAGS,
+    default=1,
+    least=1,
 )
-flags.DEFINE_integer(
-    "process_id", 0, "Which of --num_processes this is; 0 writes the checkpoints and logs.", flag_values=_FLAGS
-)
-flags.DEFINE_string(
-    "coordinator", None, "HOST:PORT of process 0, free there, that all processes can reach.", _FLAGS
-)
-flags.DEFINE_integer(
+_FLAGS.integer("process_id", "Which of --num_processes this is; 0 writes the checkpoints and logs.", default=0)
+_FLAGS.string("coordinator", "HOST:PORT of process 0, free there, that all processes can reach.")
+_FLAGS.integer(
     "eval_every",
-    None,
     "Steps between scores of a checkpoint; the best one is kept in --model_dir/best. By default none.",
-    1,
-    flag_values=_FLAGS,
+    least=1,
 )
-flags.DEFINE_string("eval_split", "validation", "Part of the data set that --eval_every scores.", _FLAGS)
-cli.define_list(
-    "eval_video", "", "Of --stage=distill, clips that --eval_every scores, by agreement with the teacher.", _FLAGS
-)
-flags.DEFINE_integer(
-    "num_videos", None, "At most so many videos for --eval_every; by default all.", 1, flag_values=_FLAGS
-)
+_FLAGS.string("eval_split", "Part of the data set that --eval_every scores.", default="validation")
+_FLAGS.list("eval_video", "Of --stage=distill, clips that --eval_every scores, by agreement with the teacher.")
+_FLAGS.integer("num_videos", "At most so many videos for --eval_every; by default all.", least=1)
 cli.define(_FLAGS, "max_frames")
-flags.DEFINE_integer("log_every", 20, "Steps between log entries.", 1, flag_values=_FLAGS)
-flags.DEFINE_integer(
+_FLAGS.integer("log_every", "Steps between log entries.", default=20, least=1)
+_FLAGS.integer(
     "save_every",
-    None,
     "Steps between checkpoints, three of which are kept; by default --steps / 10, at most 500.",
-    1,
-    flag_values=_FLAGS,
+    least=1,
 )
 
 
 @cli.command("patchwork-train", _FLAGS, __doc__)
 def main():
+    """Sets the defaults of the stage, then trains."""
     if _FLAGS.precision == "bfloat16":  # TensorFlow 2.21's oneDNN then has gradients of convolutions that are NaN
         os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    from patchwork_tf.commands.training import run
+    from patchwork_tf.commands.train_run import run
 
     for name, value in _DEFAULTS[_FLAGS.stage].items():
         if _FLAGS[name].value is None:

@@ -8,7 +8,7 @@ from conftest import fresh_model, save_fresh, untrain_attention
 from exports import export
 
 import patchwork_tf as pw
-from patchwork_tf.commands import training
+from patchwork_tf.commands import train_run
 from patchwork_tf.errors import DataError
 from patchwork_tf.grid import Grid
 from patchwork_tf.models.detector import objects_in_cells
@@ -111,7 +111,7 @@ def test_a_policy_without_the_rule_is_one_in_files_and_of_weights_that_learn_on(
     assert model.follows_attention  # there is nothing else
     weights = checkpoints.read(save_fresh(tmp_path, "small", image_size=64, policy_prior="none"))
     given = SimpleNamespace(init_checkpoint=weights.path)
-    assert training._of_weights(given, pw.get_system("small"), weights, None, {})["policy_prior"] == "none"
+    assert train_run._of_weights(given, pw.get_system("small"), weights, None, {})["policy_prior"] == "none"
 
 
 @pytest.mark.slow

@@ -17,11 +17,11 @@ from absl.flags import FlagValues
 
 from patchwork_tf import cli, demo, evaluate, prepare, train
 from patchwork_tf.benchmarks import __main__ as benchmark
-from patchwork_tf.commands import training
+from patchwork_tf.commands import train_run
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import __main__ as export
-from patchwork_tf.export import exporting, importing, metadata
+from patchwork_tf.export import exporting, import_command, metadata
 from patchwork_tf.models.weights import read_npz
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.systems import get_system
@@ -192,7 +192,7 @@ OWN_INPUT = {
     "weights": (export, "--checkpoint={}", "--output={}"),
     "calibration": (export, "--calibration={}", "--quantize=int8", "--output={}"),
     "golden": (export, "--checkpoint={}", "--golden={}", "--output=x.tflite"),
-    "labels": (importing, "--tflite=x.tflite", "--labels={}", "--model_dir={}"),
+    "labels": (import_command, "--tflite=x.tflite", "--labels={}", "--model_dir={}"),
     "report": (benchmark, "--report={}", "--json={}"),
     "scores": (benchmark, "--scores=other.json,{}", "--html={}"),
     "two outputs": (benchmark, "--json={}", "--html={}"),
@@ -349,14 +349,14 @@ def test_backbone_weights_are_found_as_checkpoints_are(tmp_path, small_networks)
     config = get_system("vid-sf").model
     for step in (1, 2):
         (tmp_path / f"checkpoint-0000000{step}.npz").touch()
-    assert training._backbone_weights(str(tmp_path), config) == str(tmp_path / "checkpoint-00000002.npz")
-    assert training._backbone_weights("oid-sf", config) == checkpoints.find_pretrained("oid-sf")
+    assert train_run._backbone_weights(str(tmp_path), config) == str(tmp_path / "checkpoint-00000002.npz")
+    assert train_run._backbone_weights("oid-sf", config) == checkpoints.find_pretrained("oid-sf")
     for source in ("imagenet", "x.npz", "x.keras", None):
-        assert training._backbone_weights(source, config) == source
+        assert train_run._backbone_weights(source, config) == source
     with pytest.raises(DataError, match=r"no checkpoint-\*.npz in this folder"):
-        training._backbone_weights(os.path.dirname(__file__), config)
+        train_run._backbone_weights(os.path.dirname(__file__), config)
     with pytest.raises(UsageError, match="imagenet weights are mobilenet_v2's; the backbone is four layers"):
-        training._backbone_weights("imagenet", get_system("small-sf").model)
+        train_run._backbone_weights("imagenet", get_system("small-sf").model)
 
 
 def test_packed_weights_are_unpacked_wherever_they_are_read():
@@ -377,7 +377,7 @@ def test_what_int8_lacks_is_said_by_its_name_before_anything_is_exported(module,
         exporting.export(None, str(tmp_path / "x.tflite"), quantization="int8")
 
 
-COMMANDS = ("train", "evaluate", "export", "export.importing", "benchmarks", "demo", "prepare", "tables")
+COMMANDS = ("train", "evaluate", "export", "export.import_command", "benchmarks", "demo", "prepare", "tables")
 
 
 @pytest.mark.parametrize("module", COMMANDS)

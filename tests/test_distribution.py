@@ -31,7 +31,7 @@ pytestmark = pytest.mark.usefixtures("small_networks")
 FORKS = """
 import json, os, sys
 from patchwork_tf import train
-import patchwork_tf.commands.training
+import patchwork_tf.commands.train_run
 for line in sys.stdin:
     name, flags = json.loads(line)
     if os.fork():

@@ -18,7 +18,7 @@ import patchwork_tf as pw
 from patchwork_tf import compare, train
 from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
-from patchwork_tf.export import importer, importing, reader
+from patchwork_tf.export import import_command, importer, reader
 from patchwork_tf.export.reference import FileStep
 from patchwork_tf.export.streaming import ExportedStep
 from patchwork_tf.grid import Grid
@@ -34,7 +34,7 @@ RANGE = "--input_range=-1,1"
 
 
 def run(path, folder, *flags):
-    return importing.main([f"--tflite={path}", f"--model_dir={folder}", *flags])
+    return import_command.main([f"--tflite={path}", f"--model_dir={folder}", *flags])
 
 
 @pytest.fixture
@@ -331,7 +331,7 @@ def test_what_is_not_known_is_refused_in_one_line(tmp_path, labels, capsys):
         (line,) = [line for line in capsys.readouterr().err.splitlines() if line.startswith("patchwork-import")]
         assert words in line
         assert not (tmp_path / "run").exists()
-    assert importing.main(["--model_dir=x"]) == 2
+    assert import_command.main(["--model_dir=x"]) == 2
     assert train.main(["--system=voc-pw-m4n2", f"--model_dir={tmp_path}/run"]) == 2
     assert "networks that were imported keep the weights of their file" in capsys.readouterr().err
 

@@ -10,7 +10,7 @@ from patchwork_tf import demo, evaluate
 from patchwork_tf.benchmarks import __main__ as benchmark
 from patchwork_tf.errors import DataError
 from patchwork_tf.export import __main__ as export
-from patchwork_tf.export import importing, metadata
+from patchwork_tf.export import import_command, metadata
 
 FACTS = {"patchwork": metadata.VERSION, "system": "vid-sf", "labels": ["grüße", '"'], "states": []}
 
@@ -98,12 +98,12 @@ def test_every_command_says_it_in_one_line(case, path, tmp_path, capsys):
         (benchmark, [f"--tflite={path}", f"--json={output}"]),
     ]
     if case not in ("other", "old"):  # which it reads as any other file
-        commands.append((importing, [f"--tflite={path}", f"--model_dir={output}"]))
+        commands.append((import_command, [f"--tflite={path}", f"--model_dir={output}"]))
     for command, flags in commands:
         assert command.main(flags) == 1, command.__name__
         line = capsys.readouterr().err.splitlines()[-1]
         assert f": {path}: " in line
-        assert message in line or (command is importing and "LiteRT cannot load it" in line)
+        assert message in line or (command is import_command and "LiteRT cannot load it" in line)
         assert not output.exists()
     with pytest.raises(DataError, match=message):
         pw.stream(path, [])

@@ -13,7 +13,7 @@ import pytest
 from conftest import fresh_model, random_frames, save_fresh
 
 from patchwork_tf import evaluate, train
-from patchwork_tf.commands import training
+from patchwork_tf.commands import train_run
 from patchwork_tf.models.weights import get_weights
 from patchwork_tf.training.fit import _Progress
 from patchwork_tf.zoo import checkpoints
@@ -189,14 +189,14 @@ def test_scores_while_it_trains_are_those_of_patchwork_evaluate(tmp_path, capsys
 @pytest.mark.parametrize(("steps", "every"), [(1, 1), (200, 20), (2600, 260), (200000, 500)])
 def test_a_tenth_of_a_run_is_the_most_that_a_power_cut_costs(steps, every, monkeypatch):
     seen = []
-    monkeypatch.setattr(training, "run", lambda flags: seen.append(flags.save_every))
+    monkeypatch.setattr(train_run, "run", lambda flags: seen.append(flags.save_every))
     assert train.main([f"--steps={steps}"]) == 0
     assert seen == [every]
 
 
 @pytest.mark.parametrize(("steps", "said"), [(50, "rises to 0.001"), (100, "rises to 0.002"), (101, "")])
 def test_a_warmup_that_is_as_long_as_the_run_is_said(steps, said, capsys):
-    training._tell_of_warmup(types.SimpleNamespace(steps=steps, warmup_steps=100, learning_rate=0.002))
+    train_run._tell_of_warmup(types.SimpleNamespace(steps=steps, warmup_steps=100, learning_rate=0.002))
     found = capsys.readouterr().out
     assert said in found
     assert bool(found) == bool(said)
@@ -217,7 +217,7 @@ def test_training_learns_a_clip_by_heart():
     model = pw.build("small-boxes", num_classes=10)
     settings = clips.ClipConfig("objects", num_frames=2, image_size=(64, 64))
     videos = clips.training_clips(Source(), settings)
-    batch = next(iter(clips.training_batches(videos, model.grid, 4, augmented=False)))
+    batch = next(iter(clips.training_batches(videos, model.grid, 4, clips.BatchConfig(augmented=False))))
     trainer = ClipModel(model)
     trainer.compile(optimizer=keras.optimizers.Adam(1e-2), jit_compile=False)
     data = tf.data.Dataset.from_tensors(batch).repeat()

@@ -32,27 +32,16 @@ _STEPS = 2  # of a file's verification: Keras has answered as the file in tests
 
 @dataclasses.dataclass(frozen=True)
 class File:
-    """An exported file that is run.
+    """An exported file that is run."""
 
-    Attributes:
-        title: in the table.
-        system: its name, as `checkpoints.system_of` takes it.
-        source: of its weights.
-        kind: 'every', 'smaller', 'half' or 'patchwork'.
-        quantization: as for `export`.
-        image_size: (H, W); None as the weights have it.
-        depth: None as the system has it.
-        rival_of: of smaller frames, titles of the windows that cost the same.
-    """
-
-    title: str
-    system: str
-    source: str
-    kind: str
-    quantization: str = "none"
-    image_size: tuple[int, int] | None = None
-    depth: float | None = None
-    rival_of: tuple[str, ...] = ()
+    title: str  # in the table
+    system: str  # its name, as `checkpoints.system_of` takes it
+    source: str  # of its weights
+    kind: str  # 'every', 'smaller', 'half' or 'patchwork'
+    quantization: str = "none"  # as for `export`
+    image_size: tuple[int, int] | None = None  # (H, W); None as the weights have it
+    depth: float | None = None  # None as the system has it
+    rival_of: tuple[str, ...] = ()  # of smaller frames, titles of the windows that cost the same
 
     @property
     def sets_costs(self) -> bool:

@@ -16,23 +16,14 @@ _OVERRIDES = ("image_size", "depth")  # flags that win over what weights say
 
 @dataclasses.dataclass(frozen=True)
 class LoadedSystem:
-    """A system with its weights.
+    """A system with its weights."""
 
-    Attributes:
-        name: of the system.
-        task: its name.
-        make_step: makes what is run, a KerasStep or ExportedStep.
-        source: path of the checkpoint or exported file; None if the weights are random.
-        at_step: of training.
-        class_names: that the weights know; None if they are random.
-    """
-
-    name: str
-    task: str
-    make_step: Callable
-    source: str | None = None
-    at_step: int = 0
-    class_names: tuple[str, ...] | None = None
+    name: str  # of the system
+    task: str  # its name
+    make_step: Callable  # makes what is run, a KerasStep or ExportedStep
+    source: str | None = None  # path of the checkpoint or exported file; None if the weights are random
+    at_step: int = 0  # of training
+    class_names: tuple[str, ...] | None = None  # that the weights know; None if they are random
 
     @property
     def weights(self) -> str:
@@ -40,11 +31,7 @@ class LoadedSystem:
         return self.source or "random weights"
 
     def facts(self, step) -> dict:
-        """What JSON says of what was run.
-
-        Args:
-            step: that `make_step` made.
-        """
+        """What JSON says of what was run, the step that `make_step` made."""
         return {
             "system": self.name,
             "depth": step.config.depth,

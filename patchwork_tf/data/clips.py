@@ -284,36 +284,26 @@ class Exploration:
         return self.first + (self.last - self.first) * part
 
 
-def training_batches(
-    clips,
-    grid: Grid,
-    batch_size: int,
-    *,
-    windows: str = "mixed",
-    warm_starts: float = 0.0,
-    follows: float = 0.0,
-    exploration: Exploration | None = None,
-    augmented: bool = True,
-    seed: int = 0,
-):
-    """Batches for `ClipModel.fit`: (clip, truth) with windows chosen for every clip.
+@dataclasses.dataclass(frozen=True)
+class BatchConfig:
+    """What is drawn for every clip of a batch."""
 
-    Args:
-        clips: as from `training_clips`.
-        grid: of the model.
-        batch_size: clips in a batch.
-        windows: how they are chosen, one of `choices.TRAIN_WINDOWS`.
-        warm_starts: the part of the clips that remember their whole first frame from the start.
-        follows: the part of the clips that are looked at through the windows that the model itself chooses.
-        exploration: of a policy, which chooses windows by itself: batches are for `ClipPolicy.fit` then.
-        augmented: whether clips are flipped, cropped and recoloured.
-        seed: of all that.
-    """
+    windows: str = "mixed"  # how they are chosen, one of `choices.TRAIN_WINDOWS`
+    warm_starts: float = 0.0  # the part of the clips that remember their whole first frame from the start
+    follows: float = 0.0  # the part that is looked at through the windows that the model itself chooses
+    exploration: Exploration | None = None  # of a policy, which chooses windows: batches are for `ClipPolicy.fit`
+    augmented: bool = True  # whether clips are flipped, cropped and recoloured
+    seed: int = 0
+
+
+def training_batches(clips, grid: Grid, batch_size: int, config: BatchConfig = BatchConfig()):
+    """Batches of clips, as from `training_clips`, for `ClipModel.fit`: (clip, truth) with windows on a grid."""
+    exploration, seed = config.exploration, config.seed
 
     def prepare(clip):
         """A clip, augmented, with what chooses its windows; and the truth."""
         index = clip["index"]
-        if augmented:
+        if config.augmented:
             clip = augment(clip, seed=tf.stack([index, seed * 1000 + _AUGMENTATION_STREAM]))
         num_frames = clip["frames"].shape[0]
         truth = {key: clip[key] for key in ("boxes", "labels", "masks") if key in clip}
@@ -328,10 +318,13 @@ def training_batches(
             }
         else:
             chosen = tf.numpy_function(
-                lambda i: clip_windows(grid, num_frames, windows, seed, int(i)), [index], tf.int32
+                lambda i: clip_windows(grid, num_frames, config.windows, seed, int(i)), [index], tf.int32
             )
             chosen = {"windows": tf.ensure_shape(chosen, (num_frames, 2))}
-        for key, part, stream in (("warm", warm_starts, _START_STREAM), ("follows", follows, _FOLLOW_STREAM)):
+        for key, part, stream in (
+            ("warm", config.warm_starts, _START_STREAM),
+            ("follows", config.follows, _FOLLOW_STREAM),
+        ):
             if part:
                 draw = tf.random.stateless_uniform((), [index, seed * 1000 + stream])
                 chosen[key] = tf.cast(draw < part, tf.float32)

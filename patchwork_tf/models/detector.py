@@ -14,7 +14,7 @@ from patchwork_tf.grid import Grid
 from patchwork_tf.layers.cell import read, remember, window_corner
 from patchwork_tf.models.backbone import STRIDE, make_backbone
 from patchwork_tf.models.config import ModelConfig, ModelInfo
-from patchwork_tf.models.heads import HEAD_KINDS, described_levels, described_reading, per_anchor
+from patchwork_tf.models.heads import HEAD_KINDS, described_decoder, described_levels, per_anchor
 from patchwork_tf.models.networks import get_network
 from patchwork_tf.models.patch import AUTO
 from patchwork_tf.models.patchwork_model import RESTORED, PatchworkModel
@@ -38,7 +38,7 @@ class PatchworkDetector(PatchworkModel):
         head_kind: the HeadKind; None of a network that was imported.
         pyramid: the network of the low-resolution heads, of the restored map; likewise.
         levels: heads.Level, those of windows first.
-        reading: heads.Reading.
+        decoder: heads.PredictionDecoder.
         anchors: all of them (A, 4) in centre form, row by row.
     """
 
@@ -64,7 +64,7 @@ class PatchworkDetector(PatchworkModel):
             backbone.network.inputs, {**high, **pyramid(restored), RESTORED: restored}, name="detector"
         )
         super().__init__(config, info, backbone, network, on_map=(f"pyramid_0{kind.entry}",), kept=tuple(high))
-        self.head_kind, self.rule, self.pyramid, self.reading = kind, kind.rule, pyramid, kind.reading
+        self.head_kind, self.rule, self.pyramid, self.decoder = kind, kind.rule, pyramid, kind.decoder
         self.levels = kind.levels(network.output, config.network_size, config.size_of_training)
 
     def _init_described(self, config, info):
@@ -72,7 +72,7 @@ class PatchworkDetector(PatchworkModel):
         network = source.build(config.network_size)
         super().__init__(config, info, None, network, AUTO, kept=tuple(network.output))
         self.head_kind, self.rule, self.pyramid = None, HEAD_KINDS["ssd"].rule, None
-        self.reading = described_reading(source.answer)
+        self.decoder = described_decoder(source.answer)
         self.levels = described_levels(source.answer, network.output, config.network_size)
 
     def _is_local(self, level) -> bool:
@@ -160,8 +160,8 @@ class PatchworkDetector(PatchworkModel):
 
     def _read(self, level, logits, codes, window=None):
         """Boxes and scores of what is predicted of a level."""
-        boxes = self.reading.coder.decode(codes, self._anchors_at(level, window))
-        return boxes, self.reading.scores(logits)
+        boxes = self.decoder.coder.decode(codes, self._anchors_at(level, window))
+        return boxes, self.decoder.scores(logits)
 
     def select_window(self, values, window):
         """Keeps of values (B, A, C) of all anchors those that a step predicts freshly, in its order: (B, a, C)."""

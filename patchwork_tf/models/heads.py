@@ -116,16 +116,16 @@ class HeadKind:
         return found
 
     @property
-    def reading(self) -> "Reading":
-        return Reading(SIGMOID if self.sigmoid else SOFTMAX)
+    def decoder(self) -> "PredictionDecoder":
+        return PredictionDecoder(SIGMOID if self.sigmoid else SOFTMAX)
 
 
 SIGMOID, SOFTMAX, SCORES = "sigmoid", "softmax", "scores"
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """How what a network predicts of anchors is read."""
+class PredictionDecoder:
+    """How scores and boxes are made of what a network predicts of anchors."""
 
     activation: str  # that makes scores of it: SIGMOID or SOFTMAX; SCORES are there already
     background: bool = True  # whether it says of the background, too, first of all
@@ -167,10 +167,10 @@ def described_levels(answer: dict, outputs, image_size) -> list[Level]:
     return found
 
 
-def described_reading(answer: dict) -> Reading:
-    """How predictions of an imported network are read: 'activation', 'background' and 'coder' of `answer`."""
+def described_decoder(answer: dict) -> PredictionDecoder:
+    """Of an imported network: 'activation', 'background' and 'coder' of `answer`."""
     coder = {key: tuple(x) if isinstance(x, list) else x for key, x in answer["coder"].items()}
-    return Reading(answer["activation"], answer["background"], box_ops.BoxCoder(**coder))
+    return PredictionDecoder(answer["activation"], answer["background"], box_ops.BoxCoder(**coder))
 
 
 def per_anchor(x, anchors):

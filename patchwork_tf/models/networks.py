@@ -18,7 +18,7 @@ class Network:
     name: str  # ModelConfig(network=name) has it, once it is registered
     graph: dict  # of the functional Keras model, frames (H, W, 3) in [-1, 1] in, as Keras serializes it
     image_size: tuple[int, int]  # of the frames that it was made for
-    # What a detector makes its answer of, see `heads.described_levels` and `heads.described_reading`; of other
+    # What a detector makes its answer of, see `heads.described_levels` and `heads.described_decoder`; of other
     # tasks nothing: a segmenter's output is `segmenter.LOGITS`.
     answer: dict
 

@@ -1,25 +1,27 @@
-"""When a stream processes a frame, and what every frame costs."""
+"""What every frame of a stream costs, multiply-adds / 10^6."""
 
+import itertools
+import statistics
 from collections.abc import Iterator
 
 from patchwork_tf.models.config import StreamConfig
 
-
-def is_key_frame(stream: StreamConfig, number: int) -> bool:
-    """Whether frame `number`, from 0, is processed."""
-    return number % stream.interval == 0
+_RUN_FRAMES = 64  # a multiple of every system's interval
 
 
-def frame_mflops(step, starts_whole: bool = False) -> Iterator[float]:
-    """What each frame of a stream by a KerasStep or ExportedStep costs, endlessly: multiply-adds / 10^6.
+def frame_mflops(stream: StreamConfig, of_step: float, of_start: float) -> Iterator[float]:
+    """What each frame costs, endlessly, of what a step does and the first one.
 
     A delay spreads each inference evenly over the frames that it may take. (The average of Tables 4 and 5 divides
-    by those frames once more; a run cannot show that.) `starts_whole`: the first frame is looked at as a whole.
+    by those frames once more; a run cannot show that.)
     """
-    stream, number = step.info.stream, 0
-    of_step, of_start = step.mflops(), step.mflops(starts_whole)
-    while True:
-        since_key = number % stream.interval
+    for number in itertools.count():
         inference = of_start if number < stream.interval else of_step
-        yield inference / (stream.delay + 1) if since_key <= stream.delay else 0.0
-        number += 1
+        yield inference / (stream.delay + 1) if number % stream.interval <= stream.delay else 0.0
+
+
+def run_mflops(stream: StreamConfig, of_step: float) -> tuple[float, float, float]:
+    """Of the frames of a run the most, the average as the paper divides it, and the average."""
+    frames = list(itertools.islice(frame_mflops(stream, of_step, of_step), _RUN_FRAMES))
+    average = statistics.fmean(frames)
+    return max(frames), average / (stream.delay + 1), average

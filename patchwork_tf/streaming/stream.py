@@ -17,7 +17,7 @@ from patchwork_tf.resizing import resize_frame
 from patchwork_tf.runtime.frames import STARTS, as_rgb, check_size
 from patchwork_tf.runtime.video import Camera
 from patchwork_tf.streaming.policies import Policy, View, make_policy
-from patchwork_tf.streaming.schedule import frame_mflops, is_key_frame
+from patchwork_tf.streaming.schedule import frame_mflops
 from patchwork_tf.streaming.step import step_of
 from patchwork_tf.task import Answer
 
@@ -98,7 +98,7 @@ def _answers(step, frames, choose, start):
     config, resize_mode, image_size = step.info.stream, step.info.resize_mode, step.config.image_size
     starts_whole = start == "whole" and not step.grid.is_whole_frame
     sweep = iter(step.grid.raster if start == "sweep" else ())
-    costs = frame_mflops(step, starts_whole)
+    costs = frame_mflops(config, step.mflops(), step.mflops(starts_whole))
     outputs, state, size = None, step.initial_state(), None
     late = deque()  # answers that are still being worked on
     for number, frame in enumerate(frames):
@@ -106,7 +106,7 @@ def _answers(step, frames, choose, start):
         size = size or frame.shape[:2]
         check_size(frame.shape[:2], size, f"frame {number}")
         window, whole_frame, known = None, starts_whole and number == 0, {}
-        if is_key_frame(config, number):
+        if number % config.interval == 0:
             image = model_input(frame, image_size, resize_mode)
             window = None if whole_frame else next(sweep, None)
             if not (whole_frame or window):

@@ -4,6 +4,7 @@ import importlib
 
 # Name -> where it is; loaded when first asked for.
 _WHERE = {
+    "BatchConfig": "data.clips",
     "ClipConfig": "data.clips",
     "ClipDistillation": "training.clip_distillation",
     "ClipModel": "training.clip_model",

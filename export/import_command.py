@@ -12,37 +12,26 @@ cells.
 
 import sys
 
-from absl import flags
-
 from patchwork_tf import cli
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 
-_FLAGS = flags.FlagValues()
-flags.DEFINE_string("tflite", None, "The network's .tflite file. Required.", flag_values=_FLAGS)
+_FLAGS = cli.Flags()
+_FLAGS.string("tflite", "The network's .tflite file. Required.")
 cli.define(_FLAGS, "model_dir")
-flags.DEFINE_string(
-    "labels", None, "Text file with one class name per line; by default what is packed into the .tflite.", _FLAGS
+_FLAGS.string("labels", "Text file with one class name per line; by default what is packed into the .tflite.")
+_FLAGS.string(
+    "input_range", "What the input has for black and white: -1,1 or 0,1 or 0,255. Files in 8 bits say it."
 )
-flags.DEFINE_string(
-    "input_range",
-    None,
-    "What the input has for black and white: -1,1 or 0,1 or 0,255. Files in 8 bits say it.",
-    _FLAGS,
-)
-flags.DEFINE_enum(
+_FLAGS.enum(
     "task",
-    None,
-    ["detection", "segmentation", "maps"],
     "What it answers: boxes, masks, or maps as they are; by default what its last operators say.",
-    _FLAGS,
+    values=["detection", "segmentation", "maps"],
 )
-flags.DEFINE_string(
+_FLAGS.string(
     "anchors",
-    None,
     "Of detectors that have no anchors in the file: ssd, mediapipe or yolox, by their published rules, or a file, "
     ".npy or text, of ycenter, xcenter, height, width per line.",
-    _FLAGS,
 )
 cli.define(_FLAGS, "image_size")
 _SHOWN = {"sf": Grid(), "pw-m4n2": Grid(4, 2), "pw-m4n1": Grid(4, 1)}
@@ -52,6 +41,7 @@ _WHOLE_STRIDE = 128  # sides of frames that divide into 4 x 4 cells at stride 32
 
 @cli.command("patchwork-import", _FLAGS, __doc__)
 def main():
+    """Imports a network and says what it costs as Patchwork."""
     from patchwork_tf.export import importer
 
     cli.required(_FLAGS, "tflite", "model_dir")

@@ -12,6 +12,7 @@ from patchwork_tf.commands import validation
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models.config import ModelConfig
 from patchwork_tf.models.weights import (
     are_folded,
     assign_weights,
@@ -28,6 +29,7 @@ from patchwork_tf.training.clip_policy import ClipPolicy
 from patchwork_tf.training.fit import Run, compute_in, fit, make_optimizer
 from patchwork_tf.zoo import checkpoints
 from patchwork_tf.zoo.build import build
+from patchwork_tf.zoo.systems import System
 
 # Flags that another part of the same run may have other values of.
 _OF_NO_CONSEQUENCE = {
@@ -46,8 +48,60 @@ _FOLLOWING = 0.7
 _MAP_DROPOUT = 0.5
 
 
+@dataclasses.dataclass(frozen=True)
+class _Setup:
+    """What a run trains, on what, and what it begins with."""
+
+    system: System
+    config: ModelConfig
+    source: Source
+    names: list[str]  # of the classes
+    teacher: checkpoints.Checkpoint | None
+    weights: checkpoints.Checkpoint | None
+    has_begun: bool  # the weights are the run's own
+
+
 def run(flags):
     """Trains what --system names, from a checkpoint on if there is one."""
+    setup = _setup(flags)
+    processes = _processes(flags)
+    # Before a model is built or a folder made:
+    backbone = None if setup.has_begun else _backbone_weights(flags.backbone_weights, setup.config)
+    errors_told = _check_source(flags, setup.source, setup.config)
+    if flags.eval_every:
+        validation.check(flags)
+    files.make_folder(flags.model_dir)
+    keras.utils.set_random_seed(flags.seed)
+    model = build(dataclasses.replace(setup.system, model=setup.config))
+    distribution.share_statistics(model)
+    resume_from = _resume_point(flags, setup.config, setup.weights) if setup.has_begun else None
+    distribution.check_agreement(resume_from.step if resume_from else 0, processes)
+    if resume_from is None:
+        _initialise(flags, model, setup, backbone)
+    elif resume_from.step >= flags.steps:
+        print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
+        return
+    _tell_of_warmup(flags)
+    is_folded = are_folded(resume_from.arrays if resume_from else get_weights(model.variables))
+    optimizer = make_optimizer(
+        flags.learning_rate,
+        flags.steps,
+        flags.warmup_steps,
+        averages=flags.stage == "distill",
+        accumulate=flags.accumulate,
+        precision=flags.precision,
+    )
+    with distribution.loss_of_others_reported(processes, flags.model_dir), errors_told:
+        trainer = _trainer(flags, model, is_folded, setup.teacher)
+        batches = functools.partial(_batches, flags, setup.source, setup.config, processes)
+        fit(trainer, batches, optimizer, _fit_run(flags, setup, processes), resume_from)
+    if processes.is_chief:
+        validation.plot(flags.model_dir)
+    print(f"trained {setup.system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
+
+
+def _setup(flags) -> _Setup:
+    """What flags say of a run. Raises UsageError if they do not go together."""
     name = cli.single("system", flags.system)
     system = checkpoints.system_of(name, flags.init_checkpoint or flags.teacher)
     if system.model.network:
@@ -63,64 +117,45 @@ def run(flags):
     source = Source(flags.dataset, flags.data_dir, flags.split, flags.config, flags.skip_bad, flags.photos)
     teacher = _teacher(flags, system) if flags.stage == "distill" else None
     names = teacher.class_names if teacher else class_names(source, get_task(system.task).truth)
-    # Those that a run begins with; of one that has begun, its own: the others may be gone.
+    # Of a run that has begun, its own weights: the others may be gone.
     begun = checkpoints.latest(flags.model_dir)
     origin = begun or flags.init_checkpoint
     weights = checkpoints.read(origin) if origin else None
     given = cli.override(image_size=flags.image_size, depth=flags.depth)
     if flags.stage == "policy":
         given["policy_prior"] = flags.policy_prior
-    config = dataclasses.replace(
-        system.model, num_classes=len(names), **_of_weights(flags, system, weights, begun, given), **given
-    )
+    fields = _of_weights(flags, system, weights, begun, given)
+    config = dataclasses.replace(system.model, num_classes=len(names), **fields, **given)
+    return _Setup(system, config, source, names, teacher, weights, bool(begun))
+
+
+def _processes(flags) -> distribution.Processes:
+    """All that train together, once they have met. Raises UsageError if flags do not suit their devices."""
     distribution.prepare(flags.deterministic)
     processes = distribution.join(
         flags.coordinator, flags.num_processes, flags.process_id, mirrors=flags.stage != "policy"
     )
     distribution.share(flags.batch_size, processes, flags.accumulate)
-    _check_devices(flags)
-    # Before a model is built or a folder made:
-    backbone = None if begun else _backbone_weights(flags.backbone_weights, config)
-    reading = _check_source(flags, source, config)
-    if flags.eval_every:
-        validation.check(flags)
-    files.make_folder(flags.model_dir)
-    keras.utils.set_random_seed(flags.seed)
-    model = build(dataclasses.replace(system, model=config))
-    distribution.share_statistics(model)
-    resume_from = _resume_point(flags, config, weights) if begun else None
-    distribution.check_agreement(resume_from.step if resume_from else 0, processes)
-    if resume_from is None:
-        _initialise(model, weights, names, backbone)
-        before = weights.config.policy_prior if weights else None
-        if flags.stage == "policy" and model.attention.is_trained and before != flags.policy_prior:
-            raise UsageError(
-                f"{weights.path} has learned a policy with --policy_prior={before}: "
-                "go on with that, or start from weights without a policy"
-            )
-    elif resume_from.step >= flags.steps:
-        print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
-        return
-    _tell_of_warmup(flags)
-    is_folded = are_folded(resume_from.arrays if resume_from else get_weights(model.variables))
+    if flags.precision == "float16" and (flags.accumulate > 1 or devices.count() > 1):
+        raise UsageError(
+            "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
+        )
+    if flags.xla and devices.count() > 1:
+        raise UsageError("--xla is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0")
+    return processes
 
+
+def _fit_run(flags, setup, processes) -> Run:
     metadata = {
-        "system": system.name,
-        "stream": dataclasses.asdict(system.stream),
-        "reference": system.reference,
-        "class_names": names,
+        "system": setup.system.name,
+        "stream": dataclasses.asdict(setup.system.stream),
+        "reference": setup.system.reference,
+        "class_names": setup.names,
         "training": _settings(flags),
         "version": provenance.version(),
     }
-    optimizer = make_optimizer(
-        flags.learning_rate,
-        flags.steps,
-        flags.warmup_steps,
-        averages=flags.stage == "distill",
-        accumulate=flags.accumulate,
-        precision=flags.precision,
-    )
-    this_run = Run(
+    validator = validation.Validator(flags, setup.system, setup.names, setup.teacher) if flags.eval_every else None
+    return Run(
         flags.model_dir,
         flags.steps,
         metadata,
@@ -128,27 +163,10 @@ def run(flags):
         flags.save_every,
         writes=processes.is_chief,
         eval_every=flags.eval_every,
-        watcher=validation.Validator(flags, system, names, teacher) if flags.eval_every else None,
+        watcher=validator,
         accumulate=flags.accumulate,
         xla=flags.xla,
     )
-    with distribution.loss_of_others_reported(processes, flags.model_dir), reading:
-        trainer = _trainer(flags, model, is_folded, teacher)
-        batches = functools.partial(_batches, flags, source, config, processes)
-        fit(trainer, batches, optimizer, this_run, resume_from)
-    if processes.is_chief:
-        validation.plot(flags.model_dir)
-    print(f"trained {system.name} for {flags.steps} steps: {checkpoints.latest(flags.model_dir)}")
-
-
-def _check_devices(flags):
-    """Raises UsageError if flags do not go with as many devices as there are."""
-    if flags.precision == "float16" and (flags.accumulate > 1 or devices.count() > 1):
-        raise UsageError(
-            "--precision=float16 may skip steps, which --accumulate and several devices cannot: bfloat16"
-        )
-    if flags.xla and devices.count() > 1:
-        raise UsageError("--xla is for one device, or for JAX: set KERAS_BACKEND=jax, or CUDA_VISIBLE_DEVICES=0")
 
 
 def _check_source(flags, source, config):
@@ -194,7 +212,7 @@ def _of_weights(flags, system, weights, begun, given) -> dict:
 
 def _batches(flags, source, config, processes, first_step):
     """The batches of optimizer step `first_step` and all later ones: this process's share of them."""
-    distils, explores = flags.stage == "distill", flags.stage == "policy"
+    distils = flags.stage == "distill"
     learned = flags.clip_frames or (1 if config.grid.is_whole_frame else 8)
     wanted = clips.ClipConfig(
         truth="nothing" if distils else get_task(config.task).truth,
@@ -207,19 +225,16 @@ def _batches(flags, source, config, processes, first_step):
         shard=(processes.index, processes.count),
     )
     share = distribution.share(flags.batch_size, processes, flags.accumulate)
-    return clips.training_batches(
-        clips.training_clips(source, wanted),
-        config.grid,
-        share,
+    exploration = clips.Exploration(*_EXPLORING, clips=flags.steps // 2 * flags.batch_size)
+    drawn = clips.BatchConfig(
         windows=flags.windows,
         warm_starts=flags.warm_starts,
         follows=_FOLLOWING if distils else 0.0,
-        exploration=clips.Exploration(*_EXPLORING, clips=flags.steps // 2 * flags.batch_size)
-        if explores
-        else None,
+        exploration=exploration if flags.stage == "policy" else None,
         augmented=flags.augment,
         seed=flags.seed,
     )
+    return clips.training_batches(clips.training_clips(source, wanted), config.grid, share, drawn)
 
 
 def _trainer(flags, model, is_folded, teacher):
@@ -293,7 +308,9 @@ def _backbone_weights(source, config) -> str | None:
     return source if source == "imagenet" or source.endswith((".keras", ".npz")) else checkpoints.find(source)
 
 
-def _initialise(model, checkpoint, names, backbone):
+def _initialise(flags, model, setup, backbone):
+    """Sets the weights that a run begins with."""
+    checkpoint, names = setup.weights, setup.names
     if checkpoint:
         arrays = checkpoint.arrays
         if list(checkpoint.class_names) != list(names):
@@ -306,3 +323,9 @@ def _initialise(model, checkpoint, names, backbone):
         assign_weights(model.variables, arrays, checkpoint.path)
     if backbone:
         load_backbone_weights(model, backbone)
+    before = checkpoint.config.policy_prior if checkpoint else None
+    if flags.stage == "policy" and model.attention.is_trained and before != flags.policy_prior:
+        raise UsageError(
+            f"{checkpoint.path} has learned a policy with --policy_prior={before}: "
+            "go on with that, or start from weights without a policy"
+        )
