@@ -13,6 +13,7 @@ cells.
 import sys
 
 from patchwork_tf import cli
+from patchwork_tf.choices import RESIZE_MODES
 from patchwork_tf.errors import UsageError
 from patchwork_tf.grid import Grid
 
@@ -34,6 +35,12 @@ _FLAGS.string(
     ".npy or text, of ycenter, xcenter, height, width per line.",
 )
 cli.define(_FLAGS, "image_size")
+_FLAGS.enum(
+    "resize_mode",
+    "How its frames got to its size where it was trained; a letterbox leaves bars.",
+    default="stretch",
+    values=RESIZE_MODES,
+)
 _SHOWN = {"sf": Grid(), "pw-m4n2": Grid(4, 2), "pw-m4n1": Grid(4, 1)}
 _MUCH = 1 / 3  # of a step on the map of the full frame, from which on another size is shown
 _WHOLE_STRIDE = 128  # sides of frames that divide into 4 x 4 cells at stride 32
@@ -48,7 +55,7 @@ def main():
     cli.check_outputs(_FLAGS, "model_dir")
     made = importer.import_tflite(
         *(_FLAGS.tflite, _FLAGS.model_dir, _FLAGS.labels, _FLAGS.task),
-        *(_FLAGS.image_size, _range(_FLAGS.input_range), _FLAGS.anchors),
+        *(_FLAGS.image_size, _range(_FLAGS.input_range), _FLAGS.anchors, _FLAGS.resize_mode),
     )
     source, size = made.source, made.config.image_size
     text = ", 8 bits" if source.in_8_bits else ""

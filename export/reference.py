@@ -29,7 +29,12 @@ class FileStep(KerasStep):
         meaning = answers.meaning_of(self._source, about["task"], about["anchors"], list(checkpoint.class_names))
         self._wanted = meaning.outputs(self._source.network)
         super().__init__(self._model_at_its_size(checkpoint, meaning))
-        self.info = dataclasses.replace(self.info, system=path, class_names=tuple(checkpoint.class_names))
+        self.info = dataclasses.replace(
+            self.info,
+            system=path,
+            class_names=tuple(checkpoint.class_names),
+            resize_mode=checkpoint.resize_mode,
+        )
         self._fetched = _fetched(self._source, self._wanted)
         self._runner = self._source.runner(list(self._fetched), fast=True)
         self._conclude = compiled(self._concluded)

@@ -273,8 +273,10 @@ def test_a_segmenter_of_classes_is_saved_streamed_and_drawn(tmp_path, labels):
     path = network(
         lambda x: Probabilities()(keras.layers.Conv2D(4, 3, padding="same")(x)), tmp_path / "masks.tflite"
     )
-    assert run(path, tmp_path / "run", labels(3), RANGE) == 0
+    assert run(path, tmp_path / "run", labels(3), RANGE, "--resize_mode=letterbox") == 0
     model = pw.load(str(tmp_path / "run"), "pw-m4n2")
+    assert model.info.resize_mode == "letterbox"
+    assert FileStep(str(path), checkpoints.read(str(tmp_path / "run"))).info.resize_mode == "letterbox"
     frames = (random_frames(np.random.default_rng(0), 3, (64, 64)) * 127.5 + 127.5).astype(np.uint8)
     found = list(pw.stream(model, frames))
     model.save(tmp_path / "pw.keras")
