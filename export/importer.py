@@ -70,7 +70,7 @@ def import_tflite(
             "task": meaning.task,
             "anchors": anchors,
         },
-        "network": network.to_json(),
+        "network": dataclasses.asdict(network),
     }
     files.make_folder(model_dir)
     saved = checkpoints.save_weights(model_dir, config, get_weights(read.variables), metadata)

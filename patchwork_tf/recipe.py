@@ -79,7 +79,12 @@ class Stage:
 def main():
     """Runs the stages that are not done yet, or lists them."""
     cli.required(_FLAGS, "recipe", "output_dir")
-    given = dict(_assignment(text) for text in _FLAGS.set)
+    given = {}
+    for text in _FLAGS.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set={text}: give name=value")
+        given[name] = os.path.expanduser(value)
     stages = _needed(read(_FLAGS.recipe, _FLAGS.output_dir, given, _FLAGS.smoke), _FLAGS.only)
     done = _Done(_FLAGS.output_dir)
     if _FLAGS.dry_run:
@@ -94,13 +99,6 @@ def main():
             with open(os.path.join(_FLAGS.output_dir, stage.output), encoding="utf-8") as file:
                 print(file.read())
     print(f"{len(stages)} stages are done; all that they made is in {_FLAGS.output_dir}")
-
-
-def _assignment(text) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"--set={text}: give name=value")
-    return name, os.path.expanduser(value)
 
 
 def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: bool = False) -> list[Stage]:
@@ -171,18 +169,15 @@ def _stage(name, text, seed, values, before, folder) -> Stage:
             return _NAME.sub(value, str(values[key]))
         raise ValueError(f"stage {name}: {{{key}}} is neither a value nor an earlier stage")
 
-    # Before the values come in: a path may have blanks.
-    command = tuple(part for word in shlex.split(text) for part in _words(_NAME.sub(value, word), word))
+    command = []
+    for word in shlex.split(text):  # before the values come in: a path may have blanks
+        filled = _NAME.sub(value, word)  # several words, or none, if it is a value and nothing else
+        command += shlex.split(filled) if _NAME.fullmatch(word) else [filled]
     if command[0] not in (*_MODULES, "python"):
         raise ValueError(f"stage {name}: unknown command '{command[0]}'; there are {', '.join(_MODULES)}")
     read = list(dict.fromkeys(read))
     key = hashlib.sha256("\n".join([*command, *(s.key for s in read)]).encode()).hexdigest()[:16]
-    return Stage(name, own, command, tuple(s.output for s in read), key)
-
-
-def _words(text, word) -> list[str]:
-    """What a word of a command becomes: several words, or none, if it is a value and nothing else."""
-    return shlex.split(text) if _NAME.fullmatch(word) else [text]
+    return Stage(name, own, tuple(command), tuple(s.output for s in read), key)
 
 
 def _needed(stages, only) -> list[Stage]:

@@ -227,21 +227,15 @@ def _serve(pipe, make):
             pipe.send(answer)
 
 
-class FlagsOfWorkers:
+class FlagsOfWorkers(dict):
     """Flags as workers are sent them: FlagValues cannot be."""
 
     def __init__(self, flags):
-        self._flags = {
-            name: SimpleNamespace(value=flags[name].value, present=flags[name].present) for name in flags
-        }
-
-    def __contains__(self, name):
-        return name in self._flags
-
-    def __getitem__(self, name):
-        return self._flags[name]
+        super().__init__(
+            {name: SimpleNamespace(value=flags[name].value, present=flags[name].present) for name in flags}
+        )
 
     def __getattr__(self, name):
-        if name.startswith("_"):  # asked for before there is anything, when it is received
+        if name not in self:  # pickle asks for what there is not
             raise AttributeError(name)
-        return self._flags[name].value
+        return self[name].value

@@ -40,13 +40,9 @@ class Network:
             file = "x".join(map(str, self.image_size))
             raise UsageError(f"{self.name} cannot run on frames of {sides}; it was made for {file}") from None
 
-    def to_json(self) -> dict:
-        """As checkpoints have it."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, fields: dict) -> "Network":
-        """What `to_json` returned, once JSON. Raises TypeError if fields are missing."""
+        """Of its fields, once JSON. Raises TypeError if some are missing."""
         network = cls(**fields)
         return dataclasses.replace(network, image_size=tuple(network.image_size))
 

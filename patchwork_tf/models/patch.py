@@ -94,7 +94,8 @@ class _Planner:
         self.padded = {}  # by symbol of the graph, the call of the ZeroPadding2D that its reader makes up for
         self._why_on_map = ""  # with AUTO, of the first layer that is
         if not grid.is_whole_frame:
-            self._look(graph.input)
+            pixels = self._insert(Look(grid, name="look"), graph.input, ON_WINDOW)
+            self.instead[id(graph.input)], self.moved[ON_MAP, id(pixels)] = pixels, graph.input
         for call in graph.calls:
             self._add(call)
         if on_map == AUTO and not any(step.remembers for step in self.plan.steps) and not grid.is_whole_frame:
@@ -107,10 +108,6 @@ class _Planner:
 
     def _known(self, symbol):
         return self.instead.get(id(symbol), symbol)
-
-    def _look(self, frame):
-        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW)
-        self.instead[id(frame)], self.moved[ON_MAP, id(pixels)] = pixels, frame
 
     def _add(self, call):
         places = {self.places[id(self._known(x))] for x in call.inputs}
@@ -214,17 +211,11 @@ class _Planner:
         if self.places[id(symbol)] in (place, NOWHERE):
             return symbol
         if (place, id(symbol)) not in self.moved:
-            move = self._put_together if place == ON_MAP else self._cut
-            self.moved[place, id(symbol)] = move(symbol)
+            name = self._unused(f"{self.names[id(symbol)]}_{place}")
+            is_map = place == ON_MAP
+            layer = Remember(self.grid, symbol.shape[1:], name=name) if is_map else Look(self.grid, name=name)
+            self.moved[place, id(symbol)] = self._insert(layer, symbol, place)
         return self.moved[place, id(symbol)]
-
-    def _put_together(self, symbol):
-        name = self._unused(f"{self.names[id(symbol)]}_map")
-        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP)
-
-    def _cut(self, symbol):
-        name = self._unused(f"{self.names[id(symbol)]}_window")
-        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW)
 
     def _insert(self, layer, symbol, place):
         """A call that the graph has not; returns the symbol of its output."""

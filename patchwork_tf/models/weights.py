@@ -149,7 +149,7 @@ def _backbone_arrays(source: str, depth: float) -> dict[str, np.ndarray]:
     elif source == "imagenet":
         arrays = _layer_arrays(_imagenet_model(depth))
     elif source.endswith(".keras"):
-        arrays = _layer_arrays(_keras_model(source))
+        arrays = _layer_arrays(read_keras(source))
     else:
         raise DataError(f"{source}: backbone weights are 'imagenet', a .npz or a .keras file")
     renamed = {}
@@ -170,13 +170,15 @@ def _imagenet_model(depth):
         raise DataError(f"could not download ImageNet weights: {error}") from None
 
 
-def _keras_model(path):
+def read_keras(path: str) -> keras.Model:
+    """The model in a .keras file. Raises DataError if it cannot be read."""
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file")
     try:
         return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # keras raises anything from ValueError to KeyError here
-        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # Keras raises anything from ValueError to KeyError here
+        own = "; import what defines its layers first" if "deserialize" in str(error) else ""
+        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]}){own}") from None
 
 
 def _layer_arrays(model) -> dict[str, np.ndarray]:
