@@ -51,12 +51,7 @@ class Samples:
 def read_samples(path: str, expected: dict | None = None) -> Samples:
     """Reads a samples file.
 
-    Args:
-        path: of the file.
-        expected: facts that it must have.
-
-    Raises:
-        DataError: if it is missing, something else, truncated or damaged, or of another run.
+    Raises DataError if it is missing, something else, truncated or damaged, or has other facts than are expected.
     """
     try:
         with open(path, "rb") as file:

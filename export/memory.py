@@ -128,11 +128,8 @@ class _Strips(_Map):
 class FirstMemory:
     """The memory of a first step, which looks at the whole frame: nothing is read, and all of it is written.
 
-    What a step asks of it is what the steps after it ask for: a `Memory` is made of it.
-
-    Args:
-        grid: that windows are counted in.
-        strips_from: maps of so many rows per pixel of border, and more, are kept as strips.
+    What a step asks of it is what the steps after it ask for: a `Memory` is made of it. Maps of `strips_from` rows
+    per pixel of border, and more, are kept as strips.
     """
 
     def __init__(self, grid: Grid, strips_from: int = STRIPS_FROM):

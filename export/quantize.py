@@ -59,9 +59,6 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
 
     Returns:
         The file, and what its metadata should say of its states.
-
-    Raises:
-        UsageError: as `load_quantizer`.
     """
     quantizer = load_quantizer()
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))

@@ -22,17 +22,10 @@ def command(name: str, flag_values: flags.FlagValues, doc: str):
 
 
 def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> int:
-    """Parses flags and runs a command.
+    """Parses flags, by default the process' arguments, and runs a command, whose `main` reads its `flag_values`.
 
-    Args:
-        main: takes no arguments; reads its flags from `flag_values`.
-        flag_values: the command's own flags, in the order `--help` shows them.
-        name: of the command, in front of error messages.
-        doc: what the command does, shown by `--help`.
-        argv: arguments; those of the process by default.
-
-    Returns:
-        The exit code: 0, 1 for bad data or a full disk, 2 for wrong usage, 130 after Ctrl-C.
+    The name is in front of error messages, `doc` is what --help shows. Returns the exit code: 0, 1 for bad data or
+    a full disk, 2 for wrong usage, 130 after Ctrl-C.
     """
     is_process = argv is None
     argv = sys.argv[1:] if is_process else argv
@@ -272,13 +265,8 @@ _FOLDERS = ("data_dir", "golden", "model_dir", "save_predictions")
 def check_outputs(flag_values: flags.FlagValues, *names: str):
     """Makes sure, before anything is read, that what flags name can be written in the end and no input is lost.
 
-    Args:
-        flag_values: of the command.
-        names: of the flags that name files and folders to write; those without a value do not count.
-
-    Raises:
-        UsageError: if one names what another flag names, be it through links.
-        DataError: if it cannot be written.
+    Of the flags that name files and folders to write those without a value do not count. Raises UsageError if one
+    names what another flag names, be it through links, DataError if it cannot be written.
     """
     outputs = {name: flag_values[name].value for name in names if flag_values[name].value}
     read = [(name, path) for name in _READ if name in flag_values for path in _existing(flag_values[name].value)]

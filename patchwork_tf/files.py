@@ -23,8 +23,7 @@ def atomic_file(path: str, mode: str = "wb"):
     Links are followed: what they lead to is replaced, and keeps its mode. Devices and pipes are written to, all at
     once, in the end.
 
-    Raises:
-        DataError: if it cannot be written. What is complete and cannot be put in place stays, and is named.
+    Raises DataError if it cannot be written. What is complete and cannot be put in place stays, and is named.
     """
     with _told(path):
         temporary = _new_file(path)

@@ -30,13 +30,7 @@ def uninterrupted():
 def deferred(said: str):
     """Within it, Ctrl-C or a kill is noted, to be obeyed when it suits; a second one ends the program at once.
 
-    In the main thread only.
-
-    Args:
-        said: what to tell the user then.
-
-    Yields:
-        Function that tells whether the program is to end.
+    In the main thread only. The user is told what is `said` then. Yields a function: whether to end.
     """
     noted = []
 

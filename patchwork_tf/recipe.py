@@ -102,17 +102,10 @@ def main():
 
 
 def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: bool = False) -> list[Stage]:
-    """The stages of a recipe, in an order in which they can be run.
+    """The stages of a recipe, or with `smoke` the small one, in an order in which they can be run.
 
-    Args:
-        path: of the recipe.
-        folder: where stages write to.
-        given: values other than the recipe's.
-        smoke: whether it is to be the small one.
-
-    Raises:
-        DataError: if the recipe is missing, or wrong.
-        UsageError: if a value is missing, or unknown.
+    They write to the folder; `given` are values other than the recipe's. Raises DataError if the recipe is
+    missing, or wrong, UsageError if a value is missing, or unknown.
     """
     try:
         with open(path, encoding="utf-8") as file:

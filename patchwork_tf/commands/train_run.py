@@ -274,8 +274,7 @@ def _teacher(flags, system):
 def _resume_point(flags, config, checkpoint):
     """The checkpoint to go on from; says which flags are not those that it was trained with.
 
-    Raises:
-        UsageError: if it is of another model, or of other flags on which the optimizer's state depends.
+    Raises UsageError if it is of another model, or of other flags on which the optimizer's state depends.
     """
     advice = "use another --model_dir, or the flags it was trained with"
     if checkpoint.config != config:

@@ -28,13 +28,9 @@ _SHOWN = 8  # frames of a video, of which the last one's answer is shown
 
 
 class Validator:
-    """What scores checkpoints of a run; the best one so far is kept, in a folder of its own.
+    """What scores checkpoints of a run, with --eval_video against its teacher, the single-frame twin.
 
-    Args:
-        flags: of patchwork-train.
-        system: that is trained.
-        names: of the classes.
-        teacher: Checkpoint of the single-frame twin, with --eval_video.
+    The best one so far is kept, in a folder of its own.
     """
 
     def __init__(self, flags, system, names, teacher=None):

@@ -78,14 +78,11 @@ _OPERATIONS: dict[str, Rule] = {}  # of keras.ops in a graph, whose classes are 
 
 
 def register_layer_rule(layer: type, rule: Rule | Need | Border):
-    """Says what layers of a class need.
+    """Says what layers of a class need. Raises UsageError if `layer` is no class.
 
     Args:
         layer: the class; layers of its subclasses may need something else, and have no rule by this.
         rule: a Need, a Border, or a function of a layer and the shape (H, W, C) of its full-frame input to one.
-
-    Raises:
-        UsageError: if `layer` is no class.
     """
     if not isinstance(layer, type):
         raise UsageError(f"rules are of classes: register_layer_rule({type(layer).__name__}, ...)")
@@ -93,15 +90,10 @@ def register_layer_rule(layer: type, rule: Rule | Need | Border):
 
 
 def need_of(layer, shape, padding=None) -> Need | Border | Instead:
-    """What a layer needs on windows.
+    """What a Keras layer, or an operation of keras.ops, needs on windows of a map (H, W, C) of the full frame.
 
-    Args:
-        layer: a Keras layer, or an operation of keras.ops.
-        shape: (H, W, C) of the map of the full frame that it runs on.
-        padding: ((top, bottom), (left, right)) that a ZeroPadding2D before it adds to that.
-
-    Raises:
-        Refused: if it has no rule, or cannot run on windows.
+    The `padding` is ((top, bottom), (left, right)), which a ZeroPadding2D before it adds. Raises Refused if it has
+    no rule, or cannot run on windows.
     """
     kind = type(layer)
     if getattr(layer, "data_format", None) == "channels_first":

@@ -34,9 +34,8 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
     The attention network stays as it is if the arrays have none, as those of a single-frame
     network, or an untrained one for another grid or image size.
 
-    Raises:
-        DataError: if an array is missing or has another shape, a trained attention network's included. Nothing is
-            set then.
+    Raises DataError, and sets nothing, if an array is missing or has another shape, a trained attention network's
+    included.
     """
     attention = [v for v in variables if variable_key(v).startswith(_ATTENTION)]
     if not all(_fits(v, arrays) for v in attention):
@@ -63,10 +62,7 @@ def carry_classes(variables, arrays, before: Sequence[str], now: Sequence[str]) 
     """Weights of a detector of some classes, for one of others: class predictors of equal names are taken over.
 
     Case, spaces and underscores of names do not count. Predictors of other classes are those of the variables.
-
-    Args:
-        variables, now: of the new model, and names of its classes.
-        arrays, before: of the old one.
+    `variables` and `now` are of the new model, `arrays` and `before` of the old one.
 
     Returns:
         The arrays for `assign_weights`, and the names in `now` that were taken over.
