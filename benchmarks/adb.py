@@ -5,7 +5,6 @@ that broke leaves half a file behind. So every short command ends with a mark of
 moved is compared by size and digest.
 """
 
-import hashlib
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ import subprocess
 import time
 from typing import NamedTuple
 
+from patchwork_tf import provenance
 from patchwork_tf.errors import DataError, UsageError
 
 _MARK = "patchwork-status:"
@@ -194,9 +194,7 @@ class Device:
 
 def facts_of(path: str) -> FileFacts:
     """Of a file on this machine."""
-    with open(path, "rb") as file:
-        content = file.read()
-    return FileFacts(len(content), hashlib.sha256(content).hexdigest())
+    return FileFacts(os.path.getsize(path), provenance.sha256(path))
 
 
 class Attached(NamedTuple):

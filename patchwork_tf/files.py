@@ -148,13 +148,19 @@ def would_lose(output: str, source: str) -> bool:
     return os.path.samefile(output, source) or (is_inside and not output.lower().endswith(_WRITTEN))
 
 
+def read_bytes(path: str) -> bytes:
+    """The content of a file. Raises DataError if it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
 def read_json(path: str):
     """The content of a JSON file. Raises DataError if it is missing or something else."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error})") from None
 

@@ -45,9 +45,7 @@ _FLAGS.string("recipe", "The recipe, a .yaml file. Required.")
 _FLAGS.string("output_dir", "Folder of all that is made. Required.")
 _FLAGS.list("set", "Values of the recipe that are other than in its file, as name=value.")
 _FLAGS.boolean("smoke", "Try the recipe on tiny data in a minute or two: that it runs, not what it gives.")
-_FLAGS.integer(
-    "jobs", "Stages at once, where they do not need each other; each takes memory and cores.", default=1, least=1
-)
+_FLAGS.count("jobs", "Stages at once, where they do not need each other; each takes memory and cores.", default=1)
 _FLAGS.list("only", "Stages to run, with all that they need; by default all.")
 _FLAGS.boolean("dry_run", "Print the commands and which are done, and run nothing.")
 
@@ -108,8 +106,7 @@ def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: boo
     missing, or wrong, UsageError if a value is missing, or unknown.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            recipe = yaml.safe_load(file)
+        recipe = yaml.safe_load(files.read_bytes(path))
         small = recipe.get("smoke") or {}
         values, needs = dict(recipe["values"]), dict(recipe.get("needs") or {})
         stages = dict(recipe["stages"])
@@ -131,8 +128,6 @@ def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: boo
                 expanded.append(_stage(name, stage["run"], seed, values, expanded, folder))
     except UsageError:
         raise
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: not a recipe ({type(error).__name__}: {' '.join(str(error).split())})") from None
     return expanded

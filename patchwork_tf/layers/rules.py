@@ -169,10 +169,6 @@ def _convolution(operation, *kernels):
     return rule
 
 
-def _max_pool(layer, context):
-    return ops.max_pool(context, layer.pool_size, layer.strides, "valid", "channels_last")
-
-
 def _average_pool(layer, context, inside):
     """Averages of what is inside of the frame."""
 
@@ -183,8 +179,11 @@ def _average_pool(layer, context, inside):
 
 
 def _max_pooling(layer, shape, padding=None):
+    def run(layer, context):
+        return ops.max_pool(context, layer.pool_size, layer.strides, "valid", "channels_last")
+
     fill = 0.0 if padding else -float("inf")
-    return _sliding(layer, shape, layer.pool_size, layer.strides, (1, 1), padding, run=_max_pool, fill=fill)
+    return _sliding(layer, shape, layer.pool_size, layer.strides, (1, 1), padding, run=run, fill=fill)
 
 
 def _average_pooling(layer, shape):
@@ -287,33 +286,14 @@ _AFTER_PADDING = {
     for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.MaxPooling2D)
 }
 _POINTWISE = (
-    layers.Activation,
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.ELU,
-    layers.Add,
-    layers.Subtract,
-    layers.Multiply,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
-    layers.Dense,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.GaussianNoise,
-    layers.GaussianDropout,
-    layers.Rescaling,
-    layers.ActivityRegularization,
-    layers.Identity,
+    *(layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Dense, layers.Rescaling),
+    *(layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum),
+    *(layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout),
+    *(layers.ActivityRegularization, layers.Identity),
 )
 _WHOLE_MAP = (
-    layers.GlobalMaxPooling2D,
-    layers.Flatten,
-    layers.Reshape,
-    layers.Permute,
-    layers.Attention,
-    layers.MultiHeadAttention,
-    layers.GroupNormalization,
+    *(layers.GlobalMaxPooling2D, layers.GroupNormalization, layers.Attention, layers.MultiHeadAttention),
+    *(layers.Flatten, layers.Reshape, layers.Permute),
 )
 _OVER_CHANNELS = (
     layers.BatchNormalization,

@@ -295,7 +295,7 @@ class PatchedModel(keras.Model):
         self.grid = Grid(cells, window)
         on_map = (on_map,) if isinstance(on_map, str) and on_map != AUTO else on_map
         self.plan = plan_of(network, self.grid, on_map)
-        self.on_map, self._network = on_map, _Untracked(network)
+        self.on_map, self._network = on_map, lambda: network  # which Keras shall not take for a part
         frame = keras.Input(self.plan.input.shape[1:], name=FRAME)
         position = keras.Input((2,), dtype="int32", name=WINDOW)
         states = {key: keras.Input(shape, name=key) for key, shape in self.plan.state_shapes.items()}
@@ -305,7 +305,7 @@ class PatchedModel(keras.Model):
     @property
     def network(self) -> keras.Model:
         """The network that was patched."""
-        return self._network.value
+        return self._network()
 
     def initial_state(self, batch_size: int = 1) -> dict:
         """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
@@ -351,13 +351,6 @@ class PatchedModel(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
-
-
-class _Untracked:
-    """What Keras shall not take for a part of a model."""
-
-    def __init__(self, value):
-        self.value = value
 
 
 def patch(network: keras.Model, cells: int = 4, window: int = 2, on_map=()) -> PatchedModel:
