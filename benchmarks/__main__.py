@@ -36,19 +36,17 @@ _OF_PHONES = ("serial", "cluster", "fixed_performance", "cool_seconds", "runner"
 
 _FLAGS.enum("target", "This machine, or a phone that adb reaches.", default="host", values=["host", "adb"])
 cli.define(_FLAGS, "system", system="vid-sf,vid-pw-m4n2,vid-pw-m4n1")
-_FLAGS.integer(
-    "steps", "Frames to time per system and repeat; below 1000, p99 says little.", default=1000, least=1
-)
+_FLAGS.count("steps", "Frames to time per system and repeat; below 1000, p99 says little.", default=1000)
 cli.define(_FLAGS, "json")
 _FLAGS.string("html", "The page with plots to write.")
 _FLAGS.list("scores", "Accuracies to show beside latencies: files that patchwork-evaluate --json wrote.")
 _FLAGS.list("report", "Measure nothing: show this report, or compare BEFORE.json,AFTER.json.")
 cli.define(_FLAGS, "tflite", "checkpoint", "image_size", "depth")
-_FLAGS.integer("repeats", "How often every system runs; by default once, and 3 times on phones.", least=1)
+_FLAGS.count("repeats", "How often every system runs; by default once, and 3 times on phones.")
 _FLAGS.number(
     "fps", "Frames arrive at this rate, and late ones are counted; 0 is back to back.", default=0.0, least=0
 )
-_FLAGS.integer("threads", "Of inference.", default=1, least=1)
+_FLAGS.count("threads", "Of inference.", default=1)
 cli.define(_FLAGS, "seed")
 _FLAGS.list("serial", "Phones: which of several, by serial number or HOST:PORT.")
 _FLAGS.enum("cluster", "Phones: CPUs to run on; all does not pin.", default="big", values=CLUSTERS)

@@ -5,7 +5,6 @@ that broke leaves half a file behind. So every short command ends with a mark of
 moved is compared by size and digest.
 """
 
-import hashlib
 import os
 import re
 import shlex
@@ -14,6 +13,7 @@ import subprocess
 import time
 from typing import NamedTuple
 
+from patchwork_tf import provenance
 from patchwork_tf.errors import DataError, UsageError
 
 _MARK = "patchwork-status:"
@@ -103,8 +103,7 @@ class Adb:
     def state(self, *address: str) -> str:
         """'device' if all is well, or 'offline', 'unauthorized', 'authorizing'; '' if adb does not know it.
 
-        Args:
-            address: -s and a serial number, or -t and the number of a transport.
+        The address is -s and a serial number, or -t and the number of a transport.
         """
         answer = self.run(*address, "get-state")
         if answer.status == 0:
@@ -113,19 +112,12 @@ class Adb:
 
 
 class Device:
-    """One attached device.
+    """One attached device, by what adb calls it and, where several are called so, the number of its transport."""
 
-    Args:
-        adb: the client.
-        serial: what adb calls it.
-        transport: the number of its transport, where several have that serial.
-
-    Attributes:
-        name: what to call it in reports, if its own serial number is not its alone.
-    """
+    name = ""  # what to call it in reports, if its own serial number is not its alone
 
     def __init__(self, adb: Adb, serial: str, transport: str = ""):
-        self.adb, self.serial, self.name = adb, serial, ""
+        self.adb, self.serial = adb, serial
         self._address = ("-t", transport) if transport else ("-s", serial)
 
     def attempt(self, command: str, limit: float = _COMMAND_LIMIT) -> Answer:
@@ -202,9 +194,7 @@ class Device:
 
 def facts_of(path: str) -> FileFacts:
     """Of a file on this machine."""
-    with open(path, "rb") as file:
-        content = file.read()
-    return FileFacts(len(content), hashlib.sha256(content).hexdigest())
+    return FileFacts(os.path.getsize(path), provenance.sha256(path))
 
 
 class Attached(NamedTuple):
@@ -242,13 +232,8 @@ def parse_attached(text: str) -> list[Attached]:
 def select(adb: Adb, serials: list[str], say) -> list[Device]:
     """Devices to measure, each phone once even if it is attached by USB and by TCP, of which `say` is told.
 
-    Args:
-        adb: the client.
-        serials: what adb calls them; 'host:port' is connected to first. If empty, the only phone attached.
-
-    Raises:
-        DataError: if a device is missing or cannot be used.
-        UsageError: if none is named and several are there.
+    They are named by what adb calls them, 'host:port' being connected to first; if none is, it is the only phone
+    attached. Raises DataError if one is missing or cannot be used, UsageError if none of several is named.
     """
     attached = _attached(adb)
     for serial in serials:

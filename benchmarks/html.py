@@ -123,17 +123,13 @@ def _result_cells(report, run) -> list[str]:
 def _table(heads, lines, top="") -> str:
     """A table of (run, cells) in a box that scrolls where it is narrow, also by keyboard."""
     head = "".join(f"<th>{head}</th>" for head in ["system", *heads])
-    body = "".join(
-        f"<tr>{_head_of(run)}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>" for run, cells in lines
-    )
+    body = ""
+    for run, cells in lines:  # its head is the system, with the mark it has in plots and a star if it answers late
+        mark, star = "pw" if run.patchwork else "", "*" if run.stream.delay else ""
+        row_head = f'<th><i class="{mark}"></i>{escape(run.system)}{star}</th>'
+        body += f"<tr>{row_head}{''.join(f'<td>{cell}</td>' for cell in cells)}</tr>"
     table = f"<table><thead>{top}<tr>{head}</tr></thead><tbody>{body}</tbody></table>"
     return f'<div class="scroll" tabindex="0">{table}</div>'
-
-
-def _head_of(run) -> str:
-    """A line's head: the system, with the mark it has in plots and a star if it answers late."""
-    mark, star = "pw" if run.patchwork else "", "*" if run.stream.delay else ""
-    return f'<th><i class="{mark}"></i>{escape(run.system)}{star}</th>'
 
 
 def _latency_against(report, name, runs) -> str:

@@ -57,13 +57,11 @@ def resample(values, seed=0) -> np.ndarray:
     blocks = sliding_window_view(np.append(values, values[: length - 1]), length)  # (n, length)
     starts = np.random.default_rng(seed).integers(0, len(blocks), (RESAMPLES, count))
     parts = np.array_split(starts, -(-RESAMPLES * len(values) // _VALUES_AT_ONCE))
-    return np.concatenate([_statistics(blocks[part].reshape(len(part), -1)) for part in parts])
-
-
-def _statistics(rows):
-    """(rows, n) -> (rows, STATISTICS)."""
-    percentiles = np.percentile(rows, list(PERCENTILES.values()), axis=1)
-    return np.vstack([percentiles, rows.mean(axis=1)]).T
+    found = []
+    for rows in (blocks[part].reshape(len(part), -1) for part in parts):  # (rows, n)
+        percentiles = np.percentile(rows, list(PERCENTILES.values()), axis=1)
+        found.append(np.vstack([percentiles, rows.mean(axis=1)]).T)
+    return np.concatenate(found)
 
 
 def interval(estimates) -> list[float]:

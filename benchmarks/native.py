@@ -127,13 +127,8 @@ def compile_c(compiler: str, sources: list, output, *more_flags: str):
 def make_bundle(folder: str, arch: str = "arm64") -> Bundle:
     """Fills a folder with all that the runner needs on another machine: no NDK, nothing to install there.
 
-    Args:
-        folder: is made if it is missing; files of the same names are replaced.
-        arch: one of ARCHITECTURES.
-
-    Raises:
-        UsageError: for an unknown `arch`.
-        DataError: if compiler, system libraries or LiteRT for that machine cannot be had.
+    It is made if it is missing; files of the same names are replaced. Raises UsageError unless `arch` is one of
+    ARCHITECTURES, DataError if compiler, system libraries or LiteRT for that machine cannot be had.
     """
     if arch not in ARCHITECTURES:
         raise UsageError(f"no bundle for '{arch}'; choose from {', '.join(ARCHITECTURES)}")

@@ -45,13 +45,10 @@ class PhoneSettings(Settings):
 
 
 class Phone(Target):
-    """A phone.
+    """A phone, over adb.
 
-    Args:
-        device: over adb.
-        settings: how to measure.
-        runner: folder of a bundle, or of an NDK build and LiteRT's library for Android; None makes a bundle.
-        say: is told what is waited for, and what had to be left undone.
+    The runner is the folder of a bundle, or of an NDK build and LiteRT's library for Android; None makes a bundle.
+    `say` is told what is waited for, and what had to be left undone.
     """
 
     name = "adb"

@@ -245,10 +245,8 @@ def _report(data) -> Report:
 def from_json(kind, value, where: str):
     """What JSON made of a dataclass, number, text, list, tuple, dict, or one of these or None, as it was.
 
-    Keys of a dataclass that it does not know are ignored, and those that have a default may be missing.
-
-    Raises:
-        ValueError: names the field of `where` that is missing or of another type.
+    Keys of a dataclass that it does not know are ignored, and those that have a default may be missing. Raises
+    ValueError, which names the field of `where` that is missing or of another type.
     """
     origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
     if origin is types.UnionType:

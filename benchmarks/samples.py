@@ -12,6 +12,7 @@ import numpy as np
 
 from patchwork_tf.benchmarks.report import Repeat
 from patchwork_tf.errors import DataError
+from patchwork_tf.files import read_bytes
 
 _FIRST_LINE = b"patchwork-samples 1\n"
 _FACTS = re.compile(
@@ -51,18 +52,10 @@ class Samples:
 def read_samples(path: str, expected: dict | None = None) -> Samples:
     """Reads a samples file.
 
-    Args:
-        path: of the file.
-        expected: facts that it must have.
-
-    Raises:
-        DataError: if it is missing, something else, truncated or damaged, or of another run.
+    Raises DataError if it is missing, something else, truncated or damaged, or has other facts than are expected.
     """
     try:
-        with open(path, "rb") as file:
-            samples = _parse(file.read())
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        samples = _parse(read_bytes(path))
     except ValueError as error:
         raise DataError(f"{path}: {error}") from None
     for key, value in (expected or {}).items():

@@ -25,11 +25,7 @@ from patchwork_tf.zoo.systems import System, list_systems
 def from_zoo(names: list[str], folder: str, checkpoint: str | None, seed: int, **overrides) -> dict[str, Workload]:
     """Exports systems, or 'all', and those that they refer to, one file for all that run the same network.
 
-    Args:
-        names: of systems.
-        folder: for the files.
-        checkpoint: whose weights all take; None for random ones, the same whenever `seed` is.
-        overrides: of the models' configurations.
+    All take the weights of the checkpoint; if it is None random ones, the same whenever `seed` is.
     """
     names = list_systems() if names == ["all"] else names
     weights = checkpoints.read(checkpoint) if checkpoint else None

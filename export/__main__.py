@@ -32,7 +32,7 @@ _FLAGS.string(
 )
 _FLAGS.string("inspect", "Only tell about this file: signature, states, operators, partitions, metadata.")
 _FLAGS.string("golden", "Folder for golden vectors: frames, windows and answers, by which an app proves itself.")
-_FLAGS.integer("verify_steps", "Random steps that must agree with Keras.", default=50, least=1)
+_FLAGS.count("verify_steps", "Random steps that must agree with Keras.", default=50)
 
 
 @cli.command("patchwork-export", _FLAGS, __doc__)

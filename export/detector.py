@@ -195,7 +195,8 @@ class DetectorLowering(Lowering):
         anchors = self.model.levels[level].anchors[:height, :width, :, :2].transpose(0, 1, 3, 2)
         center = codes[..., : 2 * n] + anchors.reshape(1, height, width, 2 * n)
         if not whole_map:
-            center += self._shift(n)
+            shifts = np.float32(self.grid.windows) / self.grid.cells  # of windows from the first one
+            center += tf.gather(np.repeat(shifts, n, axis=1), self.position)
         sizes = codes[..., 2 * n :]
         if self.model.decoder.coder.exponential:
             sizes = tf.exp(tf.minimum(sizes, LARGEST_SIZE))
@@ -211,11 +212,6 @@ class DetectorLowering(Lowering):
             per_anchor = x.shape[3] // self.model.levels[level].anchors.shape[2]
             rows.append(tf.reshape(x, (-1, per_anchor) if per_anchor > 1 else (-1,)))
         return rows
-
-    def _shift(self, anchors):
-        """How far (2 a,) a window's anchors are from those of the first window."""
-        shifts = np.float32(self.grid.windows) / self.grid.cells
-        return tf.gather(np.repeat(shifts, anchors, axis=1), self.position)
 
 
 @in_float

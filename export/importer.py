@@ -78,7 +78,7 @@ def import_tflite(
             "task": meaning.task,
             "anchors": anchors,
         },
-        "network": network.to_json(),
+        "network": dataclasses.asdict(network),
         "resize_mode": resize_mode,
     }
     files.make_folder(model_dir)
@@ -111,10 +111,7 @@ def read_labels(path: str, labels: str | None) -> list[str] | None:
     text = None
     if labels is not None:
         try:
-            with open(labels, encoding="utf-8-sig") as file:
-                text = file.read()
-        except OSError as error:
-            raise DataError(f"{labels}: {error.strerror}") from None
+            text = files.read_bytes(labels).decode("utf-8-sig")
         except UnicodeDecodeError:
             raise DataError(f"{labels}: not a text file") from None
     elif zipfile.is_zipfile(path):

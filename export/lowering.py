@@ -16,17 +16,10 @@ from types import MappingProxyType
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf.export import renewal
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation, constant, frozen, fused
 from patchwork_tf.export.memory import number_of
-from patchwork_tf.export.renewal import (
-    RESTORED_BORDER,
-    blended,
-    chain_on,
-    output_of_zeros,
-    renewed,
-    run_on_map,
-)
 from patchwork_tf.grid import Grid
 from patchwork_tf.layers import rules
 from patchwork_tf.layers.cell import PatchworkCell, cut
@@ -133,9 +126,9 @@ class Lowering:
                 sides = (layer.border.rows, layer.border.columns)
                 want(operation.input, max(before for before, _ in sides), max(after for _, after in sides))
             if isinstance(layer, Remember):
-                chain = chain_on(operation.output, self._readers)
+                chain = renewal.chain_on(operation.output, self._readers)
                 if chain and not chain[0].is_pointwise:
-                    want(operation.input, *RESTORED_BORDER)
+                    want(operation.input, *renewal.RESTORED_BORDER)
         if self.remembers and self.follows_attention:
             want(self._last_features, *ATTENTION_BORDER)
         return wanted
@@ -245,9 +238,9 @@ class Lowering:
 
     def _put_together(self, remember, skipped):
         """The map of the full frame; None if nothing needs all of it, as what begins on it is renewed."""
-        chain = chain_on(remember.output, self._readers)
+        chain = renewal.chain_on(remember.output, self._readers)
         if chain:
-            self.tensors[id(chain[-1].output)] = renewed(self, remember.input, chain)
+            self.tensors[id(chain[-1].output)] = renewal.renewed(self, remember.input, chain)
             skipped |= {id(operation.output) for operation in chain}
         outputs = self.model.plan.outputs.items()
         is_output = any(symbol is remember.output for name, symbol in outputs if name != RESTORED)
@@ -314,11 +307,11 @@ class Lowering:
                 at = self.at_window(attention.size, shift=-1)
                 around, *after = reduce
                 x = self.part(self._last_features, RESTORED, (2, 2), (2, 2))
-                x = run_on_map(after, around.convolve(x))
-                blank = output_of_zeros(reduce, self.model.map_shape)
-                x = blended(self, "attention", x, attention.size, at, blank)
+                x = renewal.run_on_map(after, around.convolve(x))
+                blank = renewal.output_of_zeros(reduce, self.model.map_shape)
+                x = renewal.blended(self, "attention", x, attention.size, at, blank)
             else:
-                x = run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
+                x = renewal.run_on_map(reduce, self.tensors[id(self.model.plan.outputs[RESTORED])])
             prior = values if self.model.config.policy_prior == "rule" else first_windows_first(grid)
             found["q_values"] = values = self._corrected(prior, x, need)
         return {**found, "next_window": best_window(values, grid)[0]}
@@ -332,7 +325,7 @@ class Lowering:
         """Values (1, windows) with what the attention network makes of its first layer's output x (1, H, W, C)."""
         attention = self.model.attention
         cells = tf.image.resize(tf.concat([self.fresh, need], 3), attention.size)
-        x = run_on_map(fused(plan_of(attention.mix, Grid())), tf.concat([x, cells], 3))
+        x = renewal.run_on_map(fused(plan_of(attention.mix, Grid())), tf.concat([x, cells], 3))
         value = attention.value
         features = tf.reshape(x, (1, value.kernel.shape[0]))
         return values + tf.matmul(features, constant(value.kernel)) + constant(value.bias)

@@ -128,11 +128,8 @@ class _Strips(_Map):
 class FirstMemory:
     """The memory of a first step, which looks at the whole frame: nothing is read, and all of it is written.
 
-    What a step asks of it is what the steps after it ask for: a `Memory` is made of it.
-
-    Args:
-        grid: that windows are counted in.
-        strips_from: maps of so many rows per pixel of border, and more, are kept as strips.
+    What a step asks of it is what the steps after it ask for: a `Memory` is made of it. Maps of `strips_from` rows
+    per pixel of border, and more, are kept as strips.
     """
 
     def __init__(self, grid: Grid, strips_from: int = STRIPS_FROM):
@@ -184,14 +181,13 @@ class FirstMemory:
         self.places[name] = at
         return x
 
-    def paste(self, name, x, size, at, decay=1.0):
+    def paste(self, name, x, size, at):
         """As Memory's: x and, where it does not reach, zeros."""
         self.places[name] = at
-        return self.blend(name, x, size, at, decay)
+        return self.blend(name, x, size, at)
 
     def blend(self, name, x, size, at, decay=1.0):
         """As `paste`."""
-        del decay
         self.kept[name] = (1, *size, x.shape[-1])
         self._new_states[name] = _placed(x, size, at(0, 0))
         return self._new_states[name]
@@ -259,8 +255,7 @@ class Memory:
         return tf.slice(state, begin, (1, *size, state.shape[-1])) if math.prod(size) else None
 
     def place(self, name, at):
-        """First pixel (4,) int32 for `tf.slice`, `at(row, column)` of the window."""
-        del at  # it is in the table
+        """First pixel (4,) int32 for `tf.slice`: by the table, `at(row, column)` of the window."""
         return self._places[name]
 
     def surround(self, name, x, frame_size, before, after):
@@ -271,7 +266,6 @@ class Memory:
             frame_size: (H, W) of the full frame's map.
             before, after: width of the border above and left, and below and right.
         """
-        del frame_size
         above, below, left, right = self._borders[name]
         self._seen[name] = x
         row = _joined([left, x, right], 2)
@@ -283,7 +277,7 @@ class Memory:
         part = (self._grid.window_cells / self._grid.cells) ** 2
         return self._means[name] + part * tf.reduce_mean(cells, (1, 2))
 
-    def paste(self, name, x, size, at, decay=1.0):
+    def paste(self, name, x, size, at):
         """A map (1, H, W, C) that is kept whole, with a part of it renewed.
 
         Args:
@@ -291,22 +285,18 @@ class Memory:
             x: (1, h, w, C) float32, the part.
             size: (H, W) of the map.
             at: function of the window's row and column to the first pixel (y, x) of the part.
-            decay: by what everything else is multiplied.
         """
-        del size, at
-        old = self._states[name] if decay == 1.0 else decay * self._states[name]
-        self._new_states[name] = xla.dynamic_update_slice(old, x, self._places[name])
+        self._new_states[name] = xla.dynamic_update_slice(self._states[name], x, self._places[name])
         return self._new_states[name]
 
     def before(self, name, x, at):
         """What of a map that is kept whole was where x (1, h, w, C) goes; arguments as of `paste`."""
-        del at
         return tf.slice(self._states[name], self._places[name], x.shape)
 
     def blend(self, name, x, size, at, decay=1.0):
         """As `paste`, by arithmetic: an update amid the network would cut the delegate's graph in two.
 
-        For small maps. What of the part lies outside of the map is left out.
+        For small maps. What of the part lies outside of the map is left out, all else multiplied by `decay`.
         """
         height, width, channels = x.shape[1:]
         corners = np.array([at(row, column) for row, column in self._grid.windows])

@@ -8,6 +8,7 @@ from tensorflow.lite.python import schema_py_generated as schema
 from tensorflow.lite.tools import flatbuffer_utils
 
 from patchwork_tf.errors import DataError
+from patchwork_tf.files import read_bytes
 from patchwork_tf.models.costs import count_macs
 from patchwork_tf.runtime.metadata import CHECKSUM, UNSEALED, VERSION, digest, read
 from patchwork_tf.streaming.step import KerasStep
@@ -78,11 +79,7 @@ def insert(tflite_file: bytes, facts: dict) -> bytes:
 
 def read_tflite(path: str) -> bytes:
     """A TFLite file's bytes, ours or not. Raises DataError if it is missing, or something else."""
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+    content = read_bytes(path)
     if content[4:8] != b"TFL3":
         raise DataError(f"{path}: {'not a TFLite file' if content else 'empty'}")
     return content

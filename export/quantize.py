@@ -28,8 +28,6 @@ _MOVES = {  # operators that move data: how many of their first inputs are data,
     schema.BuiltinOperator.CONCATENATION: None,
     schema.BuiltinOperator.DYNAMIC_UPDATE_SLICE: 2,
 }
-
-
 _CHANNEL_AXIS = {schema.BuiltinOperator.CONV_2D: 0, schema.BuiltinOperator.DEPTHWISE_CONV_2D: 3}  # of kernels
 # Of a channel's largest weight, as a part of its bias: a bias has 31 bits, in steps of the kernel's scale (the
 # largest weight / 127) times the input's, which is 0.004 or more.
@@ -61,12 +59,11 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
 
     Returns:
         The file, and what its metadata should say of its states.
-
-    Raises:
-        UsageError: as `load_quantizer`.
     """
     quantizer = load_quantizer()
-    graphs = {signature: _Graph(content, signature) for signature in _signatures(content)}
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    signatures = [signature.signatureKey.decode() for signature in model.signatureDefs]
+    graphs = {signature: _Graph(content, signature) for signature in signatures}
     inputs = {
         signature: [{name: sample[name] for name in graph.inputs} for sample in samples]
         for signature, graph in graphs.items()
@@ -94,11 +91,6 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
         first.leave_states_of(step)
         step.add(first)
     return step.content(), states
-
-
-def _signatures(content) -> list[str]:
-    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
-    return [signature.signatureKey.decode() for signature in model.signatureDefs]
 
 
 class _Graph:
@@ -305,10 +297,7 @@ class _Graph:
             outputs = list(self.graph.outputs)
             outputs[outputs.index(output.tensorIndex)] = len(self.graph.tensors) - 1
             self.graph.outputs, output.tensorIndex = outputs, len(self.graph.tensors) - 1
-        self._drop_unused()
-
-    def _drop_unused(self):
-        """Takes out conversions to float32 that nobody reads."""
+        # Conversions to float32 that nobody reads any more are taken out.
         read = set(self.graph.outputs).union(*(operator.inputs for operator in self.graph.operators))
         self.graph.operators = [
             operator

@@ -21,17 +21,7 @@ from tensorflow.lite.tools import flatbuffer_utils
 from patchwork_tf.data.moving_objects import render_clip
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import metadata
-from patchwork_tf.layers import rules
-from patchwork_tf.layers.imported import (
-    AlignedResizing,
-    ChannelPadding,
-    ChannelSlice,
-    CornerResizing,
-    DepthToSpace,
-    NearestResizing,
-    PixelSlice,
-    Spread,
-)
+from patchwork_tf.layers import imported, rules
 from patchwork_tf.runtime.quiet import hidden_stderr
 from patchwork_tf.streaming.stream import model_input
 
@@ -481,7 +471,7 @@ class TfliteNetwork:
             x = self._add(operator, layers.ZeroPadding2D, x, name="_pad", padding=widths[1:3])
         if any(widths[3]):
             before, after = widths[3]
-            x = self._add(operator, ChannelPadding, x, name="_channels", before=before, after=after)
+            x = self._add(operator, imported.ChannelPadding, x, name="_channels", before=before, after=after)
         return x
 
     def _pooled(self, operator, layer):
@@ -551,7 +541,7 @@ class TfliteNetwork:
             whole &= all(end[axis] > shape[axis] - strides[axis] + begin[axis] for axis in (1, 2))
             if not whole or strides[1] != strides[2]:
                 raise _Unread(f"it takes every {strides[1]} and {strides[2]} pixels of a part of a map")
-            x = self._add(operator, PixelSlice, x, size=strides[1], row=begin[1], column=begin[2])
+            x = self._add(operator, imported.PixelSlice, x, size=strides[1], row=begin[1], column=begin[2])
         elif [*begin[1:3], *end[1:3]] != [0, 0, *shape[1:3]]:
             raise _Unread("it cuts a part out of a map")
         return self._channels(operator, x, begin[3], end[3], strides[3])
@@ -561,7 +551,7 @@ class TfliteNetwork:
             raise _Unread(f"it takes every {stride} channels")
         if (start, stop) == (0, x.shape[3]):
             return x
-        return self._add(operator, ChannelSlice, x, name=f"_{start}_{stop}", start=start, stop=stop)
+        return self._add(operator, imported.ChannelSlice, x, name=f"_{start}_{stop}", start=start, stop=stop)
 
     def _read_slice(self, operator):
         begin, size = (self.constants[tensor].tolist() for tensor in operator.inputs[1:3])
@@ -590,14 +580,18 @@ class TfliteNetwork:
     def _read_space_to_depth(self, operator):
         block, x = operator.builtinOptions.blockSize, self._x(operator)
         pixels = [
-            self._add(operator, PixelSlice, x, name=f"_{row}_{column}", size=block, row=row, column=column)
+            self._add(
+                operator, imported.PixelSlice, x, name=f"_{row}_{column}", size=block, row=row, column=column
+            )
             for row in range(block)
             for column in range(block)
         ]
         return self._add(operator, layers.Concatenate, pixels)
 
     def _read_depth_to_space(self, operator):
-        return self._add(operator, DepthToSpace, self._x(operator), block=operator.builtinOptions.blockSize)
+        return self._add(
+            operator, imported.DepthToSpace, self._x(operator), block=operator.builtinOptions.blockSize
+        )
 
     def _read_resize_nearest_neighbor(self, operator):
         return self._resized(operator, "nearest")
@@ -611,19 +605,19 @@ class TfliteNetwork:
         if (height, width) == old:
             return x
         if (height, width) == (1, 1):  # spread over a map, of which there must be another
-            return self._add(operator, Spread, (x, self._map_of(old)))
+            return self._add(operator, imported.Spread, (x, self._map_of(old)))
         if interpolation == "nearest" and any(new % own for new, own in zip(old, (height, width), strict=True)):
-            return self._add(operator, NearestResizing, (x, self._map_of(old)))
+            return self._add(operator, imported.NearestResizing, (x, self._map_of(old)))
         aligned = options.alignCorners and interpolation == "bilinear"
         if self.size == self.image_size and aligned:
-            return self._add(operator, AlignedResizing, x, height=old[0], width=old[1])
+            return self._add(operator, imported.AlignedResizing, x, height=old[0], width=old[1])
         is_centred = options.halfPixelCenters or aligned or interpolation == "nearest"
         grown = [(side - aligned) / (own - aligned) for side, own in zip(old, (height, width), strict=True)]
         if any(factor % 1 for factor in grown):
             raise _Unread(f"it resizes {height}x{width} to {old[0]}x{old[1]}, which is no whole factor")
         rows, columns = map(int, grown)
         if aligned or not is_centred:  # of aligned corners pixels are at multiples of the factor, too
-            return self._add(operator, CornerResizing, x, rows=rows, columns=columns)
+            return self._add(operator, imported.CornerResizing, x, rows=rows, columns=columns)
         return self._add(operator, layers.UpSampling2D, x, size=(rows, columns), interpolation=interpolation)
 
     def _map_of(self, size):

@@ -48,7 +48,6 @@ class FileStep(KerasStep):
 
     def __call__(self, frame, window, state):
         """As `KerasStep`'s; the window is the whole frame."""
-        del window
         found = self._runner(self._source.as_input(frame))
         outputs = self._conclude([ops.convert_to_tensor(found[tensor]) for tensor in self._fetched])
         return {key: ops.convert_to_numpy(value) for key, value in outputs.items()}, state

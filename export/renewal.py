@@ -17,12 +17,7 @@ RESTORED_BORDER = (2, 3)
 
 
 def chain_on(symbol, readers_of) -> list[Operation]:
-    """What begins on a map: 1 x 1 convolutions, and amid them one 3 x 3 of stride 2; else nothing.
-
-    Args:
-        symbol: of the map.
-        readers_of: function of a symbol to the operations that read it.
-    """
+    """What begins on a map, a symbol: 1 x 1 convolutions, and amid them one 3 x 3 of stride 2; else nothing."""
     chain, strided, readers = [], 0, readers_of(symbol)
     while len(readers) == 1 and (readers[0].is_pointwise or (_is_strided(readers[0]) and not strided)):
         chain += readers

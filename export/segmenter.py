@@ -21,7 +21,9 @@ class SegmenterLowering(Lowering):
 
     def _answer(self):
         if self.by_hand:
-            known = self._margin_by_hand()
+            classify, x = self.convolution_of(LOGITS)
+            kernel, bias = (values[..., 1:] - values[..., :1] for values in classify.weights)
+            known = tf.nn.bias_add(tf.nn.conv2d(x, kernel, 1, "VALID"), bias)
         else:
             known = self._known(self.tensors[id(self.model.plan.outputs[LOGITS])])
         found = self._masks(known)
@@ -29,8 +31,12 @@ class SegmenterLowering(Lowering):
 
     @in_float
     def _need(self, margin):
-        """`model.need`: how undecided a window's cells are, and perhaps how much they have changed."""
-        undecided = self._undecided(margin)
+        """`model.need`: how undecided a window's cells are, and perhaps how much they have changed.
+
+        What they are is remembered as what they are short of being undecided.
+        """
+        certainty = 1 - self.model.undecided(margin)
+        undecided = 1 - (self.blended_cells("certainty", certainty) if self._is_renewed else certainty)
         if not self.model.follows_surprise:
             return undecided
         return surprising(undecided, self.blended_cells("surprise", self._surprise))
@@ -40,21 +46,10 @@ class SegmenterLowering(Lowering):
         """The margin (1, h, w, 1) of logits; if there are several classes, all of these behind it."""
         return with_margin(logits) if self.model.tells_classes else margin_of(logits)
 
-    def _margin_by_hand(self):
-        classify, x = self.convolution_of(LOGITS)
-        kernel, bias = classify.weights
-        return tf.nn.bias_add(tf.nn.conv2d(x, kernel[..., 1:] - kernel[..., :1], 1, "VALID"), bias[1:] - bias[:1])
-
     @property
     def _is_renewed(self) -> bool:
         """Whether the answer of windows is."""
         return self.remembers and self.model.is_remembered
-
-    @in_float
-    def _undecided(self, margin):
-        """What a window's cells are is remembered, as what they are short of being undecided."""
-        certainty = 1 - self.model.undecided(margin)
-        return 1 - (self.blended_cells("certainty", certainty) if self._is_renewed else certainty)
 
     @in_float
     def _masks(self, known):
@@ -64,12 +59,6 @@ class SegmenterLowering(Lowering):
         # Indexing would take four times as long as all of the above.
         found = {name: tf.reshape(x, image_size) for name, x in found.items()}
         return {name: tf.cast(x, tf.int32) if name == "classes" else x for name, x in found.items()}
-
-    def _pixels_before(self, upscale) -> int:
-        """How many pixels before a window depend on it: half a block, or with `corners` a whole one."""
-        if upscale == 1:
-            return 0
-        return upscale if self.model.corners else upscale // 2
 
     def _resized(self, x, size):
         """`PatchworkSegmenter._enlarged` in operators of TensorFlow."""
@@ -95,7 +84,8 @@ class SegmenterLowering(Lowering):
         """
         size, image_size = self.model.logits_shape[:2], self.model.config.image_size
         upscale = image_size[0] // size[0]
-        before = self._pixels_before(upscale)
+        # How many pixels before a window depend on it: half a block, or with `corners` a whole one.
+        before = 0 if upscale == 1 else upscale if self.model.corners else upscale // 2
         if upscale > 1:
             known = self.edges_repeated(self.memory.surround("margin", known, size, 1, 1))
         found = self._pixels_of(known, [side * upscale for side in known.shape[1:3]])

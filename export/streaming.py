@@ -21,12 +21,8 @@ class ExportedStep:
     The state that goes in is changed in place, and is the one that comes out. Several streams may take turns;
     every thread needs a step of its own.
 
-    Attributes:
-        path: of the file.
-        facts: its metadata.
-        config, info, grid, task: of the model that was exported.
-        policy: how `next_window` is chosen, 'rule' or 'learned'.
-        model: None; there is no Keras model in it.
+    It has the file's path and metadata, `facts`, and config, info, grid, task and policy of the model that was
+    exported, which is not in it: `model` is None.
 
     Raises:
         DataError: if it is not an exported file.

@@ -63,12 +63,8 @@ def build(folder: str, systems=()) -> Path:
     index.html names the folder in which all else is. The name is a digest of what the page is made of, so that no
     browser mixes two pages; and the folder appears when it is complete.
 
-    Args:
-        folder: is made if it is missing.
-        systems: names; by default those of the page that is there, else _SYSTEMS.
-
-    Returns:
-        The folder of all else.
+    The folder is made if it is missing. Systems are by default those of the page that is there, else _SYSTEMS.
+    Returns the folder of all else.
     """
     root, index = Path(folder), Path(folder, "index.html")
     old = index.exists() and re.search(r'<base href="(\w{16})/">', index.read_text("utf-8", "replace"))
@@ -226,11 +222,7 @@ class _Handler(http.server.SimpleHTTPRequestHandler):
 
 
 def server(folder: str, port: int) -> http.server.ThreadingHTTPServer:
-    """A server of the page, for this machine only.
-
-    Raises:
-        DataError: if there is no page in the folder, or the port is taken.
-    """
+    """A server of the page, for this machine only. DataError if there is none, or the port is taken."""
     try:
         with open(os.path.join(folder, "index.html"), encoding="utf-8") as file:
             policy = re.search(r'Content-Security-Policy" content="([^"]+)"', file.read())[1]

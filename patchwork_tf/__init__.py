@@ -11,31 +11,23 @@ __version__ = "0.1.0"
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 registry.register_with_keras()
 
-# Name -> where it is. Loaded when first asked for: a command's --help need not wait for TensorFlow.
-_WHERE = {
-    "Border": "layers.rules",
-    "POINTWISE": "layers.rules",
-    "ModelConfig": "models.config",
-    "StreamConfig": "models.config",
-    "System": "zoo.systems",
-    "Task": "task",
-    "build": "zoo.build",
-    "get_system": "zoo.systems",
-    "list_pretrained": "zoo.checkpoints",
-    "list_systems": "zoo.systems",
-    "load": "zoo.checkpoints",
-    "load_backbone_weights": "models.weights",
-    "patch": "models.patch",
-    "read_tflite": "export.reader",
-    "register": "zoo.systems",
-    "register_layer_rule": "layers.rules",
-    "DatasetInfo": "data.datasets",
-    "register_backbone": "models.backbone",
-    "register_dataset": "data.datasets",
-    "register_policy": "streaming.policies",
-    "register_task": "task",
-    "stream": "streaming.stream",
+# By module what is in it. Loaded when first asked for: a command's --help need not wait for TensorFlow.
+_NAMES = {
+    "data.datasets": ("DatasetInfo", "register_dataset"),
+    "export.reader": ("read_tflite",),
+    "layers.rules": ("Border", "POINTWISE", "register_layer_rule"),
+    "models.backbone": ("register_backbone",),
+    "models.config": ("ModelConfig", "StreamConfig"),
+    "models.patch": ("patch",),
+    "models.weights": ("load_backbone_weights",),
+    "streaming.policies": ("register_policy",),
+    "streaming.stream": ("stream",),
+    "task": ("Task", "register_task"),
+    "zoo.build": ("build",),
+    "zoo.checkpoints": ("list_pretrained", "load"),
+    "zoo.systems": ("System", "get_system", "list_systems", "register"),
 }
+_WHERE = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [*_WHERE, "export"]
 
 

@@ -26,11 +26,7 @@ def check_precision():
 
 
 def check() -> str:
-    """Reads KERAS_BACKEND and keras.json as Keras does, and returns the backend's name.
-
-    Raises:
-        UsageError: if Patchwork cannot run with them.
-    """
+    """The backend's name, read as Keras does. Raises UsageError if Patchwork cannot run with it and keras.json."""
     path = os.path.join(os.environ.get("KERAS_HOME") or os.path.expanduser("~/.keras"), "keras.json")
     try:
         with open(path, encoding="utf-8") as file:

@@ -1,5 +1,6 @@
 """What all commands share: flag parsing, `--help`, and errors as one line with an exit code."""
 
+import copy
 import functools
 import importlib
 import itertools
@@ -22,17 +23,10 @@ def command(name: str, flag_values: flags.FlagValues, doc: str):
 
 
 def run(main, flag_values: flags.FlagValues, name: str, doc: str, argv=None) -> int:
-    """Parses flags and runs a command.
+    """Parses flags, by default the process' arguments, and runs a command, whose `main` reads its `flag_values`.
 
-    Args:
-        main: takes no arguments; reads its flags from `flag_values`.
-        flag_values: the command's own flags, in the order `--help` shows them.
-        name: of the command, in front of error messages.
-        doc: what the command does, shown by `--help`.
-        argv: arguments; those of the process by default.
-
-    Returns:
-        The exit code: 0, 1 for bad data or a full disk, 2 for wrong usage, 130 after Ctrl-C.
+    The name is in front of error messages, `doc` is what --help shows. Returns the exit code: 0, 1 for bad data or
+    a full disk, 2 for wrong usage, 130 after Ctrl-C.
     """
     is_process = argv is None
     argv = sys.argv[1:] if is_process else argv
@@ -164,6 +158,10 @@ class Flags(flags.FlagValues):
     def integer(self, name, help, default=None, least=None, most=None):
         flags.DEFINE_integer(name, default, help, least, most, flag_values=self)
 
+    def count(self, name, help, default=None):
+        """A whole number from 1 on."""
+        self.integer(name, help, default, least=1)
+
     def number(self, name, help, default=None, least=None, most=None):
         flags.DEFINE_float(name, default, help, least, most, flag_values=self)
 
@@ -179,85 +177,76 @@ class Flags(flags.FlagValues):
         flags.DEFINE(_ImageSize(), name, default, help, self, _ImageSizeSerializer())
 
 
-# Name -> how it is defined, help, and perhaps default.
-_SHARED = {
-    "system": (
-        Flags.list,
-        "Systems, separated by commas; of demo and evaluate by default the checkpoint's.",
-        "vid-pw-m4n2",
-    ),
-    "checkpoint": (
-        Flags.list,
-        "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, "
-        "or one each. Without it demo and compare take the weights that are shipped, and others random ones, good "
-        "for latency only.",
-    ),
-    "tflite": (Flags.list, "Exported files, separated by commas, to run by LiteRT in place of systems."),
-    "dataset": (
-        Flags.string,
-        "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, coco_scenes, "
-        "one of a plugin, video (any, in a folder --data_dir, to distil from), or another that was prepared in "
-        "--data_dir (docs/your_data.md).",
-        "moving_objects",
-    ),
-    "data_dir": (Flags.string, "Folder of prepared data sets; without it moving_objects is generated on the fly."),
-    "config": (
-        Flags.string,
-        "Which form of it: videos or frames15 of imagenet_vid, 128, 256 or 384 pixels of moving_objects, "
-        "still or moving of coco_scenes; by default the first. Of generated moving_objects the kind of scenes: "
-        "varied, sparse or mixed.",
-    ),
-    "split": (Flags.string, "Part of the data set, such as validation or train[:90%].", "train"),
-    "video": (
-        Flags.list,
-        "Video files or folders of frames, separated by commas; a name with a comma in a flag of its own.",
-    ),
-    "policy": (
-        Flags.list,
-        f"Who chooses windows, {', '.join(POLICIES)}; or of a plugin; by default the model itself.",
-    ),
-    "start": (
-        functools.partial(Flags.enum, values=STARTS),
-        "Look at the first frame as a whole, or sweep it, window by window in the first frames.",
-        "whole",
-    ),
-    "max_frames": (
-        functools.partial(Flags.integer, least=1),
-        "At most so many of each video; by default all, and 32 of those that are generated.",
-    ),
-    "image_size": (
-        Flags.size,
-        "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's, or the one "
-        "nearest to a file's.",
-    ),
-    "depth": (Flags.number, "Width multiplier; by default the weights' or the system's."),
-    "beam_runner": (
-        Flags.string,
-        "Run on Apache Beam: DirectRunner, all cores of this machine, FlinkRunner or another that it knows.",
-    ),
-    "beam_options": (
-        Flags.list,
-        "Options of that: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of DirectRunner.",
-    ),
-    "model_dir": (Flags.string, "Folder of checkpoints and logs. Required."),
-    "output": (Flags.string, "The file to write."),
-    "json": (Flags.string, "The JSON file to write results to."),
-    "plugins": (
-        Flags.list,
-        "Python modules to import first, from this folder or installed: they may register systems, backbones, "
-        "tasks, policies and data sets of your own.",
-    ),
-    "seed": (Flags.integer, "Of all that is random.", 0),
-}
+# Those that several commands share.
+_SHARED = Flags()
+_SHARED.list(
+    "system",
+    "Systems, separated by commas; of demo and evaluate by default the checkpoint's.",
+    default="vid-pw-m4n2",
+)
+_SHARED.list(
+    "checkpoint",
+    "Weights: a training folder, a checkpoint file or the name of a pretrained system; one for all systems, or "
+    "one each. Without it demo and compare take the weights that are shipped, and others random ones, good for "
+    "latency only.",
+)
+_SHARED.list("tflite", "Exported files, separated by commas, to run by LiteRT in place of systems.")
+_SHARED.string(
+    "dataset",
+    "Name of the data set: moving_objects, folder (your own), imagenet_vid, davis2016, coco, coco_scenes, one of "
+    "a plugin, video (any, in a folder --data_dir, to distil from), or another that was prepared in --data_dir "
+    "(docs/your_data.md).",
+    default="moving_objects",
+)
+_SHARED.string("data_dir", "Folder of prepared data sets; without it moving_objects is generated on the fly.")
+_SHARED.string(
+    "config",
+    "Which form of it: videos or frames15 of imagenet_vid, 128, 256 or 384 pixels of moving_objects, still or "
+    "moving of coco_scenes; by default the first. Of generated moving_objects the kind of scenes: varied, sparse "
+    "or mixed.",
+)
+_SHARED.string("split", "Part of the data set, such as validation or train[:90%].", default="train")
+_SHARED.list(
+    "video", "Video files or folders of frames, separated by commas; a name with a comma in a flag of its own."
+)
+_SHARED.list("policy", f"Who chooses windows, {', '.join(POLICIES)}; or of a plugin; by default the model itself.")
+_SHARED.enum(
+    "start",
+    "Look at the first frame as a whole, or sweep it, window by window in the first frames.",
+    default="whole",
+    values=STARTS,
+)
+_SHARED.count("max_frames", "At most so many of each video; by default all, and 32 of those that are generated.")
+_SHARED.size(
+    "image_size",
+    "Of frames, in pixels: one side, or HEIGHTxWIDTH; by default the weights' or the system's, or the one nearest "
+    "to a file's.",
+)
+_SHARED.number("depth", "Width multiplier; by default the weights' or the system's.")
+_SHARED.string(
+    "beam_runner",
+    "Run on Apache Beam: DirectRunner, all cores of this machine, FlinkRunner or another that it knows.",
+)
+_SHARED.list(
+    "beam_options", "Options of that: project=P,temp_location=gs://B/tmp, or direct_num_workers=4 of DirectRunner."
+)
+_SHARED.string("model_dir", "Folder of checkpoints and logs. Required.")
+_SHARED.string("output", "The file to write.")
+_SHARED.string("json", "The JSON file to write results to.")
+_SHARED.list(
+    "plugins",
+    "Python modules to import first, from this folder or installed: they may register systems, backbones, tasks, "
+    "policies and data sets of your own.",
+)
+_SHARED.integer("seed", "Of all that is random.", default=0)
 
 
 def define(flag_values: flags.FlagValues, *names: str, **defaults):
     """Defines flags that several commands share, with the defaults of this command."""
     for name in names:
-        how, help_text, *default = _SHARED[name]
-        if name in defaults:
-            default = [defaults[name]]
-        how(flag_values, name, help_text, *default)
+        flags.DEFINE_flag(copy.deepcopy(_SHARED[name]), flag_values)
+    for name, default in defaults.items():
+        flag_values.set_default(name, default)
 
 
 # Flags that name what a command reads, or programs that it runs; and those that name folders to write to.
@@ -272,13 +261,8 @@ _FOLDERS = ("data_dir", "golden", "model_dir", "save_predictions")
 def check_outputs(flag_values: flags.FlagValues, *names: str):
     """Makes sure, before anything is read, that what flags name can be written in the end and no input is lost.
 
-    Args:
-        flag_values: of the command.
-        names: of the flags that name files and folders to write; those without a value do not count.
-
-    Raises:
-        UsageError: if one names what another flag names, be it through links.
-        DataError: if it cannot be written.
+    Of the flags that name files and folders to write those without a value do not count. Raises UsageError if one
+    names what another flag names, be it through links, DataError if it cannot be written.
     """
     outputs = {name: flag_values[name].value for name in names if flag_values[name].value}
     read = [(name, path) for name in _READ if name in flag_values for path in _existing(flag_values[name].value)]

@@ -32,7 +32,7 @@ _FLAGS.string("labels", "Of --tflite: text file of its class names.")
 cli.define(_FLAGS, "video", "dataset", "data_dir", "config", "split", split="validation")
 _FLAGS.list("types", "Also Patchwork in float16, int8; none for float32 alone.", default="none,float16,int8")
 cli.define(_FLAGS, "image_size", "max_frames")
-_FLAGS.integer("num_videos", "Of --dataset; by default all.", least=1)
+_FLAGS.count("num_videos", "Of --dataset; by default all.")
 cli.define(_FLAGS, "beam_runner", "beam_options", "seed", "json")
 _FLAGS.string("html", "The page to write: sentences, two plots, the table.")
 

@@ -18,16 +18,18 @@ def tint(image, mask, colour=_MASK_COLOUR, text="") -> np.ndarray:
     cv2.drawContours(image, outlines, -1, colour, thickness(image), cv2.LINE_AA)
     if text and outlines:
         left, top, width, height = cv2.boundingRect(max(outlines, key=cv2.contourArea))
-        _label(image, text, left + width // 2, top + height // 2, colour)
+        x, y = left + width // 2, top + height // 2
+        _label(image, text, colour, lambda width, height: (x - width // 2 - 2, y - height // 2 - 3))
     return image
 
 
-def _label(image, text, x, y, colour):
-    """A text around a place, within the image."""
+def _label(image, text, colour, place):
+    """A text within the image; `place` is a function of its width and height to where it is wanted."""
     scale = 0.4 * thickness(image) ** 0.5
     (width, height), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    left = int(np.clip(x - width // 2 - 2, 0, max(0, image.shape[1] - width - 4)))
-    top = int(np.clip(y - height // 2 - 3, 0, max(0, image.shape[0] - height - 6)))
+    left, top = place(width, height)
+    left = int(np.clip(left, 0, max(0, image.shape[1] - width - 4)))
+    top = int(np.clip(top, 0, max(0, image.shape[0] - height - 6)))
     cv2.rectangle(image, (left, top), (left + width + 4, top + height + 6), colour, -1)
     cv2.putText(image, text, (left + 2, top + height + 2), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
 
@@ -36,14 +38,8 @@ def draw_box(image, box, text, colour):
     """A box (4,), as fractions of the image, with a text on it."""
     height, width = image.shape[:2]
     ymin, xmin, ymax, xmax = (box * [height, width, height, width]).round().astype(int).tolist()
-    line = thickness(image)
-    cv2.rectangle(image, (xmin, ymin), (xmax - 1, ymax - 1), colour, line, cv2.LINE_AA)
-    scale = 0.4 * line**0.5
-    (text_width, text_height), _ = cv2.getTextSize(text, _FONT, scale, 1)
-    bottom = max(ymin, text_height + 6)
-    left = min(xmin, max(0, width - text_width - 4))
-    cv2.rectangle(image, (left, bottom - text_height - 6), (left + text_width + 4, bottom), colour, -1)
-    cv2.putText(image, text, (left + 2, bottom - 4), _FONT, scale, (0, 0, 0), 1, cv2.LINE_AA)
+    cv2.rectangle(image, (xmin, ymin), (xmax - 1, ymax - 1), colour, thickness(image), cv2.LINE_AA)
+    _label(image, text, colour, lambda _, height: (xmin, ymin - height - 6))
 
 
 def caption(image, text):

@@ -49,7 +49,7 @@ _FLAGS.boolean(
     "Let every class of every anchor enter suppression, as in papers; else its best one, as in files.",
 )
 _FLAGS.list("foreground", "Classes of a segmenter that count as foreground, such as person,dog; by default any.")
-_FLAGS.integer("num_videos", "At most so many; by default all, and 50 of generated ones.", least=1)
+_FLAGS.count("num_videos", "At most so many; by default all, and 50 of generated ones.")
 cli.define(_FLAGS, "max_frames", "beam_runner", "beam_options")
 _FLAGS.enum("task", "Score files, not systems: what is in them.", values=["detection", "segmentation"])
 _FLAGS.string(

@@ -23,8 +23,7 @@ def atomic_file(path: str, mode: str = "wb"):
     Links are followed: what they lead to is replaced, and keeps its mode. Devices and pipes are written to, all at
     once, in the end.
 
-    Raises:
-        DataError: if it cannot be written. What is complete and cannot be put in place stays, and is named.
+    Raises DataError if it cannot be written. What is complete and cannot be put in place stays, and is named.
     """
     with _told(path):
         temporary = _new_file(path)
@@ -149,13 +148,19 @@ def would_lose(output: str, source: str) -> bool:
     return os.path.samefile(output, source) or (is_inside and not output.lower().endswith(_WRITTEN))
 
 
+def read_bytes(path: str) -> bytes:
+    """The content of a file. Raises DataError if it is missing."""
+    try:
+        with open(path, "rb") as file:
+            return file.read()
+    except OSError as error:
+        raise DataError(f"{path}: {error.strerror}") from None
+
+
 def read_json(path: str):
     """The content of a JSON file. Raises DataError if it is missing or something else."""
     try:
-        with open(path, encoding="utf-8-sig") as file:
-            return json.load(file)
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
+        return json.loads(read_bytes(path).decode("utf-8-sig"))
     except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: not JSON ({error})") from None
 

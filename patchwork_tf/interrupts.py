@@ -10,26 +10,19 @@ _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _USUAL = (signal.SIG_DFL, signal.default_int_handler)  # what is done about them; not so under nohup
 
 
-def _interrupt(*_):
-    raise KeyboardInterrupt
-
-
-def _ignore(*_):  # unlike SIG_IGN, programs that are started meanwhile do not inherit it
-    pass
-
-
 @contextmanager
 def interruptible():
     """Within it, a kill or a closed terminal ends the program as Ctrl-C does. In the main thread only."""
     defaults = [number for number in _ENDING if signal.getsignal(number) is signal.SIG_DFL]
-    with _handled(defaults, _interrupt):
+    with _handled(defaults, signal.default_int_handler):
         yield
 
 
 @contextmanager
 def uninterrupted():
     """Within it, neither Ctrl-C nor a kill ends the program. In the main thread only."""
-    with _handled(_ENDING, _ignore):
+    # Unlike SIG_IGN, a function is not inherited by programs that are started meanwhile.
+    with _handled(_ENDING, lambda *_: None):
         yield
 
 
@@ -37,13 +30,7 @@ def uninterrupted():
 def deferred(said: str):
     """Within it, Ctrl-C or a kill is noted, to be obeyed when it suits; a second one ends the program at once.
 
-    In the main thread only.
-
-    Args:
-        said: what to tell the user then.
-
-    Yields:
-        Function that tells whether the program is to end.
+    In the main thread only. The user is told what is `said` then. Yields a function: whether to end.
     """
     noted = []
 

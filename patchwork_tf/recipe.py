@@ -45,9 +45,7 @@ _FLAGS.string("recipe", "The recipe, a .yaml file. Required.")
 _FLAGS.string("output_dir", "Folder of all that is made. Required.")
 _FLAGS.list("set", "Values of the recipe that are other than in its file, as name=value.")
 _FLAGS.boolean("smoke", "Try the recipe on tiny data in a minute or two: that it runs, not what it gives.")
-_FLAGS.integer(
-    "jobs", "Stages at once, where they do not need each other; each takes memory and cores.", default=1, least=1
-)
+_FLAGS.count("jobs", "Stages at once, where they do not need each other; each takes memory and cores.", default=1)
 _FLAGS.list("only", "Stages to run, with all that they need; by default all.")
 _FLAGS.boolean("dry_run", "Print the commands and which are done, and run nothing.")
 
@@ -79,7 +77,12 @@ class Stage:
 def main():
     """Runs the stages that are not done yet, or lists them."""
     cli.required(_FLAGS, "recipe", "output_dir")
-    given = dict(_assignment(text) for text in _FLAGS.set)
+    given = {}
+    for text in _FLAGS.set:
+        name, equals, value = text.partition("=")
+        if not equals:
+            raise UsageError(f"--set={text}: give name=value")
+        given[name] = os.path.expanduser(value)
     stages = _needed(read(_FLAGS.recipe, _FLAGS.output_dir, given, _FLAGS.smoke), _FLAGS.only)
     done = _Done(_FLAGS.output_dir)
     if _FLAGS.dry_run:
@@ -96,29 +99,14 @@ def main():
     print(f"{len(stages)} stages are done; all that they made is in {_FLAGS.output_dir}")
 
 
-def _assignment(text) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not equals:
-        raise UsageError(f"--set={text}: give name=value")
-    return name, os.path.expanduser(value)
-
-
 def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: bool = False) -> list[Stage]:
-    """The stages of a recipe, in an order in which they can be run.
+    """The stages of a recipe, or with `smoke` the small one, in an order in which they can be run.
 
-    Args:
-        path: of the recipe.
-        folder: where stages write to.
-        given: values other than the recipe's.
-        smoke: whether it is to be the small one.
-
-    Raises:
-        DataError: if the recipe is missing, or wrong.
-        UsageError: if a value is missing, or unknown.
+    They write to the folder; `given` are values other than the recipe's. Raises DataError if the recipe is
+    missing, or wrong, UsageError if a value is missing, or unknown.
     """
     try:
-        with open(path, encoding="utf-8") as file:
-            recipe = yaml.safe_load(file)
+        recipe = yaml.safe_load(files.read_bytes(path))
         small = recipe.get("smoke") or {}
         values, needs = dict(recipe["values"]), dict(recipe.get("needs") or {})
         stages = dict(recipe["stages"])
@@ -140,8 +128,6 @@ def read(path: str, folder: str, given: dict[str, str] | None = None, smoke: boo
                 expanded.append(_stage(name, stage["run"], seed, values, expanded, folder))
     except UsageError:
         raise
-    except OSError as error:
-        raise DataError(f"{path}: {error.strerror}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: not a recipe ({type(error).__name__}: {' '.join(str(error).split())})") from None
     return expanded
@@ -171,18 +157,15 @@ def _stage(name, text, seed, values, before, folder) -> Stage:
             return _NAME.sub(value, str(values[key]))
         raise ValueError(f"stage {name}: {{{key}}} is neither a value nor an earlier stage")
 
-    # Before the values come in: a path may have blanks.
-    command = tuple(part for word in shlex.split(text) for part in _words(_NAME.sub(value, word), word))
+    command = []
+    for word in shlex.split(text):  # before the values come in: a path may have blanks
+        filled = _NAME.sub(value, word)  # several words, or none, if it is a value and nothing else
+        command += shlex.split(filled) if _NAME.fullmatch(word) else [filled]
     if command[0] not in (*_MODULES, "python"):
         raise ValueError(f"stage {name}: unknown command '{command[0]}'; there are {', '.join(_MODULES)}")
     read = list(dict.fromkeys(read))
     key = hashlib.sha256("\n".join([*command, *(s.key for s in read)]).encode()).hexdigest()[:16]
-    return Stage(name, own, command, tuple(s.output for s in read), key)
-
-
-def _words(text, word) -> list[str]:
-    """What a word of a command becomes: several words, or none, if it is a value and nothing else."""
-    return shlex.split(text) if _NAME.fullmatch(word) else [text]
+    return Stage(name, own, tuple(command), tuple(s.output for s in read), key)
 
 
 def _needed(stages, only) -> list[Stage]:

@@ -11,14 +11,8 @@ from importlib.machinery import PathFinder
 _PACKAGE = "patchwork_tf"
 # Class -> where it is.
 _CLASSES = {
-    "AlignedResizing": "layers.imported",
-    "ChannelPadding": "layers.imported",
-    "ChannelSlice": "layers.imported",
-    "CornerResizing": "layers.imported",
-    "DepthToSpace": "layers.imported",
-    "PixelSlice": "layers.imported",
-    "Spread": "layers.imported",
-    "NearestResizing": "layers.imported",
+    **dict.fromkeys(("ChannelPadding", "ChannelSlice", "DepthToSpace", "PixelSlice", "Spread"), "layers.imported"),
+    **dict.fromkeys(("AlignedResizing", "CornerResizing", "NearestResizing"), "layers.imported"),
     "PatchedModel": "models.patch",
     "PatchworkDetector": "models.detector",
     "PatchworkMaps": "models.maps",

@@ -86,13 +86,7 @@ class Task(abc.ABC):
         """What a KerasStep said of a whole frame, as if it were the truth, for a batch of one."""
 
     def count_cells(self, model, answer, truth):
-        """Counts (B, cells, n) of what windows renew of an answer, in each cell.
-
-        Args:
-            model: a Patchwork model.
-            answer: outputs of `model.step`, for the full frame.
-            truth: of the frame.
-        """
+        """Counts (B, cells, n) of what windows renew of an answer, outputs of `model.step`, in each cell."""
         raise self._without_truth()
 
     def count_map(self, answer, truth):

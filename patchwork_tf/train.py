@@ -29,16 +29,15 @@ def _by_default(name: str) -> str:
 
 _FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "model_dir", "dataset", "data_dir", "config", "split", "image_size", "depth", "seed")
-_FLAGS.integer("steps", f"Optimizer steps in all; {_by_default('steps')}.", least=1)
-_FLAGS.integer("batch_size", f"Clips per step; {_by_default('batch_size')}.", least=1)
-_FLAGS.integer(
+_FLAGS.count("steps", f"Optimizer steps in all; {_by_default('steps')}.")
+_FLAGS.count("batch_size", f"Clips per step; {_by_default('batch_size')}.")
+_FLAGS.count(
     "accumulate",
     "Parts of a batch, one after the other: the same step in less memory, but for batch statistics.",
     default=1,
-    least=1,
 )
-_FLAGS.integer("clip_frames", "Frames per clip; by default 8, and 1 for single-frame models.", least=1)
-_FLAGS.integer("stride", "Every so many frames of a video one is taken for a clip.", default=1, least=1)
+_FLAGS.count("clip_frames", "Frames per clip; by default 8, and 1 for single-frame models.")
+_FLAGS.count("stride", "Every so many frames of a video one is taken for a clip.", default=1)
 _FLAGS.enum(
     "resize_mode",
     "How frames get to the image size; a letterbox leaves bars.",
@@ -105,29 +104,25 @@ _FLAGS.boolean("xla", "Compile the step with XLA on TensorFlow, which takes minu
 _FLAGS.boolean(
     "deterministic", "On TensorFlow and GPUs: the same run, bit by bit, from the same --seed, and slower."
 )
-_FLAGS.integer(
+_FLAGS.count(
     "num_processes",
     "Train with so many processes, on one host or several; each takes its share of --batch_size. Start this "
     "command once for each, with KERAS_BACKEND=jax.",
     default=1,
-    least=1,
 )
 _FLAGS.integer("process_id", "Which of --num_processes this is; 0 writes the checkpoints and logs.", default=0)
 _FLAGS.string("coordinator", "HOST:PORT of process 0, free there, that all processes can reach.")
-_FLAGS.integer(
+_FLAGS.count(
     "eval_every",
     "Steps between scores of a checkpoint; the best one is kept in --model_dir/best. By default none.",
-    least=1,
 )
 _FLAGS.string("eval_split", "Part of the data set that --eval_every scores.", default="validation")
 _FLAGS.list("eval_video", "Of --stage=distill, clips that --eval_every scores, by agreement with the teacher.")
-_FLAGS.integer("num_videos", "At most so many videos for --eval_every; by default all.", least=1)
+_FLAGS.count("num_videos", "At most so many videos for --eval_every; by default all.")
 cli.define(_FLAGS, "max_frames")
-_FLAGS.integer("log_every", "Steps between log entries.", default=20, least=1)
-_FLAGS.integer(
-    "save_every",
-    "Steps between checkpoints, three of which are kept; by default --steps / 10, at most 500.",
-    least=1,
+_FLAGS.count("log_every", "Steps between log entries.", default=20)
+_FLAGS.count(
+    "save_every", "Steps between checkpoints, three of which are kept; by default --steps / 10, at most 500."
 )
 
 

@@ -33,8 +33,7 @@ _LOCAL = "FnApiRunner"
 def pipeline_options(flags):
     """PipelineOptions of --beam_runner and --beam_options; by default all cores of this machine.
 
-    Raises:
-        UsageError: if there is no such runner, or it or Beam is not installed.
+    Raises UsageError if there is no such runner, or it or Beam is not installed.
     """
     try:
         from apache_beam.options.pipeline_options import PipelineOptions
@@ -55,8 +54,7 @@ def pipeline_options(flags):
 def shared_folder(flags) -> str | None:
     """Where workers may leave files; None without --beam_runner.
 
-    Raises:
-        UsageError: as `pipeline_options`, if there is no such place, or options of no runner.
+    Raises UsageError as `pipeline_options`, or if there is no such place, or options of no runner.
     """
     if not flags.beam_runner:
         if flags.beam_options:
@@ -73,24 +71,17 @@ def shared_folder(flags) -> str | None:
 
 
 def cause(error: Exception, doing: str) -> DataError:
-    """What a pipeline raised: our own message in it, as Beam wraps what workers raise, each runner in its own way.
-
-    Args:
-        doing: what failed, if it is not ours.
-    """
+    """What a pipeline raised: our own message in it, which each runner wraps in its own way; else what failed."""
     own = re.search(r"DataError: (.*?)(?:\s*\[while running|\n|\\n|$)", str(error), re.DOTALL)
     text = f"{doing} failed: {type(error).__name__}: {textwrap.shorten(str(error), _LONGEST)}"
     return DataError(own[1] if own else text)
 
 
 def numbered(flags, make: Callable[[], Callable], count: int, bar) -> Iterator:
-    """What a function says of 0 to count - 1, in this order, computed by workers.
+    """What a function says of 0 to count - 1, in this order, computed by workers of --beam_runner.
 
-    Args:
-        flags: with beam_runner and beam_options.
-        make: makes the function, once in every worker; it is sent there, and so is what the function returns.
-        count: how many.
-        bar: progress, by one for each.
+    `make`, which is sent there, makes the function once in every worker; what that returns is sent back. The bar
+    goes on by one for each.
 
     Raises:
         UsageError: as `shared_folder`.
@@ -227,21 +218,15 @@ def _serve(pipe, make):
             pipe.send(answer)
 
 
-class FlagsOfWorkers:
+class FlagsOfWorkers(dict):
     """Flags as workers are sent them: FlagValues cannot be."""
 
     def __init__(self, flags):
-        self._flags = {
-            name: SimpleNamespace(value=flags[name].value, present=flags[name].present) for name in flags
-        }
-
-    def __contains__(self, name):
-        return name in self._flags
-
-    def __getitem__(self, name):
-        return self._flags[name]
+        super().__init__(
+            {name: SimpleNamespace(value=flags[name].value, present=flags[name].present) for name in flags}
+        )
 
     def __getattr__(self, name):
-        if name.startswith("_"):  # asked for before there is anything, when it is received
+        if name not in self:  # pickle asks for what there is not
             raise AttributeError(name)
-        return self._flags[name].value
+        return self[name].value

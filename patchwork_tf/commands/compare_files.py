@@ -181,15 +181,12 @@ def smaller_files(every: File, costs, size) -> list[File]:
         if sides < tuple(size):
             windows_of[sides].append(windows)
     return [
-        File(
-            f"frames of {sides[0]} x {sides[1]}",
-            every.system,
-            every.source,
-            "smaller",
-            "none",
-            sides,
-            every.depth,
-            tuple(windows),
+        dataclasses.replace(
+            every,
+            title=f"frames of {sides[0]} x {sides[1]}",
+            kind="smaller",
+            image_size=sides,
+            rival_of=tuple(windows),
         )
         for sides, windows in windows_of.items()
     ]

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -24,6 +25,7 @@ from patchwork_tf.export.reference import FileStep
 from patchwork_tf.metrics.flicker import flicker_of
 from patchwork_tf.runtime import Model
 from patchwork_tf.streaming.stream import model_input
+from patchwork_tf.task import Task
 from patchwork_tf.truth import BELIEVED
 
 _BLOCK, _WARM = 64, 3  # frames in a turn, and before it, of which none counts
@@ -31,21 +33,22 @@ _FEWEST, _ROOM = 8, 300_000_000  # frames in a turn of large answers, bytes of t
 _LONGEST = 64  # frames between two that are looked at, where a window costs next to nothing
 
 
+@dataclasses.dataclass
 class Method:
-    """What one says and takes, frame by frame.
+    """What one says and takes, frame by frame."""
 
-    Attributes:
-        title: in the table.
-        kind: as of a File; or 'own', 'swept', 'no memory'; or 'skip' or 'late', of every k-th frame.
-        file: title of the File that is run.
-        interval, late: of 'skip' and 'late', frames.
-        rival_of: titles of the windows whose 'mean' and 'worst' cost it was chosen for.
-        milliseconds: of every frame.
-    """
+    task: dataclasses.InitVar[Task]
+    names: dataclasses.InitVar[Sequence[str]]  # of the classes
+    has_truth: dataclasses.InitVar[bool]
+    title: str  # in the table
+    kind: str  # as of a File; or 'own', 'swept', 'no memory'; or 'skip' or 'late', of every k-th frame
+    file: str  # title of the File that is run
+    interval: int = 1  # of 'skip' and 'late', frames
+    late: int = 0
+    rival_of: dict = dataclasses.field(default_factory=dict)  # titles of windows whose 'mean' and 'worst' it costs
 
-    def __init__(self, task, names, has_truth, title, kind, file, interval=1, late=0, rival_of=None):
-        self.title, self.kind, self.file, self.interval, self.late = title, kind, file, interval, late
-        self.rival_of, self.milliseconds = rival_of or {}, []
+    def __post_init__(self, task, names, has_truth):
+        self.milliseconds = []  # of every frame
         self.agreement, self.flicker = task.agreement_metric(names), flicker_of(task.name)
         self.metric = task.metric(names, False) if has_truth else None
 
@@ -115,19 +118,15 @@ class Comparison:
         self._models = {file.title: Model(paths[file.title]) for file in files}
         # Title -> of which file, and what makes a stream of its model.
         self._streams = {file.title: (file.title, Model.stream) for file in files}
-        self.methods = [
-            self._make(
-                file.title,
-                file.kind,
-                file.title,
-                rival_of=dict.fromkeys(("mean", "worst"), file.rival_of) if file.rival_of else None,
-            )
-            for file in files
-        ]
+        self.methods = []
         for file in files:
-            if file.kind == "patchwork" and file.sets_costs:
-                self._add_stream(file.title, "no memory", "without memory", _Memoryless)
-                self._add_stream(file.title, "swept", "from a sweep", _swept)
+            rival_of = dict.fromkeys(("mean", "worst") if file.rival_of else (), file.rival_of)
+            self.methods.append(self._make(file.title, file.kind, file.title, rival_of=rival_of))
+        for file in files:
+            for kind, words, make in _KINDS_OF_STREAMS if file.kind == "patchwork" and file.sets_costs else ():
+                title = f"{file.title} {words}"
+                self._streams[title] = file.title, make
+                self.methods.append(self._make(title, kind, file.title))
         self._own, self.reference = own and _OwnFile(*own), "every frame"
         if own:
             self.reference = os.path.basename(self._own.path)
@@ -138,11 +137,6 @@ class Comparison:
                 )
             self.methods.insert(0, self._make(self.reference, "own", self.reference))
         self.frames, self.found = 0, False
-
-    def _add_stream(self, file, kind, words, make):
-        title = f"{file} {words}"
-        self._streams[title] = file, make
-        self.methods.append(self._make(title, kind, file))
 
     def add_skips(self, costs):
         """Every k-th frame at the mean cost of windows; k - 1 late at their dearest frame."""
@@ -266,11 +260,6 @@ def _finds(answer) -> bool:
     return not hasattr(answer, "probability") or bool(answer.mask.any())
 
 
-def _swept(model):
-    """A stream of which no frame costs more than a window."""
-    return model.stream("sweep")
-
-
 class _Memoryless:
     """A stream that forgets its features, and remembers answers and what is on the map of the full frame."""
 
@@ -283,6 +272,14 @@ class _Memoryless:
             if "_rows_" in name or "_columns_" in name:
                 memory.forget(name)
         return self._stream.push(frame)
+
+
+# Other ways to run windows: kind, end of the title, what makes a stream of a model. Of one from a sweep no frame
+# costs more than a window.
+_KINDS_OF_STREAMS = (
+    ("no memory", "without memory", _Memoryless),
+    ("swept", "from a sweep", lambda model: model.stream("sweep")),
+)
 
 
 class _OwnFile:

@@ -32,10 +32,8 @@ class ScoreFile:
     def add(self, made_of: dict, make: Callable[[], dict]):
         """Takes over a row, or makes it: always, if its weights are random, or its predictions no longer there.
 
-        Args:
-            made_of: what it is made of, beside what all are; SHA-256 of its 'weights' or None, folder of its
-                'predictions' or None.
-            make: makes it.
+        It is `made_of` this beside what all are: SHA-256 of its 'weights' or None, folder of its 'predictions' or
+        None, and more.
         """
         made_of = {**_plain(made_of), "run": self._run}
         row = next((row for row in self._left if row["made_of"] == made_of), None)

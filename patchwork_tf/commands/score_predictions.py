@@ -30,7 +30,10 @@ def run(flags) -> tuple[dict, str]:
         )
         missing = formats.missing_sequences(predictions, truth)  # they do not count
         result |= {"frames": _number_of_masks(predictions, truth), "missing_sequences": missing}
-        text = _classes_table(result) if flags.labels else _masks_table(result)
+        text = _masks_table(result)
+        if flags.labels:
+            lines = {**result["per_class"], "mIoU": result["mIoU"]}.items()
+            text = table(["class", "IoU"], [[name, per_cent(value)] for name, value in lines])
         return result, f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}\n{text}" if missing else text
     if flags.labels:
         raise UsageError("--labels is of masks that hold numbers of classes")
@@ -128,11 +131,6 @@ def _masks_table(result) -> str:
         numbers = [per_cent(part[key]) for part in parts for key in STATISTICS]
         lines.append([name or "mean of sequences", *numbers])
     return table(["sequence", *(f"{m} {key}" for m in "JF" for key in STATISTICS)], lines)
-
-
-def _classes_table(result) -> str:
-    lines = {**result["per_class"], "mIoU": result["mIoU"]}.items()
-    return table(["class", "IoU"], [[name, per_cent(value)] for name, value in lines])
 
 
 def _detections_table(result) -> str:

@@ -191,26 +191,14 @@ def _counted(videos, bar):
 
 
 class Score:
-    """How good the answers to some videos are.
-
-    Args:
-        metric: of the task, see `Task.metric`.
-        writer: gets every answer, see `Task.writer`; or None.
-    """
+    """How good the answers to some videos are, by a `Task.metric`; a `Task.writer`, if any, gets them all."""
 
     def __init__(self, metric, writer=None):
         self.metric, self.writer = metric, writer
         self._videos, self._costs, self._visits = 0, [], collections.Counter()
 
     def add(self, step, video, policy, **options):
-        """Runs a model or an exported file over a video and scores the answer to every frame.
-
-        Args:
-            step: KerasStep or ExportedStep.
-            video: AnnotatedVideo.
-            policy: as for `stream`.
-            **options: of `stream`.
-        """
+        """Runs a KerasStep or ExportedStep over an AnnotatedVideo; policy and options are as for `stream`."""
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
         answers = stream(step, frames, policy, truth=functools.partial(_truth, step, video), **options)

@@ -46,11 +46,8 @@ class LoadedSystem:
 def load_systems(flags, shipped: bool = False, mixed: bool = False, **overrides) -> list[LoadedSystem]:
     """What --tflite, or --system and --checkpoint, name: of one task, or mixed.
 
-    Args:
-        flags: with these, image_size and policy.
-        shipped: whether systems without a checkpoint take the weights that are shipped, where there are some.
-        mixed: whether tasks may differ.
-        **overrides: ModelConfig fields of systems.
+    If `shipped`, systems without a checkpoint take the weights that are shipped, where there are some. `overrides`
+    are ModelConfig fields.
     """
     if unknown := [policy for policy in flags.policy if policy not in policy_names()]:
         raise UsageError(f"unknown policy '{unknown[0]}'; there are {', '.join(policy_names())}")

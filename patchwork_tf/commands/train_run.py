@@ -12,15 +12,8 @@ from patchwork_tf.commands import validation
 from patchwork_tf.data import clips, videos
 from patchwork_tf.data.datasets import Source, class_names, scenes_of
 from patchwork_tf.errors import UsageError
+from patchwork_tf.models import weights as layer_weights
 from patchwork_tf.models.config import ModelConfig
-from patchwork_tf.models.weights import (
-    are_folded,
-    assign_weights,
-    carry_classes,
-    check_backbone_weights,
-    get_weights,
-    load_backbone_weights,
-)
 from patchwork_tf.task import get_task
 from patchwork_tf.training import distribution
 from patchwork_tf.training.clip_distillation import ClipDistillation, twin_of
@@ -82,7 +75,9 @@ def run(flags):
         print(f"{resume_from.path}: already at step {resume_from.step} of {flags.steps}, nothing to do")
         return
     _tell_of_warmup(flags)
-    is_folded = are_folded(resume_from.arrays if resume_from else get_weights(model.variables))
+    is_folded = layer_weights.are_folded(
+        resume_from.arrays if resume_from else layer_weights.get_weights(model.variables)
+    )
     optimizer = make_optimizer(
         flags.learning_rate,
         flags.steps,
@@ -274,8 +269,7 @@ def _teacher(flags, system):
 def _resume_point(flags, config, checkpoint):
     """The checkpoint to go on from; says which flags are not those that it was trained with.
 
-    Raises:
-        UsageError: if it is of another model, or of other flags on which the optimizer's state depends.
+    Raises UsageError if it is of another model, or of other flags on which the optimizer's state depends.
     """
     advice = "use another --model_dir, or the flags it was trained with"
     if checkpoint.config != config:
@@ -304,7 +298,7 @@ def _backbone_weights(source, config) -> str | None:
     """Where backbone weights are: those of a folder or a pretrained system in a file, as --init_checkpoint's."""
     if not source:
         return None
-    check_backbone_weights(config, source)
+    layer_weights.check_backbone_weights(config, source)
     return source if source == "imagenet" or source.endswith((".keras", ".npz")) else checkpoints.find(source)
 
 
@@ -314,15 +308,15 @@ def _initialise(flags, model, setup, backbone):
     if checkpoint:
         arrays = checkpoint.arrays
         if list(checkpoint.class_names) != list(names):
-            arrays, taken = carry_classes(model.variables, arrays, checkpoint.class_names, names)
+            arrays, taken = layer_weights.carry_classes(model.variables, arrays, checkpoint.class_names, names)
             anew = [name for name in names if name not in taken]
             print(
                 f"class predictors of {checkpoint.path}: {len(taken)} taken over ({', '.join(taken) or 'none'}), "
                 f"{len(anew)} start anew ({', '.join(anew) or 'none'})"
             )
-        assign_weights(model.variables, arrays, checkpoint.path)
+        layer_weights.assign_weights(model.variables, arrays, checkpoint.path)
     if backbone:
-        load_backbone_weights(model, backbone)
+        layer_weights.load_backbone_weights(model, backbone)
     before = checkpoint.config.policy_prior if checkpoint else None
     if flags.stage == "policy" and model.attention.is_trained and before != flags.policy_prior:
         raise UsageError(

@@ -18,7 +18,7 @@ from patchwork_tf.models.weights import assign_weights
 from patchwork_tf.streaming.overlay import Style, advance_ages, draw, fresh_ages
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.streaming.stream import stream
-from patchwork_tf.training.fit import HISTORY, truncate_history
+from patchwork_tf.training.fit import HISTORY, append_row, truncate_history
 from patchwork_tf.zoo import checkpoints
 
 BEST = "best"  # folder of the best checkpoint, below --model_dir
@@ -28,13 +28,9 @@ _SHOWN = 8  # frames of a video, of which the last one's answer is shown
 
 
 class Validator:
-    """What scores checkpoints of a run; the best one so far is kept, in a folder of its own.
+    """What scores checkpoints of a run, with --eval_video against its teacher, the single-frame twin.
 
-    Args:
-        flags: of patchwork-train.
-        system: that is trained.
-        names: of the classes.
-        teacher: Checkpoint of the single-frame twin, with --eval_video.
+    The best one so far is kept, in a folder of its own.
     """
 
     def __init__(self, flags, system, names, teacher=None):
@@ -56,11 +52,7 @@ class Validator:
         scores = self._agreement() if self.teacher else self._scores()
         main = next(iter(scores))
         before = [float(row[main]) for row in _rows(self.path) if row[main]]
-        with open(self.path, "a", newline="") as file:
-            writer = csv.DictWriter(file, ["step", *scores])
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow({"step": number, **scores})
+        append_row(self.path, {"step": number, **scores})
         if scores[main] is not None and scores[main] > max(before, default=-1.0):
             self._keep(path)
         with events.as_default(step=number):

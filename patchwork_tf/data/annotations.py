@@ -81,7 +81,10 @@ def _add_coco(result, content, path, frames):
         with result.reading(frame), _in_coco_format(where):
             result.things[frame].append(_coco_thing(annotation, names, where))
             used.add(annotation["category_id"])
-    _check_used(names, used, path)
+    keys = {}  # of names; Roboflow lists one twice, once without any object
+    for key in sorted(used):
+        if keys.setdefault(names[key], key) != key:
+            raise DataError(f"{path}: categories {keys[names[key]]} and {key} are both called {names[key]}")
     result.add_classes(names[key] for key in sorted(names))
 
 
@@ -125,14 +128,6 @@ def _add_coco_clips(result, images, videos, found, path):
         if result.told_by.setdefault(name, path) != path:  # another file has a video of this name
             name = os.path.dirname(found[key].name)
         result.clips.setdefault(name, []).append(found[key])
-
-
-def _check_used(names, used, path):
-    """Refuses two classes of one name, if both have objects: Roboflow lists one without any."""
-    keys = {}
-    for key in sorted(used):
-        if keys.setdefault(names[key], key) != key:
-            raise DataError(f"{path}: categories {keys[names[key]]} and {key} are both called {names[key]}")
 
 
 def _coco_thing(annotation, names, where) -> Thing:

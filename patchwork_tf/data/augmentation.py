@@ -14,7 +14,9 @@ def augment(clip: dict, seed) -> dict:
     labels of boxes cut off become 0. What else is in the clip is passed through.
     """
     draw = tf.random.stateless_uniform((8,), seed=seed)
-    region = _crop_region(draw[:3])
+    side = MIN_CROP + (1 - MIN_CROP) * draw[0]
+    corner = (1 - side) * draw[1:3]
+    region = tf.concat([corner, corner + side], axis=0)  # (ymin, xmin, ymax, xmax), of the frame's aspect ratio
     flips = draw[3] < 0.5
     frames = _recolour(_crop(clip["frames"], region, "bilinear"), 2 * draw[4:7] - 1)
     result = {**clip, "frames": _flip(frames, flips)}
@@ -22,38 +24,21 @@ def augment(clip: dict, seed) -> dict:
         masks = tf.cast(_crop(clip["masks"][..., None], region, "nearest")[..., 0], tf.uint8)
         result["masks"] = _flip(masks, flips)
     if "boxes" in clip:
-        result["boxes"], result["labels"] = _move_boxes(clip["boxes"], clip["labels"], region, flips)
+        boxes, result["labels"] = clip_boxes(clip["boxes"], clip["labels"], region)
+        ymin, xmin, ymax, xmax = tf.unstack(boxes, axis=-1)
+        result["boxes"] = tf.where(flips, tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1), boxes)
     return result
-
-
-def _crop_region(draw):
-    """A part (ymin, xmin, ymax, xmax) of the frame with its aspect ratio."""
-    side = MIN_CROP + (1 - MIN_CROP) * draw[0]
-    corner = (1 - side) * draw[1:]
-    return tf.concat([corner, corner + side], axis=0)
 
 
 def _crop(images, region, method):
     """Zooms (T, H, W, C) uint8 into a region; float32."""
     num_frames, height, width = images.shape[:3]
-    return tf.image.crop_and_resize(
-        images,
-        tf.tile(region[None], (num_frames, 1)),
-        tf.range(num_frames),
-        (height, width),
-        method=method,
-    )
+    regions = tf.tile(region[None], (num_frames, 1))
+    return tf.image.crop_and_resize(images, regions, tf.range(num_frames), (height, width), method=method)
 
 
 def _flip(images, flips):
     return tf.cond(flips, lambda: images[:, :, ::-1], lambda: images)
-
-
-def _move_boxes(boxes, labels, region, flips):
-    clipped, labels = clip_boxes(boxes, labels, region)
-    ymin, xmin, ymax, xmax = tf.unstack(clipped, axis=-1)
-    mirrored = tf.stack([ymin, 1 - xmax, ymax, 1 - xmin], axis=-1)
-    return tf.where(flips, mirrored, clipped), labels
 
 
 def clip_boxes(boxes, labels, region):

@@ -193,9 +193,8 @@ class AnnotatedVideo:
     name: str
     frames: Iterable[np.ndarray]  # T images (h, w, 3) uint8, RGB
     frame_names: list[str]  # T, as in the data set's files
-    boxes: Iterable[
-        np.ndarray
-    ] = ()  # of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions
+    # Of the objects, T arrays (G, 4) float32, ymin, xmin, ymax, xmax as fractions.
+    boxes: Iterable[np.ndarray] = ()
     labels: Iterable[np.ndarray] = ()  # T arrays (G,) int32, classes from 0
     crowds: Iterable[np.ndarray] = ()  # T arrays (G,) bool, which boxes are around several objects; empty: none is
     areas: Iterable[np.ndarray] = ()  # T arrays (G,) float, pixels of the objects where that is not their boxes'

@@ -5,8 +5,9 @@ or of the 2017 one, whose objects are merged into one foreground.
 """
 
 import tensorflow_datasets as tfds
+from etils import epath
 
-from patchwork_tf.data.schema import VideoExample, find_folder, is_folder, read_list, video_features
+from patchwork_tf.data.schema import VideoExample, find_folder, read_list, video_features
 from patchwork_tf.errors import DataError
 from patchwork_tf.pictures import list_folder, read_mask, read_stored
 
@@ -58,7 +59,7 @@ def read_sequences(root: str, list_path: str) -> dict[str, list[str]]:
         image = line.split()[0].strip("/").split("/")
         if len(image) == 1:
             folder = f"{root}/JPEGImages/{RESOLUTION}/{image[0]}"
-            if not is_folder(folder):
+            if not epath.Path(folder).is_dir():
                 raise DataError(f"{list_path}:{number}: names {image[0]}, but there is no {folder}")
             sequences[image[0]] = [
                 name.removesuffix(".jpg") for name in list_folder(folder) if name.endswith(".jpg")

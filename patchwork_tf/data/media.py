@@ -138,10 +138,8 @@ class Frames:
         """The frame that an annotation calls `name`, a path of which the end counts, with or without extension.
 
         Folders in the path count: where frames are in one of that name, it is none that is elsewhere. So do
-        `folders`, which the frame is in, whether the name says so or not.
-
-        Raises:
-            DataError: if there is none, or more than one; `where` begins the message.
+        `folders`, which the frame is in, whether the name says so or not. Raises DataError, which `where` begins,
+        if there is none, or more than one.
         """
         parts = _parts("/".join((*folders, name)))
         found = self._pictures_called(parts) or self._frames_of_videos(parts)

@@ -28,15 +28,10 @@ SCENES = {"varied": (_VARIED,), "sparse": (_SPARSE,), "mixed": (_VARIED, _SPARSE
 def render_clip(
     index: int, num_frames: int, size: int, split: str = "train", seed: int = 0, scenes: str = "varied"
 ) -> Clip:
-    """Renders clip `index` of a split: a function of the arguments alone, the first frames not of `num_frames`.
+    """Renders clip `index`, a function of the arguments alone; the first frames do not depend on `num_frames`.
 
-    Args:
-        index: from 0.
-        num_frames: T.
-        size: S, side of the square frames in pixels.
-        split: one of SPLITS.
-        seed: of the whole data set.
-        scenes: key of SCENES.
+    `size` is the side of the square frames in pixels, `split` one of SPLITS, the seed that of the whole data set,
+    `scenes` a key of SCENES.
     """
     kind = SCENES[scenes][index % len(SCENES[scenes])]
     rng, noise_rng = (np.random.default_rng([seed, SPLITS.index(split), index, kind.stream + k]) for k in range(2))

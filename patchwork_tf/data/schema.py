@@ -158,14 +158,9 @@ def whole_number(value, where: str) -> int:
     return int(found)
 
 
-def is_folder(path: str) -> bool:
-    """Whether a folder is there, on disk or in a bucket."""
-    return epath.Path(path).is_dir()
-
-
 def find_folder(root: str, *candidates: str, what: str) -> str:
     """The first of the folders below `root` that exists. Raises DataError that says what was expected."""
     for candidate in candidates:
-        if is_folder(f"{root}/{candidate}"):
+        if epath.Path(f"{root}/{candidate}").is_dir():
             return f"{root}/{candidate}"
     raise DataError(f"{root}: not the folder of {what}: there is no {' or '.join(candidates)} in it")

@@ -45,8 +45,7 @@ class Video:
     def read(self, choose) -> np.ndarray:
         """Some of the frames (T, h, w, 3). The first time all of a file is decoded.
 
-        Args:
-            choose: function of how many frames there are to the numbers (T,) that are wanted, rising.
+        `choose` is a function of how many frames there are to the numbers (T,) that are wanted, rising.
         """
         if self._file:
             return np.stack(self._file.read(choose(self._file.count())))

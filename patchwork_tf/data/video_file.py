@@ -108,7 +108,8 @@ class VideoFile:
             if found := self._read_from(start, wanted):
                 break
         else:
-            found = self._read_from_start(wanted)
+            numbered = zip(range(wanted[-1] + 1), self.frames(), strict=False)
+            found = {number: upright(frame, self.path) for number, frame in numbered if number in wanted}
         return [found[number] for number in numbers]
 
     def _read_from(self, start, wanted):
@@ -127,10 +128,6 @@ class VideoFile:
                 if len(found) == len(wanted):
                     return found
         return None
-
-    def _read_from_start(self, wanted):
-        numbered = zip(range(wanted[-1] + 1), self.frames(), strict=False)
-        return {number: upright(frame, self.path) for number, frame in numbered if number in wanted}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -49,12 +49,6 @@ def walk(folder):
             yield path, files
 
 
-@functools.cache
-def open_videos(folder: str, skip_bad: bool = False, photos: str | None = None) -> "Videos":
-    """The Videos of a folder, looked through once."""
-    return Videos(folder, skip_bad, photos)
-
-
 class Videos:
     """Videos to cut clips from, and photos. What cannot be opened is found at once, the rest when it is read.
 
@@ -109,6 +103,9 @@ class Videos:
                 raise
             print(f"skipped: {error}")
             return None
+
+
+open_videos = functools.cache(Videos)  # a folder is looked through once
 
 
 def _read_reduced(path, max_side):

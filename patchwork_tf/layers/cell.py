@@ -62,7 +62,9 @@ class PatchworkCell(layers.Layer):
             memory: (B, *memory_shape), or of fewer streams that windows are tried on.
         """
         self._build_layer()
-        border, inside = self.border, self._inside
+        border = self.border
+        # Which pixels are in the frame (1, H, W, 1), with the border around it.
+        inside = pad(np.ones((1, *self.frame_shape[:2], 1), np.float32), border)
         if window is None:
             context = pad(x, border)
             memory = x if border.fill != 0 else context
@@ -82,11 +84,6 @@ class PatchworkCell(layers.Layer):
     def _build_layer(self):
         if not self.layer.built:
             self.layer.build((None, *self.frame_shape))
-
-    @property
-    def _inside(self):
-        """Which pixels are in the frame (1, H, W, 1), with the border around it."""
-        return pad(np.ones((1, *self.frame_shape[:2], 1), np.float32), self.border)
 
     def _surround(self, x, window, memory, corner):
         """The window with its border, and the memory with x in it."""

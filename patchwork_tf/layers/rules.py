@@ -78,14 +78,11 @@ _OPERATIONS: dict[str, Rule] = {}  # of keras.ops in a graph, whose classes are 
 
 
 def register_layer_rule(layer: type, rule: Rule | Need | Border):
-    """Says what layers of a class need.
+    """Says what layers of a class need. Raises UsageError if `layer` is no class.
 
     Args:
         layer: the class; layers of its subclasses may need something else, and have no rule by this.
         rule: a Need, a Border, or a function of a layer and the shape (H, W, C) of its full-frame input to one.
-
-    Raises:
-        UsageError: if `layer` is no class.
     """
     if not isinstance(layer, type):
         raise UsageError(f"rules are of classes: register_layer_rule({type(layer).__name__}, ...)")
@@ -93,15 +90,10 @@ def register_layer_rule(layer: type, rule: Rule | Need | Border):
 
 
 def need_of(layer, shape, padding=None) -> Need | Border | Instead:
-    """What a layer needs on windows.
+    """What a Keras layer, or an operation of keras.ops, needs on windows of a map (H, W, C) of the full frame.
 
-    Args:
-        layer: a Keras layer, or an operation of keras.ops.
-        shape: (H, W, C) of the map of the full frame that it runs on.
-        padding: ((top, bottom), (left, right)) that a ZeroPadding2D before it adds to that.
-
-    Raises:
-        Refused: if it has no rule, or cannot run on windows.
+    The `padding` is ((top, bottom), (left, right)), which a ZeroPadding2D before it adds. Raises Refused if it has
+    no rule, or cannot run on windows.
     """
     kind = type(layer)
     if getattr(layer, "data_format", None) == "channels_first":
@@ -177,10 +169,6 @@ def _convolution(operation, *kernels):
     return rule
 
 
-def _max_pool(layer, context):
-    return ops.max_pool(context, layer.pool_size, layer.strides, "valid", "channels_last")
-
-
 def _average_pool(layer, context, inside):
     """Averages of what is inside of the frame."""
 
@@ -191,8 +179,11 @@ def _average_pool(layer, context, inside):
 
 
 def _max_pooling(layer, shape, padding=None):
+    def run(layer, context):
+        return ops.max_pool(context, layer.pool_size, layer.strides, "valid", "channels_last")
+
     fill = 0.0 if padding else -float("inf")
-    return _sliding(layer, shape, layer.pool_size, layer.strides, (1, 1), padding, run=_max_pool, fill=fill)
+    return _sliding(layer, shape, layer.pool_size, layer.strides, (1, 1), padding, run=run, fill=fill)
 
 
 def _average_pooling(layer, shape):
@@ -295,33 +286,14 @@ _AFTER_PADDING = {
     for kind in (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.MaxPooling2D)
 }
 _POINTWISE = (
-    layers.Activation,
-    layers.ReLU,
-    layers.LeakyReLU,
-    layers.ELU,
-    layers.Add,
-    layers.Subtract,
-    layers.Multiply,
-    layers.Average,
-    layers.Maximum,
-    layers.Minimum,
-    layers.Dense,
-    layers.Dropout,
-    layers.SpatialDropout2D,
-    layers.GaussianNoise,
-    layers.GaussianDropout,
-    layers.Rescaling,
-    layers.ActivityRegularization,
-    layers.Identity,
+    *(layers.Activation, layers.ReLU, layers.LeakyReLU, layers.ELU, layers.Dense, layers.Rescaling),
+    *(layers.Add, layers.Subtract, layers.Multiply, layers.Average, layers.Maximum, layers.Minimum),
+    *(layers.Dropout, layers.SpatialDropout2D, layers.GaussianNoise, layers.GaussianDropout),
+    *(layers.ActivityRegularization, layers.Identity),
 )
 _WHOLE_MAP = (
-    layers.GlobalMaxPooling2D,
-    layers.Flatten,
-    layers.Reshape,
-    layers.Permute,
-    layers.Attention,
-    layers.MultiHeadAttention,
-    layers.GroupNormalization,
+    *(layers.GlobalMaxPooling2D, layers.GroupNormalization, layers.Attention, layers.MultiHeadAttention),
+    *(layers.Flatten, layers.Reshape, layers.Permute),
 )
 _OVER_CHANNELS = (
     layers.BatchNormalization,

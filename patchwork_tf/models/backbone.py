@@ -31,16 +31,13 @@ _MAKERS: dict[str, tuple[Callable, Mapping[int, str]]] = {}
 
 
 def register_backbone(name: str, make: Callable[..., keras.Model], endpoints: Mapping[int, str]):
-    """Makes a backbone known: ModelConfig(backbone=name) has it from then on.
+    """Makes ModelConfig(backbone=name) known. Raises UsageError if the name is taken by another.
 
     Args:
         name: its name.
         make: function of (H, W) in pixels, depth, and the channels of the last map or None for its own number, to
             a functional Keras model, one of keras.applications for example.
         endpoints: stride -> name of the layer whose output heads of that stride look at; 32 is the last.
-
-    Raises:
-        UsageError: if the name is taken by another.
     """
     if _MAKERS.setdefault(name, (make, endpoints))[0] is not make:
         raise UsageError(f"there is a backbone '{name}' already; choose another name")

@@ -141,9 +141,3 @@ class ModelInfo:
         """Of its fields, once JSON."""
         stream, names = StreamConfig(**fields["stream"]), tuple(fields["class_names"])
         return cls(**{**fields, "stream": stream, "class_names": names})
-
-    def completed(self, config: ModelConfig) -> "ModelInfo":
-        """With the names of classes that a model of `config` has before it has learned any."""
-        if self.class_names is not None:
-            return self
-        return dataclasses.replace(self, class_names=tuple(get_task(config.task).class_names(config)))

@@ -100,19 +100,15 @@ class HeadKind:
         low = range(len(self.anchor_shapes) - len(self.strides))
         return [*(f"head_{stride}" for stride in self.strides), *(f"pyramid_{number}" for number in low)]
 
-    def anchors(self, level: int, feature_size, image_size, trained_size) -> np.ndarray:
-        """Anchors of one level, as fractions of images of `image_size` (H, W), see `boxes.level_anchors`."""
-        side = np.asarray(min(trained_size) if self.anchors_keep_shape else trained_size, np.float32)
-        shapes = np.asarray(self.anchor_shapes[level], np.float32) * (side / np.asarray(image_size, np.float32))
-        return box_ops.level_anchors(shapes, feature_size)
-
     def levels(self, outputs, image_size, trained_size) -> list["Level"]:
-        """The levels of a network with these symbolic outputs, high-resolution levels first."""
+        """The levels of a network with these symbolic outputs, of images (H, W), high-resolution levels first."""
+        side = np.asarray(min(trained_size) if self.anchors_keep_shape else trained_size, np.float32)
+        scale = side / np.asarray(image_size, np.float32)
         found = []
-        for number, head in enumerate(self.heads):
+        for head, shapes in zip(self.heads, self.anchor_shapes, strict=True):
             classes, boxes = f"{head}{CLASS_PREDICTOR}", f"{head}{BOX_PREDICTOR}"
-            anchors = self.anchors(number, outputs[boxes].shape[1:3], image_size, trained_size)
-            found.append(Level(classes, boxes, anchors))
+            shapes = np.asarray(shapes, np.float32) * scale
+            found.append(Level(classes, boxes, box_ops.level_anchors(shapes, outputs[boxes].shape[1:3])))
         return found
 
     @property

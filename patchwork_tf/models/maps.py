@@ -52,7 +52,7 @@ class PatchworkMaps(PatchworkModel):
     def get_config(self):
         described = networks.describe(self.network, self.config.network, self.config.image_size, {})
         facts = {"config": dataclasses.asdict(self.config), "info": dataclasses.asdict(self.info)}
-        return {**facts, "network": described.to_json(), "on_map": self._on_map}
+        return {**facts, "network": dataclasses.asdict(described), "on_map": self._on_map}
 
     @classmethod
     def from_config(cls, config):
@@ -92,7 +92,6 @@ class PatchworkMaps(PatchworkModel):
         return remember(state["surprise"], found, window, self.grid)
 
     def _answer(self, predictions, window, state):
-        del window
         if "surprise" in state:
             predictions = {**predictions, "need": relative(state["surprise"])}
         return predictions, state

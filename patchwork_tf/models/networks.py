@@ -2,10 +2,10 @@
 
 import copy
 import dataclasses
+import json
 from collections.abc import Callable
 
 import keras
-import numpy as np
 
 from patchwork_tf.errors import UsageError
 from patchwork_tf.layers import imported  # noqa: F401  makes their layers known
@@ -40,29 +40,18 @@ class Network:
             file = "x".join(map(str, self.image_size))
             raise UsageError(f"{self.name} cannot run on frames of {sides}; it was made for {file}") from None
 
-    def to_json(self) -> dict:
-        """As checkpoints have it."""
-        return dataclasses.asdict(self)
-
     @classmethod
     def from_json(cls, fields: dict) -> "Network":
-        """What `to_json` returned, once JSON. Raises TypeError if fields are missing."""
+        """Of its fields, once JSON. Raises TypeError if some are missing."""
         network = cls(**fields)
         return dataclasses.replace(network, image_size=tuple(network.image_size))
 
 
 def describe(network: keras.Model, name: str, image_size, answer: dict) -> Network:
     """The description of a functional Keras model."""
-    return Network(name, _plain(keras.saving.serialize_keras_object(network)), tuple(image_size), answer)
-
-
-def _plain(value):
-    """With lists in the place of tuples and numbers of NumPy, as JSON has it."""
-    if isinstance(value, dict):
-        return {key: _plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value.item() if isinstance(value, np.generic) else value
+    graph = keras.saving.serialize_keras_object(network)
+    graph = json.loads(json.dumps(graph, default=lambda number: number.item()))  # of NumPy
+    return Network(name, graph, tuple(image_size), answer)
 
 
 _KNOWN: dict[str, Network | Callable[[], Network]] = {}

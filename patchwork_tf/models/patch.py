@@ -94,7 +94,8 @@ class _Planner:
         self.padded = {}  # by symbol of the graph, the call of the ZeroPadding2D that its reader makes up for
         self._why_on_map = ""  # with AUTO, of the first layer that is
         if not grid.is_whole_frame:
-            self._look(graph.input)
+            pixels = self._insert(Look(grid, name="look"), graph.input, ON_WINDOW)
+            self.instead[id(graph.input)], self.moved[ON_MAP, id(pixels)] = pixels, graph.input
         for call in graph.calls:
             self._add(call)
         if on_map == AUTO and not any(step.remembers for step in self.plan.steps) and not grid.is_whole_frame:
@@ -107,10 +108,6 @@ class _Planner:
 
     def _known(self, symbol):
         return self.instead.get(id(symbol), symbol)
-
-    def _look(self, frame):
-        pixels = self._insert(Look(self.grid, name="look"), frame, ON_WINDOW)
-        self.instead[id(frame)], self.moved[ON_MAP, id(pixels)] = pixels, frame
 
     def _add(self, call):
         places = {self.places[id(self._known(x))] for x in call.inputs}
@@ -214,17 +211,11 @@ class _Planner:
         if self.places[id(symbol)] in (place, NOWHERE):
             return symbol
         if (place, id(symbol)) not in self.moved:
-            move = self._put_together if place == ON_MAP else self._cut
-            self.moved[place, id(symbol)] = move(symbol)
+            name = self._unused(f"{self.names[id(symbol)]}_{place}")
+            is_map = place == ON_MAP
+            layer = Remember(self.grid, symbol.shape[1:], name=name) if is_map else Look(self.grid, name=name)
+            self.moved[place, id(symbol)] = self._insert(layer, symbol, place)
         return self.moved[place, id(symbol)]
-
-    def _put_together(self, symbol):
-        name = self._unused(f"{self.names[id(symbol)]}_map")
-        return self._insert(Remember(self.grid, symbol.shape[1:], name=name), symbol, ON_MAP)
-
-    def _cut(self, symbol):
-        name = self._unused(f"{self.names[id(symbol)]}_window")
-        return self._insert(Look(self.grid, name=name), symbol, ON_WINDOW)
 
     def _insert(self, layer, symbol, place):
         """A call that the graph has not; returns the symbol of its output."""
@@ -304,7 +295,7 @@ class PatchedModel(keras.Model):
         self.grid = Grid(cells, window)
         on_map = (on_map,) if isinstance(on_map, str) and on_map != AUTO else on_map
         self.plan = plan_of(network, self.grid, on_map)
-        self.on_map, self._network = on_map, _Untracked(network)
+        self.on_map, self._network = on_map, lambda: network  # which Keras shall not take for a part
         frame = keras.Input(self.plan.input.shape[1:], name=FRAME)
         position = keras.Input((2,), dtype="int32", name=WINDOW)
         states = {key: keras.Input(shape, name=key) for key, shape in self.plan.state_shapes.items()}
@@ -314,7 +305,7 @@ class PatchedModel(keras.Model):
     @property
     def network(self) -> keras.Model:
         """The network that was patched."""
-        return self._network.value
+        return self._network()
 
     def initial_state(self, batch_size: int = 1) -> dict:
         """The memory before the first frame: zeros, (batch_size, H, W, C) float32 by name."""
@@ -360,13 +351,6 @@ class PatchedModel(keras.Model):
     @classmethod
     def from_config(cls, config):
         return cls(**{**config, "network": keras.saving.deserialize_keras_object(config["network"])})
-
-
-class _Untracked:
-    """What Keras shall not take for a part of a model."""
-
-    def __init__(self, value):
-        self.value = value
 
 
 def patch(network: keras.Model, cells: int = 4, window: int = 2, on_map=()) -> PatchedModel:

@@ -61,7 +61,9 @@ class PatchworkModel(keras.Model):
         backend.check_precision()
         super().__init__(name=f"patchwork_{network.name}")
         self.config = config
-        self.info = info.completed(config)
+        if info.class_names is None:  # it has not learned any yet
+            info = dataclasses.replace(info, class_names=tuple(get_task(config.task).class_names(config)))
+        self.info = info
         self.grid = config.grid
         self.feature_grid = config.feature_grid
         self.network = network
@@ -74,16 +76,13 @@ class PatchworkModel(keras.Model):
 
     def answer_weights(self, state):
         """What the parts of an answer count for, (B, P), when they compete; None if they do not."""
-        del state
 
     def map_part(self, answer) -> dict:
         """The part of an answer that `map_answer` gives."""
-        del answer
         return {}
 
     def map_answer(self, restored) -> dict:
         """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
-        del restored
         return {}
 
     @property
@@ -188,7 +187,7 @@ class PatchworkModel(keras.Model):
         return self.step(inputs, window, state)
 
     def get_config(self):
-        network = get_network(self.config.network).to_json() if self.config.network else None
+        network = dataclasses.asdict(get_network(self.config.network)) if self.config.network else None
         return {
             "config": dataclasses.asdict(self.config),
             "info": dataclasses.asdict(self.info),
@@ -206,7 +205,6 @@ class PatchworkModel(keras.Model):
 
     def summary(self, print_fn=print, **kwargs):
         """Prints each layer with its output's shape, parameters and multiply-adds. Keras' options do nothing."""
-        del kwargs
         what = self.info.system or self.name
         print_fn(f"{what}: {self.info.weights}, {len(self.info.class_names)} classes, one step at batch size 1")
         print_fn(

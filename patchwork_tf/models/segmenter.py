@@ -162,7 +162,6 @@ class PatchworkSegmenter(PatchworkModel):
 
     def need(self, answer, freshness):
         """How undecided the remembered mask is, and how much it changed when it was last looked at."""
-        del freshness
         if not self.follows_surprise:
             return answer["undecided"]
         return surprising(answer["undecided"], answer["surprise"])

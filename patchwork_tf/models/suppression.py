@@ -35,7 +35,6 @@ def suppress(boxes, scores, classes, weights=None, max_detections=MAX_DETECTIONS
     count = ops.cast(nothing[:, 0], "int32")
 
     def is_open(left, chosen, count):
-        del chosen
         return ops.any((ops.max(left, axis=1) > SCORE_THRESHOLD) & (count < max_detections))
 
     def next_round(left, chosen, count):

@@ -34,9 +34,8 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
     The attention network stays as it is if the arrays have none, as those of a single-frame
     network, or an untrained one for another grid or image size.
 
-    Raises:
-        DataError: if an array is missing or has another shape, a trained attention network's included. Nothing is
-            set then.
+    Raises DataError, and sets nothing, if an array is missing or has another shape, a trained attention network's
+    included.
     """
     attention = [v for v in variables if variable_key(v).startswith(_ATTENTION)]
     if not all(_fits(v, arrays) for v in attention):
@@ -63,10 +62,7 @@ def carry_classes(variables, arrays, before: Sequence[str], now: Sequence[str]) 
     """Weights of a detector of some classes, for one of others: class predictors of equal names are taken over.
 
     Case, spaces and underscores of names do not count. Predictors of other classes are those of the variables.
-
-    Args:
-        variables, now: of the new model, and names of its classes.
-        arrays, before: of the old one.
+    `variables` and `now` are of the new model, `arrays` and `before` of the old one.
 
     Returns:
         The arrays for `assign_weights`, and the names in `now` that were taken over.
@@ -149,7 +145,7 @@ def _backbone_arrays(source: str, depth: float) -> dict[str, np.ndarray]:
     elif source == "imagenet":
         arrays = _layer_arrays(_imagenet_model(depth))
     elif source.endswith(".keras"):
-        arrays = _layer_arrays(_keras_model(source))
+        arrays = _layer_arrays(read_keras(source))
     else:
         raise DataError(f"{source}: backbone weights are 'imagenet', a .npz or a .keras file")
     renamed = {}
@@ -170,13 +166,15 @@ def _imagenet_model(depth):
         raise DataError(f"could not download ImageNet weights: {error}") from None
 
 
-def _keras_model(path):
+def read_keras(path: str) -> keras.Model:
+    """The model in a .keras file. Raises DataError if it cannot be read."""
     if not os.path.exists(path):
         raise DataError(f"{path}: no such file")
     try:
         return keras.saving.load_model(path, compile=False)
-    except Exception as error:  # keras raises anything from ValueError to KeyError here
-        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]})") from None
+    except Exception as error:  # Keras raises anything from ValueError to KeyError here
+        own = "; import what defines its layers first" if "deserialize" in str(error) else ""
+        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]}){own}") from None
 
 
 def _layer_arrays(model) -> dict[str, np.ndarray]:

@@ -84,17 +84,13 @@ def _outline_window(image, ages):
 
 
 def _draw_values(image, q_values):
+    """A square for each window, the brighter, the higher its value; the highest is outlined."""
     side = round(len(q_values) ** 0.5)  # windows in a row
-    inset = _heat_map(q_values.reshape(side, side), max(4, min(image.shape[:2]) // (5 * side)))
-    image[6 : 6 + inset.shape[0], -6 - inset.shape[1] : -6] = inset
-
-
-def _heat_map(values, square):
-    """Values (rows, columns) as squares of so many pixels, the brighter, the higher; the highest is outlined."""
+    values, square = q_values.reshape(side, side), max(4, min(image.shape[:2]) // (5 * side))
     scaled = (255 * (values - values.min()) / max(np.ptp(values), 1e-6)).astype(np.uint8)
     enlarged = cv2.resize(scaled, None, fx=square, fy=square, interpolation=cv2.INTER_NEAREST)
     picture = np.ascontiguousarray(cv2.applyColorMap(enlarged, cv2.COLORMAP_VIRIDIS)[..., ::-1])
-    row, column = divmod(int(values.argmax()), values.shape[1])
+    row, column = divmod(int(values.argmax()), side)
     corner = (column * square, row * square)
     cv2.rectangle(picture, corner, (corner[0] + square - 1, corner[1] + square - 1), (255, 255, 255), 1)
-    return picture
+    image[6 : 6 + side * square, -6 - side * square : -6] = picture

@@ -88,10 +88,8 @@ def about_windows(outputs) -> dict:
     return found | {key: found[key][..., 0] for key in ("need", "freshness") if key in found}
 
 
-@functools.lru_cache(maxsize=8)  # tracing takes seconds, and a test set has many videos
-def step_of(model) -> KerasStep:
-    """The KerasStep of a model, the same one every time."""
-    return KerasStep(model)
+# The KerasStep of a model, the same one every time: tracing takes seconds, and a test set has many videos.
+step_of = functools.lru_cache(maxsize=8)(KerasStep)
 
 
 def compiled(function):

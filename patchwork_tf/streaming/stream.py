@@ -47,9 +47,6 @@ def stream(
             that cover the frame, row by row.
         truth: for the oracle: function of a frame's number and size (h, w) to `Task.frame_truth`.
 
-    Yields:
-        One answer per frame, in the order of the frames: Detections, a Mask or Maps.
-
     Raises:
         UsageError: if the model cannot follow the policy, it chooses no window, or a frame is no such image.
         DataError: if a frame has another size than those before it, no video or camera can be read, or the file

@@ -44,10 +44,8 @@ class Detection(Task):
     def merged(self, outputs, weights, stream):
         """'boxes' (1, D, 4), 'scores' (1, D), 'classes' (1, D) and 'count' (1,) after suppression.
 
-        Args:
-            outputs: 'boxes' (S, A, 4) and 'scores' (S, A, classes) of S streams.
-            weights: (S, A), by which scores count when boxes compete; None for all 1.
-            stream: the StreamConfig: whether there is a second stream, mirrored, and which classes are candidates.
+        Outputs are 'boxes' (S, A, 4) and 'scores' (S, A, classes) of S streams; weights (S, A), by which scores
+        count when boxes compete, may be None.
         """
         boxes, scores = outputs["boxes"], outputs["scores"]
         if stream.flip:

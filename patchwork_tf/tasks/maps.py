@@ -5,7 +5,7 @@ import numpy as np
 
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
-from patchwork_tf.metrics.metric import FrameMetric
+from patchwork_tf.metrics.metric import MeanMetric
 from patchwork_tf.models.maps import PatchworkMaps
 from patchwork_tf.runtime.answers import WINDOW_OUTPUTS, maps
 from patchwork_tf.task import Task, register_task
@@ -61,18 +61,14 @@ class MapsTask(Task):
         raise self._without_truth()
 
 
-class _Correlation(FrameMetric):
-    """Mean correlation of maps and a reference's, over all numbers of a frame."""
+class _Correlation(MeanMetric):
+    """Mean correlation of maps and a reference's, over all numbers of a frame; None of one value alone."""
 
     def add_frame(self, answer, reference, size):
         for name, x in reference.maps.items():
             pair = np.stack([answer.maps[name].ravel(), x.ravel()])
             if np.all(pair.std(axis=1) > 0):
                 self.records.append(np.corrcoef(pair)[0, 1])
-
-    def result(self) -> float | None:
-        """In [-1, 1]; None if a map had one value alone."""
-        return float(np.mean(self.records)) if self.records else None
 
 
 register_task(MapsTask())

@@ -9,7 +9,7 @@ from pycocotools import mask as coco_masks
 from patchwork_tf import drawing
 from patchwork_tf.errors import UsageError
 from patchwork_tf.metrics.formats import MaskWriter
-from patchwork_tf.metrics.metric import FrameMetric
+from patchwork_tf.metrics.metric import MeanMetric
 from patchwork_tf.metrics.segmentation import SegmentationMetric, region_similarity
 from patchwork_tf.models import losses
 from patchwork_tf.models.segmenter import PatchworkSegmenter
@@ -144,15 +144,11 @@ class _Masks(SegmentationMetric):
         super().add_frame(video.name, found, video.masks[t])
 
 
-class _MaskAgreement(FrameMetric):
+class _MaskAgreement(MeanMetric):
     """Mean J of masks and a reference's."""
 
     def add_frame(self, answer, reference, size):
         self.records.append(region_similarity(answer.mask > 0, reference.mask > 0))
-
-    def result(self) -> float | None:
-        """In [0, 1]; None without frames."""
-        return float(np.mean(self.records)) if self.records else None
 
 
 register_task(Segmentation())

@@ -215,11 +215,7 @@ class _Progress(keras.callbacks.Callback):
         now = time.monotonic()
         row = {"step": self.step, **{k: float(v) for k, v in logs.items()}, "learning_rate": rate}
         self.bar.set_postfix({key: f"{row[key]:.3f}" for key in ("loss", *self.model.loss_names)})
-        with open(self.history, "a", newline="") as file:
-            writer = csv.DictWriter(file, row)
-            if file.tell() == 0:
-                writer.writeheader()
-            writer.writerow(row)
+        append_row(self.history, row)
         with self.events.as_default(step=self.step):
             for key in row.keys() - {"step"}:
                 tf.summary.scalar(f"train/{key}", row[key])
@@ -255,6 +251,15 @@ def _enlarged(values):
     """A map (rows, columns) as a picture (1, H, W, 1) in [0, 1]: the brighter, the higher."""
     scaled = (values - values.min()) / max(np.ptp(values), 1e-6)
     return np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))[None, ..., None].astype(np.float32)
+
+
+def append_row(path: str, row: dict):
+    """Adds a row to a CSV file, whose first line has the names."""
+    with open(path, "a", newline="") as file:
+        writer = csv.DictWriter(file, row)
+        if file.tell() == 0:
+            writer.writeheader()
+        writer.writerow(row)
 
 
 def truncate_history(path: str, step: int):

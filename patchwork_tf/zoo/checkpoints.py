@@ -22,7 +22,7 @@ from patchwork_tf.models.config import ModelConfig, StreamConfig
 from patchwork_tf.models.networks import Network, register_network
 from patchwork_tf.models.patch import PatchedModel
 from patchwork_tf.models.patchwork_model import PatchworkModel
-from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read_npz
+from patchwork_tf.models.weights import SCALE, assign_weights, get_weights, read_keras, read_npz
 from patchwork_tf.zoo.build import build
 from patchwork_tf.zoo.systems import System, get_system, is_ending, list_systems, run_as
 
@@ -250,7 +250,10 @@ def load(source: str, system: str | None = None):
     if source.endswith(".keras"):
         if system:
             raise UsageError(f"{source}: it is the system that it was saved as; leave out system={system!r}")
-        return _load_keras(source)
+        model = read_keras(source)
+        if not isinstance(model, PatchworkModel | PatchedModel):
+            raise DataError(f"{source}: a {type(model).__name__}, no model that Patchwork has built")
+        return model
     if source.endswith(".tflite"):
         raise UsageError(
             f"{source}: exported files are run by pw.stream({source!r}, frames), other networks are read by "
@@ -260,19 +263,6 @@ def load(source: str, system: str | None = None):
     if system:
         return build_from(checkpoint.system_named(system), checkpoint)
     return build_from(checkpoint.system if os.path.exists(source) else get_system(source), checkpoint)
-
-
-def _load_keras(path: str) -> keras.Model:
-    if not os.path.exists(path):
-        raise DataError(f"{path}: no such file")
-    try:
-        model = keras.saving.load_model(path, compile=False)
-    except Exception as error:  # Keras raises anything from ValueError to KeyError here
-        own = "; import what defines its layers first" if "deserialize" in str(error) else ""
-        raise DataError(f"{path}: not a readable .keras model ({str(error).splitlines()[0]}){own}") from None
-    if not isinstance(model, PatchworkModel | PatchedModel):
-        raise DataError(f"{path}: a {type(model).__name__}, no model that Patchwork has built")
-    return model
 
 
 def build_from(system: System, checkpoint: Checkpoint | None, **overrides):
