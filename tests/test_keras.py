@@ -74,7 +74,8 @@ def typed():
 def typist(tmp_path_factory):
     """A folder with what the table names, and the names that its code has."""
     folder = tmp_path_factory.mktemp("typed")
-    save_fresh(folder / "runs/mine", "oid-pw-m2n1", ["a", "b"], image_size=128, num_classes=2)
+    small = {"image_size": 128, "depth": 0.35, "backbone": "short"}
+    save_fresh(folder / "runs/mine", "oid-pw-m2n1", ["a", "b"], num_classes=2, **small)
     model = pw.load(str(folder / "runs/mine"))
     model.save(folder / "mine.keras")
     export(model, str(folder / "pw.tflite"), True, 1)
@@ -110,7 +111,7 @@ print(model.info.system, type(model).__module__)
 @pytest.mark.slow
 def test_importing_the_package_is_enough_to_load_a_saved_model(tmp_path):
     """In a fresh process; there before Keras is imported, here after it."""
-    model = small_model("davis-pw-m2n1", image_size=64)
+    model = small_model("davis-pw-m2n1", image_size=64, backbone="mobilenet_v2")
     path = str(tmp_path / "model.keras")
     model.save(path)
     done = subprocess.run([sys.executable, "-c", LOAD], cwd=tmp_path, capture_output=True, text=True, check=False)
