@@ -102,10 +102,7 @@ class Lowering:
     def at_window(self, frame_size, shift: int = 0):
         """Function of a window's row and column to its first pixel, moved by `shift`, on a map of `frame_size`."""
         cells = self.model.grid.cells
-        return lambda row, column: (
-            row * frame_size[0] // cells + shift,
-            column * frame_size[1] // cells + shift,
-        )
+        return lambda row, column: (row * frame_size[0] // cells + shift, column * frame_size[1] // cells + shift)
 
     def window_size(self, frame_size) -> tuple[int, int]:
         """(h, w) of a window on a map of `frame_size`."""
