@@ -117,7 +117,8 @@ def render(
     )
     for t in range(num_frames):
         image = _render_frame(t, bodies, camera, canvas, clip)
-        image += noise_level * _noise(size, noise_rng)
+        top, left = noise_rng.integers(0, size, 2)
+        image += noise_level * _noise_plate(size)[top : top + size, left : left + size]
         clip.frames[t] = np.clip(image, 0, 255)
     return clip
 
@@ -183,13 +184,8 @@ def _render_frame(t, bodies, camera, canvas, clip):
 
 @functools.lru_cache(maxsize=4)
 def _noise_plate(size):
+    """Noise of a sensor, of which a random part is in every frame: drawing it anew would take longer than that."""
     return np.random.default_rng(0).standard_normal((2 * size, 2 * size, 3), dtype=np.float32)
-
-
-def _noise(size, rng):
-    """Sensor noise (S, S, 3), a random part of a fixed plate: drawing it anew would take longer than the frame."""
-    top, left = rng.integers(0, size, 2)
-    return _noise_plate(size)[top : top + size, left : left + size]
 
 
 def _seen(body, t, shift, zoom, frame_size):

@@ -221,7 +221,9 @@ class _Progress(keras.callbacks.Callback):
                 tf.summary.scalar(f"train/{key}", row[key])
             tf.summary.scalar("train/steps_per_second", self.run.log_every / (now - self.since))
             for key, values in self.model.window_maps().items():
-                tf.summary.image(f"windows/{key}", _enlarged(values))
+                scaled = (values - values.min()) / max(np.ptp(values), 1e-6)  # the brighter, the higher
+                picture = np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))
+                tf.summary.image(f"windows/{key}", picture[None, ..., None].astype(np.float32))
         self.since = now
 
 
@@ -245,12 +247,6 @@ def _means_swapped(arrays, variables, optimizer) -> dict[str, np.ndarray]:
         if {one, other} <= arrays.keys():
             swapped[one], swapped[other] = arrays[other], arrays[one]
     return swapped
-
-
-def _enlarged(values):
-    """A map (rows, columns) as a picture (1, H, W, 1) in [0, 1]: the brighter, the higher."""
-    scaled = (values - values.min()) / max(np.ptp(values), 1e-6)
-    return np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))[None, ..., None].astype(np.float32)
 
 
 def append_row(path: str, row: dict):
