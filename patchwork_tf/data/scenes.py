@@ -95,12 +95,9 @@ def render(
     """Renders a clip of T frames, S pixels square; the first ones do not depend on how many there are.
 
     Args:
-        rng, noise_rng: all that is random.
-        kind: Kind.
         draw_look: function of rng; returns a class, from 1, and a look: square RGBA float32, colours in [0, 255]
             times alpha, alpha in [0, 1], with a margin of MARGIN.
         draw_background: function of a side in pixels and rng; returns a picture (side, side, 3) float32.
-        num_frames, size: T, S.
         slots: G, of the clip's arrays; by default as many as there are things.
     """
     bodies = [_random_body(rng, kind, draw_look) for _ in range(rng.integers(1, kind.objects + 1))]

@@ -22,12 +22,9 @@ ENDPOINTS = {4: "block_3_expand_relu", 8: "block_6_expand_relu", 16: "block_13_e
 
 
 def mobilenet_v2(image_size, depth: float = 1.0, last_channels: int | None = None) -> keras.Model:
-    """The network without its top.
+    """The network without its top, for images (H, W); `depth` is keras.applications' `alpha`.
 
-    Args:
-        image_size: (H, W) in pixels.
-        depth: width multiplier of all layers, keras.applications' `alpha`.
-        last_channels: of the last map; by default as in keras.applications, which never makes it narrower.
+    The last map's channels are by default as there, which never makes it narrower.
     """
     frame = keras.Input((*image_size, 3), name="image")
     x = convolution(frame, make_divisible(STEM_CHANNELS * depth), strides=2, name="Conv1", bn_name="bn_Conv1")

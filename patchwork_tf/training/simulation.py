@@ -90,8 +90,7 @@ class Simulation(keras.layers.Layer):
     def _look(self, whole, action, state, truth):
         """Tries all windows on one frame, `whole`, each on its own.
 
-        Returns:
-            What `call` says of them, and the state after the one (B,) that was chosen.
+        Returns what `call` says of them, and the state after the one (B,) that was chosen.
         """
         network, task, count = self.network, get_task(self.network.config.task), len(self.covered)
         every = ops.tile(ops.convert_to_tensor(self.covered)[None], (action.shape[0], 1, 1))  # (B, A, cells)
