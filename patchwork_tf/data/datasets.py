@@ -205,10 +205,8 @@ class AnnotatedVideo:
         labels = [numbers[labels] for labels in self.labels]
         changed = {"labels": [new[new >= 0] for new in labels]}
         for name in ("boxes", "crowds", "areas"):
-            values = getattr(self, name)
-            changed[name] = (
-                [each[new >= 0] for each, new in zip(values, labels, strict=True)] if len(values) else ()
-            )
+            values = getattr(self, name)  # there may be none
+            changed[name] = [each[new >= 0] for each, new in zip(values, labels, strict=False)]
         return dataclasses.replace(self, **changed)
 
 

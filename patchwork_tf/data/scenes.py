@@ -83,18 +83,19 @@ class _Body:
 
 
 def render(
-    rng: np.random.Generator,
-    noise_rng: np.random.Generator,
+    rng,
+    noise_rng,
     kind: Kind,
     draw_look: Callable,
     draw_background: Callable,
     num_frames: int,
     size: int,
-    slots: int | None = None,
+    slots=None,
 ) -> Clip:
     """Renders a clip of T frames, S pixels square; the first ones do not depend on how many there are.
 
     Args:
+        rng, noise_rng: np.random.Generator, of the scene and of the noise.
         draw_look: function of rng; returns a class, from 1, and a look: square RGBA float32, colours in [0, 255]
             times alpha, alpha in [0, 1], with a margin of MARGIN.
         draw_background: function of a side in pixels and rng; returns a picture (side, side, 3) float32.

@@ -7,7 +7,6 @@ DAVIS        <sequence>/<frame>.png, foreground not 0
 """
 
 import io
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -19,7 +18,7 @@ from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import numbered_lines, read_list
 from patchwork_tf.errors import DataError
-from patchwork_tf.files import atomic_file
+from patchwork_tf.files import atomic_file, write_json
 from patchwork_tf.pictures import list_folder, read_mask
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
@@ -71,8 +70,7 @@ class DetectionWriter:
         for name, content in ((DETECTIONS, lines), (IMAGE_SET, images)):
             with atomic_file(os.path.join(self.folder, name), "w") as file:
                 file.writelines(f"{line}\n" for line in content)
-        with atomic_file(os.path.join(self.folder, COCO_DETECTIONS), "w") as file:
-            json.dump(coco, file)
+        write_json(os.path.join(self.folder, COCO_DETECTIONS), coco)
 
 
 class MaskWriter:

@@ -29,12 +29,7 @@ _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
 def make_optimizer(
-    learning_rate: float,
-    steps: int,
-    warmup_steps: int,
-    averages: bool = False,
-    accumulate: int = 1,
-    precision: str = "float32",
+    learning_rate: float, steps: int, warmup_steps: int, averages=False, accumulate=1, precision="float32"
 ) -> keras.optimizers.Optimizer:
     """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
 
