@@ -13,7 +13,9 @@ cells.
 import sys
 
 from patchwork_tf import cli
+from patchwork_tf.choices import RESIZE_MODES
 from patchwork_tf.errors import UsageError
+from patchwork_tf.grid import Grid
 
 _FLAGS = cli.Flags()
 _FLAGS.string("tflite", "The network's .tflite file. Required.")
@@ -33,7 +35,13 @@ _FLAGS.string(
     ".npy or text, of ycenter, xcenter, height, width per line.",
 )
 cli.define(_FLAGS, "image_size")
-_SHOWN = ("sf", "pw-m4n2", "pw-m4n1")
+_FLAGS.enum(
+    "resize_mode",
+    "How its frames got to its size where it was trained; a letterbox leaves bars.",
+    default="stretch",
+    values=RESIZE_MODES,
+)
+_SHOWN = {"sf": Grid(), "pw-m4n2": Grid(4, 2), "pw-m4n1": Grid(4, 1)}
 _MUCH = 1 / 3  # of a step on the map of the full frame, from which on another size is shown
 _WHOLE_STRIDE = 128  # sides of frames that divide into 4 x 4 cells at stride 32
 
@@ -47,7 +55,7 @@ def main():
     cli.check_outputs(_FLAGS, "model_dir")
     made = importer.import_tflite(
         *(_FLAGS.tflite, _FLAGS.model_dir, _FLAGS.labels, _FLAGS.task),
-        *(_FLAGS.image_size, _range(_FLAGS.input_range), _FLAGS.anchors),
+        *(_FLAGS.image_size, _range(_FLAGS.input_range), _FLAGS.anchors, _FLAGS.resize_mode),
     )
     source, size = made.source, made.config.image_size
     text = ", 8 bits" if source.in_8_bits else ""
@@ -76,22 +84,24 @@ def _costs(made) -> str:
     """Multiply-adds of some systems, at the size and, if much of them is on the map, at another."""
     from tabulate import tabulate
 
-    from patchwork_tf.models.costs import count_macs, map_macs
-    from patchwork_tf.zoo import checkpoints
+    from patchwork_tf.models.costs import plan_macs
+    from patchwork_tf.models.networks import get_network
+    from patchwork_tf.models.patch import AUTO, plan_of
 
-    checkpoint, size, lines = checkpoints.read(made.path), made.config.image_size, []
+    described, size, lines = get_network(made.config.network), made.config.image_size, []
+    whole = None
     sizes = [size, tuple(-(-side // _WHOLE_STRIDE) * _WHOLE_STRIDE for side in size)]
     for size in dict.fromkeys(sizes):
-        shares, whole = [], None
-        for name in _SHOWN:
-            try:
-                model = checkpoints.build_from(checkpoint.system_named(name), checkpoint, image_size=size)
-            except UsageError as error:
-                return f"{name} at {_sides(size)}: {error}"
-            macs, on_map = count_macs(model), 0 if model.grid.is_whole_frame else map_macs(model)
-            shares.append(on_map / macs)
-            whole = macs if model.grid.is_whole_frame else whole
-            lines.append([name, _sides(size), macs / 1e6, macs / whole, on_map / 1e6])
+        shares = []
+        try:
+            network = described.build(size)
+            for name, grid in _SHOWN.items():
+                macs, on_map = plan_macs(plan_of(network, grid, AUTO, tuple(network.output)))
+                whole, on_map = (macs, 0) if grid.is_whole_frame else (whole, on_map)
+                shares.append(on_map / macs)
+                lines.append([name, _sides(size), macs / 1e6, macs / whole, on_map / 1e6])
+        except UsageError as error:
+            return f"for frames of {_sides(size)}: {error}"
         if max(shares) < _MUCH:
             break
     titles = ["system", "pixels", "M multiply-adds", "of sf", "on the map of the full frame"]

@@ -33,7 +33,14 @@ class Imported:
 
 
 def import_tflite(
-    path: str, model_dir: str, labels=None, task=None, image_size=None, input_range=None, anchors=None
+    path: str,
+    model_dir: str,
+    labels=None,
+    task=None,
+    image_size=None,
+    input_range=None,
+    anchors=None,
+    resize_mode="stretch",
 ) -> Imported:
     """Imports a network.
 
@@ -42,6 +49,7 @@ def import_tflite(
         labels: path of its class names; None for those in the file.
         image_size: (H, W) of the systems' frames; by default the nearest to the file's that cells divide.
         task, anchors, input_range: see `answers.meaning_of` and `reader.read`.
+        resize_mode: how frames get to that size, one of `choices.RESIZE_MODES`.
     """
     if checkpoints.latest(model_dir):
         raise DataError(f"{model_dir}: there are checkpoints in it already; name another --model_dir")
@@ -71,6 +79,7 @@ def import_tflite(
             "anchors": anchors,
         },
         "network": dataclasses.asdict(network),
+        "resize_mode": resize_mode,
     }
     files.make_folder(model_dir)
     saved = checkpoints.save_weights(model_dir, config, get_weights(read.variables), metadata)

@@ -184,7 +184,7 @@ class TfliteNetwork:
         By name the largest difference, relative to the largest number, and the correlation.
         """
         proven = {name: self.symbols[tensor] for name, tensor in self.proven.items()}
-        proven = keras.Model(self.network.inputs, proven)
+        proven = keras.Model(self.network.input, proven)
         pairs = [(self.answers(frame), proven(frame, training=False)) for frame in frames]
         found = {}
         for name in self.outputs:

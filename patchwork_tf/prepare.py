@@ -3,11 +3,12 @@
   patchwork-prepare --dataset=davis2016 --manual_dir=DAVIS --data_dir=~/data
   patchwork-prepare --dataset=imagenet_vid --manual_dir=ILSVRC2015 --data_dir=~/data
   patchwork-prepare --dataset=coco_scenes --config=still --manual_dir=COCO --data_dir=~/data
+  patchwork-prepare --dataset=folder --config=photos --manual_dir=MINE --data_dir=~/data
   patchwork-prepare --dataset=moving_objects --config=256 --data_dir=~/data
 
-ImageNet VID and COCO are read through Apache Beam (pip install apache-beam), here on all
+ImageNet VID and COCO are read through Apache Beam (pip install -e '.[beam]'), here on all
 cores of this machine, with --beam_runner on any other. docs/your_data.md says how to get
-each data set and what its folder must look like.
+each data set, what its folder must look like, and which --config there are.
 """
 
 import os

@@ -25,6 +25,7 @@ import patchwork_tf as pw
 from patchwork_tf import task
 from patchwork_tf.data import datasets
 from patchwork_tf.models import backbone
+from patchwork_tf.models.mobilenet_v2 import mobilenet_v2
 from patchwork_tf.models.weights import get_weights
 from patchwork_tf.streaming import policies
 from patchwork_tf.zoo import checkpoints, systems
@@ -34,8 +35,21 @@ CHECKOUT = Path(__file__).parents[1]
 pytest_plugins = ["needs", "adb_clients", "arm64", "native_runner", "published"]
 
 
+# MobileNetV2 with a third of its blocks: every kind of layer, every stride, one residual connection.
+backbone.register_backbone(
+    "short",
+    functools.partial(
+        mobilenet_v2, bottlenecks=((1, 16, 1, 1), (6, 24, 1, 2), (6, 32, 2, 2), (6, 64, 1, 2), (6, 160, 1, 2))
+    ),
+    {4: "block_2_expand_relu", 8: "block_4_expand_relu", 16: "block_5_expand_relu", 32: "out_relu"},
+)
+
+
 def small_model(name, seed=0, **overrides):
-    """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone."""
+    """A system's model, small unless overridden, with weights as if trained. Shared: leave its weights alone.
+
+    What depends on the whole network says backbone="mobilenet_v2".
+    """
     # Systems that run the same model share it, and what is compiled of it.
     model = pw.get_system(name).model
     same = next(other for other in pw.list_systems() if pw.get_system(other).model == model)
@@ -49,8 +63,12 @@ def fresh_model(name, seed=0, **overrides):
 
 def _small_config(name, overrides):
     model = pw.get_system(name).model
-    classes = {"num_classes": 10} if model.task == "detection" else {}
-    return dataclasses.replace(model, **{"image_size": 128, "depth": 0.35, **classes, **overrides})
+    fields = {"image_size": 128, "depth": 0.35}
+    if model.task == "detection":
+        fields["num_classes"] = 10
+    if model.backbone == "mobilenet_v2":
+        fields["backbone"] = "short"
+    return dataclasses.replace(model, **{**fields, **overrides})
 
 
 def _build(name, config, seed):

@@ -24,9 +24,10 @@ import numpy as np
 from patchwork_tf.export import exporting
 
 _CHECKOUT = Path(__file__).parents[1]
-# What is below them may have a part in a file; small_network.py has networks of tests.
+# What is below them may have a part in a file; the last two have networks of tests.
 SOURCES = tuple(
-    _CHECKOUT / name for name in ("patchwork_tf", "export", "runtime/python", "tests/small_network.py")
+    _CHECKOUT / name
+    for name in ("patchwork_tf", "export", "runtime/python", "tests/small_network.py", "tests/conftest.py")
 )
 PACKAGES = ("ai-edge-litert", "ai-edge-quantizer", "keras", "numpy", "tensorflow")
 _KEPT = 3  # states of the sources, so that going back and forth between two costs nothing
@@ -56,7 +57,7 @@ def family(name: str, quantized: bool = False) -> str:
     with _alone(entry):
         path = entry / "detector.tflite"
         if not path.exists():
-            families.write_tflite(families.FAMILIES[name](), str(entry / "part"), quantized)
+            families.write_tflite(families.made(name), str(entry / "part"), quantized)
             (entry / "part").rename(path)
     return str(path)
 

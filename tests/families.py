@@ -5,6 +5,7 @@ passes through neither dies nor grows. Of every network the structure is the pub
 """
 
 import dataclasses
+import functools
 import itertools
 import math
 import tempfile
@@ -187,7 +188,7 @@ def efficientdet_lite0(image_size=320, depth=0.35, width=32, repeats=1, num_clas
     return Family("efficientdet_lite0", model, image_size, num_classes, num_classes, anchors, _AUTOML)
 
 
-def yolox_nano(image_size=416, depth=0.33, width=0.125, num_classes=3) -> Family:
+def yolox_nano(image_size=320, depth=0.33, width=0.125, num_classes=3) -> Family:
     """YOLOX-Nano of Megvii, as converters from ONNX write it, not decoded.
 
     After exps/default/yolox_nano.py, yolox/models/network_blocks.py, darknet.py, yolo_pafpn.py and yolo_head.py.
@@ -236,6 +237,12 @@ def yolox_nano(image_size=416, depth=0.33, width=0.125, num_classes=3) -> Family
 
 
 FAMILIES = {make.__name__: make for make in (ssd_fpnlite, ssdlite, efficientdet_lite0, yolox_nano)}
+
+
+@functools.lru_cache(maxsize=1)
+def made(name) -> Family:
+    """The family of a name, once."""
+    return FAMILIES[name]()
 
 
 def write_tflite(family: Family, path, quantized=False):

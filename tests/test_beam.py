@@ -150,4 +150,4 @@ def test_rivals_lie_where_workers_find_them(capsys):
 def test_without_beam_it_is_told_how_to_get_it(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "apache_beam.runners.runner", None)
     assert evaluate.main(["--beam_runner=DirectRunner"]) == 2
-    assert "Apache Beam is not installed: pip install apache-beam" in capsys.readouterr().err
+    assert "Apache Beam is not installed: pip install -e '.[beam]'" in capsys.readouterr().err

@@ -80,17 +80,21 @@ def decoded(family, frame) -> dict:
 @pytest.mark.parametrize("name", families.FAMILIES)
 def test_detectors_that_phones_run(name, tmp_path, labels, capsys):
     """Boxes are those that the published definition gives, at the file's size; windows of it come to the same."""
-    path, family = exports.family(name), families.FAMILIES[name]()
-    assert run(path, tmp_path / "run", labels(family.num_classes, "???\n"), RANGE) == 0
-    assert f"{family.num_classes} classes" in capsys.readouterr().out
+    path, family = exports.family(name), families.made(name)
+    flags = [labels(family.num_classes, "???\n"), RANGE]
     size = f"--image_size={family.image_size}"  # padded as there
-    assert run(path, tmp_path / "same", labels(family.num_classes, "???\n"), RANGE, size) == 0
+    assert run(path, tmp_path / "same", *flags, size) == 0
+    assert f"{family.num_classes} classes" in capsys.readouterr().out
     single = imported(tmp_path / "same", "sf")
     frame = random_frames(np.random.default_rng(0), 1, (448, 448))[:, : family.image_size, : family.image_size]
     outputs, expected = single(frame), decoded(family, frame)
     np.testing.assert_allclose(outputs["scores"][0], expected["scores"], atol=1e-4)
     np.testing.assert_allclose(outputs["boxes"][0], expected["boxes"], atol=1e-3)
-    model = imported(tmp_path / "run", "pw-m4n2")
+    folder = tmp_path / "same"
+    if single.config.image_size != importer.default_size(single.config.image_size):
+        folder = tmp_path / "run"
+        assert run(path, folder, *flags) == 0
+    model = imported(folder, "pw-m4n2")
     assert len(model.levels) > model.local_levels > 0
     if name == "ssd_fpnlite":  # of its kind the most is in it: levels on windows and on the map, which meet
         path = str(tmp_path / "pw.tflite")
@@ -269,8 +273,10 @@ def test_a_segmenter_of_classes_is_saved_streamed_and_drawn(tmp_path, labels):
     path = network(
         lambda x: Probabilities()(keras.layers.Conv2D(4, 3, padding="same")(x)), tmp_path / "masks.tflite"
     )
-    assert run(path, tmp_path / "run", labels(3), RANGE) == 0
+    assert run(path, tmp_path / "run", labels(3), RANGE, "--resize_mode=letterbox") == 0
     model = pw.load(str(tmp_path / "run"), "pw-m4n2")
+    assert model.info.resize_mode == "letterbox"
+    assert FileStep(str(path), checkpoints.read(str(tmp_path / "run"))).info.resize_mode == "letterbox"
     frames = (random_frames(np.random.default_rng(0), 3, (64, 64)) * 127.5 + 127.5).astype(np.uint8)
     found = list(pw.stream(model, frames))
     model.save(tmp_path / "pw.keras")

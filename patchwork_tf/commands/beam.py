@@ -39,7 +39,7 @@ def pipeline_options(flags):
         from apache_beam.options.pipeline_options import PipelineOptions
         from apache_beam.runners.runner import create_runner
     except ImportError:
-        raise UsageError("Apache Beam is not installed: pip install apache-beam") from None
+        raise UsageError("Apache Beam is not installed: pip install -e '.[beam]'") from None
     local = ("direct_num_workers=0", "direct_running_mode=multi_threading")
     given = (f"runner={flags.beam_runner or 'DirectRunner'}", *local, *flags.beam_options)
     options = [f"--{option}" for option in given]  # of those that are given twice the last one counts

@@ -34,10 +34,10 @@ def count_macs(model, whole_frame: bool = False) -> int:
     return sum(row.macs for row in _rows(model, whole_frame))
 
 
-def map_macs(model) -> int:
-    """Multiply-adds of a step that are on the map of the full frame, whatever the window."""
-    steps = model.plan.steps
-    return sum(_row(step.call).macs for step in steps if not step.on_window)
+def plan_macs(plan) -> tuple[int, int]:
+    """Multiply-adds of a step by a plan, and how many of them are on the map of the full frame."""
+    on_map = [_row(step.call) for step in plan.steps if not step.on_window]
+    return sum(row.macs for row in _plan_rows(plan)), sum(row.macs for row in on_map)
 
 
 def layer_costs(model) -> list[LayerCost]:
@@ -86,16 +86,17 @@ def _rows(model, whole_frame) -> list[LayerCost]:
     """Of every call of a step."""
     if not hasattr(model, "plan"):
         return [_row(call) for call in graph_of(model).calls]
-    grid = model.plan.grid
-    rows = []
-    for step in model.plan.steps:
-        scale = grid.window_cells / grid.cells if step.on_window and not whole_frame else 1
-        rows.append(_row(step.call, scale))
+    rows = _plan_rows(model.plan, whole_frame)
     if attention := getattr(model, "attention", None):
         for part in (attention.reduce, attention.mix):
             rows += [_row(call) for call in graph_of(part).calls]
         rows.append(_cost(attention.value, (1, attention.value.units), math.prod(attention.value.kernel.shape)))
     return rows
+
+
+def _plan_rows(plan, whole_frame=False) -> list[LayerCost]:
+    part = 1 if whole_frame else plan.grid.window_cells / plan.grid.cells
+    return [_row(step.call, part if step.on_window else 1) for step in plan.steps]
 
 
 def _row(call, scale=1) -> LayerCost:

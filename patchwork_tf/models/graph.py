@@ -1,6 +1,7 @@
 """A functional Keras model as a list of calls, which can be gone through with any tensors."""
 
 import dataclasses
+import functools
 
 import keras
 
@@ -16,7 +17,7 @@ class Call:
     kwargs: dict
     outputs: list[keras.KerasTensor]
 
-    @property
+    @functools.cached_property
     def inputs(self) -> list[keras.KerasTensor]:
         """The symbolic tensors among its arguments."""
         return [x for x in keras.tree.flatten((self.args, self.kwargs)) if isinstance(x, keras.KerasTensor)]

@@ -21,15 +21,17 @@ LAST_CHANNELS = 1280
 ENDPOINTS = {4: "block_3_expand_relu", 8: "block_6_expand_relu", 16: "block_13_expand_relu", 32: "out_relu"}
 
 
-def mobilenet_v2(image_size, depth: float = 1.0, last_channels: int | None = None) -> keras.Model:
+def mobilenet_v2(
+    image_size, depth: float = 1.0, last_channels: int | None = None, bottlenecks=BOTTLENECKS
+) -> keras.Model:
     """The network without its top, for images (H, W); `depth` is keras.applications' `alpha`.
 
-    The last map's channels are by default as there, which never makes it narrower.
+    The last map's channels are by default as there, never fewer than of depth 1. Bottlenecks are rows of Table 3.
     """
     frame = keras.Input((*image_size, 3), name="image")
     x = convolution(frame, make_divisible(STEM_CHANNELS * depth), strides=2, name="Conv1", bn_name="bn_Conv1")
     number = 0
-    for expansion, channels, repetitions, stride in BOTTLENECKS:
+    for expansion, channels, repetitions, stride in bottlenecks:
         for repetition in range(repetitions):
             prefix = f"block_{number}_" if number else "expanded_conv_"
             filters = make_divisible(int(channels * depth))

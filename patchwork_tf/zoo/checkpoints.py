@@ -70,7 +70,7 @@ class Checkpoint:
     @property
     def resize_mode(self) -> str:
         """How frames got to the image size in training, one of `choices.RESIZE_MODES`."""
-        return self.metadata.get("training", {}).get("resize_mode", "stretch")
+        return {**self.metadata, **self.metadata.get("training", {})}.get("resize_mode", "stretch")
 
     @property
     def config(self) -> ModelConfig:
