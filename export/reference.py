@@ -34,10 +34,7 @@ class FileStep(KerasStep):
         networks.register_network(name, networks.describe(network, name, size, meaning.answer))
         super().__init__(build(dataclasses.replace(checkpoint.config, network=name, image_size=size)))
         self.info = dataclasses.replace(
-            self.info,
-            system=path,
-            class_names=tuple(checkpoint.class_names),
-            resize_mode=checkpoint.resize_mode,
+            self.info, system=path, class_names=tuple(checkpoint.class_names), resize_mode=checkpoint.resize_mode
         )
         self._fetched = _fetched(self._source, self._wanted)
         self._runner = self._source.runner(list(self._fetched), fast=True)

@@ -116,8 +116,11 @@ def detection_imitation_loss(logits, codes, taught_logits, taught_codes, sigmoid
     """
     if sigmoid:
         logits, taught_logits = logits[..., 1:], taught_logits[..., 1:]
-        belief = ops.max(ops.sigmoid(taught_logits), axis=-1)
-        divergence = ops.sum(_sigmoid_divergence(logits, taught_logits), axis=-1)
+        p = ops.sigmoid(taught_logits)
+        belief = ops.max(p, axis=-1)
+        # The Kullback-Leibler divergence of classes each by itself.
+        divergence = p * (taught_logits - logits) - ops.softplus(taught_logits) + ops.softplus(logits)
+        divergence = ops.sum(divergence, axis=-1)
     else:
         belief = 1 - ops.softmax(taught_logits)[..., BACKGROUND]
         divergence = softmax_divergence(logits, taught_logits)
@@ -129,12 +132,6 @@ def detection_imitation_loss(logits, codes, taught_logits, taught_codes, sigmoid
 def softmax_divergence(logits, taught):
     """Kullback-Leibler divergence (...,) of classes (..., C) that exclude each other, from the taught ones."""
     return ops.sum(ops.softmax(taught) * (ops.log_softmax(taught) - ops.log_softmax(logits)), axis=-1)
-
-
-def _sigmoid_divergence(logits, taught):
-    """The same (..., C) of classes each by itself."""
-    p = ops.sigmoid(taught)
-    return p * (taught - logits) - ops.softplus(taught) + ops.softplus(logits)
 
 
 def _smooth_l1(error):

@@ -102,7 +102,8 @@ class Run:
     save_every: int = 500
     writes: bool = True  # to model_dir; of several processes that train together, one does
     eval_every: int | None = None  # steps between checkpoints that are scored, which are saved then
-    watcher: Callable | None = None  # what scores them: called with a path, the step and a tf.summary writer
+    # What scores them: called with a path, the step and a tf.summary writer; writes a CSV file at its own `path`.
+    watcher: Callable | None = None
     accumulate: int = 1  # batches per step, as the optimizer has it
     xla: bool = False  # whether TensorFlow compiles the step
 
@@ -155,7 +156,7 @@ class _Progress(keras.callbacks.Callback):
             self.events = tf.summary.create_file_writer(run.model_dir)
             truncate_history(self.history, start)
             if run.watcher:
-                run.watcher.begin(start)
+                truncate_history(run.watcher.path, start)
         self.since = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
