@@ -11,6 +11,8 @@ from patchwork_tf.errors import DataError
 _OF_THE_MOMENT = ("load_average", "charge_percent", "charging", "transport", "adb")
 # Settings that change how sure numbers are, not what they are of. Windows cost the same whoever chose them.
 _OF_THE_RUN = ("steps", "repeats", "seed", "cool_seconds", "policy")
+_CHANGE = ("\nB", "change\n%")
+_HEADS = ("\nsystem", "median (m: mean), ms\nA", *_CHANGE, "p95, ms\nA", *_CHANGE, "mean / SF\nA", "\nB")
 
 
 def compare(a: Report, b: Report) -> str:
@@ -32,10 +34,6 @@ def compare(a: Report, b: Report) -> str:
         if only := [name for name in report.runs if name not in common]:
             lines.append(f"Only in {title}: {', '.join(only)}.")
     return "\n".join(lines)
-
-
-_CHANGE = ("\nB", "change\n%")
-_HEADS = ("\nsystem", "median (m: mean), ms\nA", *_CHANGE, "p95, ms\nA", *_CHANGE, "mean / SF\nA", "\nB")
 
 
 def _about(title, report):

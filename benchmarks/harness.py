@@ -37,9 +37,7 @@ class Target:
     @contextmanager
     def session(self, workloads: dict[str, Workload], folder: str) -> Iterator[dict]:
         """Within it workloads can be run, with files in a folder; what was changed for that is undone in the end.
-
-        Yields:
-            Facts of the machine, 'cpu' and 'threads' at least.
+        Yields facts of the machine, 'cpu' and 'threads' at least.
         """
         raise NotImplementedError
 
@@ -61,12 +59,8 @@ class Benchmark:
 def measure(benchmark: Benchmark, targets: list[Target]) -> Iterator[Report]:
     """Measures on one target after the other. In the main thread only, for the sake of Ctrl-C.
 
-    Yields:
-        The report of every target on which all went well, or that was interrupted and is not resumable.
-
-    Raises:
-        UsageError, DataError: if something cannot be as asked for; what went wrong on one target, only when
-            the others are done.
+    Yields the report of every target on which all went well, or that was interrupted and is not resumable. Raises
+    UsageError or DataError if something cannot be as asked for; what went wrong on one, when the others are done.
     """
     failures = []
     _begin(benchmark, targets[0].settings)

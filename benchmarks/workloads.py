@@ -52,10 +52,8 @@ def from_files(paths: list[str]) -> dict[str, Workload]:
 
     If they are of several types of numbers, those in 16 and 8 bits are called 'vid-sf.float16' and 'vid-sf.int8',
     and their ratios refer to the reference in the same type, if that is there.
-
-    Raises:
-        DataError: if one was not exported by us.
-        UsageError: if there are two of a system in one type, or a system that another refers to is missing.
+    Raises DataError if one was not exported by us, UsageError if there are two of a system in one type, or one is
+    missing that another refers to.
     """
     facts = [metadata.read(path) for path in paths]
     kinds = [about.get("quantization", "none") for about in facts]

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import itertools
 import os
 import tempfile
 
@@ -91,19 +92,16 @@ def _saved(content):
 
 def _samples(model, content, frames) -> list[dict]:
     """Inputs of a file while it runs over a video, in windows at random, its states rolling on."""
-    rng = np.random.default_rng(0)
-    samples = []
+    rng, samples = np.random.default_rng(0), []
+    if frames is None:
+        size, count = max(model.config.image_size), CALIBRATION_FRAMES // _CALIBRATION_CLIPS
+        clips = (moving_objects.render_clip(index, count, size, "train") for index in range(_CALIBRATION_CLIPS))
+        frames = itertools.chain.from_iterable(clip.frames for clip in clips)
     with _saved(content) as path:
         network = Network(path)
-        for frame in frames if frames is not None else _generated_frames(model):
+        for frame in frames:
             window = rng.integers(0, model.grid.positions, 2, dtype=np.int32)
             image = model_input(frame, model.config.image_size, model.info.resize_mode)
             samples.append({"frame": image, "window": window, **network.states()})
             network.step(image, window)
     return samples
-
-
-def _generated_frames(model):
-    for index in range(_CALIBRATION_CLIPS):
-        size, count = max(model.config.image_size), CALIBRATION_FRAMES // _CALIBRATION_CLIPS
-        yield from moving_objects.render_clip(index, count, size, "train").frames

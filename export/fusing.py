@@ -52,8 +52,10 @@ class Operation:
         kernel, bias = constant(self.layer.kernel), 0.0
         if self.layer.use_bias:
             bias = constant(self.layer.bias)
-        if self.norm:
-            scale, shift = _scale_and_shift(self.norm)
+        if norm := self.norm:
+            mean, variance = constant(norm.moving_mean), constant(norm.moving_variance)
+            scale = (constant(norm.gamma) if norm.scale else 1.0) / np.sqrt(variance + norm.epsilon)
+            shift = (constant(norm.beta) if norm.center else 0.0) - mean * scale
             bias = shift + bias * scale
             kernel = kernel * (scale[:, None] if self.is_depthwise else scale)
         elif not self.layer.use_bias:
@@ -142,11 +144,3 @@ def constant(variable) -> np.ndarray:
     """The value of a variable, also while a function is being traced."""
     with tf.init_scope():
         return np.array(variable)
-
-
-def _scale_and_shift(norm):
-    """By which a batch normalisation multiplies, and what it adds then, (C,) each."""
-    mean, variance = constant(norm.moving_mean), constant(norm.moving_variance)
-    gamma = constant(norm.gamma) if norm.scale else 1.0
-    scale = gamma / np.sqrt(variance + norm.epsilon)
-    return scale, (constant(norm.beta) if norm.center else 0.0) - mean * scale

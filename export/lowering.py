@@ -102,14 +102,7 @@ class Lowering:
     def at_window(self, frame_size, shift: int = 0):
         """Function of a window's row and column to its first pixel, moved by `shift`, on a map of `frame_size`."""
         cells = self.model.grid.cells
-        return lambda row, column: (
-            row * frame_size[0] // cells + shift,
-            column * frame_size[1] // cells + shift,
-        )
-
-    def window_size(self, frame_size) -> tuple[int, int]:
-        """(h, w) of a window on a map of `frame_size`."""
-        return tuple(side * self.grid.window_cells // self.grid.cells for side in frame_size[:2])
+        return lambda row, column: (row * frame_size[0] // cells + shift, column * frame_size[1] // cells + shift)
 
     # What is remembered
 
@@ -226,7 +219,7 @@ class Lowering:
         """Which pixels (1, h, w, 1) of a window and its border are in the frame, as ones and zeros."""
         size = symbol.shape[1:3]
         mask = np.pad(np.ones(size, np.float32), (border.rows, border.columns))
-        height, width = self.window_size(size)
+        height, width = self.grid.window_size(size)
         corners = [self.at_window(size)(*window) for window in self.windows.windows]
         parts = [mask[y : y + height + sum(border.rows), x : x + width + sum(border.columns)] for y, x in corners]
         return tf.gather(np.stack(parts)[..., None], self.position)[None]
@@ -234,7 +227,7 @@ class Lowering:
     def _cut(self, operation, x):
         size = operation.input.shape[1:3]
         begin = self.memory.place(operation.name, self.at_window(size))
-        return tf.slice(x, begin, (1, *self.window_size(size), x.shape[3]))
+        return tf.slice(x, begin, (1, *self.grid.window_size(size), x.shape[3]))
 
     def _put_together(self, remember, skipped):
         """The map of the full frame; None if nothing needs all of it, as what begins on it is renewed."""
@@ -257,10 +250,8 @@ class Lowering:
             frame = tf.image.resize(frame, config.network_size)
         if self.model.grid.is_whole_frame:
             return frame
-        height, width = config.network_size
-        size = (height * grid.window_cells // grid.cells, width * grid.window_cells // grid.cells)
         at = self.at_window(config.network_size)
-        pixels = self._window_of(frame, at, size)
+        pixels = self._window_of(frame, at, grid.window_size(config.network_size))
         if config.memory == "pixels":
             return self.memory.paste("pixels", pixels, config.network_size, at)
         return pixels

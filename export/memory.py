@@ -142,12 +142,13 @@ class FirstMemory:
 
     def packs(self, grid: Grid) -> list[tuple[_Map, dict[str, int]]]:
         """Forms of what is bordered, for windows of a grid, each with the channels by name that are in it."""
-        return [(self._form(geometry)(grid, geometry), names) for geometry, names in self.bordered.items()]
-
-    def _form(self, geometry) -> type[_Map]:
-        border, side = max(geometry.before, geometry.after), min(geometry.height, geometry.width)
-        is_within_cell = 0 < border * self.grid.cells <= side
-        return _Strips if is_within_cell and geometry.height >= self._strips_from * border else _Map
+        found = []
+        for geometry, names in self.bordered.items():
+            border, side = max(geometry.before, geometry.after), min(geometry.height, geometry.width)
+            is_within_cell = 0 < border * self.grid.cells <= side
+            kind = _Strips if is_within_cell and geometry.height >= self._strips_from * border else _Map
+            found.append((kind(grid, geometry), names))
+        return found
 
     @property
     def state_shapes(self) -> dict[str, tuple[int, int, int, int]]:

@@ -330,19 +330,14 @@ class _Graph:
 
     def states(self) -> list[dict]:
         """Name, shape, dtype and zero point of the states."""
-        tensors = {name: self.graph.tensors[index] for name, index in sorted(self.inputs.items())}
-        return [
-            {
-                "name": name,
-                "shape": [int(side) for side in tensor.shape],
-                "dtype": "int8" if tensor.type == schema.TensorType.INT8 else "float32",
-                "zero_point": int(tensor.quantization.zeroPoint[0])
-                if tensor.type == schema.TensorType.INT8
-                else 0,
-            }
-            for name, tensor in tensors.items()
-            if name.startswith("state_")
-        ]
+        found = []
+        for name in sorted(name for name in self.inputs if name.startswith("state_")):
+            tensor = self.graph.tensors[self.inputs[name]]
+            is_int8 = tensor.type == schema.TensorType.INT8
+            shape, zero = list(map(int, tensor.shape)), int(tensor.quantization.zeroPoint[0]) if is_int8 else 0
+            dtype = "int8" if is_int8 else "float32"
+            found.append({"name": name, "shape": shape, "dtype": dtype, "zero_point": zero})
+        return found
 
     def content(self) -> bytes:
         return bytes(flatbuffer_utils.convert_object_to_bytearray(self.model))

@@ -181,8 +181,7 @@ class TfliteNetwork:
     def compare(self, frames) -> dict[str, tuple[float, float]]:
         """How far outputs are from the file's, on frames (1, H, W, 3) in [-1, 1] at its size.
 
-        Returns:
-            By name the largest difference, relative to the largest number, and the correlation.
+        By name the largest difference, relative to the largest number, and the correlation.
         """
         proven = {name: self.symbols[tensor] for name, tensor in self.proven.items()}
         proven = keras.Model(self.network.input, proven)

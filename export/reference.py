@@ -28,23 +28,17 @@ class FileStep(KerasStep):
         self._source = reader.read(path, input_range=tuple(about["input_range"]))
         meaning = answers.meaning_of(self._source, about["task"], about["anchors"], list(checkpoint.class_names))
         self._wanted = meaning.outputs(self._source.network)
-        super().__init__(self._model_at_its_size(checkpoint, meaning))
+        # What makes answers of the maps. The checkpoint's network is padded for frames of another size.
+        size, name = self._source.image_size, f"{checkpoint.config.network} as it is"
+        network = keras.Model(self._source.network.input, self._wanted, name="network")
+        networks.register_network(name, networks.describe(network, name, size, meaning.answer))
+        super().__init__(build(dataclasses.replace(checkpoint.config, network=name, image_size=size)))
         self.info = dataclasses.replace(
-            self.info,
-            system=path,
-            class_names=tuple(checkpoint.class_names),
-            resize_mode=checkpoint.resize_mode,
+            self.info, system=path, class_names=tuple(checkpoint.class_names), resize_mode=checkpoint.resize_mode
         )
         self._fetched = _fetched(self._source, self._wanted)
         self._runner = self._source.runner(list(self._fetched), fast=True)
         self._conclude = compiled(self._concluded)
-
-    def _model_at_its_size(self, checkpoint, meaning):
-        """What makes answers of the maps. The checkpoint's network is padded for frames of another size."""
-        size, name = self._source.image_size, f"{checkpoint.config.network} as it is"
-        network = keras.Model(self._source.network.input, self._wanted, name="network")
-        networks.register_network(name, networks.describe(network, name, size, meaning.answer))
-        return build(dataclasses.replace(checkpoint.config, network=name, image_size=size))
 
     def __call__(self, frame, window, state):
         """As `KerasStep`'s; the window is the whole frame."""

@@ -68,7 +68,7 @@ def _strided_part(lowering, name, context, frame_size):
         )
 
     # A window of w pixels changes no more outputs than this.
-    counts = [side // 2 + 1 + side % 2 for side in lowering.window_size(frame_size)]
+    counts = [side // 2 + 1 + side % 2 for side in lowering.grid.window_size(frame_size)]
     size = (1, *(2 * count + 1 for count in counts), context.shape[3])
     # A slice that depends on the window cuts the delegate's graph in two. To take both that there can be, and
     # one of them by arithmetic, keeps it whole, and costs up to 2 % of a step.

@@ -99,7 +99,7 @@ class SegmenterLowering(Lowering):
             part = part - 0.5 if name == "mask" else part
             if name == "mask" and self.model.follows_surprise:
                 change = tf.abs(part - self.memory.before("mask", part, self.at_window(image_size)))
-                height, width = self.window_size(image_size)
+                height, width = self.grid.window_size(image_size)
                 inside = change[:, before : before + height, before : before + width]
                 self._surprise = self.model.mean_of_cells(inside)
             x = self.memory.paste(name, part, mask_size, self.at_window(image_size))

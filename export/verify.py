@@ -69,13 +69,8 @@ def compare(model, path: str, steps=50, seed=0, tolerance=TOLERANCE, progress=No
     held against each other: sooner or later every pixel that is remembered plays a part in one. The first half of
     the steps, at random windows, starts blind, the second with a look at the whole frame.
 
-    Args:
-        model: the Keras model, TensorFlow backend.
-        path: of the TFLite file.
-        steps: how many frames.
-        seed: of the frames and windows.
-        tolerance: of detections that count as the same, and of windows that count as as good.
-        progress: called after every step.
+    The tolerance is of detections that count as the same, and of windows that count as as good. `progress` is
+    called after every step.
     """
     runner = Network(path)
     rng = np.random.default_rng(seed)

@@ -100,23 +100,16 @@ def _shows() -> list["_Show"]:
 
 
 class _Show:
-    """One system's part of the demo.
-
-    Attributes:
-        name: that tells it from others.
-        step: _Timed.
-        policy: of its windows, None for its own; `windows` says which in words.
-        first: the first _Show of those that answer the same, which may be this one.
-        records: its answers in JSON.
-        agreement: with the first one.
-        ages: (M, M), frames since each cell was looked at.
-    """
+    """One system's part of the demo, by a _Timed step and a policy, None for its own, which `windows` names."""
 
     def __init__(self, step, policy, windows, first):
         self.name, self.step, self.policy, self.windows = step.info.system, step, policy, windows
-        self.first = first or self
-        self.records, self.ages = [], overlay.fresh_ages(step.grid)
-        self.agreement = step.task.agreement_metric(step.info.class_names)
+        self.first = first or self  # of those that answer the same
+        self.records, self.ages = (
+            [],
+            overlay.fresh_ages(step.grid),
+        )  # answers in JSON; frames since cells were seen
+        self.agreement = step.task.agreement_metric(step.info.class_names)  # with the first one
 
     def answers_as(self, step) -> bool:
         return self.step.task is step.task and self.step.info.class_names == step.info.class_names

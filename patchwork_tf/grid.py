@@ -41,6 +41,11 @@ class Grid:
         """All windows (row, column) in the order of their action numbers."""
         return [(r, q) for r in range(self.positions) for q in range(self.positions)]
 
+    def window_size(self, shape) -> tuple[int, int]:
+        """(h, w) in pixels of a window on a map of `shape` (H, W, ...)."""
+        height, width = shape[:2]
+        return height * self.window_cells // self.cells, width * self.window_cells // self.cells
+
     @property
     def coverage(self) -> np.ndarray:
         """Which cells, row by row, each window covers: (windows, cells) bool."""

@@ -10,6 +10,12 @@ from patchwork_tf.training.clip_model import model_frame, start
 from patchwork_tf.training.simulation import Simulation
 
 
+def restored_state(model) -> str:
+    """The name of the state that is the map of the full frame that attention looks at."""
+    restored = model.plan.outputs["restored"]
+    return next(step.state for step in model.plan.steps if step.call.outputs[0] is restored)
+
+
 class ExactSimulation(Simulation):
     """Runs the network on all windows of every frame."""
 
@@ -31,5 +37,5 @@ class ExactSimulation(Simulation):
         return found, keras.tree.map_structure(lambda x: ops.take(x, chosen, axis=0), after)
 
     def _state(self, answer, memory):
-        restored = memory[self.network.restored_state]
+        restored = memory[restored_state(self.network)]
         return {"restored": restored, "freshness": memory["freshness"], "answer": answer, "memory": memory}

@@ -16,7 +16,7 @@ from patchwork_tf import registry
 from patchwork_tf.data import video
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.grid import Grid
-from patchwork_tf.layers import PatchworkCell
+from patchwork_tf.layers.cell import PatchworkCell
 from patchwork_tf.streaming import stream as streams
 
 SYSTEMS = ("vid-sf", "vid-pw-m2n1", "davis-pw-m2n1")

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import fresh_model
-from exact_simulation import ExactSimulation
+from exact_simulation import ExactSimulation, restored_state
 from keras import ops
 
 from patchwork_tf import evaluate, train
@@ -214,7 +214,7 @@ def test_every_window_is_rewarded_and_only_attention_learns():
             answer, state = model.step(image_of(clip, item, 0), None, state)
         for t in range(3):
             before = score_of(model, answer, truth_of(clip, item, t))
-            expected = model.window_values(answer, state[model.restored_state], state["freshness"])
+            expected = model.window_values(answer, state[restored_state(model)], state["freshness"])
             for key in ("rule_values", "q_values"):
                 np.testing.assert_allclose(found[key][item, t], expected[key][0], atol=1e-4)
             steps = [
@@ -316,7 +316,7 @@ def composed_by_hand(model, whole, last_seen, now):
 
     height, width, channels = model.map_shape
     assert (height, width) == (2, 2)  # one pixel per cell
-    maps = [ops.reshape(state[model.restored_state], (1, 4, channels)) for _, state in whole]
+    maps = [ops.reshape(state[restored_state(model)], (1, 4, channels)) for _, state in whole]
     restored = put_together(maps, np.zeros((4, channels)), np.arange(4)).reshape(1, 2, 2, channels)
     freshness = np.where(last_seen < 0, 0.0, 0.9 ** (now - last_seen)).astype(np.float32).reshape(1, 2, 2, 1)
     memory = {"restored": restored, "freshness": freshness}

@@ -40,17 +40,13 @@ __attribute__((format(printf, 2, 3))) static void put(struct sink *sink, const c
   fputs(line, sink->file);
 }
 
-static const char *basename_of(const char *path) {
-  const char *slash = strrchr(path, '/');
-  return slash ? slash + 1 : path;
-}
-
 void samples_write(FILE *file, const struct options *options, const struct run_facts *facts,
                    const struct sample *samples) {
   struct sink sink = {file, 0xffffffff};
+  const char *slash = strrchr(options->model, '/');
   put(&sink, "patchwork-samples 1\n");
   put(&sink, "model %.255s steps %ld warmup %ld threads %ld fps %g interval %ld flip %d buffers %s\n",
-      basename_of(options->model), options->steps, options->warmup, options->threads, options->fps,
+      slash ? slash + 1 : options->model, options->steps, options->warmup, options->threads, options->fps,
       options->interval, options->flip, options->state_buffers == ALIAS ? "alias" : "swap");
   put(&sink, "load_ns %lld\nfirst_ns %lld\n", (long long)facts->load_ns, (long long)facts->first_ns);
   put(&sink, "peak_kb %ld\n", facts->peak_kb);

@@ -88,13 +88,6 @@ static long peak_memory_kb(void) {
 #endif
 }
 
-// Without a slash dlopen looks in the system's folders only.
-static void load_library(const char *path) {
-  char here[4096];
-  snprintf(here, sizeof here, "%s%s", strchr(path, '/') ? "" : "./", path);
-  litert_load(here);
-}
-
 static struct stream stream_open(const struct model *model, const struct options *options) {
   const int32_t *shape = model->inputs.list[model->frame].type.dimensions;
   struct stream stream = {.model = model, .options = options, .num_contexts = options->flip ? 2 : 1};
@@ -172,7 +165,9 @@ int main(int count, char **arguments) {
   FILE *samples_file = open_to_write(options.samples);
   pin_to_cores(options.cpu_mask);
   keep_library_messages();
-  load_library(options.library);
+  char library[4096];  // without a slash dlopen looks in the system's folders only
+  snprintf(library, sizeof library, "%s%s", strchr(options.library, '/') ? "" : "./", options.library);
+  litert_load(library);
   int64_t start = now();
   struct model model;
   model_load(&model, (struct source){.path = options.model, .descriptor = NONE}, (int)options.threads);

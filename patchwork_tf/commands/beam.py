@@ -81,11 +81,8 @@ def numbered(flags, make: Callable[[], Callable], count: int, bar) -> Iterator:
     """What a function says of 0 to count - 1, in this order, computed by workers of --beam_runner.
 
     `make`, which is sent there, makes the function once in every worker; what that returns is sent back. The bar
-    goes on by one for each.
-
-    Raises:
-        UsageError: as `shared_folder`.
-        DataError: what the function raised, or that a worker died again and again.
+    goes on by one for each. Raises UsageError as `shared_folder`, DataError for what the function raised, or if a
+    worker died again and again.
     """
     folder = epath.Path(shared_folder(flags)) / f"patchwork-{secrets.token_hex(8)}"
     folder.mkdir(parents=True)

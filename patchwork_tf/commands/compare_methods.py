@@ -96,20 +96,9 @@ class Method:
 
 
 class Comparison:
-    """All methods on the same frames.
+    """All methods on the same frames, of Files whose paths are by their titles, and names of the task's classes.
 
-    Args:
-        files: Files, `paths` by their titles.
-        task: of all.
-        names: of the classes.
-        own: path of somebody's file, which is the reference then, and the checkpoint that it was made; or None.
-        has_truth: whether videos have it.
-
-    Attributes:
-        methods: all Methods.
-        frames: that were answered.
-        found: whether the reference found anything to agree with.
-        reference: title of what others are to agree with.
+    `own` is the path of somebody's file, which is the reference then, and the checkpoint made of it; or None.
     """
 
     def __init__(self, files, paths, task, names, own=None, has_truth=False):
@@ -127,7 +116,7 @@ class Comparison:
                 title = f"{file.title} {words}"
                 self._streams[title] = file.title, make
                 self.methods.append(self._make(title, kind, file.title))
-        self._own, self.reference = own and _OwnFile(*own), "every frame"
+        self._own, self.reference = own and _OwnFile(*own), "every frame"  # title of what others are to agree with
         if own:
             self.reference = os.path.basename(self._own.path)
             if task.name == "maps" and self._own.image_size != tuple(self._models["every frame"].image_size):
@@ -136,7 +125,7 @@ class Comparison:
                     f"--image_size={'x'.join(map(str, self._own.image_size))}, or leave out --tflite"
                 )
             self.methods.insert(0, self._make(self.reference, "own", self.reference))
-        self.frames, self.found = 0, False
+        self.frames, self.found = 0, False  # answered, and whether the reference found anything to agree with
 
     def add_skips(self, costs):
         """Every k-th frame at the mean cost of windows; k - 1 late at their dearest frame."""

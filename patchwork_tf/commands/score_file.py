@@ -16,10 +16,7 @@ class ScoreFile:
     """Rows in the order in which they are added, each written to a JSON file at once, as a list.
 
     A row has 'made_of', all that its numbers depend on. What the file had before is taken over if it was made of
-    the same.
-
-    Attributes:
-        done: the rows so far.
+    the same. `done` are the rows so far.
     """
 
     def __init__(self, path: str | None, run: dict):

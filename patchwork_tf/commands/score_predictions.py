@@ -18,6 +18,7 @@ from patchwork_tf.metrics.coco import CocoMetric
 from patchwork_tf.metrics.coco import evaluate as evaluate_coco
 from patchwork_tf.metrics.detection import DetectionMetric
 from patchwork_tf.metrics.segmentation import STATISTICS, ClassMetric, SegmentationMetric
+from patchwork_tf.pictures import read_classes
 
 
 def run(flags) -> tuple[dict, str]:
@@ -59,8 +60,8 @@ def _score_masks(predictions, truth) -> dict:
     """J and F of folders of PNG masks."""
     metric, total = SegmentationMetric(), _number_of_masks(predictions, truth)
     pairs = formats.mask_pairs(predictions, truth)
-    for pair in progress(iterable=pairs, total=total, unit="frame"):
-        metric.add_frame(*pair)
+    for sequence, found, true in progress(iterable=pairs, total=total, unit="frame"):
+        metric.add_frame(sequence, found > 0, true > 0)
     return metric.result()
 
 
@@ -68,7 +69,7 @@ def _score_classes(predictions, truth, labels) -> dict:
     """mIoU of folders of PNG files that hold numbers of classes, whose names are lines of a file."""
     metric, total = ClassMetric(read_class_list(labels).values()), _number_of_masks(predictions, truth)
     try:
-        pairs = formats.class_pairs(predictions, truth)
+        pairs = formats.mask_pairs(predictions, truth, read_classes, may_lack_ends=False)
         for _, found, true in progress(iterable=pairs, total=total, unit="frame"):
             metric.add_frame(found, true)
     except ValueError as error:

@@ -18,7 +18,7 @@ from patchwork_tf.models.weights import assign_weights
 from patchwork_tf.streaming.overlay import Style, advance_ages, draw, fresh_ages
 from patchwork_tf.streaming.step import KerasStep
 from patchwork_tf.streaming.stream import stream
-from patchwork_tf.training.fit import HISTORY, append_row, truncate_history
+from patchwork_tf.training.fit import HISTORY, append_row
 from patchwork_tf.zoo import checkpoints
 
 BEST = "best"  # folder of the best checkpoint, below --model_dir
@@ -37,10 +37,6 @@ class Validator:
         self.flags, self.system, self.names, self.teacher = flags, system, names, teacher
         self.path = os.path.join(flags.model_dir, SCORES)
         self.step = self.reference = None
-
-    def begin(self, start: int):
-        """Drops what a run that is resumed at step `start` scores again."""
-        truncate_history(self.path, start)
 
     def __call__(self, path: str, number: int, events):
         """Scores the checkpoint at `path`, of step `number`; `events` is a tf.summary writer."""

@@ -2,7 +2,6 @@
 
 import re
 import unicodedata
-from collections.abc import Iterable
 
 import yaml
 
@@ -27,12 +26,8 @@ def read_class_list(path: str) -> dict[int, str]:
     Raises DataError if a name or a number is missing, or there twice. Of a YAML file without `names` it is {}.
     """
     of_yaml = path.lower().endswith((".yaml", ".yml"))
-    return _by_number(_rows_of_yaml(path) if of_yaml else _rows_of_lines(path))
-
-
-def _by_number(rows: Iterable[tuple[int, str | None, str]]) -> dict[int, str]:
     names, seen = {}, set()
-    for number, text, where in rows:
+    for number, text, where in _rows_of_yaml(path) if of_yaml else _rows_of_lines(path):
         name = checked_name(text, where)
         if number in names or name in seen:
             twice = str(number) if number in names else name

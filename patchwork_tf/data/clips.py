@@ -49,9 +49,7 @@ class ClipConfig:
 def training_clips(source: Source, config: ClipConfig):
     """Endless clips of a data set; of prepared moving_objects by default the smallest form that is large enough.
 
-    Raises:
-        DataError: if it was not prepared there.
-        UsageError: if a data_dir is needed.
+    Raises DataError if it was not prepared there, UsageError if a data_dir is needed.
     """
     if source.dataset == videos.NAME:
         return _clips_of_videos(videos.open_videos(source.data_dir, source.skip_bad, source.photos), config)

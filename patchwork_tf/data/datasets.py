@@ -205,10 +205,8 @@ class AnnotatedVideo:
         labels = [numbers[labels] for labels in self.labels]
         changed = {"labels": [new[new >= 0] for new in labels]}
         for name in ("boxes", "crowds", "areas"):
-            values = getattr(self, name)
-            changed[name] = (
-                [each[new >= 0] for each, new in zip(values, labels, strict=True)] if len(values) else ()
-            )
+            values = getattr(self, name)  # there may be none
+            changed[name] = [each[new >= 0] for each, new in zip(values, labels, strict=False)]
         return dataclasses.replace(self, **changed)
 
 
@@ -217,13 +215,8 @@ def annotated_videos(
 ) -> tuple[Iterator[AnnotatedVideo], int]:
     """Videos to score on, in their fixed order, and how many there are.
 
-    Args:
-        source: Source.
-        count: at most so many videos; None for all.
-        num_frames: frames per video of generated ones, and at most of others if not None.
-        size: side of generated frames.
-        seed: of generated videos.
-        only: number of the one video to read, from 0; None for all.
+    There are at most `count`, of at most `num_frames`; generated ones, of a size and seed, by default 50 of 32. If
+    not None, `only` is the number of the one to read, from 0.
     """
     if source.is_generated:
         count, num_frames, scenes = count or 50, num_frames or 32, scenes_of(source.config)

@@ -111,8 +111,6 @@ def silhouette(name: str) -> np.ndarray:
 
 
 _SILHOUETTES = {name: silhouette(name) for name in CLASSES}
-
-
 _Y, _X = (np.mgrid[:SPRITE_SIZE, :SPRITE_SIZE].astype(np.float32) + 0.5) / SPRITE_SIZE - 0.5
 
 

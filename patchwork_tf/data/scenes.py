@@ -83,24 +83,22 @@ class _Body:
 
 
 def render(
-    rng: np.random.Generator,
-    noise_rng: np.random.Generator,
+    rng,
+    noise_rng,
     kind: Kind,
     draw_look: Callable,
     draw_background: Callable,
     num_frames: int,
     size: int,
-    slots: int | None = None,
+    slots=None,
 ) -> Clip:
     """Renders a clip of T frames, S pixels square; the first ones do not depend on how many there are.
 
     Args:
-        rng, noise_rng: all that is random.
-        kind: Kind.
+        rng, noise_rng: np.random.Generator, of the scene and of the noise.
         draw_look: function of rng; returns a class, from 1, and a look: square RGBA float32, colours in [0, 255]
             times alpha, alpha in [0, 1], with a margin of MARGIN.
         draw_background: function of a side in pixels and rng; returns a picture (side, side, 3) float32.
-        num_frames, size: T, S.
         slots: G, of the clip's arrays; by default as many as there are things.
     """
     bodies = [_random_body(rng, kind, draw_look) for _ in range(rng.integers(1, kind.objects + 1))]
@@ -117,7 +115,8 @@ def render(
     )
     for t in range(num_frames):
         image = _render_frame(t, bodies, camera, canvas, clip)
-        image += noise_level * _noise(size, noise_rng)
+        top, left = noise_rng.integers(0, size, 2)
+        image += noise_level * _noise_plate(size)[top : top + size, left : left + size]
         clip.frames[t] = np.clip(image, 0, 255)
     return clip
 
@@ -183,13 +182,8 @@ def _render_frame(t, bodies, camera, canvas, clip):
 
 @functools.lru_cache(maxsize=4)
 def _noise_plate(size):
+    """Noise of a sensor, of which a random part is in every frame: drawing it anew would take longer than that."""
     return np.random.default_rng(0).standard_normal((2 * size, 2 * size, 3), dtype=np.float32)
-
-
-def _noise(size, rng):
-    """Sensor noise (S, S, 3), a random part of a fixed plate: drawing it anew would take longer than the frame."""
-    top, left = rng.integers(0, size, 2)
-    return _noise_plate(size)[top : top + size, left : left + size]
 
 
 def _seen(body, t, shift, zoom, frame_size):

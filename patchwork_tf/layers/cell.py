@@ -182,9 +182,8 @@ def crop_window(frame, window, grid: Grid):
     """Cuts the window's pixels (B, h, w, C) out of full frames (B, H, W, C); all of them if it is None."""
     if grid.is_whole_frame or window is None:
         return frame
-    height, width = frame.shape[1:3]
-    size = (height * grid.window_cells // grid.cells, width * grid.window_cells // grid.cells)
-    return read(frame, window_corner(window, grid, frame.shape[1:3]), size)
+    shape = frame.shape[1:3]
+    return read(frame, window_corner(window, grid, shape), grid.window_size(shape))
 
 
 def window_of(action, grid: Grid):

@@ -145,8 +145,7 @@ def _refused(layer, shape):
 for _layer in (DepthToSpace, ChannelPadding, ChannelSlice, PixelSlice, Spread):
     rules.register_layer_rule(_layer, rules.POINTWISE)
 rules.register_layer_rule(
-    CornerResizing,
-    rules.Border((1, 1), (1, 1), lambda layer, context: layer.enlarged(context, 1), rules.EDGE),
+    CornerResizing, rules.Border((1, 1), (1, 1), lambda layer, context: layer.enlarged(context, 1), rules.EDGE)
 )
 rules.register_layer_rule(NearestResizing, rules.WHOLE_MAP)
 rules.register_layer_rule(AlignedResizing, _refused)

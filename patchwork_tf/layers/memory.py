@@ -23,8 +23,7 @@ class Look(layers.Layer):
         return crop_window(x, window, self.grid)
 
     def compute_output_spec(self, x, window):
-        size = (side * self.grid.window_cells // self.grid.cells for side in x.shape[1:3])
-        return KerasTensor((x.shape[0], *size, x.shape[3]), x.dtype)
+        return KerasTensor((x.shape[0], *self.grid.window_size(x.shape[1:3]), x.shape[3]), x.dtype)
 
 
 class Remember(layers.Layer):

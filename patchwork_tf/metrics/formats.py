@@ -7,7 +7,6 @@ DAVIS        <sequence>/<frame>.png, foreground not 0
 """
 
 import io
-import json
 import math
 import os
 from collections.abc import Iterator
@@ -19,8 +18,8 @@ from patchwork_tf.data.davis2016 import read_sequences
 from patchwork_tf.data.imagenet_vid import CLASSES, read_annotation
 from patchwork_tf.data.schema import numbered_lines, read_list
 from patchwork_tf.errors import DataError
-from patchwork_tf.files import atomic_file
-from patchwork_tf.pictures import list_folder, read_classes, read_mask
+from patchwork_tf.files import atomic_file, write_json
+from patchwork_tf.pictures import list_folder, read_mask
 
 DETECTIONS, IMAGE_SET, COCO_DETECTIONS = "detections.txt", "image_set.txt", "detections.json"
 _KEPT_DIGITS = 6
@@ -71,8 +70,7 @@ class DetectionWriter:
         for name, content in ((DETECTIONS, lines), (IMAGE_SET, images)):
             with atomic_file(os.path.join(self.folder, name), "w") as file:
                 file.writelines(f"{line}\n" for line in content)
-        with atomic_file(os.path.join(self.folder, COCO_DETECTIONS), "w") as file:
-            json.dump(coco, file)
+        write_json(os.path.join(self.folder, COCO_DETECTIONS), coco)
 
 
 class MaskWriter:
@@ -151,23 +149,15 @@ def true_boxes(annotations: str, frame: str) -> tuple[np.ndarray, np.ndarray]:
     return boxes, np.array([described["label"] for _, described in objects], int)
 
 
-def mask_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """Sequence, mask and true mask (H, W) bool of every true mask of sequences that are in both folders, in order.
+def mask_pairs(
+    predictions: str, ground_truth: str, read=read_mask, may_lack_ends: bool = True
+) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """Sequence, mask and true mask (H, W) uint8 of every true mask of sequences in both folders, in order.
 
     Folders hold `<sequence>/<frame>.png`; the truth may be the root of DAVIS, of which Annotations/480p is taken.
     Raises DataError if there is nothing to compare, a mask is missing, unreadable or of another size. First and
     last frames of sequences may be missing, for the official rules do not read them.
     """
-    for sequence, found, truth in _pairs(predictions, ground_truth, read_mask, may_lack_ends=True):
-        yield sequence, found > 0, truth > 0
-
-
-def class_pairs(predictions: str, ground_truth: str) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
-    """The same of the numbers of classes (H, W) uint8; no picture may be missing."""
-    return _pairs(predictions, ground_truth, read_classes)
-
-
-def _pairs(predictions, ground_truth, read, may_lack_ends=False):
     for sequence, frames in mask_frames(predictions, ground_truth).items():
         for number, frame in enumerate(frames):
             path, truth = (os.path.join(root, sequence, frame) for root in (predictions, mask_root(ground_truth)))

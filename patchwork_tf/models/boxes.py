@@ -56,12 +56,6 @@ def level_anchors(shapes, feature_size, offset: float = 0.5) -> np.ndarray:
     return anchors
 
 
-def to_corners(anchors):
-    """(..., 4) centre form to (..., 4) corner form."""
-    center, size = anchors[..., :2], anchors[..., 2:]
-    return ops.concatenate([center - size / 2, center + size / 2], axis=-1)
-
-
 def encode(boxes, anchors):
     """Box regression targets (..., 4) of corner boxes (..., 4) relative to anchors (..., 4)."""
     center = (boxes[..., :2] + boxes[..., 2:]) / 2

@@ -176,7 +176,8 @@ class PatchworkDetector(PatchworkModel):
             if level < self.local_levels:
                 maps = ops.reshape(rows, (-1, height, width, per_location * values.shape[-1]))
                 corner = window_corner(window, self.grid, (height, width))
-                rows = per_anchor(read(maps, corner, self._window_size(level)), per_location)
+                size = self.grid.window_size((height, width))
+                rows = per_anchor(read(maps, corner, size), per_location)
             kept.append(rows)
         return ops.concatenate(kept, axis=1)
 
@@ -185,7 +186,7 @@ class PatchworkDetector(PatchworkModel):
         anchors = self.levels[level].anchors
         if level >= self.local_levels or self.feature_grid.is_whole_frame or window is None:
             return anchors.reshape(1, -1, 4)
-        height, width = self._window_size(level)
+        height, width = self.grid.window_size(anchors.shape)
         first = anchors[:height, :width].reshape(1, -1, 4)
         shift = ops.cast(window, "float32") / self.grid.cells  # (B, 2)
         return first + ops.pad(shift, [(0, 0), (0, 2)])[:, None]
@@ -193,22 +194,16 @@ class PatchworkDetector(PatchworkModel):
     def _remember(self, level, boxes, scores, window, state):
         """Writes a window's predictions to the prediction memory, and returns the whole of it."""
         name = self.memory_name(level)
-        height, width = self.levels[level].anchors.shape[:2] if window is None else self._window_size(level)
+        shape = self.levels[level].anchors.shape
+        height, width = shape[:2] if window is None else self.grid.window_size(shape)
         answers = []
         for key, values in ((f"boxes_{name}", boxes), (f"scores_{name}", scores)):
             memory = state[key]
             values = ops.reshape(values, (-1, height, width, memory.shape[-1]))
             memory = remember(memory, values, window, self.grid)
             state = {**state, key: memory}
-            answers.append(per_anchor(memory, self.levels[level].anchors.shape[2]))
+            answers.append(per_anchor(memory, shape[2]))
         return *answers, state
-
-    def _window_size(self, level):
-        height, width = self.levels[level].anchors.shape[:2]
-        return (
-            height * self.grid.window_cells // self.grid.cells,
-            width * self.grid.window_cells // self.grid.cells,
-        )
 
 
 def _joined(levels) -> dict:

@@ -41,7 +41,9 @@ def match_anchors(anchors, boxes, labels):
         classes: (..., A) int32: 1 + class, BACKGROUND or IGNORED.
         codes: (..., A, 4) box regression targets, meaningful where classes > 0.
     """
-    overlap = box_ops.iou(box_ops.to_corners(anchors), boxes)  # (..., A, G)
+    center, size = anchors[..., :2], anchors[..., 2:]
+    corners = ops.concatenate([center - size / 2, center + size / 2], axis=-1)
+    overlap = box_ops.iou(corners, boxes)  # (..., A, G)
     overlap = ops.where(labels[..., None, :] == 0, -1.0, overlap)
     best_of_object = ops.max(overlap, axis=-2, keepdims=True)
     forced = (overlap >= best_of_object - 1e-5) & (best_of_object > FORCED_IOU)
@@ -114,30 +116,22 @@ def detection_imitation_loss(logits, codes, taught_logits, taught_codes, sigmoid
     """
     if sigmoid:
         logits, taught_logits = logits[..., 1:], taught_logits[..., 1:]
-        belief = ops.max(ops.sigmoid(taught_logits), axis=-1)
-        divergence = ops.sum(_sigmoid_divergence(logits, taught_logits), axis=-1)
+        p = ops.sigmoid(taught_logits)
+        belief = ops.max(p, axis=-1)
+        # The Kullback-Leibler divergence of classes each by itself.
+        divergence = p * (taught_logits - logits) - ops.softplus(taught_logits) + ops.softplus(logits)
+        divergence = ops.sum(divergence, axis=-1)
     else:
         belief = 1 - ops.softmax(taught_logits)[..., BACKGROUND]
-        divergence = _softmax_divergence(logits, taught_logits)
+        divergence = softmax_divergence(logits, taught_logits)
     count = _count(belief)
     error = ops.sum(_smooth_l1(codes - taught_codes), axis=-1)
     return ops.sum(divergence * (1 + _BELIEF_WEIGHT * belief)) / count, ops.sum(error * belief) / count
 
 
-def mask_imitation_loss(logits, taught_logits):
-    """Mean divergence of the pixels' probabilities, logits being (..., 2): a scalar, 0 for equal predictions."""
-    return ops.mean(_softmax_divergence(logits, taught_logits))
-
-
-def _softmax_divergence(logits, taught):
+def softmax_divergence(logits, taught):
     """Kullback-Leibler divergence (...,) of classes (..., C) that exclude each other, from the taught ones."""
     return ops.sum(ops.softmax(taught) * (ops.log_softmax(taught) - ops.log_softmax(logits)), axis=-1)
-
-
-def _sigmoid_divergence(logits, taught):
-    """The same (..., C) of classes each by itself."""
-    p = ops.sigmoid(taught)
-    return p * (taught - logits) - ops.softplus(taught) + ops.softplus(logits)
 
 
 def _smooth_l1(error):

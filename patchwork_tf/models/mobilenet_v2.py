@@ -24,13 +24,9 @@ ENDPOINTS = {4: "block_3_expand_relu", 8: "block_6_expand_relu", 16: "block_13_e
 def mobilenet_v2(
     image_size, depth: float = 1.0, last_channels: int | None = None, bottlenecks=BOTTLENECKS
 ) -> keras.Model:
-    """The network without its top.
+    """The network without its top, for images (H, W); `depth` is keras.applications' `alpha`.
 
-    Args:
-        image_size: (H, W) in pixels.
-        depth: width multiplier of all layers, keras.applications' `alpha`.
-        last_channels: of the last map; by default as in keras.applications, which never makes it narrower.
-        bottlenecks: rows of Table 3, in order.
+    The last map's channels are by default as there, never fewer than of depth 1. Bottlenecks are rows of Table 3.
     """
     frame = keras.Input((*image_size, 3), name="image")
     x = convolution(frame, make_divisible(STEM_CHANNELS * depth), strides=2, name="Conv1", bn_name="bn_Conv1")

@@ -151,7 +151,8 @@ class _Planner:
 
     def _on_windows(self, call, padding):
         layer, features = call.layer, [x for x in call.inputs if self.places[id(x)] == ON_WINDOW]
-        if any(_has_pixels(x) for x in keras.tree.flatten((call.args, call.kwargs))):
+        constants = [x for x in keras.tree.flatten((call.args, call.kwargs)) if not isinstance(x, KerasTensor)]
+        if any(side != 1 for x in constants for side in getattr(x, "shape", ())[:-1]):
             raise rules.Refused("one of its arguments is a map that is not made of the frame")
         shape = features[0].shape[1:]
         need = rules.need_of(layer, shape, padding)
@@ -271,11 +272,6 @@ def plan_of(network, grid: Grid, on_map=(), kept=()) -> Plan:
     if unknown:
         raise UsageError(f"on_map: there is no layer {sorted(unknown)[0]!r} in {network.name}")
     return _Planner(graph, grid, on_map, kept).plan
-
-
-def _has_pixels(x) -> bool:
-    """Whether a constant differs from pixel to pixel."""
-    return not isinstance(x, KerasTensor) and any(side != 1 for side in getattr(x, "shape", ())[:-1])
 
 
 def _is_map(symbol) -> bool:

@@ -85,12 +85,6 @@ class PatchworkModel(keras.Model):
         """What comes after these in an answer, if anything: what the map (B, H, W, C) of the full frame shows."""
         return {}
 
-    @property
-    def restored_state(self) -> str:
-        """The name of the state that is the map of the full frame of RESTORED."""
-        restored = self.plan.outputs[RESTORED]
-        return next(step.state for step in self.plan.steps if step.call.outputs[0] is restored)
-
     def memory_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Shape (H, W, C) of every state tensor by name; empty for a single-frame model."""
         if self.grid.is_whole_frame:
@@ -207,17 +201,13 @@ class PatchworkModel(keras.Model):
         """Prints each layer with its output's shape, parameters and multiply-adds. Keras' options do nothing."""
         what = self.info.system or self.name
         print_fn(f"{what}: {self.info.weights}, {len(self.info.class_names)} classes, one step at batch size 1")
-        print_fn(
-            f"{'layer':<34}{'kind':<20}{'output':>18}{'parameters':>12}{'multiply-adds':>15}{'state, bytes':>14}"
-        )
-        rows = layer_costs(self)
+        line = "{:<34}{:<20}{:>18}{:>12}{:>15}{:>14}".format
+        print_fn(line("layer", "kind", "output", "parameters", "multiply-adds", "state, bytes"))
+        rows, counted = layer_costs(self), ("parameters", "macs", "state_bytes")
         for row in rows:
-            shape = " x ".join(map(str, row.output))
-            print_fn(
-                f"{row.name:<34}{row.kind:<20}{shape:>18}{row.parameters:>12,}{row.macs:>15,}{row.state_bytes:>14,}"
-            )
-        totals = [sum(getattr(row, key) for row in rows) for key in ("parameters", "macs", "state_bytes")]
-        print_fn(f"{'total':<72}{totals[0]:>12,}{totals[1]:>15,}{totals[2]:>14,}")
+            counts = (f"{getattr(row, key):,}" for key in counted)
+            print_fn(line(row.name, row.kind, " x ".join(map(str, row.output)), *counts))
+        print_fn(line("total", "", "", *(f"{sum(getattr(row, key) for row in rows):,}" for key in counted)))
 
     def predict_window(self, frame, window, state):
         """The fresh predictions of one frame, as losses want them, and the new state but for `freshness`."""

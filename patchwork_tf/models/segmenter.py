@@ -183,8 +183,8 @@ class PatchworkSegmenter(PatchworkModel):
         """Keeps of values (B, H, W, C), at the logits' size, those (B, h, w, C) that a step predicts freshly."""
         if not self.is_remembered:
             return values
-        size = [side * self.grid.window_cells // self.grid.cells for side in self.logits_shape[:2]]
-        return read(values, window_corner(window, self.grid, self.logits_shape), size)
+        corner = window_corner(window, self.grid, self.logits_shape)
+        return read(values, corner, self.grid.window_size(self.logits_shape))
 
 
 # Of windows of more cells: of fourteen, what agrees best with whole frames, by DeepLabV3 on every third sequence

@@ -37,8 +37,9 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
     Raises DataError, and sets nothing, if an array is missing or has another shape, a trained attention network's
     included.
     """
+    shapes = {key: tuple(array.shape) for key, array in arrays.items()}
     attention = [v for v in variables if variable_key(v).startswith(_ATTENTION)]
-    if not all(_fits(v, arrays) for v in attention):
+    if any(shapes.get(variable_key(v)) != tuple(v.shape) for v in attention):
         if any(np.any(array) for key, array in arrays.items() if key.startswith(_ATTENTION_OUTPUT)):
             raise DataError(
                 f"{source}: it has learned a policy for windows, which fits only the system and the image size "
@@ -47,11 +48,11 @@ def assign_weights(variables, arrays: dict[str, np.ndarray], source: str):
         variables = [v for v in variables if not variable_key(v).startswith(_ATTENTION)]
     for variable in variables:
         key = variable_key(variable)
-        if key not in arrays:
+        if key not in shapes:
             raise DataError(f"{source}: no weights for layer {key}; it belongs to another architecture")
-        if tuple(arrays[key].shape) != tuple(variable.shape):
+        if shapes[key] != tuple(variable.shape):
             raise DataError(
-                f"{source}: {key} has shape {tuple(arrays[key].shape)}, the model needs "
+                f"{source}: {key} has shape {shapes[key]}, the model needs "
                 f"{tuple(variable.shape)}; depth or number of classes differ"
             )
     for variable in variables:
@@ -99,11 +100,6 @@ def are_folded(arrays: dict[str, np.ndarray]) -> bool:
     variances = [array for key, array in arrays.items() if key.endswith("/moving_variance")]
     # A network that was not trained has means of 0, too, but variances of 1: these are short of it by epsilon.
     return bool(means) and not any(map(np.any, means)) and all(np.all(variance < 1) for variance in variances)
-
-
-def _fits(variable, arrays) -> bool:
-    key = variable_key(variable)
-    return key in arrays and tuple(arrays[key].shape) == tuple(variable.shape)
 
 
 def read_npz(path: str) -> dict[str, np.ndarray]:

@@ -49,12 +49,11 @@ class KerasStep:
 
     def initial_state(self):
         """The memory before the first frame, of both streams with flip."""
-        return self.model.initial_state(2 if self.info.stream.flip else 1)
+        return self.model.initial_state(1 + self.info.stream.flip)
 
     def mflops(self, whole_frame: bool = False) -> float:
         """Multiply-adds / 10^6 of one call, looking through a window or at the whole frame."""
-        streams = 2 if self.info.stream.flip else 1
-        return streams * count_macs(self.model, whole_frame) / 1e6
+        return (1 + self.info.stream.flip) * count_macs(self.model, whole_frame) / 1e6
 
     def __call__(self, frame, window, state):
         """Outputs for one frame (1, H, W, 3) float32 in [-1, 1], see above, and the new state.

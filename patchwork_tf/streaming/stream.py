@@ -56,13 +56,11 @@ def stream(
     choose = make_policy(policy, step, seed, truth)
     if start not in STARTS:
         raise UsageError(f"start is one of {', '.join(STARTS)}, not {start}")
-    return _answers(step, _frames(frames), choose, start)
-
-
-def _frames(source):
-    if isinstance(source, str | os.PathLike):
-        return Video(os.fspath(source))
-    return Camera(source) if isinstance(source, int) else source
+    if isinstance(frames, str | os.PathLike):
+        frames = Video(os.fspath(frames))
+    elif isinstance(frames, int):
+        frames = Camera(frames)
+    return _answers(step, frames, choose, start)
 
 
 def _step(model):

@@ -90,8 +90,9 @@ class Segmentation(Task):
         return [losses.mask_loss(ops.stack(predictions, axis=1), selected)]
 
     def imitation_losses(self, network, windows, predictions, taught):
-        """Divergence of the pixels."""
-        return [losses.mask_imitation_loss(predictions, losses.select_windows(network, taught, windows))]
+        """Mean divergence of the pixels' probabilities."""
+        taught = losses.select_windows(network, taught, windows)
+        return [ops.mean(losses.softmax_divergence(predictions, taught))]
 
     def metric(self, class_names, coco=True, counted=None):
         """`counted`: numbers of the classes that are foreground, from 1; by default all."""

@@ -2,20 +2,16 @@
 
 import importlib
 
-# Name -> where it is; loaded when first asked for.
-_WHERE = {
-    "BatchConfig": "data.clips",
-    "ClipConfig": "data.clips",
-    "ClipDistillation": "training.clip_distillation",
-    "ClipModel": "training.clip_model",
-    "ClipPolicy": "training.clip_policy",
-    "Exploration": "data.clips",
-    "Source": "data.datasets",
-    "make_optimizer": "training.fit",
-    "training_batches": "data.clips",
-    "training_clips": "data.clips",
-    "twin_of": "training.clip_distillation",
+# By module what is in it; loaded when first asked for.
+_NAMES = {
+    "data.clips": ("BatchConfig", "ClipConfig", "Exploration", "training_batches", "training_clips"),
+    "data.datasets": ("Source",),
+    "training.clip_distillation": ("ClipDistillation", "twin_of"),
+    "training.clip_model": ("ClipModel",),
+    "training.clip_policy": ("ClipPolicy",),
+    "training.fit": ("make_optimizer",),
 }
+_WHERE = {name: module for module, names in _NAMES.items() for name in names}
 __all__ = [*_WHERE]
 
 

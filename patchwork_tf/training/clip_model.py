@@ -77,12 +77,15 @@ def start(network, clip):
     if "warm" not in clip:
         return answer, state
     outputs, warm_state = network.step(model_frame(frames[:, 0]), None, state)
+    warm = clip["warm"] > 0
+    answer = {key: where(warm, outputs[key], value) for key, value in answer.items()}
+    return answer, {key: where(warm, warm_state[key], value) for key, value in state.items()}
 
-    def choose(warm, cold):
-        return ops.where(ops.reshape(clip["warm"] > 0, (-1, *[1] * (len(cold.shape) - 1))), warm, cold)
 
-    answer = {key: choose(outputs[key], value) for key, value in answer.items()}
-    return answer, {key: choose(warm_state[key], value) for key, value in state.items()}
+def where(condition, x, y):
+    """ops.where with a condition that lacks the last axes."""
+    missing = [1] * (len(x.shape) - len(condition.shape))
+    return ops.where(ops.reshape(condition, (*condition.shape, *missing)), x, y)
 
 
 def model_frame(frame):

@@ -58,11 +58,8 @@ def join(coordinator: str | None, count: int, index: int, mirrors: bool = True) 
     """Waits for the other processes, then spreads batches over all devices of them all.
 
     The `coordinator` is host:port of process 0, which all can reach; None if there is one process. `mirrors` says
-    whether more than one device of TensorFlow is of use to what is trained.
-
-    Raises:
-        UsageError: if the flags do not go together, or the backend is not JAX.
-        DataError: if the others do not come.
+    whether more than one device of TensorFlow is of use to what is trained. Raises UsageError if the flags do not
+    go together, or the backend is not JAX, DataError if the others do not come.
     """
     if count == 1 and not coordinator:
         _use_all_devices(mirrors)

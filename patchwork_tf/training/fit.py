@@ -29,12 +29,7 @@ _MAP_SQUARE = 48  # pixels per window in the heat maps for TensorBoard
 
 
 def make_optimizer(
-    learning_rate: float,
-    steps: int,
-    warmup_steps: int,
-    averages: bool = False,
-    accumulate: int = 1,
-    precision: str = "float32",
+    learning_rate: float, steps: int, warmup_steps: int, averages=False, accumulate=1, precision="float32"
 ) -> keras.optimizers.Optimizer:
     """Adam whose rate rises linearly for `warmup_steps`, then falls as a cosine to 0 at `steps`.
 
@@ -107,7 +102,8 @@ class Run:
     save_every: int = 500
     writes: bool = True  # to model_dir; of several processes that train together, one does
     eval_every: int | None = None  # steps between checkpoints that are scored, which are saved then
-    watcher: Callable | None = None  # what scores them: called with a path, the step and a tf.summary writer
+    # What scores them: called with a path, the step and a tf.summary writer; writes a CSV file at its own `path`.
+    watcher: Callable | None = None
     accumulate: int = 1  # batches per step, as the optimizer has it
     xla: bool = False  # whether TensorFlow compiles the step
 
@@ -160,7 +156,7 @@ class _Progress(keras.callbacks.Callback):
             self.events = tf.summary.create_file_writer(run.model_dir)
             truncate_history(self.history, start)
             if run.watcher:
-                run.watcher.begin(start)
+                truncate_history(run.watcher.path, start)
         self.since = time.monotonic()
 
     def on_epoch_begin(self, epoch, logs=None):
@@ -221,7 +217,9 @@ class _Progress(keras.callbacks.Callback):
                 tf.summary.scalar(f"train/{key}", row[key])
             tf.summary.scalar("train/steps_per_second", self.run.log_every / (now - self.since))
             for key, values in self.model.window_maps().items():
-                tf.summary.image(f"windows/{key}", _enlarged(values))
+                scaled = (values - values.min()) / max(np.ptp(values), 1e-6)  # the brighter, the higher
+                picture = np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))
+                tf.summary.image(f"windows/{key}", picture[None, ..., None].astype(np.float32))
         self.since = now
 
 
@@ -245,12 +243,6 @@ def _means_swapped(arrays, variables, optimizer) -> dict[str, np.ndarray]:
         if {one, other} <= arrays.keys():
             swapped[one], swapped[other] = arrays[other], arrays[one]
     return swapped
-
-
-def _enlarged(values):
-    """A map (rows, columns) as a picture (1, H, W, 1) in [0, 1]: the brighter, the higher."""
-    scaled = (values - values.min()) / max(np.ptp(values), 1e-6)
-    return np.kron(scaled, np.ones((_MAP_SQUARE, _MAP_SQUARE)))[None, ..., None].astype(np.float32)
 
 
 def append_row(path: str, row: dict):

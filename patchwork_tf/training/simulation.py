@@ -13,7 +13,7 @@ from patchwork_tf.models.patchwork_model import pixel_centers
 from patchwork_tf.models.rule import FRESHNESS_DECAY, cell_of
 from patchwork_tf.task import get_task
 from patchwork_tf.training import q_learning
-from patchwork_tf.training.clip_model import model_frame, traced_once
+from patchwork_tf.training.clip_model import model_frame, traced_once, where
 
 
 class Simulation(keras.layers.Layer):
@@ -73,7 +73,7 @@ class Simulation(keras.layers.Layer):
         whole = {key: ops.reshape(x, (batch, time, *x.shape[1:])) for key, x in self._whole_frames(frames).items()}
         warm = clip["warm"] if "warm" in clip else ops.zeros((batch,))
         blank = {**network.blank_answer(batch), "restored": ops.zeros_like(whole["restored"][:, 0])}
-        remembered = {key: _where(warm > 0, whole[key][:, 0], x) for key, x in blank.items()}
+        remembered = {key: where(warm > 0, whole[key][:, 0], x) for key, x in blank.items()}
         cells = network.grid.cells
         freshness = ops.tile(warm[:, None, None, None], (1, cells, cells, 1))
         return whole, {"restored": remembered.pop("restored"), "freshness": freshness, "answer": remembered}
@@ -90,8 +90,7 @@ class Simulation(keras.layers.Layer):
     def _look(self, whole, action, state, truth):
         """Tries all windows on one frame, `whole`, each on its own.
 
-        Returns:
-            What `call` says of them, and the state after the one (B,) that was chosen.
+        Returns what `call` says of them, and the state after the one (B,) that was chosen.
         """
         network, task, count = self.network, get_task(self.network.config.task), len(self.covered)
         every = ops.tile(ops.convert_to_tensor(self.covered)[None], (action.shape[0], 1, 1))  # (B, A, cells)
@@ -133,12 +132,5 @@ class Simulation(keras.layers.Layer):
 
 def _renewed(covered, fresh, stale):
     """(B A, ...): of maps (B, ...) the fresh one where a window (B, A, ...) is, and else the stale one."""
-    x = _where(covered, fresh[:, None], stale[:, None])
+    x = where(covered, fresh[:, None], stale[:, None])
     return ops.reshape(x, (-1, *x.shape[2:]))
-
-
-def _where(condition, x, y):
-    """ops.where with a condition that lacks the last axes."""
-    return ops.where(
-        ops.reshape(condition, (*condition.shape, *[1] * (len(x.shape) - len(condition.shape)))), x, y
-    )

@@ -102,14 +102,6 @@ class Checkpoint:
 _FORMERLY = {"model": {"window": "window_cells"}, "training": {"fit": "resize_mode"}}
 
 
-def _renamed(metadata: dict) -> dict:
-    renamed = dict(metadata)
-    for part, names in _FORMERLY.items():
-        if isinstance(metadata.get(part), dict):
-            renamed[part] = {names.get(name, name): value for name, value in metadata[part].items()}
-    return renamed
-
-
 def training_state(variables, optimizer) -> dict[str, np.ndarray]:
     """The arrays of a checkpoint that training can go on from."""
     arrays = get_weights(variables)
@@ -197,7 +189,10 @@ def read(source: str) -> Checkpoint:
     path = find(source)
     arrays = read_npz(path)
     try:
-        metadata = _renamed(json.loads(str(arrays.pop("metadata"))))
+        metadata = dict(json.loads(str(arrays.pop("metadata"))))
+        for part, names in _FORMERLY.items():
+            if isinstance(metadata.get(part), dict):
+                metadata[part] = {names.get(name, name): value for name, value in metadata[part].items()}
         checkpoint = Checkpoint(path, arrays, metadata)
         if not {"step", "system", "class_names"} <= metadata.keys():
             raise KeyError("step, system or class_names")
