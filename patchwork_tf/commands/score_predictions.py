@@ -31,10 +31,11 @@ def run(flags) -> tuple[dict, str]:
         )
         missing = formats.missing_sequences(predictions, truth)  # they do not count
         result |= {"frames": _number_of_masks(predictions, truth), "missing_sequences": missing}
-        text = _masks_table(result)
         if flags.labels:
             lines = {**result["per_class"], "mIoU": result["mIoU"]}.items()
             text = table(["class", "IoU"], [[name, per_cent(value)] for name, value in lines])
+        else:
+            text = _masks_table(result)
         return result, f"NOT PREDICTED, AND NOT COUNTED: {', '.join(missing)}\n{text}" if missing else text
     if flags.labels:
         raise UsageError("--labels is of masks that hold numbers of classes")
