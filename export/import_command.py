@@ -66,7 +66,8 @@ def main():
     print(
         f"Next: patchwork-compare --checkpoint={_FLAGS.model_dir} --tflite={_FLAGS.tflite} --video=VIDEO\n"
         f"      patchwork-demo --system=sf,pw-m4n2 --checkpoint={_FLAGS.model_dir} --video=VIDEO "
-        "--output=annotated.mp4"
+        "--output=annotated.mp4\n"
+        f"      patchwork-export --system=pw-m4n2 --checkpoint={_FLAGS.model_dir} --output=patchwork.tflite"
     )
 
 

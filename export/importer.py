@@ -140,7 +140,8 @@ def class_names(path: str, labels: str | None, names: list[str] | None, meaning)
         names = names[1:]
     if len(names) != count:
         raise DataError(
-            f"{labels or f'the labels in {path}'}: {len(names)} labels, but the network has {count} classes; "
+            f"{labels or f'the labels in {path}'}: {len(names)} labels, '{names[0]}' to '{names[-1]}', but the "
+            f"network has {count} classes; "
             f"one per line, with or without the background ({', '.join(answers.BACKGROUND_NAMES)}) first"
         )
     return names

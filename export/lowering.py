@@ -202,8 +202,8 @@ class Lowering:
         context = self.part(symbol, layer.name, border.rows, border.columns)
         if border.fill == 0:
             return context
-        inside = self.inside(symbol, border)
-        return context * inside + (1 - inside) * _LOWEST
+        inside, outside = self.inside(symbol, border), min(max(border.fill, _LOWEST), -_LOWEST)
+        return context * inside + (1 - inside) * outside
 
     def part(self, symbol, name, rows, columns):
         """Features of the window with so many pixels around them, of what `name` remembers."""

@@ -249,7 +249,7 @@ def test_labels_in_the_file_and_wrong_ones(tmp_path, labels, capsys):
     assert run(path, tmp_path / "run", RANGE) == 1
     assert "no labels are packed into it" in capsys.readouterr().err
     assert run(path, tmp_path / "run", labels(7), RANGE) == 1
-    assert "7 labels, but the network has 3 classes" in capsys.readouterr().err
+    assert "7 labels, 'thing 0' to 'thing 6', but the network has 3 classes" in capsys.readouterr().err
     (tmp_path / "labels.txt").write_text("\n")
     assert run(path, tmp_path / "run", f"--labels={tmp_path}/labels.txt", RANGE) == 1
     assert "there are no labels in it" in capsys.readouterr().err

@@ -270,6 +270,20 @@ class Shifted(layers.Layer):
         return one + ops.pad(other, ((0, 0), (0, 0), (1, 0), (0, 0)))[:, :, :-1]
 
 
+class SoftMaximum(layers.Layer):
+    """Of 3 x 3 pixels, of which those beyond the frame have a number."""
+
+    def __init__(self, beyond=-np.inf, **options):
+        super().__init__(**options)
+        self.beyond = beyond
+
+    def call(self, x):
+        wide = ops.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)), constant_values=max(self.beyond, -1e4))
+        height, width = x.shape[1:3]
+        parts = [wide[:, row : row + height, column : column + width] for row in range(3) for column in range(3)]
+        return ops.logsumexp(ops.stack(parts), axis=0)
+
+
 class Gain(layers.Dense):
     """Of a class that has a rule, and something else."""
 
@@ -297,6 +311,8 @@ def test_a_rule_of_one_s_own():
         pw.patch(two)
     with pytest.raises(UsageError, match="takes pairs of whole pixels"):
         pw.Border(2, 0)
+    with pytest.raises(UsageError, match=r"Border\(fill=\.\.\.\) takes a number or 'edge', not 'zero'"):
+        pw.Border((1, 1), (1, 1), fill="zero")
     with pytest.raises(UsageError, match="rules are of classes"):
         pw.register_layer_rule(Blur(), pw.POINTWISE)
     pw.register_layer_rule(Blur, pw.Border((1, 1), (1, 1)))
@@ -305,6 +321,28 @@ def test_a_rule_of_one_s_own():
     _, state = model.step(image, None, {})
     found, _ = model.step(image, np.array([[1, 1]], np.int32), state)
     np.testing.assert_allclose(found["blur"], network(image), atol=1e-6)
+
+
+@pytest.mark.parametrize("beyond", [-np.inf, 2.0])
+def test_what_is_beyond_the_frame_is_the_rule_s(beyond, tmp_path):
+    """In Keras, in files, and where a rule has another number."""
+    frame = keras.Input((32, 32, 3))
+    network = keras.Model(frame, SoftMaximum(beyond, name="soft")(conv(4)(frame)))
+    for rule, words in (
+        (pw.Border((1, 1), (1, 1), fill=-10.0), "not the whole map's: numbers differ by"),
+        (pw.Border((1, 1), (1, 1), fill=beyond, run=lambda layer, x: layer(x)), "18x18 pixels, not 16x16"),
+    ):
+        pw.register_layer_rule(SoftMaximum, rule)
+        with pytest.raises(UsageError, match=words):
+            pw.patch(network, cells=4, window=2)
+    pw.register_layer_rule(SoftMaximum, pw.Border((1, 1), (1, 1), fill=beyond))
+    model = pw.patch(network, cells=4, window=2)
+    assert pw.export(model, str(tmp_path / "soft.tflite"), verify_steps=6).comparison.max_difference < 1e-5
+    image = random_frames(np.random.default_rng(6), 1, (32, 32))
+    _, state = model.step(image, None, {})
+    for window in ((0, 0), (2, 2)):
+        found, state = model.step(image, np.array([window], np.int32), state)
+        np.testing.assert_allclose(found["soft"], network(image), atol=1e-5)
 
 
 @pytest.mark.parametrize(

@@ -59,6 +59,8 @@ class Border:
                 and all(isinstance(n, int | np.integer) and n >= 0 for n in pair)
             ):
                 raise UsageError("Border(rows=(above, below), columns=(left, right)) takes pairs of whole pixels")
+        if self.fill != EDGE and not isinstance(self.fill, int | float):
+            raise UsageError(f"Border(fill=...) takes a number or '{EDGE}', not {self.fill!r}")
 
 
 @dataclasses.dataclass(frozen=True)

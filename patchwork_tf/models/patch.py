@@ -182,30 +182,37 @@ class _Planner:
         def run(features):
             return keras.tree.flatten(call.run(dict(zip(map(id, call.inputs), features, strict=True))))
 
-        def is_close(found, whole):
+        def fault(found, whole):
             found, expected = map(ops.convert_to_numpy, (found, crop_window(whole, window, self.grid)))
-            most = 1e-4 * max(1, np.abs(expected).max())
-            return found.shape == expected.shape and np.abs(found - expected).max() <= most
+            if found.shape != expected.shape:
+                return f"{sizes(found)} pixels, not {sizes(expected)}"
+            most = np.abs(found - expected).max()
+            return f"numbers differ by {most:.2g}" if most > 1e-4 * max(1, np.abs(expected).max()) else ""
 
-        rng = np.random.default_rng(0)
-        features = [rng.normal(size=(1, *x.shape[1:])).astype(np.float32) for x in call.inputs]
+        def sizes(x):
+            return "x".join(map(str, x.shape[1:-1]))
+
+        rng, is_border = np.random.default_rng(0), isinstance(need, rules.Border)
         is_seen = [self.places[id(x)] == ON_WINDOW for x in call.inputs]
-        whole = run(features)
-        if isinstance(need, rules.Border):
-            cell = PatchworkCell(call.layer, self.grid, shape, border=need)
-            _, memory = cell(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
-        for place in {0, (self.grid.positions - 1) // 2, self.grid.positions - 1}:
-            window = np.full((1, 2), place, np.int32)
-            seen = [
-                crop_window(x, window, self.grid) if at else x for x, at in zip(features, is_seen, strict=True)
-            ]
-            found = [cell(seen[0], window, memory)[0]] if isinstance(need, rules.Border) else run(seen)
-            if not all(map(is_close, found, whole)):
-                raise UsageError(
-                    f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not the "
-                    "whole map's; pw.Border(rows=(above, below), columns=(left, right), fill=0) says how far it "
-                    "looks, and what is beyond the frame"
-                )
+        cell = PatchworkCell(call.layer, self.grid, shape, border=need) if is_border else None
+        for mean in (0, -30):  # what is beyond the frame shows by features that are far from it
+            features = [rng.normal(mean, size=(1, *x.shape[1:])).astype(np.float32) for x in call.inputs]
+            whole = run(features)
+            if cell:
+                _, memory = cell(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
+            for place in {0, (self.grid.positions - 1) // 2, self.grid.positions - 1}:
+                window = np.full((1, 2), place, np.int32)
+                seen = [
+                    crop_window(x, window, self.grid) if at else x for x, at in zip(features, is_seen, strict=True)
+                ]
+                found = [cell(seen[0], window, memory)[0]] if cell else run(seen)
+                if why := next(filter(None, map(fault, found, whole)), ""):
+                    raise UsageError(
+                        f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not "
+                        f"the whole map's: {why}; pw.Border(rows=(above, below), columns=(left, right), fill=0, "
+                        "run=None) says how far it looks, what is beyond the frame (a number or 'edge'), and what "
+                        "runs it if its output has another size"
+                    )
 
     def _to(self, place, symbol):
         """The same features on the map of the full frame, or in the window."""
