@@ -50,6 +50,10 @@ def test_bootstrap_intervals_hold_the_truth_as_often_as_they_say():
     assert coverage(draw, np.log(20), 1) > 0.85  # its p95
 
 
+def test_an_interval_leaves_as_many_out_above_as_below():
+    assert latency.interval(range(1001)) == [25, 975]
+
+
 def test_bootstrap_intervals_know_that_neighbours_are_alike():
     """An inference that a delay spreads over 8 frames is one observation, not 8."""
 
