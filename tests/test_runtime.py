@@ -22,7 +22,7 @@ from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export import metadata
 from patchwork_tf.resizing import resize_frame
 from patchwork_tf.runtime import Model
-from patchwork_tf.runtime.resizing import Resizer, letterbox, restore_map
+from patchwork_tf.runtime.resizing import Resizer, inner_pixels, restore_map
 
 PACKAGE = ROOT / "runtime" / "python"
 
@@ -84,8 +84,9 @@ def test_frames_are_resized_as_opencv_does_it(size, resize_mode):
 
 
 def test_a_letterbox_has_the_frame_in_its_midst_in_whole_pixels():
-    """100 x 149 pixels in 64 x 64 are 42.95 x 64."""
-    np.testing.assert_allclose(64 * letterbox((100, 149), (64, 64)), [10, 0, 43, 64])
+    for width in range(301, 700, 7):
+        height = round(100 * 300 / width)
+        assert inner_pixels((100, width), (300, 300), "letterbox") == ((300 - height) // 2, 0, height, 300)
 
 
 @pytest.mark.parametrize("resize_mode", ["stretch", "letterbox"])
