@@ -62,7 +62,8 @@ def main():
     from patchwork_tf.benchmarks import compare, report
 
     cli.check_outputs(_FLAGS, "json", "html")
-    scores = report.read_scores(_FLAGS.scores)
+    rows = report.scored_rows(_FLAGS.scores)
+    scores = {row["system"]: accuracy for row, accuracy in reversed(rows)}  # of several policies, the first one's
     reports = [report.read(path) for path in _FLAGS.report]
     if len(reports) > 2:
         raise UsageError(f"--report takes one report, or two to compare, not {len(reports)}")

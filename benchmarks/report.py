@@ -267,11 +267,6 @@ def from_json(kind, value, where: str):
     return origin(from_json(arguments[0], item, where) for item in value) if arguments else value
 
 
-def read_scores(paths: list[str]) -> dict[str, Accuracy]:
-    """Accuracies in what `patchwork-evaluate --json` wrote, by system; of several policies, the first one's."""
-    return {row["system"]: accuracy for row, accuracy in reversed(scored_rows(paths))}
-
-
 def scored_rows(paths: list[str]) -> list[tuple[dict, Accuracy]]:
     """Rows that `patchwork-evaluate --json` wrote. Raises DataError if a file is something else."""
     rows = []

@@ -55,7 +55,12 @@ def main():
     cli.check_outputs(_FLAGS, "model_dir")
     made = importer.import_tflite(
         *(_FLAGS.tflite, _FLAGS.model_dir, _FLAGS.labels, _FLAGS.task),
-        *(_FLAGS.image_size, _range(_FLAGS.input_range), _FLAGS.anchors, _FLAGS.resize_mode),
+        *(
+            _FLAGS.image_size,
+            _FLAGS.input_range and _range(_FLAGS.input_range),
+            _FLAGS.anchors,
+            _FLAGS.resize_mode,
+        ),
     )
     source, size = made.source, made.config.image_size
     text = ", 8 bits" if source.in_8_bits else ""
@@ -72,8 +77,6 @@ def main():
 
 
 def _range(text):
-    if text is None:
-        return None
     try:
         low, high = map(float, text.split(","))
     except ValueError:
@@ -83,14 +86,11 @@ def _range(text):
 
 def _costs(made) -> str:
     """Multiply-adds of some systems, at the size and, if much of them is on the map, at another."""
-    from tabulate import tabulate
-
     from patchwork_tf.models.costs import plan_macs
     from patchwork_tf.models.networks import get_network
     from patchwork_tf.models.patch import AUTO, plan_of
 
-    described, size, lines = get_network(made.config.network), made.config.image_size, []
-    whole = None
+    described, size, lines, whole = get_network(made.config.network), made.config.image_size, [], None
     sizes = [size, tuple(-(-side // _WHOLE_STRIDE) * _WHOLE_STRIDE for side in size)]
     for size in dict.fromkeys(sizes):
         shares = []
@@ -100,13 +100,14 @@ def _costs(made) -> str:
                 macs, on_map = plan_macs(plan_of(network, grid, AUTO, tuple(network.output)))
                 whole, on_map = (macs, 0) if grid.is_whole_frame else (whole, on_map)
                 shares.append(on_map / macs)
-                lines.append([name, _sides(size), macs / 1e6, macs / whole, on_map / 1e6])
+                numbers = f"{macs / 1e6:.0f}", f"{macs / whole:.2f}", f"{on_map / 1e6:.0f}"
+                lines.append([name, _sides(size), *numbers])
         except UsageError as error:
             return f"for frames of {_sides(size)}: {error}"
         if max(shares) < _MUCH:
             break
     titles = ["system", "pixels", "M multiply-adds", "of sf", "on the map of the full frame"]
-    return tabulate(lines, titles, "plain", floatfmt=("", "", ".0f", ".2f", ".0f"))
+    return cli.table(titles, lines, left=(0, 1))
 
 
 def _sides(size) -> str:

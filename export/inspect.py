@@ -49,13 +49,10 @@ def report(path: str) -> str:
     """All there is to say about an exported file, as text. Raises DataError if it is none of ours."""
     facts = metadata.read(path)
     count, _ = operators(path)
-    lines = [summary(path), "", f"signature '{SIGNATURE}'"]
-    lines += _signature(path)
-    lines += ["", "operators"]
+    lines = [summary(path), "", f"signature '{SIGNATURE}'", *_signature(path), "", "operators"]
     lines += [f"  {number:>5}  {name}" for name, number in count.most_common()]
-    lines += ["", "metadata"]
     shown = {key: value for key, value in facts.items() if key != "states"}
-    lines += [f"  {line}" for line in json.dumps(shown, indent=1).splitlines()]
+    lines += ["", "metadata", *(f"  {line}" for line in json.dumps(shown, indent=1).splitlines())]
     return "\n".join(lines)
 
 
@@ -70,8 +67,8 @@ def _signature(path) -> list[str]:
         way = "in, out" if name in inputs and name in outputs else "in" if name in inputs else "out"
         scale, zero_point = tensor["quantization"]
         scaled = f"  scale {scale:.6f}, zero point {zero_point}" if scale else ""
-        size = _bytes(shape, dtype)
-        lines.append(f"  {way:<8}{name:<32}{dtype:<9}{shape!s:<22}{size:>10,} bytes{scaled}")
+        size = f"{_bytes(shape, dtype):>10,} bytes"
+        lines.append(f"  {way:<8}{name:<32}{dtype:<9}{shape!s:<22}{size}{scaled}")
     return lines
 
 

@@ -282,12 +282,10 @@ class TfliteNetwork:
     def _answer(self, tensor):
         """What the network has for one of its ends: where the file takes the best of several, probabilities."""
         x = self.symbols[tensor]
-        if tensor not in self.chosen or x.shape[-1] == 1 or self._maker_of(tensor) in ("SOFTMAX", "LOGISTIC"):
+        maker = next((self.name(operator) for operator in self.operators if tensor in operator.outputs), "")
+        if tensor not in self.chosen or x.shape[-1] == 1 or maker in ("SOFTMAX", "LOGISTIC"):
             return x
         return layers.Softmax(name=f"{self.named(tensor)}_probabilities")(x)
-
-    def _maker_of(self, tensor) -> str:
-        return next(self.name(operator) for operator in self.operators if tensor in operator.outputs)
 
     def named(self, tensor) -> str:
         """A name for what makes a tensor."""

@@ -200,15 +200,14 @@ def _show(page):
             shutil.rmtree(other)
 
 
+_TYPES = {".js": "text/javascript", ".wasm": "application/wasm"}  # the machine's own table may be odd
+
+
 class _Handler(http.server.SimpleHTTPRequestHandler):
     """Files, with the headers that isolate a page, so that WebAssembly may have threads."""
 
     policy = ""
-
-    def guess_type(self, path):
-        """Also where the machine's own table of types is odd."""
-        types = {".js": "text/javascript", ".wasm": "application/wasm"}
-        return types.get(os.path.splitext(path)[1]) or super().guess_type(path)
+    extensions_map = http.server.SimpleHTTPRequestHandler.extensions_map | _TYPES
 
     def end_headers(self):
         self.send_header("Cross-Origin-Opener-Policy", "same-origin")

@@ -87,7 +87,8 @@ def _shows() -> list["_Show"]:
     for system in load_systems(_FLAGS, shipped=True, mixed=True):
         step = system.make_step()
         for policy in policies_of(_FLAGS, step):
-            first = next((show.first for show in shows if show.answers_as(step)), None)
+            kind = (step.task.name, step.info.class_names)  # answers of one kind are compared
+            first = next((s.first for s in shows if (s.step.task.name, s.step.info.class_names) == kind), None)
             shows.append(_Show(_Timed(step), policy, policy_name(policy, step), first))
     if len({show.name for show in shows}) < len(shows):
         for show in shows:
@@ -105,14 +106,9 @@ class _Show:
     def __init__(self, step, policy, windows, first):
         self.name, self.step, self.policy, self.windows = step.info.system, step, policy, windows
         self.first = first or self  # of those that answer the same
-        self.records, self.ages = (
-            [],
-            overlay.fresh_ages(step.grid),
-        )  # answers in JSON; frames since cells were seen
+        self.records = []  # answers in JSON
+        self.ages = overlay.fresh_ages(step.grid)  # frames since cells were seen
         self.agreement = step.task.agreement_metric(step.info.class_names)  # with the first one
-
-    def answers_as(self, step) -> bool:
-        return self.step.task is step.task and self.step.info.class_names == step.info.class_names
 
     def take(self, number, frame, answer, reference):
         """Takes note of an answer."""

@@ -58,9 +58,8 @@ def main():
         with files.atomic_file(_FLAGS.output, "w") as file:
             file.write(text)
         return
-    systems = [
-        pw.get_system(name) for name in _FLAGS.system or [*PAPER, *([] if _FLAGS.json else _WITHOUT_FIGURES)]
-    ]
+    names = _FLAGS.system or [*PAPER, *([] if _FLAGS.json else _WITHOUT_FIGURES)]
+    systems = [pw.get_system(name) for name in names]
     by_model = sorted(systems, key=lambda system: repr(system.model))
     rows = {system.name: cost_row(system, _FLAGS.image_size, _FLAGS.layers) for system in by_model}
     rows = [rows[system.name] for system in systems]

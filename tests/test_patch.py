@@ -330,7 +330,10 @@ def test_what_is_beyond_the_frame_is_the_rule_s(beyond, tmp_path):
     network = keras.Model(frame, SoftMaximum(beyond, name="soft")(conv(4)(frame)))
     for rule, words in (
         (pw.Border((1, 1), (1, 1), fill=-10.0), "not the whole map's: numbers differ by"),
-        (pw.Border((1, 1), (1, 1), fill=beyond, run=lambda layer, x: layer(x)), "18x18 pixels, not 16x16"),
+        (
+            pw.Border((1, 1), (1, 1), fill=beyond, run=lambda layer, x: layer(x)),
+            r"\(18, 18\) pixels, not \(16, 16\)",
+        ),
     ):
         pw.register_layer_rule(SoftMaximum, rule)
         with pytest.raises(UsageError, match=words):

@@ -3,6 +3,8 @@
 import html
 import io
 
+from tabulate import tabulate
+
 from patchwork_tf import cli
 from patchwork_tf.cli import per_cent
 from patchwork_tf.task import get_task
@@ -76,8 +78,7 @@ def _unclear(result) -> str | None:
     if frames < _FEW:
         return f"Too short to tell: {frames} frames. Take {_FEW} or more in which something moves."
     skips = [row for row in result["rows"] if row["kind"] == "skip" and row["interval"] >= 6]
-    still = [row for row in skips if row["agreement"] is not None and row["agreement"] >= _STILL]
-    if still:
+    if still := [row for row in skips if row["agreement"] is not None and row["agreement"] >= _STILL]:
         row = min(still, key=lambda row: row["interval"])
         return (
             f"Too still to tell: {row['title']} already agrees to {per_cent(row['agreement'])}. Skip frames, or "
@@ -102,9 +103,7 @@ def table(result) -> str:
     """All rows, the dearest first."""
     videos = len(result["videos"])
     text = f"{result['frames']} frames of {videos} video{'s' * (videos > 1)}; against {result['reference']}"
-    text += _timed(result)
-    if not result["finished"]:
-        text += "; INTERRUPTED, this is what was measured until then"
+    text += _timed(result) + ("" if result["finished"] else "; INTERRUPTED, this is what was measured until then")
     return "\n".join([text, cli.table(*_cells(result)), "", *sentences(result)])
 
 
@@ -130,14 +129,11 @@ def _cells(result):
 def page(result) -> str:
     """A page of HTML that needs nothing but itself."""
     heads, lines = _cells(result)
-    rows = "".join(f"<tr>{''.join(f'<td>{html.escape(cell)}</td>' for cell in line)}</tr>" for line in lines)
-    head = "".join(f"<th>{html.escape(title)}</th>" for title in heads)
+    rows = tabulate(lines, heads, "html", disable_numparse=True)
     said = "".join(f"<p>{html.escape(sentence)}</p>" for sentence in sentences(result))
     machine = result["machine"]
     where = f"{machine['cpu']}, one thread; {result['frames']} frames of {', '.join(result['videos'])}"
-    where += _timed(result)
-    if not result["finished"]:
-        where += "; interrupted"
+    where += _timed(result) + ("" if result["finished"] else "; interrupted")
     return f"""<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>Patchwork and its rivals</title><style>
@@ -146,7 +142,7 @@ table {{ border-collapse: collapse; }} td, th {{ padding: .15rem .6rem; text-ali
 td:first-child {{ text-align: left; }} tr:nth-child(even) {{ background: #f2f4f6; }}
 .scroll {{ overflow-x: auto; }} svg {{ max-width: 100%; height: auto; }} footer {{ color: #5d636b; }}
 </style></head><body><h1>Patchwork and its rivals</h1>{said}{_plots(result)}
-<div class="scroll" tabindex="0"><table><tr>{head}</tr>{rows}</table></div>
+<div class="scroll" tabindex="0">{rows}</div>
 <footer><p>{html.escape(where)}. Against {html.escape(result["reference"])} on every whole frame; version
 {html.escape(str(result["version"]))}. Mean, p99 and maximum are of frames as an app pushes them: scaling,
 inference and suppression, the first frame included; of a file as it runs today, inference alone. A late answer is
@@ -161,9 +157,8 @@ def _plots(result) -> str:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(11, 5), layout="constrained")
-    for axes, key, label in zip(
-        figure.subplots(1, 2, sharey=True), ("mean_ms", "p99_ms"), ("mean", "worst case (p99)"), strict=True
-    ):
+    plots = (("mean_ms", "mean"), ("p99_ms", "worst case (p99)"))
+    for axes, (key, label) in zip(figure.subplots(1, 2, sharey=True), plots, strict=True):
         for kind, (name, colour) in _KINDS.items():
             rows = [row for row in result["rows"] if row["kind"] == kind and kept(row) is not None]
             if not rows:

@@ -201,7 +201,9 @@ class Score:
         """Runs a KerasStep or ExportedStep over an AnnotatedVideo; policy and options are as for `stream`."""
         video = dataclasses.replace(video, masks=list(video.masks))
         frames, shown = itertools.tee(video.frames)
-        answers = stream(step, frames, policy, truth=functools.partial(_truth, step, video), **options)
+        seen_in = {"image_size": step.config.image_size, "resize_mode": step.info.resize_mode}
+        truth = functools.partial(step.task.frame_truth, video, **seen_in)
+        answers = stream(step, frames, policy, truth=truth, **options)
         for t, (answer, frame, name) in enumerate(zip(answers, shown, video.frame_names, strict=True)):
             size = frame.shape[:2]
             self.metric.add_frame(video, t, answer, size)
@@ -237,10 +239,6 @@ class Score:
             "mflops_avg": float(np.mean(self._costs)),
             "cell_visits": (visits / len(self._costs)).round(4).tolist(),
         }
-
-
-def _truth(step, video, number, size):
-    return step.task.frame_truth(video, number, size, step.config.image_size, step.info.resize_mode)
 
 
 def _table(rows, task) -> str:

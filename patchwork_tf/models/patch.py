@@ -162,7 +162,8 @@ class _Planner:
             raise rules.Refused("it looks at the whole map")
         if isinstance(need, rules.Border) and len(call.inputs) > 1:
             raise rules.Refused("a Border is of layers with one input")
-        if not type(layer).__module__.startswith(("keras.", "patchwork_tf.")):
+        is_own = not type(layer).__module__.startswith(("keras.", "patchwork_tf."))
+        if is_own and (need == rules.POINTWISE or isinstance(need, rules.Border)):
             self._check_rule(call, need, shape)
         name = self._unused(layer.name)
         if need == rules.POINTWISE:
@@ -176,8 +177,6 @@ class _Planner:
 
     def _check_rule(self, call, need, shape):
         """Raises UsageError if by a rule a window's answer is not the whole map's; nothing else would tell."""
-        if need != rules.POINTWISE and not isinstance(need, rules.Border):
-            return
 
         def run(features):
             return keras.tree.flatten(call.run(dict(zip(map(id, call.inputs), features, strict=True))))
@@ -185,12 +184,9 @@ class _Planner:
         def fault(found, whole):
             found, expected = map(ops.convert_to_numpy, (found, crop_window(whole, window, self.grid)))
             if found.shape != expected.shape:
-                return f"{sizes(found)} pixels, not {sizes(expected)}"
+                return f"{found.shape[1:3]} pixels, not {expected.shape[1:3]}"
             most = np.abs(found - expected).max()
             return f"numbers differ by {most:.2g}" if most > 1e-4 * max(1, np.abs(expected).max()) else ""
-
-        def sizes(x):
-            return "x".join(map(str, x.shape[1:-1]))
 
         rng, is_border = np.random.default_rng(0), isinstance(need, rules.Border)
         is_seen = [self.places[id(x)] == ON_WINDOW for x in call.inputs]
@@ -202,9 +198,8 @@ class _Planner:
                 _, memory = cell(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
             for place in {0, (self.grid.positions - 1) // 2, self.grid.positions - 1}:
                 window = np.full((1, 2), place, np.int32)
-                seen = [
-                    crop_window(x, window, self.grid) if at else x for x, at in zip(features, is_seen, strict=True)
-                ]
+                looks = zip(features, is_seen, strict=True)
+                seen = [crop_window(x, window, self.grid) if at else x for x, at in looks]
                 found = [cell(seen[0], window, memory)[0]] if cell else run(seen)
                 if why := next(filter(None, map(fault, found, whole)), ""):
                     raise UsageError(
