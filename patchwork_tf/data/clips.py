@@ -26,6 +26,7 @@ from patchwork_tf.truth import UNKNOWN
 # Keep the random streams of one clip apart.
 _WINDOW_STREAM, _AUGMENTATION_STREAM, _CUT_STREAM, _EXPLORATION_STREAM, _START_STREAM = range(101, 106)
 _FOLLOW_STREAM, _ORDER_STREAM, _PHOTO_STREAM = range(106, 109)
+_PLAIN = tf.autograph.experimental.do_not_convert  # nothing here needs it, and it takes seconds
 _STILL_CROP = (0.6, 1.0)  # side of the crops that move over a still image, relative to it
 _OF_PHOTOS = 0.3  # what part of the clips is, where photos join videos
 TRUTHS = {"masks": ("masks",), "objects": ("boxes", "labels"), "nothing": ()}  # kinds of truth: keys of clips
@@ -159,7 +160,7 @@ def _endless(builder, split, config, decoders):
 def _map(dataset, function, config):
     options = tf.data.Options()
     options.deterministic = config.deterministic
-    return dataset.map(function, num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
+    return dataset.map(_PLAIN(function), num_parallel_calls=tf.data.AUTOTUNE).with_options(options)
 
 
 def _video_clip(index, video, config, info):
@@ -328,7 +329,7 @@ def training_batches(clips, grid: Grid, batch_size: int, config: BatchConfig = B
                 chosen[key] = tf.cast(draw < part, tf.float32)
         return {"frames": clip["frames"], **chosen}, truth
 
-    batches = clips.map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    batches = clips.map(_PLAIN(prepare), num_parallel_calls=tf.data.AUTOTUNE)
     return batches.batch(batch_size, drop_remainder=True).prefetch(2)
 
 
