@@ -220,7 +220,7 @@ FORCED = 0xF  # of XNNPACK's flags its defaults, and half precision also where t
 
 
 def test_float16_halves_the_file_and_can_be_computed_in_half_precision(small, tmp_path, monkeypatch):
-    model = small("oid-pw-m2n1", image_size=64)
+    model = small("oid-pw-m2n1", image_size=64, backbone="mobilenet_v2")
     path = str(tmp_path / "model.tflite")
     found = [export(model, path, True, 4, "float16").quantized]
     assert os.path.getsize(path) < 0.6 * 4 * model.count_params()
