@@ -153,5 +153,5 @@ def test_build_of_another_size_with_a_policy_is_refused(tmp_path, small):
     policy, larger = get_weights(small("davis-pw-m2n1").variables), fresh_model("davis-pw-m2n1", image_size=192)
     with pytest.raises(DataError, match="only the system and the image size"):
         assign_weights(larger.variables, policy, "policy.npz")
-    single = pw.build(pw.get_system("davis-sf").model, image_size=192, depth=0.35)
+    single = fresh_model("davis-sf", image_size=192)
     assign_weights(single.variables, policy, "policy.npz")  # which looks at whole frames, and needs none
