@@ -78,7 +78,7 @@ class ReferenceBackbone:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["vid-pw-m4n1", "vid-pw-m4n2", "davis-pw-m2n1"])
 def test_every_endpoint_equals_the_reference(name, small):
-    model = small(name)
+    model = small(name, backbone="mobilenet_v2")
     grid = model.grid
     weights = get_weights(model.backbone.network.variables)
     reference = ReferenceBackbone(weights, 128, grid.cells, grid.window_cells)
