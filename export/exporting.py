@@ -49,11 +49,13 @@ def export(model, output, suppression=True, verify_steps=50, quantization="none"
 
     Raises:
         DataError: if the file in float32 does not agree with Keras, or cannot be written.
-        UsageError: if int8 is wanted and ai-edge-quantizer, or what it needs, is not installed.
+        UsageError: if int8 is wanted of windows of maps, or ai-edge-quantizer is not installed.
     """
     model = video_model(model)
     if quantization not in QUANTIZATIONS:
         raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
+    if quantization == "int8" and model.config.task == "maps" and not model.grid.is_whole_frame:
+        raise UsageError("int8 is for detectors and segmenters; of maps as they are, answers are float32: float16")
     if quantization == "int8":
         load_quantizer()  # if it is missing, that is said before minutes of work
     step = Step(model, suppression, unexpanded=quantization != "int8")

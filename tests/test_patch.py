@@ -284,6 +284,13 @@ class SoftMaximum(layers.Layer):
         return ops.logsumexp(ops.stack(parts), axis=0)
 
 
+class Erosion(layers.Layer):
+    """The least of 3 x 3 pixels, of those in the frame."""
+
+    def call(self, x):
+        return -ops.max_pool(-x, 3, 1, "same")
+
+
 class Gain(layers.Dense):
     """Of a class that has a rule, and something else."""
 
@@ -311,6 +318,8 @@ def test_a_rule_of_one_s_own():
         pw.patch(two)
     with pytest.raises(UsageError, match="takes pairs of whole pixels"):
         pw.Border(2, 0)
+    with pytest.raises(UsageError, match="one pixel wide"):
+        pw.Border((2, 2), (2, 2), fill="edge")
     with pytest.raises(UsageError, match=r"Border\(fill=\.\.\.\) takes a number or 'edge', not 'zero'"):
         pw.Border((1, 1), (1, 1), fill="zero")
     with pytest.raises(UsageError, match="rules are of classes"):
@@ -321,6 +330,18 @@ def test_a_rule_of_one_s_own():
     _, state = model.step(image, None, {})
     found, _ = model.step(image, np.array([[1, 1]], np.int32), state)
     np.testing.assert_allclose(found["blur"], network(image), atol=1e-6)
+
+
+def test_a_wrong_number_beyond_the_frame_is_seen_on_either_side():
+    frame = keras.Input((64, 64, 3))
+    network = keras.Model(frame, Erosion()(conv(1)(frame)))
+    pw.register_layer_rule(Erosion, pw.Border((1, 1), (1, 1)))
+    with pytest.raises(UsageError, match="not the whole map's: numbers differ by"):
+        pw.patch(network, cells=4, window=2)
+    pw.register_layer_rule(Erosion, pw.Border((1, 1), (1, 1), fill=float("inf")))
+    model = pw.patch(network, cells=4, window=2)
+    with pytest.raises(UsageError, match="int8 is for detectors and segmenters"):
+        pw.export(model, "never.tflite", quantization="int8")
 
 
 @pytest.mark.parametrize("beyond", [-np.inf, 2.0])

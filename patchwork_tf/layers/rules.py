@@ -41,7 +41,7 @@ class Border:
         rows: how many above and below, columns: left and right.
         run: function of the layer and a window with its border (B, h, w, C) to the layer's output for the window
             alone; by default the layer runs on all of it, and what is more than the window is cut off.
-        fill: what is outside of the frame: a number, or EDGE.
+        fill: what is outside of the frame: a number, or EDGE, of a border of one pixel.
         counts: whether `run` also takes which pixels (1, h, w, 1) are inside of the frame, as ones and zeros.
     """
 
@@ -61,6 +61,10 @@ class Border:
                 raise UsageError("Border(rows=(above, below), columns=(left, right)) takes pairs of whole pixels")
         if self.fill != EDGE and not isinstance(self.fill, int | float):
             raise UsageError(f"Border(fill=...) takes a number or '{EDGE}', not {self.fill!r}")
+        if self.fill == EDGE and max(*self.rows, *self.columns) > 1:
+            raise UsageError(
+                f"Border(fill='{EDGE}') is one pixel wide; on_map= runs what looks farther on the map"
+            )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -191,7 +191,7 @@ class _Planner:
         rng, is_border = np.random.default_rng(0), isinstance(need, rules.Border)
         is_seen = [self.places[id(x)] == ON_WINDOW for x in call.inputs]
         cell = PatchworkCell(call.layer, self.grid, shape, border=need) if is_border else None
-        for mean in (0, -30):  # what is beyond the frame shows by features that are far from it
+        for mean in (0, -30, 30):  # what is beyond the frame shows by features that are far from it
             features = [rng.normal(mean, size=(1, *x.shape[1:])).astype(np.float32) for x in call.inputs]
             whole = run(features)
             if cell:
