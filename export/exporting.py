@@ -54,10 +54,12 @@ def export(model, output, suppression=True, verify_steps=50, quantization="none"
     model = video_model(model)
     if quantization not in QUANTIZATIONS:
         raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
-    if quantization == "int8" and model.config.task == "maps" and not model.grid.is_whole_frame:
-        raise UsageError("int8 is for detectors and segmenters; of maps as they are, answers are float32: float16")
     if quantization == "int8":
         load_quantizer()  # if it is missing, that is said before minutes of work
+        if model.config.task == "maps" and not model.grid.is_whole_frame:
+            raise UsageError(
+                "int8 is for detectors and segmenters; of maps as they are, answers are float32: float16"
+            )
     step = Step(model, suppression, unexpanded=quantization != "int8")
     facts = {**metadata.describe(step), "quantization": quantization}
     comparison = quantized = None
