@@ -54,13 +54,14 @@ def main():
     cli.required(_FLAGS, "tflite", "model_dir")
     cli.check_outputs(_FLAGS, "model_dir")
     made = importer.import_tflite(
-        *(_FLAGS.tflite, _FLAGS.model_dir, _FLAGS.labels, _FLAGS.task),
-        *(
-            _FLAGS.image_size,
-            _FLAGS.input_range and _range(_FLAGS.input_range),
-            _FLAGS.anchors,
-            _FLAGS.resize_mode,
-        ),
+        _FLAGS.tflite,
+        _FLAGS.model_dir,
+        labels=_FLAGS.labels,
+        task=_FLAGS.task,
+        image_size=_FLAGS.image_size,
+        input_range=_FLAGS.input_range and _range(_FLAGS.input_range),
+        anchors=_FLAGS.anchors,
+        resize_mode=_FLAGS.resize_mode,
     )
     source, size = made.source, made.config.image_size
     text = ", 8 bits" if source.in_8_bits else ""

@@ -175,6 +175,7 @@ def test_a_stream_looks_at_the_whole_first_frame_and_pays_for_it(name, frames):
     blind, seeing = run(name, frames[:3], start="sweep"), run(name, frames[:3])
     assert [answer.whole_frame for answer in seeing] == [True, False, False]
     assert seeing[0].window is None
+    assert seeing[0].mflops == pytest.approx(count_macs(small_model(name), whole_frame=True) / 1e6)
     assert seeing[0].mflops > 2.5 * blind[0].mflops
     assert seeing[1].mflops == blind[1].mflops
     single = run(name.replace("pw-m4n2", "sf"), frames[:1])
