@@ -314,7 +314,7 @@ def test_vid_from_its_folder_to_scores_that_anybody_can_repeat(eagerly, tmp_path
     rng = np.random.default_rng(0)
 
     def noisy_truth(step, frames, policy, *, truth, **kwargs):
-        video = truth.args[1]  # of functools.partial
+        (video,) = truth.args  # of functools.partial
         for boxes, labels, _ in zip(video.boxes, video.labels, frames, strict=True):
             seen = np.concatenate([boxes + rng.normal(0, 0.03, boxes.shape), rng.uniform(0, 1, (2, 4))])
             classes = np.concatenate([labels, [0, 1]]).astype(np.int32)
