@@ -52,6 +52,7 @@ setup(
         "opencv-python-headless>=4.9",
         "pillow>=10.0",
         "pycocotools>=2.0.8",
+        "pydantic>=2.7",
         "pyyaml>=6.0",
         "tabulate>=0.9",
         "tensorboard>=2.18",

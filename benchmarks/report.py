@@ -14,10 +14,10 @@ The JSON has all of it, under the names of the fields below.
 
 import dataclasses
 import functools
-import types
-import typing
+import json
 
 import numpy as np
+import pydantic
 
 from patchwork_tf.benchmarks import latency
 from patchwork_tf.errors import DataError
@@ -243,28 +243,16 @@ def _report(data) -> Report:
 
 
 def from_json(kind, value, where: str):
-    """What JSON made of a dataclass, number, text, list, tuple, dict, or one of these or None, as it was.
+    """A dataclass, or a dict of such, of what JSON made of it; keys that it does not know are ignored.
 
-    Keys of a dataclass that it does not know are ignored, and those that have a default may be missing. Raises
-    ValueError, which names the field of `where` that is missing or of another type.
+    Raises ValueError, which names the field of `where` that is missing or of another type.
     """
-    origin, arguments = typing.get_origin(kind) or kind, typing.get_args(kind)
-    if origin is types.UnionType:
-        return None if value is None else from_json(arguments[0], value, where)
-    is_record = dataclasses.is_dataclass(kind)
-    if type(value) not in {float: (float, int), tuple: (list,)}.get(origin, (dict if is_record else origin,)):
-        raise ValueError(f"{where} is not as it should be")
-    if is_record:
-        hints, values = typing.get_type_hints(kind), {}
-        for field in dataclasses.fields(kind):
-            if field.name in value:
-                values[field.name] = from_json(hints[field.name], value[field.name], f"{where}: '{field.name}'")
-            elif field.default is dataclasses.MISSING:
-                raise ValueError(f"{where}: no '{field.name}'")
-        return kind(**values)
-    if origin is dict and arguments:
-        return {key: from_json(arguments[1], item, f"{where}: '{key}'") for key, item in value.items()}
-    return origin(from_json(arguments[0], item, where) for item in value) if arguments else value
+    try:
+        return pydantic.TypeAdapter(kind).validate_json(json.dumps(value), strict=True)
+    except pydantic.ValidationError as error:
+        wrong = error.errors()[0]
+        field = "".join(f": '{key}'" for key in wrong["loc"])
+        raise ValueError(f"{where}{field}: {wrong['msg']}") from None
 
 
 def scored_rows(paths: list[str]) -> list[tuple[dict, Accuracy]]:

@@ -7,11 +7,9 @@ The file has a signature `step`: frame, window and state in; boxes, scores, clas
 next_window and state out; and `whole_frame`, of a first frame. Its metadata says how to feed it.
 """
 
-import itertools
 import sys
 
 from patchwork_tf import choices, cli
-from patchwork_tf.errors import UsageError
 
 _FLAGS = cli.Flags()
 cli.define(_FLAGS, "system", "checkpoint", "output", "image_size", "depth")
@@ -53,22 +51,12 @@ def main():
     system = checkpoints.system_of(name, source)
     model = checkpoints.build_from(system, checkpoints.read(source) if source else None, **overrides)
     exported = export(
-        model, _FLAGS.output, _FLAGS.suppression, _FLAGS.verify_steps, _FLAGS.quantize, _calibration_frames()
+        model, _FLAGS.output, _FLAGS.suppression, _FLAGS.verify_steps, _FLAGS.quantize, _FLAGS.calibration
     )
     print(f"{inspect.summary(_FLAGS.output)}; {exported}")
     if _FLAGS.golden:
         golden.write(_FLAGS.output, _FLAGS.golden)
         print(f"golden vectors: {_FLAGS.golden}")
-
-
-def _calibration_frames():
-    if not _FLAGS.calibration:
-        return None
-    if _FLAGS.quantize != "int8":
-        raise UsageError("--calibration is for --quantize=int8")
-    from patchwork_tf.data.video import Video
-
-    return itertools.islice(Video(_FLAGS.calibration), choices.CALIBRATION_FRAMES)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ from patchwork_tf import files
 from patchwork_tf.bars import progress
 from patchwork_tf.choices import CALIBRATION_FRAMES, QUANTIZATIONS
 from patchwork_tf.data import moving_objects
+from patchwork_tf.data.video import Video
 from patchwork_tf.errors import UsageError
 from patchwork_tf.export import metadata, verify
 from patchwork_tf.export.quantize import load_quantizer, quantize
@@ -45,21 +46,21 @@ def export(model, output, suppression=True, verify_steps=50, quantization="none"
         suppression: as for `Step`.
         verify_steps: how many random steps must agree; 0 leaves that to whoever compares the file.
         quantization: one of QUANTIZATIONS. A quantized file is held against Keras too, and the difference told.
-        calibration: for int8, (h, w, 3) uint8 frames of a video; by default clips of moving_objects.
+        calibration: for int8, path or (h, w, 3) uint8 frames of a video; by default clips of moving_objects.
 
     Raises:
         DataError: if the file in float32 does not agree with Keras, or cannot be written.
-        UsageError: if int8 is wanted of windows of maps, or ai-edge-quantizer is not installed.
+        UsageError: if there is calibration of anything but int8, or ai-edge-quantizer is not installed.
     """
     model = video_model(model)
     if quantization not in QUANTIZATIONS:
         raise UsageError(f"quantization must be one of {', '.join(QUANTIZATIONS)}, not {quantization}")
+    if calibration is not None and quantization != "int8":
+        raise UsageError("calibration is for int8, --quantize=int8")
     if quantization == "int8":
         load_quantizer()  # if it is missing, that is said before minutes of work
-        if model.config.task == "maps" and not model.grid.is_whole_frame:
-            raise UsageError(
-                "int8 is for detectors and segmenters; of maps as they are, answers are float32: float16"
-            )
+    if isinstance(calibration, str | os.PathLike):
+        calibration = itertools.islice(Video(os.fspath(calibration)), CALIBRATION_FRAMES)
     step = Step(model, suppression, unexpanded=quantization != "int8")
     facts = {**metadata.describe(step), "quantization": quantization}
     comparison = quantized = None

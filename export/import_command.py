@@ -92,6 +92,7 @@ def _costs(made) -> str:
     from patchwork_tf.models.patch import AUTO, plan_of
 
     described, size, lines, whole = get_network(made.config.network), made.config.image_size, [], None
+    titles = ["system", "pixels", "M multiply-adds", "of sf", "on the map of the full frame"]
     sizes = [size, tuple(-(-side // _WHOLE_STRIDE) * _WHOLE_STRIDE for side in size)]
     for size in dict.fromkeys(sizes):
         shares = []
@@ -104,10 +105,9 @@ def _costs(made) -> str:
                 numbers = f"{macs / 1e6:.0f}", f"{macs / whole:.2f}", f"{on_map / 1e6:.0f}"
                 lines.append([name, _sides(size), *numbers])
         except UsageError as error:
-            return f"for frames of {_sides(size)}: {error}"
+            return "\n".join([*([cli.table(titles, lines, left=(0, 1))] if lines else []), f"{_sides(size)}: {error}"])
         if max(shares) < _MUCH:
             break
-    titles = ["system", "pixels", "M multiply-adds", "of sf", "on the map of the full frame"]
     return cli.table(titles, lines, left=(0, 1))
 
 

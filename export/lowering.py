@@ -13,9 +13,11 @@ The same as `model.step`, gone through call by call, and made for speed on a CPU
 
 from types import MappingProxyType
 
+import keras
 import numpy as np
 import tensorflow as tf
 
+from patchwork_tf.errors import UsageError
 from patchwork_tf.export import renewal
 from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.export.fusing import Operation, constant, frozen, fused
@@ -203,6 +205,8 @@ class Lowering:
         if border.fill == 0:
             return context
         inside, outside = self.inside(symbol, border), min(max(border.fill, _LOWEST), -_LOWEST)
+        if isinstance(layer.layer, keras.layers.MaxPooling2D):  # what no maximum takes; 8 bits cannot tell _LOWEST
+            outside = tf.reduce_min(context, (1, 2), keepdims=True)
         return context * inside + (1 - inside) * outside
 
     def part(self, symbol, name, rows, columns):
@@ -326,24 +330,32 @@ class MapsLowering(Lowering):
     """The step of a network of one's own: its outputs as they are."""
 
     def _answer(self):
-        outputs = {name: self.tensors[id(symbol)] for name, symbol in self.model.plan.outputs.items()}
+        symbols = self.model.plan.outputs
+        if len(set(map(id, symbols.values()))) < len(symbols):
+            raise UsageError(f"two of the outputs {', '.join(symbols)} are the same: a file has one name for each")
+        outputs = {name: self.tensors[id(symbol)] for name, symbol in symbols.items()}
         outputs = {name: tf.reshape(x, x.shape[1:]) for name, x in outputs.items()}
-        return outputs, None if self.fresh is None else self._need()
+        return outputs, None if self.fresh is None else self._need(self._seen())
+
+    def _seen(self) -> list:
+        """Of maps whose changes are surprise: the cell's size, and what was in the window and what is (1, h, w, C)."""
+        seen = []
+        for operation in self.operations:
+            if operation.step.state in self.model.remembered:
+                x, size = self.tensors[id(operation.input)], operation.output.shape[1:3]
+                before = self.memory.before(operation.name, x, self.at_window(size))
+                seen.append(([side // self.windows.cells for side in size], before, x))
+        return seen
 
     @in_float
-    def _need(self):
+    def _need(self, seen):
         """`model.need`, of what has changed in the window."""
-        if not self.model.remembered:  # LiteRT warns of outputs that are constants: it depends on a state
+        if not seen:  # LiteRT warns of outputs that are constants: it depends on a state
             return tf.clip_by_value(self.fresh, 0.0, 0.0)
-        named = {op.step.state: op for op in self.operations if isinstance(op.layer, Remember)}
-        found = sum(self._surprise(named[name]) for name in self.model.remembered)
-        return relative(self.blended_cells("surprise", found))
+        return relative(self.blended_cells("surprise", sum(self._surprise(*each) for each in seen)))
 
-    def _surprise(self, remember):
-        """Of a map by how much the window's cells have changed, and how large numbers are: (1, N, N, 2)."""
-        x, size = self.tensors[id(remember.input)], remember.output.shape[1:3]
-        before = self.memory.before(remember.name, x, self.at_window(size))
-        cell = [side // self.windows.cells for side in size]
+    def _surprise(self, cell, before, x):
+        """By how much a map has changed in the window's cells, and how large numbers are: (1, N, N, 2)."""
         of_cells = (tf.nn.avg_pool2d(tf.abs(y), cell, cell, "VALID") for y in (x - before, x))
         return tf.concat([tf.reduce_mean(y, 3, keepdims=True) for y in of_cells], 3)
 

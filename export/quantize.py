@@ -101,6 +101,8 @@ class _Graph:
         (self._signature,) = (s for s in self.model.signatureDefs if s.signatureKey.decode() == signature)
         self.graph = self.model.subgraphs[self._signature.subgraphIndex]
         self._signature.subgraphIndex = 0
+        # The quantizer lists what it made of an output that others read, too, in its place.
+        self.graph.outputs = list(self.outputs.values())
         self.model.subgraphs, self.model.signatureDefs = [self.graph], [self._signature]
         buffers, self.model.buffers = self.model.buffers, [schema.BufferT()]
         self._take_buffers(self.graph.tensors, buffers)
@@ -253,9 +255,17 @@ class _Graph:
         return {**ranges, **widened}
 
     def open_states(self):
-        """Takes the conversions from and to float32 off the states: they go in and come out in int8."""
-        inputs = {index for name, index in self.inputs.items() if name.startswith("state_")}
-        outputs = {index for name, index in self.outputs.items() if name.startswith("state_")}
+        """Takes the conversions from and to float32 off the states: they go in and come out in int8.
+
+        A state that something reads or writes in float32 stays as it is.
+        """
+        inputs, outputs = set(), set()
+        for name in self.inputs.keys() & self.outputs.keys():
+            readers = [self._code(op) for op in self.graph.operators if self.inputs[name] in op.inputs]
+            writers = [self._code(op) for op in self.graph.operators if self.outputs[name] in op.outputs]
+            if (readers, writers) == ([schema.BuiltinOperator.QUANTIZE], [schema.BuiltinOperator.DEQUANTIZE]):
+                inputs.add(self.inputs[name])
+                outputs.add(self.outputs[name])
         inner, kept = {}, []
         for operator in self.graph.operators:
             code, (first, *_), (result, *_) = self._code(operator), operator.inputs, operator.outputs

@@ -71,8 +71,7 @@ def main():
         else:
             collections.deque(pictures, maxlen=0)
     if _FLAGS.json:
-        by_name = {show.name: show.records for show in shows}
-        files.write_json(_FLAGS.json, shows[0].records if len(shows) == 1 else by_name)
+        files.write_json(_FLAGS.json, {show.name: show.records for show in shows})
     for path in filter(None, (_FLAGS.output, _FLAGS.json)):
         print(f"wrote {path}: {len(shows[0].records)} frames")
     where = "LiteRT, 1 thread" if _FLAGS.tflite else "Keras, all threads; the exported files are faster"

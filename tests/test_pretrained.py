@@ -116,7 +116,7 @@ def test_demo_shows_systems_side_by_side_and_writes_their_answers(tmp_path, caps
     assert len(first["boxes"]) == len(first["scores"]) == len(first["classes"])
     assert re.search(r"oid-pw-m4n2 .* \d+\.\d$", capsys.readouterr().out, re.MULTILINE)
     assert demo.main(["--system=davis-pw-m4n2", *flags]) == 0
-    rows = json.loads(answers.read_text())
+    (rows,) = json.loads(answers.read_text()).values()
     mask = coco_masks.decode(rows[0]["mask"])
     assert len(rows) == 5
     assert mask.shape == (384, 512)

@@ -74,8 +74,6 @@ def wanted_files(flags, folder) -> tuple[checkpoints.Checkpoint, list[File]]:
     types = list(dict.fromkeys(["none", *flags.types]))
     if unknown := set(types) - set(QUANTIZATIONS):
         raise UsageError(f"--types: {unknown.pop()} is none of {', '.join(QUANTIZATIONS)}")
-    if checkpoint.config.task == "maps":
-        types = [kind for kind in types if kind != "int8"]  # which windows of maps are not made in
     if "int8" in types:
         load_quantizer()  # if it is missing, that is said before minutes of work
     for name, kind in itertools.product(dict.fromkeys(systems), types):

@@ -181,12 +181,22 @@ class _Planner:
         def run(features):
             return keras.tree.flatten(call.run(dict(zip(map(id, call.inputs), features, strict=True))))
 
+        def looked(x, window, memory):
+            try:
+                return cell(x, window, memory)
+            except (TypeError, ValueError) as error:
+                why = " ".join(str(error).split())
+                raise UsageError(f"{call.layer.name}: its rule cannot run on a window: {why}") from None
+
         def fault(found, whole):
             found, expected = map(ops.convert_to_numpy, (found, crop_window(whole, window, self.grid)))
             if found.shape != expected.shape:
                 return f"{found.shape[1:3]} pixels, not {expected.shape[1:3]}"
-            most = np.abs(found - expected).max()
-            return f"numbers differ by {most:.2g}" if most > 1e-4 * max(1, np.abs(expected).max()) else ""
+            error = np.abs(found - expected)
+            _, *pixel, _ = np.unravel_index(error.argmax(), (*error.shape, 1, 1)[:4])
+            where = f"at {tuple(map(int, pixel))} of the window {(place, place)} of {error.shape[1:3]} pixels"
+            is_wrong = error.max() > 1e-4 * max(1, np.abs(expected).max())
+            return f"numbers of about {mean} differ by {error.max():.2g} {where}" if is_wrong else ""
 
         rng, is_border = np.random.default_rng(0), isinstance(need, rules.Border)
         is_seen = [self.places[id(x)] == ON_WINDOW for x in call.inputs]
@@ -195,12 +205,12 @@ class _Planner:
             features = [rng.normal(mean, size=(1, *x.shape[1:])).astype(np.float32) for x in call.inputs]
             whole = run(features)
             if cell:
-                _, memory = cell(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
+                _, memory = looked(features[0], None, np.zeros((1, *cell.memory_shape), np.float32))
             for place in {0, (self.grid.positions - 1) // 2, self.grid.positions - 1}:
                 window = np.full((1, 2), place, np.int32)
                 looks = zip(features, is_seen, strict=True)
                 seen = [crop_window(x, window, self.grid) if at else x for x, at in looks]
-                found = [cell(seen[0], window, memory)[0]] if cell else run(seen)
+                found = [looked(seen[0], window, memory)[0]] if cell else run(seen)
                 if why := next(filter(None, map(fault, found, whole)), ""):
                     raise UsageError(
                         f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not "
