@@ -61,7 +61,7 @@ def export(model, output, suppression=True, verify_steps=50, quantization="none"
         load_quantizer()  # if it is missing, that is said before minutes of work
     if isinstance(calibration, str | os.PathLike):
         calibration = itertools.islice(Video(os.fspath(calibration)), CALIBRATION_FRAMES)
-    step = Step(model, suppression, unexpanded=quantization != "int8")
+    step = Step(model, suppression, in_8_bits=quantization == "int8")
     facts = {**metadata.describe(step), "quantization": quantization}
     comparison = quantized = None
     if verify_steps or quantization != "float16":

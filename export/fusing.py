@@ -38,6 +38,14 @@ class Operation:
         return self.step.call.inputs[0]
 
     @property
+    def is_relu6(self) -> bool:
+        """Whether what it computes is from 0 to 6."""
+        last = self.activation or self.layer
+        if isinstance(last, keras.layers.ReLU):
+            return last.max_value == 6
+        return getattr(last, "activation", None) is keras.activations.relu6
+
+    @property
     def is_convolution(self) -> bool:
         return type(self.layer) in _CONVOLUTIONS and getattr(self.layer, "groups", 1) == 1
 

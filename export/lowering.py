@@ -46,19 +46,20 @@ class Lowering:
     Args:
         model: a model of the zoo.
         memory: memory.Memory or memory.FirstMemory; None if it is not run.
-        unexpanded: whether narrow features are remembered in place of what is made of them.
+        in_8_bits: whether the file will be quantized. Features are then remembered as they are, for the bias of an
+            expansion must not become a weight of 8 bits; and what is packed, which has one scale, is from 0 to 6.
         starts: whether the step looks at the whole frame.
         suppression: of detectors, whether it is in the graph.
     """
 
-    def __init__(self, model, memory, unexpanded: bool = True, starts: bool = False, suppression: bool = True):
+    def __init__(self, model, memory, in_8_bits: bool = False, starts: bool = False, suppression: bool = True):
         self.model = model
         self.remembers = not model.feature_grid.is_whole_frame
         whole = Grid(model.grid.cells, model.grid.cells)
         self.windows = whole if starts else model.grid  # what one step looks through
         self.grid = self.windows if self.remembers else Grid()  # what the layers see of it
         self.memory = memory
-        self.unexpanded, self.suppression = unexpanded, suppression
+        self.in_8_bits, self.suppression = in_8_bits, suppression
         self.operations = fused(model.plan)
         self.tensors, self.contexts = {}, {}  # by symbol: features, and features of a window with their border
         self.fresh = None  # freshness of the cells (1, M, M, 1) after this step
@@ -139,7 +140,7 @@ class Lowering:
 
     def _is_narrow(self, operation) -> bool:
         """Whether a convolution's input is remembered in place of its output."""
-        if not (self.unexpanded and operation.step.on_window and operation.is_pointwise):
+        if self.in_8_bits or not (operation.step.on_window and operation.is_pointwise):
             return False
         stride = self.model.plan.input.shape[1] // operation.output.shape[1]
         is_less = 1 + operation.input.shape[3] < operation.output.shape[3]
@@ -215,7 +216,8 @@ class Lowering:
         x = self.tensors[id(symbol)]
         if id(symbol) not in self.contexts:
             size = symbol.shape[1:3]
-            self.contexts[id(symbol)] = self.memory.surround(name, x, size, before, after)
+            alone = self.in_8_bits and not any(op.is_relu6 for op in self.operations if op.output is symbol)
+            self.contexts[id(symbol)] = self.memory.surround(name, x, size, before, after, alone)
         size = (rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1])
         return _part(self.contexts[id(symbol)], (before - rows[0], before - columns[0]), size)
 

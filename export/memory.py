@@ -17,6 +17,7 @@ import numpy as np
 import tensorflow as tf
 from tensorflow.compiler.tf2xla.python import xla
 
+from patchwork_tf.export.float_scope import in_float
 from patchwork_tf.grid import Grid
 
 # Rows of a map per pixel of a window's border; of smaller maps strips would take more room than the whole.
@@ -32,6 +33,7 @@ class Geometry:
     width: int
     before: int
     after: int
+    alone: str = ""  # name of the only one that is in it; else all of these sizes are
 
 
 class _Map:
@@ -45,7 +47,7 @@ class _Map:
     def name(self, kind: str) -> str:
         """The state tensor's, of a kind in `shapes`."""
         g = self.geometry
-        return f"{kind}_{g.height}x{g.width}_{g.before}{g.after}"
+        return f"{kind}_{g.height}x{g.width}_{g.before}{g.after}{g.alone and '_'}{g.alone}"
 
     @property
     def shapes(self) -> dict[str, tuple[int, int]]:
@@ -166,9 +168,10 @@ class FirstMemory:
         self.places[name] = at
         return tf.constant([0, *at(0, 0), 0], tf.int32)
 
-    def surround(self, name, x, frame_size, before, after):
+    def surround(self, name, x, frame_size, before, after, alone=False):
         """As Memory's: there is nothing around a frame."""
-        self.bordered.setdefault(Geometry(*frame_size, before, after), {})[name] = x.shape[-1]
+        geometry = Geometry(*frame_size, before, after, name if alone else "")
+        self.bordered.setdefault(geometry, {})[name] = x.shape[-1]
         self._seen[name] = x
         return tf.pad(x, ((0, 0), (before, after), (before, after), (0, 0)))
 
@@ -242,6 +245,7 @@ class Memory:
             rows.append([(0, y, x, 0) for y, x in places])
         return tf.constant(np.array(rows, np.int32))
 
+    @in_float  # as is all of cells' means: they are few, and each layer's have a range of their own
     def _stale_means(self, averaged) -> dict:
         """By name, what cells outside of the window add to the mean (1, C) over the full frame."""
         if not averaged:
@@ -259,19 +263,21 @@ class Memory:
         """First pixel (4,) int32 for `tf.slice`: by the table, `at(row, column)` of the window."""
         return self._places[name]
 
-    def surround(self, name, x, frame_size, before, after):
+    def surround(self, name, x, frame_size, before, after, alone=False):
         """The pixels x (1, h, w, C) of a window with what is remembered around them, and takes note of them.
 
         Args:
             name: of what is remembered.
             frame_size: (H, W) of the full frame's map.
             before, after: width of the border above and left, and below and right.
+            alone: whether its state is not packed with others.
         """
         above, below, left, right = self._borders[name]
         self._seen[name] = x
         row = _joined([left, x, right], 2)
         return _joined([above, row, below], 1)
 
+    @in_float
     def mean(self, name, cells):
         """The mean (1, C) over the full frame, of means (1, N, N, C) of the window's cells and the memory."""
         self._cells[name] = cells
@@ -322,9 +328,13 @@ class Memory:
                 key = form.name(kind)
                 self._new_states[key] = xla.dynamic_update_slice(self._states[key], x, self._write_at[key])
         if self._cells:
-            cells, at = _joined(list(self._cells.values()), 3), self._write_at[CELL_MEANS]
-            self._new_states[CELL_MEANS] = xla.dynamic_update_slice(self._states[CELL_MEANS], cells, at)
+            self._new_states[CELL_MEANS] = self._renewed_means()
         return self._new_states
+
+    @in_float
+    def _renewed_means(self):
+        cells, at = _joined(list(self._cells.values()), 3), self._write_at[CELL_MEANS]
+        return xla.dynamic_update_slice(self._states[CELL_MEANS], cells, at)
 
 
 def number_of(window, grid: Grid):

@@ -53,8 +53,7 @@ def quantize(content: bytes, samples: list[dict]) -> tuple[bytes, list[dict]]:
     then given those that the step takes.
 
     Args:
-        content: the file in float32, of a Step with `unexpanded=False`: the bias of an expansion must not become
-            a weight of 8 bits.
+        content: the file in float32, of a Step with `in_8_bits=True`.
         samples: inputs of the step by name, states that were rolled over video among them.
 
     Returns:

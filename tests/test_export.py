@@ -139,7 +139,7 @@ def test_signature_names_shapes_and_metadata(exported):
     assert facts["start"]
 
 
-@pytest.mark.parametrize("form", [{"strips_from": 1000}, {"strips_from": 1, "unexpanded": False}])
+@pytest.mark.parametrize("form", [{"strips_from": 1000}, {"strips_from": 1, "in_8_bits": True}])
 def test_every_form_of_memory_gives_the_same_bits(form, export_once, exported, tmp_path):
     """In LiteRT: whole maps in the place of strips, or strips of all and expanded features for narrow ones."""
     model, path = exported if form["strips_from"] > 1 else export_once("davis-pw-m4n1", verify_steps=20)[:2]
