@@ -1,4 +1,9 @@
-"""TFLite export. `pw.export(model, path)` is `exporting.export`."""
+"""TFLite export.
+
+`pw.export(model, path, suppression=True, verify_steps=50, quantization="none", calibration=None)` writes a model's
+.tflite file, proven against Keras. The quantization is "none", "float16" or "int8", calibrated on a clip, its path
+or its frames. `help(patchwork_tf.export.exporting.export)` says more.
+"""
 
 import sys
 import types
@@ -7,13 +12,10 @@ import types
 class _Callable(types.ModuleType):
     """This package, which can be called like the function that it is for."""
 
-    def __call__(
-        self, model, output, suppression=True, verify_steps=50, quantization="none", calibration=None
-    ):
-        """Writes a model's .tflite file, proven against Keras: `help(patchwork_tf.export.exporting.export)`."""
+    def __call__(self, model, output, *args, **options):
         from patchwork_tf.export.exporting import export
 
-        return export(model, output, suppression, verify_steps, quantization, calibration)
+        return export(model, output, *args, **options)
 
 
 sys.modules[__name__].__class__ = _Callable

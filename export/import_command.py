@@ -68,7 +68,13 @@ def main():
     print(f"read:    {source.network.count_params() / 1e6:.1f} M parameters{text}; answers {made.meaning.said}")
     print(f"proven:  {made.proof} at {_sides(source.image_size)}")
     print(f"written: {made.path}, for frames of {_sides(size)}")
-    print(_costs(made))
+    costs, has_windows = _costs(made)
+    print(costs)
+    if not has_windows:
+        print(
+            "Next: patchwork-import once more, at a size that is named above; this one is for whole frames alone"
+        )
+        return
     print(
         f"Next: patchwork-compare --checkpoint={_FLAGS.model_dir} --tflite={_FLAGS.tflite} --video=VIDEO\n"
         f"      patchwork-demo --system=sf,pw-m4n2 --checkpoint={_FLAGS.model_dir} --video=VIDEO "
@@ -85,13 +91,17 @@ def _range(text):
     return low, high
 
 
-def _costs(made) -> str:
-    """Multiply-adds of some systems, at the size and, if much of them is on the map, at another."""
+def _costs(made) -> tuple[str, bool]:
+    """Multiply-adds of some systems, at the size and, if much of them is on the map, at another.
+
+    And whether there are windows at the size itself.
+    """
     from patchwork_tf.models.costs import plan_macs
     from patchwork_tf.models.networks import get_network
     from patchwork_tf.models.patch import AUTO, plan_of
 
     described, size, lines, whole = get_network(made.config.network), made.config.image_size, [], None
+    notes = []
     titles = ["system", "pixels", "M multiply-adds", "of sf", "on the map of the full frame"]
     sizes = [size, tuple(-(-side // _WHOLE_STRIDE) * _WHOLE_STRIDE for side in size)]
     for size in dict.fromkeys(sizes):
@@ -105,10 +115,11 @@ def _costs(made) -> str:
                 numbers = f"{macs / 1e6:.0f}", f"{macs / whole:.2f}", f"{on_map / 1e6:.0f}"
                 lines.append([name, _sides(size), *numbers])
         except UsageError as error:
-            return "\n".join([*([cli.table(titles, lines, left=(0, 1))] if lines else []), f"{_sides(size)}: {error}"])
-        if max(shares) < _MUCH:
+            notes.append(f"{_sides(size)}: {error}")
+        if notes or max(shares) < _MUCH:
             break
-    return cli.table(titles, lines, left=(0, 1))
+    own = [name for name, pixels, *_ in lines if pixels == _sides(made.config.image_size)]
+    return "\n".join([cli.table(titles, lines, left=(0, 1)), *notes]), set(own) == set(_SHOWN)
 
 
 def _sides(size) -> str:

@@ -340,7 +340,7 @@ class MapsLowering(Lowering):
         return outputs, None if self.fresh is None else self._need(self._seen())
 
     def _seen(self) -> list:
-        """Of maps whose changes are surprise: the cell's size, and what was in the window and what is (1, h, w, C)."""
+        """Of maps whose changes are surprise: a cell's size, what was in the window, and what is (1, h, w, C)."""
         seen = []
         for operation in self.operations:
             if operation.step.state in self.model.remembered:

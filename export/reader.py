@@ -270,7 +270,7 @@ class TfliteNetwork:
         for number, operator in enumerate(self.operators):
             self._operator(number, operator)
         self.ends += [x for x in self.graph.outputs if x in self.symbols]
-        # Tensors that only differ in how they are rounded are one output: an exported file has no two names for it.
+        # Tensors that only differ in how they are rounded are one output: a file has no two names for it.
         ends, named = {id(self.symbols[tensor]): tensor for tensor in reversed(self.ends)}, set()
         self.outputs = {_unused(self.named(tensor), named): tensor for tensor in reversed(ends.values())}
         if not self.outputs:

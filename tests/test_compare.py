@@ -193,6 +193,12 @@ def test_ctrl_c_keeps_what_was_measured(small, small_networks, tmp_path, monkeyp
     comparison.add_skips({"every frame": 4.0, "pw-m4n2": 1.0})
     assert [method.title for method in comparison.methods][-2:] == ["every 5th frame", "every 5th frame, 4 late"]
 
+    other = Comparison(*about)
+    other.reference = "yours.tflite"
+    other.add_skips({"every frame": 4.0, "pw-m4n2": 1.0, "own": 2.5})
+    titles = [method.title for method in other.methods if method.file == "yours.tflite"]
+    assert titles[::2] == ["yours.tflite, every 2nd frame", "yours.tflite, every 3rd frame"]
+
     def frames(count, stops):
         rng = np.random.default_rng(0)
         for _ in range(count):

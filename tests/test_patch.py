@@ -363,7 +363,7 @@ def test_a_wrong_number_beyond_the_frame_is_seen_on_either_side():
     with pytest.raises(UsageError, match=f"not the whole map's: numbers of about 30 differ by .* {where}"):
         pw.patch(network, cells=4, window=2)
     pw.register_layer_rule(Erosion, pw.Border((1, 1), (1, 1), run=lambda layer: layer))
-    with pytest.raises(UsageError, match="its rule cannot run on a window: .* positional argument"):
+    with pytest.raises(UsageError, match=r"its rule cannot run on a window: .* positional argument"):
         pw.patch(network, cells=4, window=2)
     pw.register_layer_rule(Erosion, pw.Border((1, 1), (1, 1), fill=float("inf")))
     pw.patch(network, cells=4, window=2)

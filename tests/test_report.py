@@ -253,9 +253,15 @@ SPOILT = {
     "no machine": (_spoil("machine", delete=True), "'machine': Field required"),
     "no cpu": (_spoil("machine", "cpu", delete=True), "'machine': no 'cpu'"),
     "no depth": (_spoil("systems", "vid-sf", "depth", delete=True), "'vid-sf': 'depth': Field required"),
-    "depth": (_spoil("systems", "vid-sf", "depth", value="deep"), "'vid-sf': 'depth': Input should be a valid number"),
+    "depth": (
+        _spoil("systems", "vid-sf", "depth", value="deep"),
+        "'vid-sf': 'depth': Input should be a valid number",
+    ),
     "flip": (_spoil("systems", "vid-sf", "stream", "flip", value=0), "'stream': 'flip'"),
-    "repeat": (_spoil("systems", "vid-sf", "repeats", 0, "load_ms", delete=True), "'repeats': '0': 'load_ms': Field required"),
+    "repeat": (
+        _spoil("systems", "vid-sf", "repeats", 0, "load_ms", delete=True),
+        "'repeats': '0': 'load_ms': Field required",
+    ),
     "few samples": (_spoil("systems", "vid-sf", "repeats", 0, "samples", value=[1.0]), "1 samples and 48 kinds"),
     "sample": (_spoil("systems", "vid-sf", "repeats", 0, "samples", 3, value=None), "'samples'"),
     "accuracy": (_spoil("systems", "vid-sf", "accuracy", value={"mAP": 3}), "'accuracy'"),

@@ -168,9 +168,9 @@ def timed(stream, frame) -> tuple:
     return answer, 1e3 * (time.perf_counter() - start)
 
 
-def ratios(costs) -> dict[str, float]:
-    """What windows cost of the network on a whole frame, by title."""
-    return {title: cost / costs["every frame"] for title, cost in costs.items() if title != "every frame"}
+def ratios(costs, whole="every frame") -> dict[str, float]:
+    """What windows cost of a network on a whole frame, by title: of ours, or of somebody's 'own' file."""
+    return {title: cost / costs[whole] for title, cost in costs.items() if title not in ("every frame", "own")}
 
 
 def smaller_files(every: File, costs, size) -> list[File]:

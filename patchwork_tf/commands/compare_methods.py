@@ -30,6 +30,7 @@ from patchwork_tf.truth import BELIEVED
 
 _BLOCK, _WARM = 64, 3  # frames in a turn, and before it, of which none counts
 _FEWEST, _ROOM = 8, 300_000_000  # frames in a turn of large answers, bytes of them
+_TRIED = 10  # frames of somebody's file by which its rivals are chosen
 _LONGEST = 64  # frames between two that are looked at, where a window costs next to nothing
 
 
@@ -127,19 +128,30 @@ class Comparison:
             self.methods.insert(0, self._make(self.reference, "own", self.reference))
         self.frames, self.found = 0, False  # answered, and whether the reference found anything to agree with
 
+    def own_cost(self, video) -> dict[str, float]:
+        """Milliseconds of a frame after the first of somebody's file, as 'own'; nothing without one."""
+        if not self._own:
+            return {}
+        for frame in itertools.islice(video.frames, _WARM + _TRIED):
+            self._own.push(frame)
+        took = self._own.milliseconds()
+        return {"own": float(np.median(took[_WARM:] or took))}
+
     def add_skips(self, costs):
-        """Every k-th frame at the mean cost of windows; k - 1 late at their dearest frame."""
-        of_interval = collections.defaultdict(list)
-        for windows, ratio in ratios(costs).items():
-            for interval in {int(1 / ratio), int(1 / ratio) + 1}:
-                if 2 <= interval <= _LONGEST:
-                    of_interval[interval].append(windows)
-        for k, windows in sorted(of_interval.items()):
+        """Every k-th frame at the mean cost of windows; k - 1 late at their dearest frame: of both networks."""
+        of_file = collections.defaultdict(list)
+        for file, key in (("every frame", "every frame"), (self.reference, "own")):
+            for windows, ratio in ratios(costs, key).items() if key in costs else ():
+                for interval in {int(1 / ratio), int(1 / ratio) + 1}:
+                    if 2 <= interval <= _LONGEST:
+                        of_file[file, interval].append(windows)
+        for (file, k), windows in sorted(of_file.items()):
             title = f"every {k}{ {2: 'nd', 3: 'rd'}.get(k, 'th') } frame"
+            title = title if file == "every frame" else f"{file}, {title}"
             late = f"{title}, {k - 1} late"
             self.methods += [
-                self._make(title, "skip", "every frame", k, rival_of={"mean": windows}),
-                self._make(late, "late", "every frame", k, k - 1, rival_of={"worst": windows}),
+                self._make(title, "skip", file, k, rival_of={"mean": windows}),
+                self._make(late, "late", file, k, k - 1, rival_of={"worst": windows}),
             ]
 
     def file_facts(self) -> dict[str, dict]:
@@ -193,7 +205,8 @@ class Comparison:
             streams = {self.reference: self._own, **streams}
         video = dataclasses.replace(video, masks=list(video.masks))
         longest = max(method.interval + method.late for method in self.methods)
-        frames, every, number = iter(video.frames), [], 0
+        frames, number = iter(video.frames), 0
+        past = {"every frame": [], self.reference: []}  # of the frames so far, what whoever skips some repeats
         while block := list(itertools.islice(frames, self._turn(len(streams)))):
             answered = {}
             for title, stream in streams.items():
@@ -202,14 +215,16 @@ class Comparison:
             if self._own:
                 answers = [answer for answer, _ in answered[self.reference]]
                 answered[self.reference] = list(zip(answers, self._own.milliseconds(), strict=True))
-            every += answered["every frame"]
+            for title, answers in past.items():
+                answers += answered[title]
             for t, frame in enumerate(block):  # frame by frame: all are of the same ones if it is interrupted
                 of_frame = {title: found[t] for title, found in answered.items()}
-                self._take(video, number + t, frame.shape[:2], of_frame, every)
+                self._take(video, number + t, frame.shape[:2], of_frame, past)
                 count()
             number += len(block)
             old = max(0, number - longest)
-            every[:old] = [None] * old
+            for answers in past.values():
+                answers[:old] = [None] * old
 
     def _turn(self, streams) -> int:
         """Frames in a turn: fewer where answers are large."""
@@ -226,14 +241,15 @@ class Comparison:
         if stream is self._own:
             self._own.milliseconds()
 
-    def _take(self, video, number, size, answered, every):
+    def _take(self, video, number, size, answered, past):
         reference, _ = answered[self.reference]
         self.found = self.found or _finds(reference)
         for method in self.methods:
             key = number - method.late - (number - method.late) % method.interval
             if key < 0:  # nothing is known yet
                 continue
-            answer, took = every[key] if method.kind in ("skip", "late") else answered[method.title]
+            repeats = method.kind in ("skip", "late")
+            answer, took = past[method.file][key] if repeats else answered[method.title]
             if method.kind == "late":
                 took /= method.interval
             elif method.kind == "skip" and number % method.interval:

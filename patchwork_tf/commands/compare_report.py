@@ -10,6 +10,7 @@ from patchwork_tf.cli import per_cent
 from patchwork_tf.task import get_task
 
 _FEW, _STILL = 30, 0.95  # frames; agreement of every 6th frame
+_IMPORTED = 0.9  # agreement of an import with its file, below which that is said first
 _LEVEL = 0.01  # differences below are none
 _EQUAL = 1.15  # by which a cost may be above another, and be the same: intervals are whole numbers
 _KINDS = {
@@ -60,6 +61,12 @@ def sentences(result) -> list[str]:
         return [why]
     found = []
     for row in result["rows"]:
+        if row["kind"] == "every" and row["agreement"] is not None and row["agreement"] < _IMPORTED:
+            size = "x".join(map(str, row["image_size"]))
+            found.append(
+                f"The import at {size} agrees with {result['reference']} to {per_cent(row['agreement'])} on every "
+                "whole frame: windows keep part of that."
+            )
         if row["kind"] != "patchwork" or ", " in row["title"] or kept(row) is None:
             continue
         swept = next(x for x in result["rows"] if x["title"] == f"{row['title']} from a sweep")

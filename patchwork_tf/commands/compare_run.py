@@ -42,7 +42,9 @@ def run(flags) -> dict:
             smaller = smaller_files(files[0], costs, flags.image_size or reference.config.image_size)
             paths |= export_files(smaller, folder, (), flags.plugins)
             files += smaller
-        comparison = _comparison(flags, reference, files, paths, costs)
+        comparison = _comparison(flags, reference, files, paths)
+        costs |= comparison.own_cost(videos[0])
+        comparison.add_skips(costs)
         file_facts, finished = comparison.file_facts(), True
         if flags.beam_runner:
             timed = comparison.anew()  # it scores them, too, which are few: the same code runs everywhere
@@ -69,19 +71,18 @@ def run(flags) -> dict:
         }
 
 
-def _comparison(flags, reference, files, paths, costs) -> Comparison:
+def _comparison(flags, reference, files, paths) -> Comparison:
     task, names = get_task(reference.config.task), tuple(reference.class_names)
     own = (flags.tflite, reference) if flags.tflite else None
-    comparison = Comparison(files, paths, task, names, own, has_truth=flags["dataset"].present)
-    comparison.add_skips(costs)
-    return comparison
+    return Comparison(files, paths, task, names, own, has_truth=flags["dataset"].present)
 
 
 def _answering(flags, files, paths, costs):
     """In a worker: the function that answers the video of a number."""
     cli.import_plugins(flags.plugins)
     reference = checkpoints.read(files[0].source)
-    comparison = _comparison(flags, reference, files, paths, costs)
+    comparison = _comparison(flags, reference, files, paths)
+    comparison.add_skips(costs)
 
     def answer(number):
         with contextlib.redirect_stdout(None):  # which classes count is said once, not for every video

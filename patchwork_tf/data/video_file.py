@@ -73,7 +73,7 @@ class VideoFile:
 
     def _decoded(self, container, stream):
         """The frames from where the container is on."""
-        count, has_begun = 0, False
+        count, has_begun, failed = 0, False, av.FFmpegError  # held: a generator may end after the module
         try:
             for packet in container.demux(stream):
                 if packet.is_corrupt:
@@ -82,7 +82,7 @@ class VideoFile:
                 for frame in packet.decode() if has_begun else _decoded_if_complete(packet):
                     yield frame
                     count += 1
-        except av.FFmpegError as error:
+        except failed as error:
             raise DataError(f"{self.path}: cannot be decoded after {count} frames ({error.strerror})") from None
 
     @functools.cached_property

@@ -214,8 +214,9 @@ class _Planner:
                 if why := next(filter(None, map(fault, found, whole)), ""):
                     raise UsageError(
                         f"{call.layer.name} ({type(call.layer).__name__}): by its rule a window's answer is not "
-                        f"the whole map's: {why}; pw.Border(rows=(above, below), columns=(left, right), fill=0, "
-                        "run=None) says how far it looks, what is beyond the frame (a number or 'edge'), and what "
+                        f"the whole map's: {why}; pw.POINTWISE says that it looks at no neighbours, "
+                        "pw.Border(rows=(above, below), columns=(left, right), fill=0, run=None)"
+                        " says how far it looks, what is beyond the frame (a number or 'edge'), and what "
                         "runs it if its output has another size"
                     )
 
