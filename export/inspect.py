@@ -68,7 +68,7 @@ def _signature(path) -> list[str]:
         scale, zero_point = tensor["quantization"]
         scaled = f"  scale {scale:.6f}, zero point {zero_point}" if scale else ""
         size = f"{_bytes(shape, dtype):>10,} bytes"
-        lines.append(f"  {way:<8}{name:<32}{dtype:<9}{shape!s:<22}{size}{scaled}")
+        lines.append(f"  {way:<8}{name:<40} {dtype:<9}{shape!s:<22}{size}{scaled}")
     return lines
 
 
