@@ -198,15 +198,15 @@ class Lowering:
 
     def context(self, symbol, layer):
         """Features of the window with the border that a cell looks at."""
-        border, x = layer.border, self.tensors[id(symbol)]
+        border = layer.border
         if border.fill == rules.EDGE:
-            surrounded = self.memory.surround(layer.name, x, symbol.shape[1:3], 1, 1)
-            return self.edges_repeated(surrounded)
+            return self.edges_repeated(self._surrounded(symbol, layer.name, 1, 1))
         context = self.part(symbol, layer.name, border.rows, border.columns)
         if border.fill == 0:
             return context
         inside, outside = self.inside(symbol, border), min(max(border.fill, _LOWEST), -_LOWEST)
-        if isinstance(layer.layer, keras.layers.MaxPooling2D):  # what no maximum takes; 8 bits cannot tell _LOWEST
+        if self.in_8_bits and isinstance(layer.layer, keras.layers.MaxPooling2D):
+            # What no maximum takes: in 8 bits _LOWEST would leave no numbers for the rest.
             outside = tf.reduce_min(context, (1, 2), keepdims=True)
         return context * inside + (1 - inside) * outside
 
@@ -215,11 +215,13 @@ class Lowering:
         before, after = self.wanted[id(symbol)]
         x = self.tensors[id(symbol)]
         if id(symbol) not in self.contexts:
-            size = symbol.shape[1:3]
-            alone = self.in_8_bits and not any(op.is_relu6 for op in self.operations if op.output is symbol)
-            self.contexts[id(symbol)] = self.memory.surround(name, x, size, before, after, alone)
+            self.contexts[id(symbol)] = self._surrounded(symbol, name, before, after)
         size = (rows[0] + x.shape[1] + rows[1], columns[0] + x.shape[2] + columns[1])
         return _part(self.contexts[id(symbol)], (before - rows[0], before - columns[0]), size)
+
+    def _surrounded(self, symbol, name, before, after):
+        alone = self.in_8_bits and not any(op.is_relu6 for op in self.operations if op.output is symbol)
+        return self.memory.surround(name, self.tensors[id(symbol)], symbol.shape[1:3], before, after, alone)
 
     def inside(self, symbol, border):
         """Which pixels (1, h, w, 1) of a window and its border are in the frame, as ones and zeros."""

@@ -52,8 +52,8 @@ def _with_blanks(lowering, features, chain):
     x = run_on_map(chain, lowering.tensors[id(features)])
     frame_size = features.shape[1:3]
     blank = output_of_zeros(chain, features.shape[1:])[:1, :1]
-    context = lowering.memory.surround(chain[-1].name, x - blank, frame_size, *RESTORED_BORDER)
-    return context + lowering.inside(features, Border(RESTORED_BORDER, RESTORED_BORDER)) * blank
+    known = lowering.memory.surround(chain[-1].name, x - blank, frame_size, *RESTORED_BORDER, lowering.in_8_bits)
+    return known + lowering.inside(features, Border(RESTORED_BORDER, RESTORED_BORDER)) * blank
 
 
 def _strided_part(lowering, name, context, frame_size):

@@ -25,7 +25,7 @@ from patchwork_tf.zoo.systems import get_system, is_ending, list_systems
 
 WINDOWS = ("pw-m4n2", "pw-m4n1", "pw-m2n1")
 _STRIDE = 32  # sides of smaller frames divide by it
-_TRIED, _ROUNDS = 10, 2  # frames by which rivals are chosen, and how often
+TRIED, _ROUNDS = 10, 2  # frames by which rivals are chosen, and how often
 _CALIBRATING = 16  # frames
 _STEPS = 2  # of a file's verification: Keras has answered as the file in tests
 
@@ -152,7 +152,7 @@ def _export(file: File, path: str, calibration):
 
 def measure_costs(files, paths, video) -> dict[str, float]:
     """Milliseconds of a frame after the first, of the network and its windows, by title."""
-    frames, found = list(itertools.islice(video.frames, _TRIED)), collections.defaultdict(list)
+    frames, found = list(itertools.islice(video.frames, TRIED)), collections.defaultdict(list)
     models = {file.title: Model(paths[file.title]) for file in files if file.sets_costs}
     for _, (title, model) in itertools.product(range(_ROUNDS), models.items()):
         stream = model.stream()

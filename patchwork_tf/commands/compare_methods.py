@@ -19,7 +19,7 @@ from patchwork_tf import provenance
 from patchwork_tf.bars import progress
 from patchwork_tf.benchmarks import native
 from patchwork_tf.benchmarks.samples import read_samples
-from patchwork_tf.commands.compare_files import ratios, timed
+from patchwork_tf.commands.compare_files import TRIED, ratios, timed
 from patchwork_tf.errors import DataError, UsageError
 from patchwork_tf.export.reference import FileStep
 from patchwork_tf.metrics.flicker import flicker_of
@@ -30,7 +30,6 @@ from patchwork_tf.truth import BELIEVED
 
 _BLOCK, _WARM = 64, 3  # frames in a turn, and before it, of which none counts
 _FEWEST, _ROOM = 8, 300_000_000  # frames in a turn of large answers, bytes of them
-_TRIED = 10  # frames of somebody's file by which its rivals are chosen
 _LONGEST = 64  # frames between two that are looked at, where a window costs next to nothing
 
 
@@ -132,7 +131,7 @@ class Comparison:
         """Milliseconds of a frame after the first of somebody's file, as 'own'; nothing without one."""
         if not self._own:
             return {}
-        for frame in itertools.islice(video.frames, _WARM + _TRIED):
+        for frame in itertools.islice(video.frames, _WARM + TRIED):
             self._own.push(frame)
         took = self._own.milliseconds()
         return {"own": float(np.median(took[_WARM:] or took))}
